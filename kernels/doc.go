@@ -1,0 +1,33 @@
+// Package kernels holds every numeric operation of a transformer and of its training.
+//
+// A Device is an instruction set: the CPU device implements it in Go and assembly, the GPU device in CUDA. A Tensor is an array in
+// one device's memory, KV one layer's pages of keys and values. An operation is four neighbouring files: x.cu, x_cpu.go, x_gpu.go
+// and x_test.go, which holds its float64 reference.
+//
+// # Letters
+//
+//	T  tokens of a packed batch      S  sequences of it          R  rows the head sees
+//	C  hidden size                   H  query heads              K  key and value heads, G = H/K
+//	D  size of a head                F  feed-forward size        V  vocabulary
+//	P  tokens per page, PageTokens   M, N  inner and outer size of a Linear
+//
+// dx is the gradient of x. There is no batch dimension and no padding: a batch is one row of T tokens, and starts (S+1) says where
+// its sequences begin, ending in T.
+//
+// # The numerics contract
+//
+// On one device kind, with one set of variants, the log-probability that the sampler recorded for a token equals, bit for bit,
+// the one that a training forward computes for it. It follows from these rules, and contract_test.go holds each:
+//
+//   - An output of Linear is one chain of fused multiply-adds over the inner size, ascending. T, and which rows stand beside a
+//     row, never change its bits.
+//   - Attention takes keys in tiles of PageTokens, aligned to the sequence's start, in ascending order; a masked key is an exact
+//     no-op. Packed and paged attention share that one routine.
+//   - A row has one reduction order, which depends on its length alone. Threads divide rows, never sums.
+//   - There is one log-sum-exp. Sampler, scorer and loss are given its result.
+//   - A draw is a function of (seed, trajectory, position, index), never of batch or time.
+//   - Keys are rotated with one table of cosines, before they are stored or used.
+//
+// Gradients are outside the contract but deterministic: sums over tokens are taken in ascending order, or in blocks whose size
+// does not depend on the number of threads.
+package kernels

@@ -1,0 +1,163 @@
+package kernels
+
+import (
+	"fmt"
+	"strings"
+)
+
+// DType is the type of a tensor's elements.
+type DType uint8
+
+const (
+	F32 DType = iota + 1
+	BF16
+	I32
+)
+
+// Size is the number of bytes of an element.
+func (d DType) Size() int {
+	if d == BF16 {
+		return 2
+	}
+	return 4
+}
+
+func (d DType) String() string {
+	switch d {
+	case F32:
+		return "f32"
+	case BF16:
+		return "bf16"
+	case I32:
+		return "i32"
+	}
+	return fmt.Sprintf("DType(%d)", uint8(d))
+}
+
+// memory is one allocation of one device. The CPU keeps its elements in f32 or i32, a GPU at ptr.
+type memory struct {
+	owner   Device
+	f32     []float32
+	i32     []int32
+	ptr     uint64
+	bytes   int
+	version uint64 // counts writes; what a device derives from the content (packed weights) is valid for one version
+}
+
+// A Tensor is a dense row-major array in one Device's memory. It is a value: copying it copies the header, slicing it
+// allocates nothing. The zero Tensor means "absent". Whoever called Alloc calls Free.
+type Tensor struct {
+	mem   *memory
+	off   int    // first element
+	dims  [3]int // sizes of the rank first dimensions, 1 beyond
+	ld    int    // elements from one row (index of the first dimension) to the next
+	rank  int8
+	dtype DType
+}
+
+// newTensor describes the whole of mem.
+func newTensor(mem *memory, dtype DType, shape []int) Tensor {
+	if len(shape) < 1 || len(shape) > 3 {
+		panic(fmt.Sprintf("kernels: a tensor has 1 to 3 dimensions, got %v", shape))
+	}
+	t := Tensor{mem: mem, rank: int8(len(shape)), dtype: dtype, dims: [3]int{1, 1, 1}}
+	copy(t.dims[:], shape)
+	t.ld = t.dims[1] * t.dims[2]
+	return t
+}
+
+// Absent reports whether t is the zero Tensor.
+func (t Tensor) Absent() bool { return t.mem == nil }
+
+// DType is the type of the elements.
+func (t Tensor) DType() DType { return t.dtype }
+
+// Rank is the number of dimensions.
+func (t Tensor) Rank() int { return int(t.rank) }
+
+// Dim is the size of dimension i; 1 beyond the rank.
+func (t Tensor) Dim(i int) int { return t.dims[i] }
+
+// Shape is a copy of the sizes.
+func (t Tensor) Shape() []int { return append([]int(nil), t.dims[:t.rank]...) }
+
+// Len is the number of elements.
+func (t Tensor) Len() int {
+	if t.Absent() {
+		return 0
+	}
+	return t.dims[0] * t.dims[1] * t.dims[2]
+}
+
+// LD is the number of elements from one row to the next.
+func (t Tensor) LD() int { return t.ld }
+
+// Contiguous reports whether rows follow one another without a gap.
+func (t Tensor) Contiguous() bool { return t.dims[0] <= 1 || t.ld == t.dims[1]*t.dims[2] }
+
+// Rows is the view of rows [from, to) of the first dimension.
+func (t Tensor) Rows(from, to int) Tensor {
+	if from < 0 || to < from || to > t.dims[0] {
+		panic(fmt.Sprintf("kernels: rows %d to %d of %v", from, to, t))
+	}
+	t.off += from * t.ld
+	t.dims[0] = to - from
+	return t
+}
+
+// Cols is the view of columns [from, to) of a matrix; its rows stay as far apart as they were.
+func (t Tensor) Cols(from, to int) Tensor {
+	if t.rank != 2 || from < 0 || to < from || to > t.dims[1] {
+		panic(fmt.Sprintf("kernels: columns %d to %d of %v", from, to, t))
+	}
+	t.off += from
+	t.dims[1] = to - from
+	return t
+}
+
+// Split is the view of a matrix (T, n·d) as (T, n, d).
+func (t Tensor) Split(d int) Tensor {
+	if t.rank != 2 || d <= 0 || t.dims[1]%d != 0 {
+		panic(fmt.Sprintf("kernels: split of %v into heads of %d", t, d))
+	}
+	t.dims[1], t.dims[2], t.rank = t.dims[1]/d, d, 3
+	return t
+}
+
+// Reshape is the view of a contiguous tensor, or of its first elements, in another shape.
+func (t Tensor) Reshape(shape ...int) Tensor {
+	u := newTensor(t.mem, t.dtype, shape)
+	u.off = t.off
+	if !t.Contiguous() || u.Len() > t.Len() {
+		panic(fmt.Sprintf("kernels: reshape of %v to %v", t, shape))
+	}
+	return u
+}
+
+// String prints type and shape, never content: the content may live on another device.
+func (t Tensor) String() string {
+	if t.Absent() {
+		return "absent"
+	}
+	var b strings.Builder
+	b.WriteString(t.dtype.String())
+	b.WriteByte('[')
+	for i := range int(t.rank) {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		fmt.Fprint(&b, t.dims[i])
+	}
+	if !t.Contiguous() {
+		fmt.Fprintf(&b, " ld %d", t.ld)
+	}
+	b.WriteByte(']')
+	return b.String()
+}
+
+// KV is one layer's pages of keys and values, PageTokens tokens a page. Only its device knows their layout.
+type KV struct {
+	mem   *memory
+	Pages int
+	Heads Heads
+}
