@@ -1,0 +1,222 @@
+//go:build cuda
+
+package driver
+
+/*
+#include <cuda.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+	CUfunction fn;
+	unsigned int grid[3], block[3], cluster[3], shared, flags;
+	size_t offset, size; // of its parameters in the pool
+} retool_launch;
+
+// retool_launch_all issues n launches. The array that cuLaunchKernelEx wants is made here, on C's stack, because a Go pointer to a Go
+// pointer may not cross. *at is the launch that failed.
+static CUresult retool_launch_all(CUstream s, int n, const retool_launch *ls, char *pool, int *at) {
+	for (int i = 0; i < n; i++) {
+		const retool_launch *l = &ls[i];
+		size_t size = l->size;
+		void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, pool + l->offset, CU_LAUNCH_PARAM_BUFFER_SIZE, &size, CU_LAUNCH_PARAM_END};
+		CUlaunchAttribute attr[2];
+		CUlaunchConfig cfg;
+		memset(attr, 0, sizeof attr);
+		memset(&cfg, 0, sizeof cfg);
+		cfg.gridDimX = l->grid[0], cfg.gridDimY = l->grid[1], cfg.gridDimZ = l->grid[2];
+		cfg.blockDimX = l->block[0], cfg.blockDimY = l->block[1], cfg.blockDimZ = l->block[2];
+		cfg.sharedMemBytes = l->shared;
+		cfg.hStream = s;
+		cfg.attrs = attr;
+		if (l->cluster[0] != 0) {
+			CUlaunchAttribute *a = &attr[cfg.numAttrs++];
+			a->id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+			a->value.clusterDim.x = l->cluster[0], a->value.clusterDim.y = l->cluster[1], a->value.clusterDim.z = l->cluster[2];
+		}
+		if (l->flags & 1) {
+			CUlaunchAttribute *a = &attr[cfg.numAttrs++];
+			a->id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+			a->value.programmaticStreamSerializationAllowed = 1;
+		}
+		CUresult r = cuLaunchKernelEx(&cfg, l->fn, 0, extra);
+		if (r != CUDA_SUCCESS) {
+			*at = i;
+			return r;
+		}
+	}
+	return CUDA_SUCCESS;
+}
+
+// Capture is thread-local, so that an allocation on another thread does not break it.
+static CUresult retool_capture(CUstream s, int n, const retool_launch *ls, char *pool, int *at, CUgraphExec *out) {
+	CUgraph g = 0;
+	*at = n;
+	CUresult r = cuStreamBeginCapture(s, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
+	if (r != CUDA_SUCCESS) return r;
+	CUresult launched = retool_launch_all(s, n, ls, pool, at);
+	r = cuStreamEndCapture(s, &g);
+	if (launched != CUDA_SUCCESS) r = launched;
+	if (r == CUDA_SUCCESS) r = cuGraphInstantiateWithFlags(out, g, 0);
+	if (g) cuGraphDestroy(g);
+	return r;
+}
+
+// retool_load compiles PTX and leaves the compiler's words in log.
+static CUresult retool_load(CUmodule *m, const char *ptx, char *log, unsigned int size) {
+	CUjit_option opt[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
+	void *val[] = {log, (void *)(size_t)size};
+	log[0] = 0;
+	return cuModuleLoadDataEx(m, ptx, 2, opt, val);
+}
+
+static CUresult retool_shared(CUfunction f, int bytes) {
+	return cuFuncSetAttribute(f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes);
+}
+
+static CUresult retool_tensor_map(char out[128], int elem, int rank, unsigned long long base, const unsigned long long *dims,
+                                  const unsigned long long *strides, const unsigned int *box, int swizzle) {
+	CUtensorMap m;
+	cuuint32_t step[5] = {1, 1, 1, 1, 1};
+	cuuint64_t d[5], st[5];
+	for (int i = 0; i < rank; i++) d[i] = dims[i];
+	for (int i = 0; i + 1 < rank; i++) st[i] = strides[i];
+	CUresult r = cuTensorMapEncodeTiled(&m, elem == 2 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT32, rank,
+		(void *)(size_t)base, d, st, box, step, CU_TENSOR_MAP_INTERLEAVE_NONE, (CUtensorMapSwizzle)swizzle,
+		CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+	memcpy(out, &m, 128);
+	return r;
+}
+*/
+import "C"
+
+import (
+	"fmt"
+	"runtime"
+	"unsafe"
+
+	"gorgonia.org/cu"
+)
+
+// result is a failure of the CUDA driver, by its own name and words.
+type result C.CUresult
+
+func (r result) Error() string {
+	var name, text *C.char
+	C.cuGetErrorName(C.CUresult(r), &name)
+	C.cuGetErrorString(C.CUresult(r), &text)
+	if name == nil {
+		return fmt.Sprintf("CUDA error %d", int(r))
+	}
+	return C.GoString(name) + ": " + C.GoString(text)
+}
+
+func check(r C.CUresult) error {
+	if r == C.CUDA_SUCCESS {
+		return nil
+	}
+	return result(r)
+}
+
+// The handles inside cu's structs, each a struct of one pointer: cu_test.go holds their sizes.
+func functionHandle(f cu.Function) C.CUfunction { return *(*C.CUfunction)(unsafe.Pointer(&f)) }
+func streamHandle(s cu.Stream) uintptr          { return *(*uintptr)(unsafe.Pointer(&s)) }
+func streamOf(s uintptr) C.CUstream             { return *(*C.CUstream)(unsafe.Pointer(&s)) }
+
+func driverVersion() string {
+	var v C.int
+	if C.cuDriverGetVersion(&v) != C.CUDA_SUCCESS {
+		return "unknown"
+	}
+	return fmt.Sprintf("CUDA %d.%d", int(v)/1000, int(v)%1000/10)
+}
+
+func pinnedAlloc(n int) ([]byte, error) {
+	var p unsafe.Pointer
+	if err := check(C.cuMemHostAlloc(&p, C.size_t(n), 0)); err != nil {
+		return nil, err
+	}
+	return unsafe.Slice((*byte)(p), n), nil
+}
+
+func loadModule(ptx []byte) (cu.Module, error) {
+	const logBytes = 4096
+	text := C.CString(string(ptx)) // ends in 0, as the driver wants
+	log := (*C.char)(C.malloc(logBytes))
+	defer C.free(unsafe.Pointer(text))
+	defer C.free(unsafe.Pointer(log))
+	var m C.CUmodule
+	switch r := C.retool_load(&m, text, log, logBytes); r {
+	case C.CUDA_SUCCESS:
+		return *(*cu.Module)(unsafe.Pointer(&m)), nil
+	case C.CUDA_ERROR_UNSUPPORTED_PTX_VERSION:
+		return cu.Module{}, fmt.Errorf("%w: this driver is too old for the PTX: install 525 or newer", result(r))
+	default:
+		return cu.Module{}, fmt.Errorf("%w: %s", result(r), C.GoString(log))
+	}
+}
+
+func setShared(f C.CUfunction, bytes int) error { return check(C.retool_shared(f, C.int(bytes))) }
+
+// records lays launches out for C: a table of numbers and one pool of parameters.
+func records(ls []Launch) ([]C.retool_launch, []byte) {
+	const align = 64 // of a tensor map inside a parameter buffer
+	total := 0
+	for i := range ls {
+		total += (len(ls[i].Params) + align - 1) / align * align
+	}
+	pool := make([]byte, total+align)
+	rs := make([]C.retool_launch, len(ls))
+	at := int(-uintptr(unsafe.Pointer(unsafe.SliceData(pool))) % align)
+	for i := range ls {
+		l, r := &ls[i], &rs[i]
+		r.fn = functionHandle(l.Func.(*cuFunc).fn)
+		for d := range 3 {
+			r.grid[d], r.block[d], r.cluster[d] = C.uint(l.Grid[d]), C.uint(l.Block[d]), C.uint(l.Cluster[d])
+		}
+		r.shared, r.flags = C.uint(l.Shared), C.uint(l.Flags)
+		r.offset, r.size = C.size_t(at), C.size_t(len(l.Params))
+		copy(pool[at:], l.Params)
+		at += (len(l.Params) + align - 1) / align * align
+	}
+	return rs, pool
+}
+
+func launchAll(s uintptr, ls []Launch) (int, error) {
+	if len(ls) == 0 {
+		return 0, nil
+	}
+	rs, pool := records(ls)
+	var at C.int
+	r := C.retool_launch_all(streamOf(s), C.int(len(rs)), unsafe.SliceData(rs), (*C.char)(unsafe.Pointer(unsafe.SliceData(pool))), &at)
+	runtime.KeepAlive(ls)
+	return int(at), check(r)
+}
+
+func captureAll(s uintptr, ls []Launch) (Graph, int, error) {
+	rs, pool := records(ls)
+	rs = append(rs, C.retool_launch{}) // never an empty slice: its address crosses
+	var at C.int
+	var exec C.CUgraphExec
+	r := C.retool_capture(streamOf(s), C.int(len(ls)), unsafe.SliceData(rs), (*C.char)(unsafe.Pointer(unsafe.SliceData(pool))), &at, &exec)
+	runtime.KeepAlive(ls)
+	return *(*Graph)(unsafe.Pointer(&exec)), int(at), check(r)
+}
+
+func graphOf(g Graph) C.CUgraphExec { return *(*C.CUgraphExec)(unsafe.Pointer(&g)) }
+
+func replay(g Graph, s uintptr) error { return check(C.cuGraphLaunch(graphOf(g), streamOf(s))) }
+func freeGraph(g Graph) error         { return check(C.cuGraphExecDestroy(graphOf(g))) }
+
+func tensorMap(t TensorMapSpec) (out [128]byte, err error) {
+	var dims, strides [5]C.ulonglong
+	var box [5]C.uint
+	for i := range t.Dims {
+		dims[i], box[i] = C.ulonglong(t.Dims[i]), C.uint(t.Box[i])
+	}
+	for i := range t.Strides {
+		strides[i] = C.ulonglong(t.Strides[i])
+	}
+	r := C.retool_tensor_map((*C.char)(unsafe.Pointer(&out[0])), C.int(t.ElemBytes), C.int(len(t.Dims)), C.ulonglong(t.Base), &dims[0], &strides[0], &box[0], C.int(t.Swizzle))
+	return out, wrap("encode a tensor map", check(r))
+}
