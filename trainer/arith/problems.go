@@ -1,0 +1,160 @@
+package arith
+
+import (
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+)
+
+// A Problem is one question with its ground truth.
+type Problem struct {
+	ID       string `json:"id"`       // family and operands, such as "gcd-1044-972"; the wording is not part of it
+	Family   string `json:"family"`   // one of [Families]
+	Question string `json:"question"` // one line of text, without its newline
+	Answer   string `json:"answer"`   // an integer in decimal
+}
+
+// A Split is one of two disjoint sets of problems. No operands occur in both, whatever the wording and, where a family does
+// not care about it, whatever their order.
+type Split int
+
+const (
+	Train Split = iota // nine problems in ten
+	Test
+)
+
+func (s Split) String() string {
+	switch s {
+	case Train:
+		return "train"
+	case Test:
+		return "test"
+	}
+	return fmt.Sprintf("Split(%d)", int(s))
+}
+
+// draws is how often a problem is drawn again to find one that was not given out before. The smallest family holds some
+// 4,000 test problems, so a caller sees a repetition only when it asks for more than there are.
+const draws = 1000
+
+// Problems returns n problems of one split. They are all different for any n up to several tens of thousands, in every run of
+// ten problems each family occurs once, and a larger n continues the same list.
+func Problems(seed uint64, split Split, n int) []Problem {
+	ps := make([]Problem, 0, n)
+	each(seed, split, n, func(d drawn, _ *rand.Rand) { ps = append(ps, d.Problem) })
+	return ps
+}
+
+// Prompt is the text that the model is given: the question, and a newline. The long instructions of the paper's template would be
+// most of what a small model reads, and it is told nothing by them that its traces do not show.
+func Prompt(question string) string { return question + "\n" }
+
+// drawn is a problem together with how to solve it.
+type drawn struct {
+	Problem
+	calls []call
+}
+
+// each calls f with n problems and a source of random numbers for whatever else is made of each.
+func each(seed uint64, split Split, n int, f func(drawn, *rand.Rand)) {
+	if split != Train && split != Test {
+		panic(fmt.Sprintf("arith: %v is neither Train nor Test", split))
+	}
+	r := rand.New(rand.NewPCG(seed, uint64(split)))
+	seen := make(map[string]bool, n)
+	order := make([]int, len(families))
+	for i := range n {
+		if i%len(families) == 0 {
+			for j := range order {
+				order[j] = j
+			}
+			r.Shuffle(len(order), func(a, b int) { order[a], order[b] = order[b], order[a] })
+		}
+		f(drawProblem(r, &families[order[i%len(families)]], split, seen), r)
+	}
+}
+
+// drawProblem returns a problem that is not in seen, and adds it; see draws.
+func drawProblem(r *rand.Rand, fam *family, split Split, seen map[string]bool) drawn {
+	for try := 0; ; try++ {
+		ops := fam.draw(r)
+		if ops == nil || splitOf(fam, ops) != split {
+			continue
+		}
+		id := fam.name + ordered(ops)
+		if seen[id] && try < draws {
+			continue
+		}
+		calls := fam.solve(ops)
+		if !copyable(ops, calls) {
+			continue
+		}
+		seen[id] = true
+		return drawn{
+			Problem{ID: id, Family: fam.name, Question: ask(r, fam, ops), Answer: calls[len(calls)-1].output}, calls,
+		}
+	}
+}
+
+// splitOf decides by the hash of the operands: one in ten is for tests.
+func splitOf(fam *family, ops []int) Split {
+	key := fam.name + ordered(ops)
+	if fam.key != nil {
+		key = fam.key(ops)
+	}
+	hash := fnv.New64a()
+	hash.Write([]byte(key))
+	h := hash.Sum64()
+	// FNV's lowest bit is the parity of the key's digits, which would make all test operands alike; this mixes it with the others.
+	h ^= h >> 33
+	h *= 0xff51afd7ed558ccd
+	h ^= h >> 33
+	if h%10 == 0 {
+		return Test
+	}
+	return Train
+}
+
+// copyable reports whether no number to be copied holds a digit three times in a row.
+func copyable(ops []int, calls []call) bool {
+	for _, n := range ops {
+		if hasRun(strconv.Itoa(n)) {
+			return false
+		}
+	}
+	for _, c := range calls {
+		if !c.fails && hasRun(c.output) {
+			return false
+		}
+	}
+	return true
+}
+
+func hasRun(s string) bool {
+	for i := 2; i < len(s); i++ {
+		if s[i] == s[i-1] && s[i] == s[i-2] {
+			return true
+		}
+	}
+	return false
+}
+
+// ask words the question.
+func ask(r *rand.Rand, fam *family, ops []int) string {
+	wording := fam.wordings[r.IntN(len(fam.wordings))]
+	if !sentence(wording) {
+		l := leads[r.IntN(len(leads))]
+		wording = l.text + wording + l.end
+	}
+	for i, n := range ops {
+		wording = strings.ReplaceAll(wording, "{"+strconv.Itoa(i)+"}", strconv.Itoa(n))
+	}
+	return wording
+}
+
+// sentence reports whether a wording stands by itself, rather than after a lead.
+func sentence(wording string) bool {
+	return strings.HasSuffix(wording, ".") || strings.HasSuffix(wording, "?")
+}

@@ -1,0 +1,219 @@
+package arith
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+)
+
+// A Trace is a problem with a response to it. Its policy segments are what a model learns to write; its tool segments are what it
+// reads. The end-of-text token is not part of the text: it follows the last segment.
+type Trace struct {
+	Problem  Problem
+	Segments []Segment
+}
+
+// A Segment is a stretch of a response with one author. Each is tokenised by itself, as it is during a rollout.
+type Segment struct {
+	Text   string
+	Source Source
+}
+
+// Source says who wrote a segment.
+type Source int
+
+const (
+	Policy Source = iota // the model
+	Tool                 // the runtime: an observation with its tags
+)
+
+func (s Source) String() string {
+	switch s {
+	case Policy:
+		return "policy"
+	case Tool:
+		return "tool"
+	}
+	return fmt.Sprintf("Source(%d)", int(s))
+}
+
+// A Mix is what cold-start traces consist of: fractions of the traces, which add up to 1.
+type Mix struct {
+	Working float64 // code that runs, and the right answer
+	Failing float64 // code that fails at first
+	Text    float64 // no code; about half of the answer's digits are wrong
+
+	Corrected float64 // the fraction of Failing that mends its code; the others give up and guess
+}
+
+// DefaultMix starts a policy that uses code in about half of its responses and knows that a failed call can be mended. Reinforcement
+// learning is left something to find.
+func DefaultMix() Mix { return Mix{Working: 0.35, Failing: 0.20, Text: 0.45, Corrected: 0.5} }
+
+// TextMix is the cold start of the baseline that never sees a tool.
+func TextMix() Mix { return Mix{Text: 1} }
+
+// Validate reports a mix whose fractions are not fractions, or do not add up.
+func (m Mix) Validate() error {
+	for _, f := range []struct {
+		name  string
+		value float64
+	}{{"working", m.Working}, {"failing", m.Failing}, {"text", m.Text}, {"corrected", m.Corrected}} {
+		if !(f.value >= 0 && f.value <= 1) {
+			return fmt.Errorf("arith: mix: %s is %v: want a fraction between 0 and 1", f.name, f.value)
+		}
+	}
+	if sum := m.Working + m.Failing + m.Text; math.Abs(sum-1) > 1e-6 {
+		return fmt.Errorf("arith: mix: working %v + failing %v + text %v = %v: want 1", m.Working, m.Failing, m.Text, sum)
+	}
+	return nil
+}
+
+// Traces returns n traces of training problems. The mix must be valid. The same seed gives other problems than [Problems] does, though
+// in a long list some coincide.
+func Traces(seed uint64, n int, mix Mix) []Trace {
+	if err := mix.Validate(); err != nil {
+		panic(err)
+	}
+	traces := make([]Trace, 0, n)
+	each(seed^0x7472616365, Train, n, func(d drawn, r *rand.Rand) {
+		w := writer{r: r}
+		switch u := r.Float64(); {
+		case u < mix.Working:
+			w.solve(d, -1, false)
+		case u < mix.Working+mix.Failing:
+			w.solve(d, r.IntN(len(d.calls)), r.Float64() < mix.Corrected)
+		default:
+			w.say(textLeads[r.IntN(len(textLeads))])
+			w.answer(w.guess(d.Answer))
+		}
+		traces = append(traces, Trace{d.Problem, w.segments})
+	})
+	return traces
+}
+
+const (
+	codeOpen    = "<code>\n```python\n"
+	codeClose   = "\n```\n</code>"
+	answerOpen  = "<answer>\n\\boxed{"
+	answerClose = "}\n</answer>"
+)
+
+// What a response may begin with.
+var (
+	textLeads = []string{"", "I can do this in my head.\n", "By hand.\n"}
+	codeLeads = []string{"", "Let me compute this.\n", "I use Python.\n"}
+)
+
+const (
+	nextRemark = "Now the second step.\n"     // after the first of two results
+	askInstead = "There is no inverse.\n"     // after an error that is part of the solution
+	giveUp     = "I do it in my head then.\n" // after an error of the model's own
+)
+
+// A mistake is a way of writing a call wrongly.
+type mistake struct {
+	name   string
+	remark string // what the model says about it once it has seen the observation
+	// apply returns the wrong code and what the interpreter says to it, or no code where the mistake cannot be made.
+	apply func(c call) (code, output string)
+}
+
+var mistakes = []mistake{
+	{"unclosed parenthesis", "A parenthesis is missing.\n", func(c call) (string, string) {
+		return c.setup + "print(" + c.expr, "SyntaxError: '(' was never closed"
+	}},
+	{"unmatched parenthesis", "That is one parenthesis too many.\n", func(c call) (string, string) {
+		return c.code() + ")", "SyntaxError: unmatched ')'"
+	}},
+	{"nothing printed", "Nothing was printed.\n", func(c call) (string, string) {
+		if c.fails { // it would fail in the same way
+			return "", ""
+		}
+		return c.setup + c.expr, ""
+	}},
+	{"no import", "The import is missing.\n", func(c call) (string, string) {
+		switch c.setup {
+		case importGCD:
+			return "print(" + c.expr + ")", "NameError: name 'gcd' is not defined"
+		case importLCM:
+			return "print(" + c.expr + ")", "NameError: name 'lcm' is not defined"
+		}
+		return "", ""
+	}},
+}
+
+// A writer builds the segments of one response. Neighbouring texts of one author become one segment.
+type writer struct {
+	r        *rand.Rand
+	segments []Segment
+}
+
+// solve makes the calls of d and answers. Call number wrong is first written with a mistake (-1: none is), which is then corrected, or
+// else the response ends with a guess.
+func (w *writer) solve(d drawn, wrong int, corrected bool) {
+	w.say(codeLeads[w.r.IntN(len(codeLeads))])
+	for i, c := range d.calls {
+		if i == wrong {
+			remark := w.fail(c)
+			if !corrected {
+				w.say(giveUp)
+				w.answer(w.guess(d.Answer))
+				return
+			}
+			w.say(remark)
+		}
+		w.call(c.code(), c.output)
+		switch {
+		case c.fails:
+			w.say(askInstead)
+		case i < len(d.calls)-1:
+			w.say(nextRemark)
+		}
+	}
+	w.answer(d.Answer)
+}
+
+// fail writes c with a mistake, and returns what there is to say about it.
+func (w *writer) fail(c call) string {
+	for {
+		m := mistakes[w.r.IntN(len(mistakes))]
+		if code, output := m.apply(c); code != "" {
+			w.call(code, output)
+			return m.remark
+		}
+	}
+}
+
+func (w *writer) call(code, output string) {
+	w.say(codeOpen + code + codeClose)
+	w.segments = append(w.segments, Segment{Feedback(output), Tool})
+}
+
+func (w *writer) say(text string) {
+	if text == "" {
+		return
+	}
+	if n := len(w.segments); n > 0 && w.segments[n-1].Source == Policy {
+		w.segments[n-1].Text += text
+		return
+	}
+	w.segments = append(w.segments, Segment{text, Policy})
+}
+
+func (w *writer) answer(a string) { w.say(answerOpen + a + answerClose) }
+
+// guess returns an integer of the same length as the answer, each digit of which is wrong with probability one half.
+func (w *writer) guess(answer string) string {
+	b := []byte(answer)
+	for i, c := range b {
+		if c < '0' || c > '9' || w.r.IntN(2) == 0 {
+			continue
+		}
+		first := i == 0 || b[i-1] == '-'
+		for b[i] == c || first && b[i] == '0' {
+			b[i] = '0' + byte(w.r.IntN(10))
+		}
+	}
+	return string(b)
+}
