@@ -1,0 +1,150 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"retool/engine/model"
+	"retool/kernels"
+)
+
+// Config bounds a rollout. Tokens are counted over prompt, policy and tool.
+type Config struct {
+	MaxTokens  int           `yaml:"max_tokens"`  // of a trajectory
+	MaxPrompt  int           `yaml:"max_prompt"`  // of a prompt; 0: max_tokens − 1
+	TurnTokens int           `yaml:"turn_tokens"` // of one assistant turn; 0: no limit
+	Turns      int           `yaml:"turns"`       // assistant turns; the code of the last is not run
+	StepTokens int           `yaml:"step_tokens"` // fed to the model at a time
+	Pages      int           `yaml:"pages"`       // KV pages of 64 tokens; 0: enough for kv_memory or the largest batch
+	KVMemory   Bytes         `yaml:"kv_memory"`   // bound on the pages' bytes when pages is 0
+	MaxLost    float64       `yaml:"max_lost"`    // share of trajectories that may be lost to the sandbox before a rollout fails
+	CallLimit  time.Duration `yaml:"call_limit"`  // longest wait for one call, queue included, before its trajectory is given up
+}
+
+// Bytes is a size in memory.
+type Bytes int64
+
+// DefaultConfig has the paper's limits.
+func DefaultConfig() Config {
+	return Config{MaxTokens: 16384, Turns: 8, StepTokens: 2048, KVMemory: 4 << 30, MaxLost: 0.05, CallLimit: 5 * time.Minute}
+}
+
+// Validate checks each bound and how they fit.
+func (c Config) Validate() error {
+	switch {
+	case c.MaxTokens < 2:
+		return fmt.Errorf("engine.max_tokens: want at least 2, got %d", c.MaxTokens)
+	case c.MaxPrompt < 0 || c.MaxPrompt >= c.MaxTokens:
+		return fmt.Errorf("engine.max_prompt: want 0 to %d (one less than max_tokens), got %d", c.MaxTokens-1, c.MaxPrompt)
+	case c.TurnTokens < 0:
+		return fmt.Errorf("engine.turn_tokens: want 0 or more, got %d", c.TurnTokens)
+	case c.Turns < 1:
+		return fmt.Errorf("engine.turns: want at least 1, got %d", c.Turns)
+	case c.StepTokens < 1:
+		return fmt.Errorf("engine.step_tokens: want at least 1, got %d", c.StepTokens)
+	case c.Pages < 0:
+		return fmt.Errorf("engine.pages: want 0 or more, got %d", c.Pages)
+	case c.MaxLost < 0 || c.MaxLost > 1:
+		return fmt.Errorf("engine.max_lost: want a share between 0 and 1, got %g", c.MaxLost)
+	case c.CallLimit <= 0:
+		return fmt.Errorf("engine.call_limit: want a positive duration, got %v", c.CallLimit)
+	}
+	return nil
+}
+
+// Sampling is how a rollout draws. Training samples the policy itself: TopP 1, TopK 0.
+type Sampling struct {
+	Seed        uint64
+	Temperature float32
+	TopP        float32
+	TopK        int
+}
+
+// Group asks for samples of one prompt: one trajectory per key. The prompt's KV pages are filled once and shared.
+type Group struct {
+	Prompt []int32
+	Keys   []int64
+}
+
+// Stats count what rollouts did since the engine was made.
+type Stats struct {
+	Sampled    int64 // tokens the policy chose
+	Observed   int64 // tokens of tool output appended
+	Prefilled  int64 // prompt and tool tokens fed for the first time
+	Recomputed int64 // tokens fed again after an eviction
+	Shared     int64 // prompt tokens that a sample took from another's pages
+	Calls      int64
+	Lost       int64
+	Evictions  int64
+	Copies     int64 // pages copied before a write, because they were shared
+
+	Decode, Prefill, ToolWait, Idle time.Duration // Prefill: the share of steps that fed prompts and replies; ToolWait: nothing else to do
+}
+
+// Sub is the difference between two readings.
+func (s Stats) Sub(t Stats) Stats {
+	return Stats{
+		Sampled: s.Sampled - t.Sampled, Observed: s.Observed - t.Observed, Prefilled: s.Prefilled - t.Prefilled,
+		Recomputed: s.Recomputed - t.Recomputed, Shared: s.Shared - t.Shared, Calls: s.Calls - t.Calls, Lost: s.Lost - t.Lost,
+		Evictions: s.Evictions - t.Evictions, Copies: s.Copies - t.Copies,
+		Decode: s.Decode - t.Decode, Prefill: s.Prefill - t.Prefill, ToolWait: s.ToolWait - t.ToolWait, Idle: s.Idle - t.Idle,
+	}
+}
+
+// Engine runs rollouts of one model. Engine and trainer take turns with the model; neither is safe for concurrent use.
+type Engine struct {
+	cfg    Config
+	model  *model.Model
+	proto  Protocol    // nil: plain text, no turn ever pauses
+	interp Interpreter // nil only if proto is
+	tok    Tokens
+	eos    []int32
+	pages  *pages
+	stats  Stats
+
+	// Watch, when set, is called on the engine's goroutine whenever a trajectory grew, with its length before.
+	Watch func(t *Trajectory, from int)
+}
+
+// Tokens is what the engine asks of a tokenizer: the bytes of an id, and which ids end a text.
+type Tokens interface {
+	Bytes(id int32) []byte
+	Size() int
+}
+
+// New builds an engine around a model. eos are the ids that end a turn. concurrent is the largest number of trajectories a
+// rollout will be asked for; with cfg.Pages 0 it sizes the cache.
+func New(m *model.Model, cfg Config, tok Tokens, eos []int32, proto Protocol, in Interpreter, concurrent int) (*Engine, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if proto != nil && in == nil {
+		return nil, errors.New("engine: a protocol without an interpreter: nothing could answer its calls")
+	}
+	if cfg.MaxPrompt == 0 {
+		cfg.MaxPrompt = cfg.MaxTokens - 1
+	}
+	n := cfg.Pages
+	if n == 0 {
+		perTrajectory := pagesFor(cfg.MaxTokens)
+		bytes := int64(m.PageBytes())
+		n = max(min(concurrent*perTrajectory, int(int64(cfg.KVMemory)/bytes)), perTrajectory) + 1
+	}
+	if err := m.OpenKV(n); err != nil {
+		return nil, fmt.Errorf("engine: %d KV pages of %d tokens: %w", n, kernels.PageTokens, err)
+	}
+	return &Engine{cfg: cfg, model: m, proto: proto, interp: in, tok: tok, eos: eos, pages: newPages(n)}, nil
+}
+
+// Stats is a reading of the counters.
+func (e *Engine) Stats() Stats { return e.stats }
+
+// Pages is the number of KV pages.
+func (e *Engine) Pages() int { return len(e.pages.refs) }
+
+// Close gives the pages back.
+func (e *Engine) Close() { e.model.CloseKV() }
+
+// pagesFor is the number of pages n tokens lie in.
+func pagesFor(n int) int { return (n + kernels.PageTokens - 1) / kernels.PageTokens }

@@ -1,0 +1,198 @@
+// Package trace is what a run leaves on disk: one Record per trajectory, one Metrics object per step.
+//
+// Both files are JSON Lines, append-only, one writer. Everything that the behaviour metrics and the report show is computed from
+// Records, so it can be computed again from the file.
+package trace
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"retool/engine"
+)
+
+// Record is a finished trajectory, graded.
+type Record struct {
+	Step       int        `json:"step"`
+	Phase      string     `json:"phase"` // train, or the name of an evaluation
+	Key        int64      `json:"key"`
+	Problem    string     `json:"problem"`
+	Family     string     `json:"family,omitempty"`
+	Question   string     `json:"question"`
+	Truth      string     `json:"truth"`
+	Answer     string     `json:"answer"`  // content of the last box, as found
+	Outcome    string     `json:"outcome"` // correct, wrong, no_answer, verifier_error
+	Reward     float32    `json:"reward"`
+	Rewards    Rewards    `json:"rewards"`
+	Advantage  float32    `json:"advantage"` // mean over the policy's tokens
+	Finish     string     `json:"finish"`
+	Error      string     `json:"error,omitempty"` // why a trajectory was lost
+	Prompt     int        `json:"prompt"`          // tokens
+	IDs        []int32    `json:"ids"`
+	Sources    string     `json:"sources"` // one letter a token: p prompt, m model, t tool
+	LogProbs   []float32  `json:"logprobs"`
+	Pieces     []string   `json:"pieces"`     // text of each token, invalid bytes replaced
+	Difference float32    `json:"difference"` // largest |rollout − training log-probability| of its tokens
+	Calls      []CallData `json:"calls,omitempty"`
+	Evicted    int        `json:"evicted,omitempty"`
+}
+
+// Rewards are all three, whichever trains.
+type Rewards struct {
+	Paper      float32 `json:"paper"`
+	DAPOStrict float32 `json:"dapo_strict"`
+	ToolShaped float32 `json:"tool_shaped"`
+}
+
+// CallData is one execution. Token positions count from the trajectory's first token; times are in seconds.
+type CallData struct {
+	Code      string  `json:"code"`
+	Status    string  `json:"status"`
+	Stdout    string  `json:"stdout,omitempty"`
+	Traceback string  `json:"traceback,omitempty"`
+	From      int     `json:"from"`
+	To        int     `json:"to"`
+	ReplyFrom int     `json:"reply_from"`
+	ReplyTo   int     `json:"reply_to"`
+	Prefilled int     `json:"prefilled"`
+	Seconds   float64 `json:"seconds"`
+	CPU       float64 `json:"cpu"`
+	Queue     float64 `json:"queue"`
+	Wait      float64 `json:"wait"`
+}
+
+// OK reports whether the code ran to its end without an error.
+func (c CallData) OK() bool { return c.Status == "ok" }
+
+// Ran reports whether the code was handed to an interpreter.
+func (c CallData) Ran() bool {
+	return c.Status != "not_run" && c.Status != "no_code" && c.Status != "empty_code"
+}
+
+// Sources spells the provenance of tokens, one letter each.
+func Sources(tokens []engine.Token) string {
+	b := make([]byte, len(tokens))
+	for i, t := range tokens {
+		b[i] = "pmt"[t.Source]
+	}
+	return string(b)
+}
+
+// Of fills a Record with what the rollout knows; piece is the text of a token.
+func Of(t *engine.Trajectory, piece func(id int32) string) Record {
+	r := Record{Key: t.Key, Finish: t.Finish.String(), Prompt: t.Prompt, Sources: Sources(t.Tokens()), Evicted: t.Evicted}
+	if t.Err != nil {
+		r.Error = t.Err.Error()
+	}
+	for _, k := range t.Tokens() {
+		r.IDs = append(r.IDs, k.ID)
+		r.LogProbs = append(r.LogProbs, k.LogProb)
+		r.Pieces = append(r.Pieces, piece(k.ID))
+	}
+	for _, c := range t.Calls {
+		r.Calls = append(r.Calls, CallData{
+			Code: c.Code, Status: c.Result.Status, Stdout: c.Result.Stdout, Traceback: c.Result.Traceback,
+			From: c.From, To: c.To, ReplyFrom: c.ReplyFrom, ReplyTo: c.ReplyTo, Prefilled: c.Prefilled,
+			Seconds: c.Result.Wall.Seconds(), CPU: c.Result.CPU.Seconds(), Queue: c.Result.Queue.Seconds(), Wait: c.Wait.Seconds(),
+		})
+	}
+	return r
+}
+
+// Log appends JSON lines to a file. It is used by one goroutine; readers may follow the file while it grows.
+type Log struct {
+	f *os.File
+	w *bufio.Writer
+	n int64 // bytes written, buffered ones included
+}
+
+// Open continues a log after its first `from` bytes: what a run wrote beyond its last checkpoint is cut off.
+func Open(path string, from int64) (*Log, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("trace: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() < from {
+		err = fmt.Errorf("%s has %d bytes, the checkpoint says %d", path, info.Size(), from)
+	}
+	if err == nil {
+		err = f.Truncate(from)
+	}
+	if err == nil {
+		_, err = f.Seek(from, io.SeekStart)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("trace: %w", err)
+	}
+	return &Log{f: f, w: bufio.NewWriterSize(f, 1<<16), n: from}, nil
+}
+
+// Write appends one object.
+func (l *Log) Write(v any) error {
+	b, err := json.Marshal(v)
+	if err == nil {
+		b = append(b, '\n')
+		l.n += int64(len(b))
+		_, err = l.w.Write(b)
+	}
+	if err != nil {
+		return fmt.Errorf("trace: %s: %w", l.f.Name(), err)
+	}
+	return nil
+}
+
+// Flush hands everything to the operating system and returns the log's length in bytes.
+func (l *Log) Flush() (int64, error) {
+	if err := l.w.Flush(); err != nil {
+		return 0, fmt.Errorf("trace: %s: %w", l.f.Name(), err)
+	}
+	return l.n, nil
+}
+
+// Sync makes the log durable and returns its length: the place a checkpoint remembers.
+func (l *Log) Sync() (int64, error) {
+	n, err := l.Flush()
+	if err == nil {
+		err = l.f.Sync()
+	}
+	return n, err
+}
+
+// Close flushes and closes.
+func (l *Log) Close() error {
+	_, err := l.Flush()
+	return errors.Join(err, l.f.Close())
+}
+
+// Read calls f with each line of a JSON Lines file decoded into a new T. A line cut off by a crash, the last one without its line
+// feed, is left out; any other malformed line is an error with its number.
+func Read[T any](path string, f func(T) error) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("trace: %w", err)
+	}
+	defer file.Close()
+	r := bufio.NewReaderSize(file, 1<<16)
+	for n := 1; ; n++ {
+		line, err := r.ReadBytes('\n')
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("trace: %s: %w", path, err)
+		}
+		var v T
+		if err := json.Unmarshal(line, &v); err != nil {
+			return fmt.Errorf("trace: %s:%d: %w", path, n, err)
+		}
+		if err := f(v); err != nil {
+			return err
+		}
+	}
+}
