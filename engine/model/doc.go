@@ -1,0 +1,25 @@
+// Package model is the transformer: a decoder of the Llama, Qwen2 and Qwen3 shape with a forward and a backward written by hand.
+//
+// There are few types. Config is the shape. Weights is one allocation with named views; Model.W holds the parameters and Model.G,
+// of the same layout, their gradients. Inputs is a packed batch, Head a few rows of what the model makes of it, Feed a piece of
+// one sequence whose keys and values live in pages.
+//
+// A Model does three things, and does them with the same operations, so that a log-probability has the same bits in all three:
+//
+//	Train   packed forward, the caller's loss, backward into G
+//	Score   packed forward
+//	Step    forward over pages, ends in a draw: prompt, decode, resume after a tool and rerun after eviction alike
+//
+// # Files
+//
+// forward.go and backward.go are read side by side: the second is the list of the first upwards. pass.go is Train and Score, step.go
+// is Step. A folder of Hugging Face's layout is read and written by folder.go; its config.json by hfconfig.go, its tensors by
+// safetensors.go.
+//
+// # Where it departs from the design documents
+//
+// Query, key and value projections are one matrix, gate and up another: each is one Linear, and Hugging Face's names are ranges of
+// their rows. Matrices come first in the allocation and vectors after them, so that weight decay is a choice between two views. The
+// value head is one row without a bias, kept beside the language-model head, so that a critic is the same type with another Config.
+// Train and Score take the loss as a function of a Head rather than of bare logits, because a shared trunk has two of them.
+package model

@@ -1,0 +1,207 @@
+package model
+
+import (
+	"fmt"
+
+	"retool/kernels"
+)
+
+// Options are what a use of a model decides, as opposed to Config, which the weights decide.
+type Options struct {
+	MaxTokens int  // packed tokens of the largest pass: Train, Score or Step
+	HeadRows  int  // rows of the head computed at a time; 0: 64 MB of logits, at least 64 rows and at most 512
+	Positions int  // longest sequence; 0: Config.MaxPositions
+	Train     bool // have gradients, and keep activations for the backward
+	Recompute bool // keep only each layer's input and run its forward again in the backward: less memory, a third more work, equal bits
+}
+
+// Model is a decoder on one device. It is not safe for concurrent use: engine and trainer take turns.
+type Model struct {
+	Config  Config
+	Options Options
+	W       *Weights // parameters
+	G       *Weights // gradients; nil without Options.Train
+
+	dev    kernels.Device
+	table  kernels.Tensor // (positions, D): cosines and sines
+	floats kernels.Tensor // the arena that b's tensors are regions of
+	b      buffers
+	kv     []kernels.KV // one per layer while a cache is open
+	pages  int          // pages of it
+	in     ints         // integers of the current pass, and their views:
+	ids    kernels.Tensor
+	pos    kernels.Tensor
+	starts kernels.Tensor
+	rows   kernels.Tensor
+	paged  pagedPass
+	step   stepState
+}
+
+// New makes a model with weights of zero: Init, ReadWeights or CopyFrom give them values.
+func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
+	cfg.KVChunk = cfg.kvChunk()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if opt.MaxTokens < 1 {
+		return nil, fmt.Errorf("model: MaxTokens is %d, must be at least 1", opt.MaxTokens)
+	}
+	if opt.Positions == 0 {
+		opt.Positions = cfg.MaxPositions
+	}
+	if opt.Positions < 0 || opt.HeadRows < 0 {
+		return nil, fmt.Errorf("model: Positions %d and HeadRows %d must not be negative", opt.Positions, opt.HeadRows)
+	}
+	if opt.Recompute && !opt.Train {
+		return nil, fmt.Errorf("model: Recompute without Train: there is no backward to recompute for")
+	}
+	if opt.HeadRows == 0 {
+		opt.HeadRows = min(max(16<<20/cfg.Vocab, 64), 512)
+	}
+	opt.HeadRows = min(opt.HeadRows, opt.MaxTokens)
+
+	m := &Model{Config: cfg, Options: opt, dev: dev}
+	m.in.dev = dev
+	m.W = newWeights(dev, &m.Config)
+	if opt.Train {
+		m.G = newWeights(dev, &m.Config)
+	}
+	m.table = dev.Alloc(kernels.F32, opt.Positions, cfg.HeadDim)
+	dev.Upload(m.table, ropeTable(cfg, opt.Positions))
+
+	var a arena
+	m.b.place(&a, cfg, opt)
+	m.floats = dev.Alloc(kernels.F32, a.off)
+	a = arena{t: m.floats}
+	m.b.place(&a, cfg, opt)
+	m.step.init(m)
+	return m, nil
+}
+
+// Device is where the model lives.
+func (m *Model) Device() kernels.Device { return m.dev }
+
+// ZeroGrad sets the gradients to zero, for Train adds to them.
+func (m *Model) ZeroGrad() error {
+	return m.dev.Do(func() { m.dev.Zero(m.G.All) })
+}
+
+// Close gives the memory back. The model is not usable afterwards.
+func (m *Model) Close() {
+	m.CloseKV()
+	m.in.close()
+	m.step.close(m.dev)
+	m.dev.Free(m.floats)
+	m.dev.Free(m.table)
+	m.dev.Free(m.W.All)
+	if m.G != nil {
+		m.dev.Free(m.G.All)
+	}
+	*m = Model{}
+}
+
+// activations are what one layer computes for T tokens, and its backward needs.
+type activations struct {
+	attnNorm, attnRstd kernels.Tensor // (T,C), (T): the normalised input
+	qkv                kernels.Tensor // (T,(H+2K)·D); queries and keys rotated in place unless they are normalised first
+	qk                 kernels.Tensor // (T,(H+K)·D): queries and keys normalised and rotated; absent without QK-norm
+	qRstd, kRstd       kernels.Tensor // (T,H), (T,K); absent without QK-norm
+	o, lse             kernels.Tensor // (T,H·D), (T,H): attention
+	mid                kernels.Tensor // (T,C): the residual stream between attention and MLP
+	mlpNorm, mlpRstd   kernels.Tensor // (T,C), (T)
+	gateUp             kernels.Tensor // (T,2F)
+	act                kernels.Tensor // (T,F): silu(gate)·up
+}
+
+// buffers are the activations and scratch of a pass, regions of one allocation, each as long as the largest pass.
+type buffers struct {
+	x    []kernels.Tensor // (T,C): the input of every layer and the output of the last; one buffer, reused, without Train
+	acts []activations    // one per layer, or one that all layers share
+	cut  []activations    // acts, cut to the tokens of the pass
+
+	// Of the head, for HeadRows rows.
+	rows, rowsNorm, rowsRstd kernels.Tensor // (R,C), (R,C), (R)
+	logits, values           kernels.Tensor // (R,V), (R,1)
+	lse, logp                kernels.Tensor // (R): of Step
+
+	// Gradients of the backward.
+	dx, dnorm        kernels.Tensor // (T,C)
+	dqkv, dqk        kernels.Tensor
+	do               kernels.Tensor // (T,H·D)
+	dgateUp, dact    kernels.Tensor
+	drows, drowsNorm kernels.Tensor // (R,C)
+}
+
+// place takes every buffer from a.
+func (b *buffers) place(a *arena, c Config, opt Options) {
+	t, q, kv := opt.MaxTokens, c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	xs, sets := 1, 1
+	if opt.Train {
+		xs = c.Layers + 1
+		if !opt.Recompute {
+			sets = c.Layers
+		}
+	}
+	b.x = make([]kernels.Tensor, xs)
+	for i := range b.x {
+		b.x[i] = a.take(t, c.Hidden)
+	}
+	b.acts, b.cut = make([]activations, sets), make([]activations, sets)
+	for i := range b.acts {
+		s := &b.acts[i]
+		s.attnNorm, s.qkv = a.take(t, c.Hidden), a.take(t, q+2*kv)
+		if c.QKNorm {
+			s.qk = a.take(t, q+kv)
+		}
+		s.o, s.mid, s.mlpNorm = a.take(t, q), a.take(t, c.Hidden), a.take(t, c.Hidden)
+		s.gateUp, s.act = a.take(t, 2*c.FFN), a.take(t, c.FFN)
+		if opt.Train {
+			s.attnRstd, s.mlpRstd, s.lse = a.take(t), a.take(t), a.take(t, c.Heads)
+			if c.QKNorm {
+				s.qRstd, s.kRstd = a.take(t, c.Heads), a.take(t, c.KVHeads)
+			}
+		}
+	}
+	r := opt.HeadRows
+	b.rows, b.rowsNorm, b.rowsRstd = a.take(r, c.Hidden), a.take(r, c.Hidden), a.take(r)
+	if c.LMHead {
+		b.logits = a.take(r, c.Vocab)
+		b.lse, b.logp = a.take(r), a.take(r)
+	}
+	if c.ValueHead {
+		b.values = a.take(r, 1)
+	}
+	if opt.Train {
+		b.dx, b.dnorm = a.take(t, c.Hidden), a.take(t, c.Hidden)
+		b.dqkv, b.do = a.take(t, q+2*kv), a.take(t, q)
+		if c.QKNorm {
+			b.dqk = a.take(t, q+kv)
+		}
+		b.dgateUp, b.dact = a.take(t, 2*c.FFN), a.take(t, c.FFN)
+		b.drows, b.drowsNorm = a.take(r, c.Hidden), a.take(r, c.Hidden)
+	}
+}
+
+// cutTo makes b.cut the activations of the first t tokens. Without keep, the first layer's serve all layers, and what only a
+// backward reads is absent.
+func (b *buffers) cutTo(t int, keep bool) {
+	rows := func(x kernels.Tensor) kernels.Tensor {
+		if x.Absent() {
+			return x
+		}
+		return x.Rows(0, t)
+	}
+	for i := range b.acts {
+		s := &b.acts[i]
+		b.cut[i] = activations{
+			attnNorm: rows(s.attnNorm), qkv: rows(s.qkv), qk: rows(s.qk), o: rows(s.o), mid: rows(s.mid),
+			mlpNorm: rows(s.mlpNorm), gateUp: rows(s.gateUp), act: rows(s.act),
+		}
+		if !keep {
+			return
+		}
+		c := &b.cut[i]
+		c.attnRstd, c.mlpRstd, c.lse = rows(s.attnRstd), rows(s.mlpRstd), rows(s.lse)
+		c.qRstd, c.kRstd = rows(s.qRstd), rows(s.kRstd)
+	}
+}

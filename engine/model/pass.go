@@ -1,0 +1,175 @@
+package model
+
+import (
+	"fmt"
+
+	"retool/kernels"
+)
+
+// Inputs is a packed batch: T tokens, of which sequence s owns [Starts[s], Starts[s+1]). Positions count from each start. The heads
+// are computed for the tokens that Rows names, in ascending order; the others, tool output among them, never reach one.
+type Inputs struct{ IDs, Starts, Rows []int32 }
+
+// Head is what the model says after rows [From, To) of Inputs.Rows; r = To−From, at most Options.HeadRows. A tensor is absent where
+// the model has no such head. The memory is the model's: it is good until the function that was given the Head returns.
+type Head struct {
+	Logits   kernels.Tensor // (r,V)
+	Values   kernels.Tensor // (r)
+	From, To int
+}
+
+// Train runs the model forward, then backward, and adds the gradients to G.
+//
+// loss is called for consecutive rows, inside the device's Do: it may call operations and the two doors, not Do. It leaves
+// ∂loss/∂logits in place of Logits and ∂loss/∂values in place of Values. Without rows there is nothing to learn, and nothing runs.
+func (m *Model) Train(in Inputs, loss func(Head)) error {
+	if m.G == nil {
+		return fmt.Errorf("model: Train: the model was made without Options.Train")
+	}
+	if err := m.prepare(in); err != nil {
+		return fmt.Errorf("model: Train: %w", err)
+	}
+	if len(in.Rows) == 0 {
+		return nil
+	}
+	return m.run("Train", func() {
+		t, layers, b := len(in.IDs), m.Config.Layers, &m.b
+		m.begin(t, true)
+		for l := range layers {
+			m.forward(l, b.x[l+1].Rows(0, t), b.x[l].Rows(0, t), m.kept(l))
+		}
+		dx := b.dx.Rows(0, t)
+		m.dev.Zero(dx)
+		m.eachHead(b.x[layers].Rows(0, t), len(in.Rows), true, func(h Head) {
+			loss(h)
+			m.headBackward(dx, h)
+		})
+		for l := layers - 1; l >= 0; l-- {
+			x := b.x[l].Rows(0, t)
+			if m.Options.Recompute && l < layers-1 { // the last layer's activations are still there
+				m.forward(l, kernels.Tensor{}, x, m.kept(l))
+			}
+			m.backward(l, dx, x, m.kept(l))
+		}
+		m.dev.EmbedBackward(m.G.Embed, dx, m.ids)
+	})
+}
+
+// Score runs the model forward. read is called as Train's loss is, and may overwrite what it is given.
+func (m *Model) Score(in Inputs, read func(Head)) error {
+	if err := m.prepare(in); err != nil {
+		return fmt.Errorf("model: Score: %w", err)
+	}
+	if len(in.Rows) == 0 {
+		return nil
+	}
+	return m.run("Score", func() {
+		x := m.b.x[0].Rows(0, len(in.IDs))
+		m.begin(len(in.IDs), false)
+		for l := range m.Config.Layers {
+			m.forward(l, x, x, &m.b.cut[0])
+		}
+		m.eachHead(x, len(in.Rows), false, read)
+	})
+}
+
+// run is Do with the attempt in its error.
+func (m *Model) run(what string, f func()) error {
+	if err := m.dev.Do(f); err != nil {
+		return fmt.Errorf("model: %s: %w", what, err)
+	}
+	return nil
+}
+
+// begin uploads the pass's integers and embeds its t tokens into x[0].
+func (m *Model) begin(t int, keep bool) {
+	m.b.cutTo(t, keep)
+	m.in.upload()
+	m.dev.Embed(m.b.x[0].Rows(0, t), m.W.Embed, m.ids)
+}
+
+// kept is where layer l's activations are kept for its backward.
+func (m *Model) kept(l int) *activations {
+	if m.Options.Recompute {
+		return &m.b.cut[0]
+	}
+	return &m.b.cut[l]
+}
+
+// eachHead computes the heads of r rows, HeadRows at a time, and gives each to f.
+func (m *Model) eachHead(x kernels.Tensor, r int, keep bool, f func(Head)) {
+	for from := 0; from < r; from += m.Options.HeadRows {
+		f(m.head(x, from, min(from+m.Options.HeadRows, r), keep))
+	}
+}
+
+// prepare checks a packed batch and lays out its integers.
+func (m *Model) prepare(in Inputs) error {
+	t, s, r := len(in.IDs), len(in.Starts)-1, len(in.Rows)
+	if t == 0 || t > m.Options.MaxTokens {
+		return fmt.Errorf("a batch of %d tokens, must be 1 to %d (Options.MaxTokens)", t, m.Options.MaxTokens)
+	}
+	if s < 1 || in.Starts[0] != 0 || int(in.Starts[s]) != t {
+		return fmt.Errorf("starts %s must go from 0 to the %d tokens of the batch", few(in.Starts), t)
+	}
+	for i := range s {
+		from, to := in.Starts[i], in.Starts[i+1]
+		if to <= from {
+			return fmt.Errorf("sequence %d starts at %d and ends at %d", i, from, to)
+		}
+		if n := int(to - from); n > m.Options.Positions {
+			return fmt.Errorf("sequence %d has %d tokens, the model has %d positions", i, n, m.Options.Positions)
+		}
+	}
+	if err := m.checkIDs(in.IDs); err != nil {
+		return err
+	}
+	for i, row := range in.Rows {
+		if row < 0 || int(row) >= t {
+			return fmt.Errorf("row %d is token %d of a batch of %d", i, row, t)
+		}
+		if i > 0 && row <= in.Rows[i-1] {
+			return fmt.Errorf("row %d is token %d after token %d: rows must ascend", i, row, in.Rows[i-1])
+		}
+	}
+
+	m.paged.on = false
+	m.in.begin(2*t+s+1+r, 4)
+	ids, idsAt := m.in.take(t)
+	copy(ids, in.IDs)
+	pos, posAt := m.in.take(t)
+	for i := range s {
+		p := pos[in.Starts[i]:in.Starts[i+1]]
+		for j := range p {
+			p[j] = int32(j)
+		}
+	}
+	starts, startsAt := m.in.take(s + 1)
+	copy(starts, in.Starts)
+	rows, rowsAt := m.in.take(r)
+	copy(rows, in.Rows)
+	m.ids, m.pos, m.starts = m.in.view(idsAt, t), m.in.view(posAt, t), m.in.view(startsAt, s+1)
+	m.rows = kernels.Tensor{}
+	if r > 0 {
+		m.rows = m.in.view(rowsAt, r)
+	}
+	return nil
+}
+
+// checkIDs reports the first id that the embedding has no row for.
+func (m *Model) checkIDs(ids []int32) error {
+	for i, id := range ids {
+		if uint(id) >= uint(m.Config.Vocab) {
+			return fmt.Errorf("token %d has id %d, outside the vocabulary of %d", i, id, m.Config.Vocab)
+		}
+	}
+	return nil
+}
+
+// few is a list for an error message.
+func few(x []int32) string {
+	if len(x) > 8 {
+		return fmt.Sprintf("%v… (%d)", x[:8], len(x))
+	}
+	return fmt.Sprint(x)
+}

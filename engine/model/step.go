@@ -1,0 +1,266 @@
+package model
+
+import (
+	"fmt"
+
+	"retool/kernels"
+)
+
+// Feed is the part of one sequence that a Step computes: a prompt or a slice of one, the last sampled token, a tool's output, or
+// everything again after an eviction. IDs stand at positions Pos, Pos+1, …; the keys and values of [0, Pos) are in Pages already.
+type Feed struct {
+	IDs   []int32
+	Pos   int
+	Pages []int32 // page i holds tokens [64i, 64i+64); at least as many as Pos+len(IDs) tokens need
+	Key   int64   // of the trajectory: with the position, it keys the draw
+	Draw  bool    // draw the next token; false while more of a long prompt or tool output follows
+}
+
+// pagedPass is the part of a Step that forward reads.
+type pagedPass struct {
+	on    bool
+	slots kernels.Tensor // (T): page·P + offset of every token
+	table kernels.PageTable
+}
+
+// stepState is what Step reuses: in a steady state it allocates nothing.
+type stepState struct {
+	sampling kernels.Sampling
+	t, drawn int
+	run      func()
+	keys     kernels.Tensor // (R,3): trajectory low, trajectory high, position
+	out      kernels.Tensor // (MaxTokens) i32: ids drawn
+
+	next, ids   []int32 // per feed, per drawn row
+	logp, logps []float32
+	idBoxes     []any // idBoxes[n] is ids[:n] as Download takes it
+	logpBoxes   []any
+}
+
+func (s *stepState) init(m *Model) {
+	s.run = m.stepOps
+	if m.Config.LMHead {
+		s.out = m.dev.Alloc(kernels.I32, m.Options.MaxTokens)
+	}
+}
+
+func (s *stepState) close(dev kernels.Device) {
+	if !s.out.Absent() {
+		dev.Free(s.out)
+	}
+}
+
+// grow makes room for the results of n feeds.
+func (s *stepState) grow(n int) {
+	if n <= cap(s.next) {
+		return
+	}
+	n += n / 2
+	s.next, s.ids = make([]int32, n), make([]int32, n)
+	s.logp, s.logps = make([]float32, n), make([]float32, n)
+	s.idBoxes, s.logpBoxes = make([]any, n+1), make([]any, n+1)
+}
+
+// OpenKV gives the model a cache of pages for Step, each kernels.PageTokens tokens of every layer.
+func (m *Model) OpenKV(pages int) error {
+	if pages < 1 {
+		return fmt.Errorf("model: OpenKV: %d pages, must be at least 1", pages)
+	}
+	m.CloseKV()
+	for range m.Config.Layers {
+		m.kv = append(m.kv, m.dev.AllocKV(pages, m.Config.heads()))
+	}
+	m.pages = pages
+	return nil
+}
+
+// CloseKV gives the cache back. Without one it does nothing.
+func (m *Model) CloseKV() {
+	for _, kv := range m.kv {
+		m.dev.FreeKV(kv)
+	}
+	m.kv, m.pages = m.kv[:0], 0
+}
+
+// CopyPages copies page src[i] to dst[i] in every layer: copy on write for sequences that share a beginning.
+func (m *Model) CopyPages(dst, src []int32) error {
+	if len(dst) != len(src) {
+		return fmt.Errorf("model: CopyPages: %d pages from %d", len(dst), len(src))
+	}
+	for i := range dst {
+		if uint(dst[i]) >= uint(m.pages) || uint(src[i]) >= uint(m.pages) {
+			return fmt.Errorf("model: CopyPages: page %d to %d, the cache has %d", src[i], dst[i], m.pages)
+		}
+	}
+	if len(dst) == 0 {
+		return nil
+	}
+	n := len(dst)
+	m.in.begin(2*n, 2)
+	to, toAt := m.in.take(n)
+	copy(to, dst)
+	from, fromAt := m.in.take(n)
+	copy(from, src)
+	d, s := m.in.view(toAt, n), m.in.view(fromAt, n)
+	return m.run("CopyPages", func() {
+		m.in.upload()
+		for l := range m.kv {
+			m.dev.CopyPages(m.kv[l], d, s)
+		}
+	})
+}
+
+// Step computes every feed's tokens, stores their keys and values in its pages, and draws the next token of those that ask.
+//
+// next and logp have one entry per feed, meaningless where Draw is false; the next Step overwrites them. The draw is keyed by
+// (s.Seed, Feed.Key, position of the drawn token). logp is the log-probability under the whole distribution at s.Temperature,
+// whatever TopP and TopK drop; at temperature 0, under that at temperature 1. It has the bits that LogSumExp and LogProb give for
+// the same tokens in Train and Score, however the tokens were sliced, batched and paged.
+func (m *Model) Step(batch []Feed, s kernels.Sampling) (next []int32, logp []float32, err error) {
+	st := &m.step
+	st.grow(len(batch))
+	next, logp = st.next[:len(batch)], st.logp[:len(batch)]
+	if len(batch) == 0 {
+		return next, logp, nil
+	}
+	if err := m.prepareStep(batch); err != nil {
+		return nil, nil, fmt.Errorf("model: Step: %w", err)
+	}
+	st.sampling = s
+	if err := m.run("Step", st.run); err != nil {
+		return nil, nil, err
+	}
+	r := 0
+	for i := range batch {
+		next[i], logp[i] = 0, 0
+		if batch[i].Draw {
+			next[i], logp[i] = st.ids[r], st.logps[r]
+			r++
+		}
+	}
+	return next, logp, nil
+}
+
+// stepOps is what Step runs on the device.
+func (m *Model) stepOps() {
+	st, b, dev := &m.step, &m.b, m.dev
+	m.begin(st.t, false)
+	x := b.x[0].Rows(0, st.t)
+	for l := range m.Config.Layers {
+		m.forward(l, x, x, &b.cut[0])
+	}
+	if st.drawn == 0 {
+		return
+	}
+	temperature := st.sampling.Temperature
+	if temperature == 0 {
+		temperature = 1
+	}
+	for from := 0; from < st.drawn; from += m.Options.HeadRows {
+		to := min(from+m.Options.HeadRows, st.drawn)
+		h := m.head(x, from, to, false)
+		lse, ids := b.lse.Rows(0, to-from), st.out.Rows(from, to)
+		dev.LogSumExp(lse, h.Logits, temperature)
+		dev.Sample(ids, h.Logits, lse, st.keys.Rows(from, to), st.sampling)
+		logp := b.logp.Rows(0, to-from)
+		dev.LogProb(logp, kernels.Tensor{}, h.Logits, lse, ids, temperature)
+		if st.drawn <= m.Options.HeadRows {
+			dev.Download(box(st.logpBoxes, st.logps, st.drawn), logp)
+		} else {
+			dev.Download(st.logps[from:to], logp)
+		}
+	}
+	dev.Download(box(st.idBoxes, st.ids, st.drawn), st.out.Rows(0, st.drawn))
+}
+
+// box is x[:n] as an interface value, made once: making one allocates.
+func box[T any](boxes []any, x []T, n int) any {
+	if boxes[n] == nil {
+		boxes[n] = x[:n]
+	}
+	return boxes[n]
+}
+
+// prepareStep checks the feeds and lays out their integers.
+func (m *Model) prepareStep(batch []Feed) error {
+	if !m.Config.LMHead {
+		return fmt.Errorf("the model has no language-model head to draw from")
+	}
+	if m.pages == 0 {
+		return fmt.Errorf("no cache: call OpenKV first")
+	}
+	const p = kernels.PageTokens
+	t, drawn, width := 0, 0, 0
+	for i := range batch {
+		f := &batch[i]
+		end := f.Pos + len(f.IDs)
+		need := (end + p - 1) / p
+		switch {
+		case len(f.IDs) == 0 || f.Pos < 0:
+			return fmt.Errorf("feed %d has %d tokens at position %d", i, len(f.IDs), f.Pos)
+		case end > m.Options.Positions:
+			return fmt.Errorf("feed %d reaches %d tokens, the model has %d positions", i, end, m.Options.Positions)
+		case len(f.Pages) < need:
+			return fmt.Errorf("feed %d has %d pages, its %d tokens need %d", i, len(f.Pages), end, need)
+		}
+		for _, page := range f.Pages[:need] {
+			if uint(page) >= uint(m.pages) {
+				return fmt.Errorf("feed %d has page %d, the cache has %d", i, page, m.pages)
+			}
+		}
+		if err := m.checkIDs(f.IDs); err != nil {
+			return fmt.Errorf("feed %d: %w", i, err)
+		}
+		t += len(f.IDs)
+		width = max(width, need)
+		if f.Draw {
+			drawn++
+		}
+	}
+	if t > m.Options.MaxTokens {
+		return fmt.Errorf("a batch of %d tokens, must be at most %d (Options.MaxTokens)", t, m.Options.MaxTokens)
+	}
+
+	s, in := len(batch), &m.in
+	in.begin(3*t+2*s+1+s*width+4*drawn, 8)
+	ids, idsAt := in.take(t)
+	pos, posAt := in.take(t)
+	slots, slotsAt := in.take(t)
+	starts, startsAt := in.take(s + 1)
+	lens, lensAt := in.take(s)
+	pages, pagesAt := in.take(s * width)
+	rows, rowsAt := in.take(drawn)
+	keys, keysAt := in.take(3 * drawn)
+	at, r := 0, 0
+	for i := range batch {
+		f := &batch[i]
+		starts[i] = int32(at)
+		lens[i] = int32(f.Pos + len(f.IDs))
+		n := copy(pages[i*width:(i+1)*width], f.Pages)
+		clear(pages[i*width+n : (i+1)*width])
+		copy(ids[at:], f.IDs)
+		for j := range f.IDs {
+			q := f.Pos + j
+			pos[at+j] = int32(q)
+			slots[at+j] = f.Pages[q/p]*p + int32(q%p)
+		}
+		at += len(f.IDs)
+		if f.Draw {
+			rows[r] = int32(at - 1)
+			keys[3*r], keys[3*r+1], keys[3*r+2] = int32(f.Key), int32(f.Key>>32), lens[i]
+			r++
+		}
+	}
+	starts[s] = int32(at)
+
+	m.ids, m.pos = in.view(idsAt, t), in.view(posAt, t)
+	m.rows, m.step.keys = kernels.Tensor{}, kernels.Tensor{}
+	if drawn > 0 {
+		m.rows, m.step.keys = in.view(rowsAt, drawn), in.view(keysAt, drawn, 3)
+	}
+	m.paged = pagedPass{on: true, slots: in.view(slotsAt, t), table: kernels.PageTable{
+		Pages: in.view(pagesAt, s, width), Starts: in.view(startsAt, s+1), Len: in.view(lensAt, s),
+	}}
+	m.step.t, m.step.drawn = t, drawn
+	return nil
+}

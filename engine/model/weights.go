@@ -1,0 +1,255 @@
+package model
+
+import (
+	"fmt"
+	"hash/fnv"
+	"iter"
+	"math"
+	"math/rand/v2"
+	"strings"
+
+	"retool/kernels"
+)
+
+// Weights are the parameters of a model, or their gradients: one allocation, of which every other field is a view.
+//
+// Matrices come first and vectors (norms and biases) after them, so that an optimizer can decay one and not the other. Gaps that
+// align the views hold zeros and keep them under any update.
+type Weights struct {
+	All      kernels.Tensor // flat
+	Matrices kernels.Tensor // flat: the first part of All
+	Vectors  kernels.Tensor // flat: the rest
+
+	Embed  kernels.Tensor // (V,C)
+	Blocks []Block        // L
+	Norm   kernels.Tensor // (C)
+	Head   kernels.Tensor // (V,C): Embed where tied; absent in a critic
+	Value  kernels.Tensor // (1,C); absent without a value head
+
+	cfg *Config
+}
+
+// Block is one layer's part of Weights. Biases and head norms are absent where the model has none.
+type Block struct {
+	AttnNorm     kernels.Tensor // (C)
+	QKV, QKVBias kernels.Tensor // ((H+2K)·D, C): rows of queries, then keys, then values
+	QNorm, KNorm kernels.Tensor // (D)
+	O, OBias     kernels.Tensor // (C, H·D)
+	MLPNorm      kernels.Tensor // (C)
+	GateUp       kernels.Tensor // (2F, C): rows of gate, then up
+	GateUpBias   kernels.Tensor
+	Down         kernels.Tensor // (C, F)
+	DownBias     kernels.Tensor
+}
+
+// newWeights allocates zeros in the layout of c.
+func newWeights(dev kernels.Device, c *Config) *Weights {
+	w := &Weights{Blocks: make([]Block, c.Layers), cfg: c}
+	var a arena
+	w.place(&a)
+	w.All = dev.Alloc(kernels.F32, a.off)
+	a = arena{t: w.All}
+	split := w.place(&a)
+	w.Matrices, w.Vectors = w.All.Rows(0, split), w.All.Rows(split, a.off)
+	return w
+}
+
+// place takes every view from a and returns where matrices end.
+func (w *Weights) place(a *arena) (split int) {
+	c := w.cfg
+	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	w.Embed = a.take(c.Vocab, c.Hidden)
+	for l := range w.Blocks {
+		b := &w.Blocks[l]
+		b.QKV = a.take(q+2*kv, c.Hidden)
+		b.O = a.take(c.Hidden, q)
+		b.GateUp = a.take(2*c.FFN, c.Hidden)
+		b.Down = a.take(c.Hidden, c.FFN)
+	}
+	switch {
+	case c.LMHead && c.Tied:
+		w.Head = w.Embed
+	case c.LMHead:
+		w.Head = a.take(c.Vocab, c.Hidden)
+	}
+	if c.ValueHead {
+		w.Value = a.take(1, c.Hidden)
+	}
+	split = a.off
+	for l := range w.Blocks {
+		b := &w.Blocks[l]
+		b.AttnNorm = a.take(c.Hidden)
+		if c.QKVBias {
+			b.QKVBias = a.take(q + 2*kv)
+		}
+		if c.QKNorm {
+			b.QNorm, b.KNorm = a.take(c.HeadDim), a.take(c.HeadDim)
+		}
+		if c.OBias {
+			b.OBias = a.take(c.Hidden)
+		}
+		b.MLPNorm = a.take(c.Hidden)
+		if c.MLPBias {
+			b.GateUpBias, b.DownBias = a.take(2*c.FFN), a.take(c.Hidden)
+		}
+	}
+	w.Norm = a.take(c.Hidden)
+	return split
+}
+
+// valueName is the value head's name in a file; Hugging Face's tools do not know it.
+const valueName = "value_head.weight"
+
+// headName is the name of the language-model head; a tied one is not stored.
+const headName = "lm_head.weight"
+
+// Named iterates over the parameters under Hugging Face's names, in the order of the forward pass. Those that share a matrix here
+// (q_proj, k_proj, v_proj; gate_proj, up_proj) come as ranges of its rows, so every tensor is contiguous. A tied head comes once, as
+// the embedding.
+func (w *Weights) Named() iter.Seq2[string, kernels.Tensor] {
+	return func(yield func(string, kernels.Tensor) bool) {
+		c := w.cfg
+		q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+		ok := true
+		give := func(name string, t kernels.Tensor) {
+			if ok && !t.Absent() {
+				ok = yield(name, t)
+			}
+		}
+		part := func(name string, t kernels.Tensor, from, to int) {
+			if !t.Absent() {
+				give(name, t.Rows(from, to))
+			}
+		}
+		give("model.embed_tokens.weight", w.Embed)
+		for l := range w.Blocks {
+			b := &w.Blocks[l]
+			p := fmt.Sprintf("model.layers.%d.", l)
+			give(p+"input_layernorm.weight", b.AttnNorm)
+			for _, m := range [2]struct {
+				kind string
+				t    kernels.Tensor
+			}{{".weight", b.QKV}, {".bias", b.QKVBias}} {
+				part(p+"self_attn.q_proj"+m.kind, m.t, 0, q)
+				part(p+"self_attn.k_proj"+m.kind, m.t, q, q+kv)
+				part(p+"self_attn.v_proj"+m.kind, m.t, q+kv, q+2*kv)
+			}
+			give(p+"self_attn.q_norm.weight", b.QNorm)
+			give(p+"self_attn.k_norm.weight", b.KNorm)
+			give(p+"self_attn.o_proj.weight", b.O)
+			give(p+"self_attn.o_proj.bias", b.OBias)
+			give(p+"post_attention_layernorm.weight", b.MLPNorm)
+			for _, m := range [2]struct {
+				kind string
+				t    kernels.Tensor
+			}{{".weight", b.GateUp}, {".bias", b.GateUpBias}} {
+				part(p+"mlp.gate_proj"+m.kind, m.t, 0, c.FFN)
+				part(p+"mlp.up_proj"+m.kind, m.t, c.FFN, 2*c.FFN)
+			}
+			give(p+"mlp.down_proj.weight", b.Down)
+			give(p+"mlp.down_proj.bias", b.DownBias)
+		}
+		give("model.norm.weight", w.Norm)
+		if !c.Tied {
+			give(headName, w.Head)
+		}
+		give(valueName, w.Value)
+	}
+}
+
+// Kinds of parameters, by what their first values are.
+const (
+	matrixParameter   = iota
+	residualParameter // a matrix that writes to the residual stream
+	normParameter
+	biasParameter
+)
+
+func parameterKind(name string) int {
+	switch {
+	case strings.HasSuffix(name, ".bias"):
+		return biasParameter
+	case strings.HasSuffix(name, "norm.weight"):
+		return normParameter
+	case strings.HasSuffix(name, "o_proj.weight"), strings.HasSuffix(name, "down_proj.weight"):
+		return residualParameter
+	}
+	return matrixParameter
+}
+
+// Init draws the weights: matrices normal with deviation 0.02, those that write to the residual stream divided by √(2L) (Radford
+// 2019 §2.3), norms 1, biases and value head 0. Every tensor has its own stream of (seed, name): the numbers depend neither on the
+// device nor on which other tensors there are.
+func (m *Model) Init(seed uint64) {
+	deep := 0.02 / math.Sqrt(2*float64(m.Config.Layers))
+	var buf []float32
+	for name, t := range m.W.Named() {
+		buf = append(buf[:0], make([]float32, t.Len())...)
+		switch kind := parameterKind(name); {
+		case name == valueName || kind == biasParameter:
+		case kind == normParameter:
+			for i := range buf {
+				buf[i] = 1
+			}
+		default:
+			dev := 0.02
+			if kind == residualParameter {
+				dev = deep
+			}
+			h := fnv.New64a()
+			h.Write([]byte(name))
+			r := rand.New(rand.NewPCG(seed, h.Sum64()))
+			for i := range buf {
+				buf[i] = float32(r.NormFloat64() * dev)
+			}
+		}
+		m.dev.Upload(t, buf)
+	}
+}
+
+// Parameters is how many numbers the model learns; a tied head counts once.
+func (m *Model) Parameters() int {
+	n := 0
+	for _, t := range m.W.Named() {
+		n += t.Len()
+	}
+	return n
+}
+
+// CopyFrom copies every parameter of src that m has too: a reference from a policy, a critic's trunk from the policy it judges.
+// Heads that src lacks keep what they hold; a trunk of another shape is an error. Both models are on one device.
+func (m *Model) CopyFrom(src *Model) error {
+	from := map[string]kernels.Tensor{}
+	for name, t := range src.W.Named() {
+		from[name] = t
+	}
+	if src.Config.Tied && m.Config.LMHead && !m.Config.Tied {
+		from[headName] = src.W.Embed
+	}
+	for name, t := range m.W.Named() {
+		s, ok := from[name]
+		if name == headName || name == valueName {
+			if ok && !sameShape(s, t) {
+				return fmt.Errorf("model: copy: %s is %v in the source and %v here", name, s, t)
+			}
+			continue
+		}
+		if !ok {
+			return fmt.Errorf("model: copy: the source has no %s", name)
+		}
+		if !sameShape(s, t) {
+			return fmt.Errorf("model: copy: %s is %v in the source and %v here", name, s, t)
+		}
+	}
+	return m.dev.Do(func() {
+		for name, t := range m.W.Named() {
+			if s, ok := from[name]; ok {
+				m.dev.Copy(t, s)
+			}
+		}
+	})
+}
+
+func sameShape(a, b kernels.Tensor) bool {
+	return a.Rank() == b.Rank() && a.Dim(0) == b.Dim(0) && a.Dim(1) == b.Dim(1) && a.Dim(2) == b.Dim(2)
+}
