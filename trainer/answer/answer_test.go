@@ -1,0 +1,331 @@
+package answer
+
+import (
+	"errors"
+	"fmt"
+	"math/big"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func TestBox(t *testing.T) {
+	for _, c := range []struct {
+		text, want string
+		ok         bool
+	}{
+		{`so \boxed{42}.`, "42", true},
+		{`\boxed{1} or \boxed{2}`, "2", true},
+		{`\boxed{\boxed{5}}`, "5", true},
+		{`\boxed{\frac{1}{2}} and on`, `\frac{1}{2}`, true},
+		{`\boxed{}`, "", true},
+		{`\boxed{5`, "", false},
+		{`\boxed{5} then \boxed{6`, "", false},
+		{`\boxed{\frac{1}{2}`, "", false},
+		{`\boxed 5`, "", false},
+		{`boxed{5}`, "", false},
+		{"", "", false},
+	} {
+		if got, ok := Box(c.text); got != c.want || ok != c.ok {
+			t.Errorf("Box(%q) = %q, %v; want %q, %v", c.text, got, ok, c.want, c.ok)
+		}
+	}
+}
+
+func TestGradeOutcomes(t *testing.T) {
+	for _, c := range []struct {
+		text, truth string
+		want        Outcome
+	}{
+		{`<answer>\boxed{42}</answer>`, "42", Correct},
+		{`\boxed{'42'}`, "42", Correct}, // the prompt itself shows quotes in the box
+		{`\boxed{042}`, "42", Correct},
+		{`\boxed{ 42.0 }`, "42", Correct},
+		{`\boxed{43}`, "42", Wrong},
+		{`\boxed{42} no: \boxed{43}`, "42", Wrong},
+		{`\boxed{\boxed{5}}`, "5", Correct},
+		{`the answer is 42`, "42", NoAnswer},
+		{`\boxed{42`, "42", NoAnswer},
+		{`\boxed{}`, "42", Wrong},
+		{`\boxed{}`, "", VerifierError}, // no ground truth: nothing to be judged by
+		{`\boxed{42}`, `\text{}`, VerifierError},
+		{`\boxed{` + strings.Repeat("1", 5000) + `}`, "42", VerifierError},
+		{`\boxed{` + strings.Repeat("{", 201) + strings.Repeat("}", 201) + `}`, "42", VerifierError},
+	} {
+		if got := Grade(c.text, c.truth); got != c.want {
+			t.Errorf("Grade(%.60q, %q) = %v, want %v", c.text, c.truth, got, c.want)
+		}
+	}
+}
+
+// equalPairs are one row and more for each rule of the verifier. The middle column is what the answer must equal.
+var equalPairs = []struct{ rule, a, b string }{
+	{"white space", "  42\n", "42"},
+	{"dollars", "$42$", "42"},
+	{"single quotes", "'42'", "42"},
+	{"double quotes", `"x y"`, "xy"},
+	{"dollars around quotes", "$'42'$", "42"},
+	{"last equals sign", "x = y = 5", "5"},
+	{"sub an", "an apple", "apple"},
+	{"sub a", "a b", "b"},
+	{"sub .$", "$5.$", "5"},
+	{"sub escaped dollar", `\$5`, "5"},
+	{"sub escaped space", `5\ 000`, "5000"},
+	{"sub space", "1 0", "10"},
+	{"sub mbox", `\mbox{abc}`, "abc"},
+	{"sub comma text and", `1,\text{and}2`, "1,2"},
+	{"sub text and", `1\text{ and }2`, "1,2"},
+	{"sub text m", `5\text{ m}`, "5"},
+	{"removed square with units", `12\text{ square cm}`, "12"},
+	{"removed text newline s", "5\\text{\ns}", "5"},
+	{"removed text newline", "5\\text{\n}", "5"},
+	{"removed text squared", `5\text{ m}^2`, "5"},
+	{"removed text cubed", `5\text{ m}^3`, "5"},
+	{"removed text s", `5\text{s}`, "5"},
+	{"removed text dot", `5\text{.}`, "5"},
+	{"removed ordinal", `5^{\mathrm{th}}`, "5^{}"},
+	{"removed degree", `90^\circ`, "90"},
+	{"removed degree in braces", `90^{\circ}`, "90"},
+	{"removed thin space", `1\;000`, "1000"},
+	{"removed comma thin", `1,\!000`, "1000"},
+	{"removed braced comma", "1{,}000", "1000"},
+	{"removed ldots", `1,2,\ldots`, "1,2,"},
+	{"removed dots", `1,2,\dots`, "1,2,"},
+	{"unwrap dollars inside", "the answer is $5$ of them", "5"},
+	{"unwrap dollars, first pair", "$5$ or $6$", "5"},
+	{"unwrap dollars line by line", "so\n$5$ it is", "so\n5"},
+	{"unwrap text", `\text{Monday}`, "Monday"},
+	{"unwrap textbf", `\textbf{B}`, "B"},
+	{"unwrap overline", `0.\overline{3}`, "0.3"},
+	{"unwrap box", `\boxed{7}`, "7"},
+	{"short fraction", `\frac12`, `\frac{1}{2}`},
+	{"short root", `\sqrt2`, `\sqrt{2}`},
+	{"thousands", "1,234,567", "1234567"},
+	{"leading zeros", "007", "7"},
+	{"trailing zeros", "2.50", "2.5"},
+	{"decimal and integer", "42.0", "42"},
+	{"a final point", "42.", "42"},
+	{"a leading point", ".5", "0.5"},
+	{"decimal and fraction", "0.125", "1/8"},
+	{"decimal and LaTeX fraction", "-0.125", `-\frac{1}{8}`},
+	{"reduced", "6/8", "3/4"},
+	{"LaTeX reduced", `\frac{6}{8}`, `\frac{3}{4}`},
+	{"LaTeX and slash", `\frac{3}{4}`, "3/4"},
+	{"dfrac", `\dfrac{3}{4}`, `\frac{3}{4}`},
+	{"tfrac", `\tfrac34`, "3/4"},
+	{"sign in numerator", `\frac{-3}{4}`, `-\frac{3}{4}`},
+	{"sign in denominator", "3/-4", "-3/4"},
+	{"plus", "+5", "5"},
+	{"minus zero", "-0", "0"},
+	{"fraction and integer", `\frac{84}{2}`, "42"},
+	{"big", "1" + strings.Repeat("0", 300) + ".0", "1" + strings.Repeat("0", 300)},
+}
+
+func TestEqualByEveryRule(t *testing.T) {
+	for _, c := range equalPairs {
+		for _, p := range [][2]string{{c.a, c.b}, {c.b, c.a}} {
+			if got, err := Equal(p[0], p[1]); !got || err != nil {
+				t.Errorf("%s: Equal(%q, %q) = %v, %v", c.rule, p[0], p[1], got, err)
+			}
+		}
+	}
+	for _, r := range removed {
+		if got, err := Equal("12"+r, "12"); !got || err != nil {
+			t.Errorf("removal of %q: Equal = %v, %v", r, got, err)
+		}
+	}
+	// each entry of the data does something of its own: without it, the pair would differ
+	if len(substitutions) != 10 || len(removed) != 41 {
+		t.Errorf("%d substitutions and %d removed expressions, want 10 and 41", len(substitutions), len(removed))
+	}
+	for i, sub := range substitutions {
+		if slices.Contains(substitutions[:i], sub) {
+			t.Errorf("substitution %q occurs twice", sub)
+		}
+	}
+	for i, r := range removed {
+		if slices.Contains(removed[:i], r) {
+			t.Errorf("removal %q occurs twice", r)
+		}
+	}
+}
+
+func TestEdgesOfTheReferenceAreKept(t *testing.T) {
+	w := DefaultLimits.begin()
+	for _, c := range []struct{ in, want string }{
+		{`\frac1{2}`, `\frac{1}{{}2}`}, // the reference takes two characters, whatever they are
+		{`\frac1`, `\frac1`},
+		{`\sqrt`, `\sqrt`},
+		{`\text{a`, `\text{a`},
+		{"\\text{a\nb}", "\\text{a\nb}"}, // no construct spans lines
+		{"1,2", "12"},
+		{"(1,2)", "(1,2)"},
+		{`\boxed{a}b}c`, "a}bc"}, // up to the last brace
+		{"$5", "5"},
+	} {
+		if got := w.normalise(c.in); got != c.want {
+			t.Errorf("normalise(%q) = %q, want %q", c.in, got, c.want)
+		}
+	}
+}
+
+func TestDifferentAnswersDiffer(t *testing.T) {
+	pairs := [][2]string{
+		{"7", "8"}, {"(1,2)", "(2,1)"}, {"[0,1)", "(0,1)"}, {"[0,1]", "[0,1)"}, {"1/3", "0.333"}, {"1/3", "0.3333333333333333"},
+		{"10^{100}", "10^{100}+1"}, {"x", "y"}, {"-5", "5"}, {"1/2", "2/1"}, {"1/0", "2/0"}, {"0/0", "0"}, {"", ""}, {" ", ""},
+		{"$", "$$"}, {`\text{}`, `\text{}`}, {"\\frac{1}{2}3", "3/2"}, {"1e3", "1000"}, {"5%", "0.05"}, {`\sqrt{4}`, "2"}, {"--5", "5"}, {"1.2.3", "1.23"},
+		{"1/2/3", "1/6"}, {".", "0"}, {"-", "0"}, {"\\frac{}{}", "0"},
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	for len(pairs) < 1000 {
+		n, m, d := r.IntN(2000)-1000, r.IntN(2000)-1000, 1+r.IntN(99)
+		switch r.IntN(7) {
+		case 0:
+			pairs = append(pairs, [2]string{fmt.Sprint(n), fmt.Sprint(n + 1 - 2*r.IntN(2))})
+		case 1: // fractions that differ by as little as they can
+			pairs = append(pairs, [2]string{fmt.Sprintf("%d/%d", n, d), fmt.Sprintf(`\frac{%d}{%d}`, n*d+1, d*d)})
+		case 2:
+			if n != m {
+				pairs = append(pairs, [2]string{fmt.Sprintf("(%d,%d)", n, m), fmt.Sprintf("(%d,%d)", m, n)})
+			}
+		case 3:
+			pairs = append(pairs, [2]string{fmt.Sprintf("[%d,%d)", n, n+d), fmt.Sprintf("(%d,%d]", n, n+d)})
+		case 4: // a decimal cut short
+			if d%2 != 0 && d%5 != 0 && n%d != 0 {
+				pairs = append(pairs, [2]string{fmt.Sprintf("%d/%d", n, d), big.NewRat(int64(n), int64(d)).FloatString(12)})
+			}
+		case 5:
+			if n != 0 {
+				pairs = append(pairs, [2]string{fmt.Sprint(n), fmt.Sprint(-n)})
+			}
+		case 6:
+			pairs = append(pairs, [2]string{fmt.Sprintf("%d.%03d", m, d), fmt.Sprintf("%d.%03d", m, d+1)})
+		}
+	}
+	for _, p := range pairs {
+		for _, q := range [][2]string{p, {p[1], p[0]}} {
+			if got, err := Equal(q[0], q[1]); got || err != nil {
+				t.Errorf("Equal(%q, %q) = %v, %v: these differ", q[0], q[1], got, err)
+			}
+		}
+	}
+}
+
+func TestNumbersEqualAsRationals(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.Int64Range(-1e9, 1e9).Draw(t, "n")
+		d := rapid.Int64Range(1, 1e6).Draw(t, "d")
+		k := rapid.Int64Range(1, 1000).Draw(t, "k")
+		m := rapid.Int64Range(-1e9, 1e9).Draw(t, "m")
+		want := big.NewRat(n, d).Cmp(big.NewRat(m, k)) == 0
+		if got, err := Equal(fmt.Sprintf("%d/%d", n, d), fmt.Sprintf(`\frac{%d}{%d}`, m, k)); got != want || err != nil {
+			t.Fatalf("%d/%d = %d/%d: %v, %v", n, d, m, k, got, err)
+		}
+		if got, err := Equal(fmt.Sprintf("%d/%d", n, d), fmt.Sprintf(`\frac{%d}{%d}`, n*k, d*k)); !got || err != nil {
+			t.Fatalf("%d/%d, expanded by %d: %v, %v", n, d, k, got, err)
+		}
+		p := rapid.IntRange(0, 12).Draw(t, "places")
+		tenth := new(big.Rat).SetFrac(big.NewInt(n), new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(p)), nil))
+		if got, err := Equal(tenth.FloatString(p)+strings.Repeat("0", min(p, 3)), tenth.RatString()); !got || err != nil {
+			t.Fatalf("%s = %s: %v, %v", tenth.FloatString(p), tenth.RatString(), got, err)
+		}
+	})
+}
+
+func TestLimitsAreErrorsAndNotAnswers(t *testing.T) {
+	tight := func(change func(*Limits)) Limits { l := DefaultLimits; change(&l); return l }
+	for _, c := range []struct {
+		name string
+		l    Limits
+	}{
+		{"bytes", tight(func(l *Limits) { l.Bytes = 4 })},
+		{"depth", tight(func(l *Limits) { l.Depth = 1 })},
+		{"steps", tight(func(l *Limits) { l.Steps = 100 })},
+		{"clock", tight(func(l *Limits) { l.Clock = -time.Second })},
+	} {
+		const a = `{{12345}}`
+		if got, err := c.l.Equal(a, a); got || !errors.Is(err, ErrLimit) {
+			t.Errorf("%s: Equal = %v, %v; want a limit", c.name, got, err)
+		}
+		if got := c.l.Grade(`\boxed{`+a+`}`, a); got != VerifierError {
+			t.Errorf("%s: Grade = %v", c.name, got)
+		}
+	}
+	if got := tight(func(l *Limits) { l.Steps = 10 }).Grade("a long text without any box", "1"); got != VerifierError {
+		t.Errorf("a text that was not read to its end is %v", got)
+	}
+	if _, err := Equal(strings.Repeat("x", 4097), "1"); err == nil || err.Error() != "answer: an answer of 4097 bytes, at most 4096: limit exceeded" {
+		t.Errorf("error %v", err)
+	}
+}
+
+// The worst that fits into the limits.
+func TestTheLargestAnswersAreQuick(t *testing.T) {
+	nines := strings.Repeat("9", 2040)
+	for _, a := range []string{
+		nines + "/" + nines[1:], strings.Repeat(`\frac1`, 600), strings.Repeat("a", 4096), strings.Repeat("$", 4096),
+		strings.Repeat(`\text{`, 190) + strings.Repeat("}", 190), strings.Repeat("frac12", 680),
+	} {
+		start := time.Now()
+		if _, err := Equal(a, nines+"/7"); err != nil {
+			t.Errorf("%.20s…: %v", a, err)
+		}
+		if d := time.Since(start); d > time.Second {
+			t.Errorf("%.20s… took %v", a, d)
+		}
+	}
+}
+
+func TestGradingIsSafeAtOnce(t *testing.T) {
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for _, c := range equalPairs {
+				if Grade(`\boxed{`+c.b+`}`, c.b) == Wrong {
+					t.Errorf("%s: %q is not itself", c.rule, c.b)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func FuzzEqual(f *testing.F) {
+	for _, c := range equalPairs {
+		f.Add(c.a, c.b)
+	}
+	f.Add(`\boxed{`, "}")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		ab, err1 := Equal(a, b)
+		ba, err2 := Equal(b, a)
+		if ab != ba || (err1 == nil) != (err2 == nil) {
+			t.Fatalf("Equal(%q, %q) = %v, %v, but the other way round %v, %v", a, b, ab, err1, ba, err2)
+		}
+		if err1 != nil && !errors.Is(err1, ErrLimit) {
+			t.Fatal(err1)
+		}
+		Grade(a, b)
+		DAPOStrict(a, b, true)
+		DAPOStrict(a, b, false)
+	})
+}
+
+// BenchmarkEqual reports the 99th percentile over the pairs of the table beside the mean.
+func BenchmarkEqual(b *testing.B) {
+	times := make([]time.Duration, 0, b.N)
+	for i := 0; b.Loop(); i++ {
+		c := equalPairs[i%len(equalPairs)]
+		start := time.Now()
+		if _, err := Equal(c.a, c.b); err != nil {
+			b.Fatal(err)
+		}
+		times = append(times, time.Since(start))
+	}
+	slices.Sort(times)
+	b.ReportMetric(float64(times[len(times)*99/100].Nanoseconds()), "p99-ns")
+}
