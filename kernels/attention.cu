@@ -1,0 +1,183 @@
+// attention.cu: causal attention over packed sequences, and its gradients.
+//
+//   o = softmax(q·kᵀ/√D, causal in each sequence)·v      lse = ln Σ exp(q·kᵀ/√D)
+//   dv += pᵀ·do     dk += dsᵀ·q/√D     dq += ds·k/√D     p = exp(q·kᵀ/√D − lse)   ds = p∘(do·vᵀ − δ)   δ = Σ_d do∘o
+//
+//   q, o, do (T,H,D)  k, v (T,K,D) bf16; dq, dk, dv of either type; lse, δ (T,H) f32; starts (S+1) i32.
+//   Reference: attention_test.go, float64. After Dao 2023 (FlashAttention-2), algorithms 1 and 2.
+//
+// Launch    grid (⌈T·G/64⌉ + S, K), 128 threads: 4 warps of 16 rows, 64 keys per turn; a row is one head of one token, the G heads of a
+//           group side by side. A block finds its sequence itself, so the grid needs no lengths. 24, 48, 80 KB... of shared memory for
+//           D 32, 64, 128: q and two stages of k and v. Backward: one pass over the rows for each tile of keys (dk, dv), one over the keys
+//           for each tile of rows (dq): seven products instead of five, but no sum crosses blocks.
+// Layout    attend.cuh: 16-byte pieces XOR-swizzled by row; ldmatrix without bank conflicts.
+// Contract  the state restarts every `chunk` tiles of keys and merges in ascending order (attend.cuh). Backward: rows ascending.
+// Floor     2·len²·H·D flop, 2·len·(2H+2K)·D bytes. At len 4096, H 28, K 4, D 128, with ceilings measured on an H200:
+//           120 Gflop / 790 Tflop/s = 0.15 ms; 67 MB / 4.3 TB/s = 0.016 ms: compute bound. Backward 2.5 times that.
+// Reached   not measured: no hardware yet.
+// Error     |Δo| ≤ 2e-2·max|o| against the reference; gradients 3e-2 of their largest.
+#include "attend.cuh"
+
+template <int D> __device__ __forceinline__ void forward(Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, int chunk, float c) {
+	Rows r;
+	if (!find_rows(r, starts, seqs, group, 64)) return;
+	const PackedKeys<D> keys{k, v, r.start, r.tokens, (int)blockIdx.y};
+	attend<D, 4>(o, lse, q, r, keys, 0, blockIdx.y, group, chunk, c);
+}
+
+// delta[t,h] = Σ_d do·o: a warp each
+extern "C" __global__ void __launch_bounds__(128) attention_delta(Tensor delta, Tensor dout, Tensor o, int rows, int heads, int dim) {
+	const int i = blockIdx.x * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
+	if (i >= rows) return;
+	const long t = i / heads, h = i % heads;
+	float sum = 0.f;
+	for (int d = lane; d < dim; d += 32) sum = fmaf(load1(dout, t * dout.ld + h * dim + d), load1(o, t * o.ld + h * dim + d), sum);
+	sum = warp_sum(sum);
+	if (lane == 0) ((float *)delta.p)[t * delta.ld + h] = sum;
+}
+
+// x += the block's 64 rows of sums, 16 a warp, scaled. They go through shared memory (64·D floats, free for all), columns XORed with the row,
+// so that a thread adds eight neighbours. from(i) is where row i begins in x, negative for none.
+template <int D, class From> __device__ __forceinline__ void add_rows(const Tensor &x, float *sums, const float acc[D / 8][4], float scale, From from) {
+	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+#pragma unroll
+	for (int d = 0; d < D / 8; d++)
+#pragma unroll
+		for (int h = 0; h < 2; h++) {
+			const int row = warp * 16 + (lane >> 2) + h * 8, col = d * 8 + (lane & 3) * 2;
+			*(float2 *)(sums + row * D + (col ^ ((row & 3) << 3))) = make_float2(acc[d][h * 2] * scale, acc[d][h * 2 + 1] * scale);
+		}
+	__syncthreads();
+#pragma unroll 1
+	for (int i = threadIdx.x; i < 64 * D / 8; i += 128) {
+		const int row = i / (D / 8), col = i % (D / 8) * 8;
+		const long at = from(row);
+		if (at < 0) continue;
+		const float4 *p = (const float4 *)(sums + row * D + (col ^ ((row & 3) << 3)));
+		const float4 lo = p[0], hi = p[1];
+		const float v[8] = {lo.x, lo.y, lo.z, lo.w, hi.x, hi.y, hi.z, hi.w};
+		add8(x, at + col, 8, v);
+	}
+}
+
+// dq of 64 rows
+template <int D> __device__ __forceinline__ void backward_q(Tensor dq, Tensor dout, Tensor lse, Tensor delta, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, float c) {
+	extern __shared__ __align__(128) char shared[];
+	Rows r;
+	if (!find_rows(r, starts, seqs, group, 64)) return;
+	const int head = blockIdx.y, lane = threadIdx.x % 32, warp = threadIdx.x / 32, t = lane & 3, row0 = r.tile * 64, rows = r.tokens * group;
+	const unsigned tile_q = shared_address(shared), tile_do = tile_q + TILE_BYTES<D>, tile_k = tile_do + TILE_BYTES<D>, tile_v = tile_k + TILE_BYTES<D>;
+	const PackedKeys<D> keys{k, v, r.start, r.tokens, head};
+	load_rows<D, 64, 128>(tile_q, q, r, row0, head, group);
+	load_rows<D, 64, 128>(tile_do, dout, r, row0, head, group);
+
+	int last[2];
+	float ln[2], dl[2]; // lse in base 2, δ
+#pragma unroll
+	for (int h = 0; h < 2; h++) {
+		const int row = row0 + warp * 16 + (lane >> 2) + h * 8;
+		const bool in = row < rows;
+		const long token = r.start + (in ? row / group : 0), at = head * group + (in ? row % group : 0);
+		last[h] = in ? row / group : -1;
+		ln[h] = ((const float *)lse.p)[token * lse.ld + at] * LOG2E;
+		dl[h] = ((const float *)delta.p)[token * delta.ld + at];
+	}
+	float acc[D / 8][4];
+#pragma unroll
+	for (int d = 0; d < D / 8; d++) acc[d][0] = acc[d][1] = acc[d][2] = acc[d][3] = 0.f;
+	const int tiles = (min(row0 + 64, rows) - 1) / group / KEYS + 1;
+	for (int j = 0; j < tiles; j++) {
+		keys.template load<128>(tile_k, tile_v, j * KEYS);
+		async_commit();
+		async_wait<0>();
+		__syncthreads();
+		float s[8][4], dp[8][4];
+		product_nt<D, KEYS>(s, tile_q, warp * 16, tile_k, 0);
+		product_nt<D, KEYS>(dp, tile_do, warp * 16, tile_v, 0);
+#pragma unroll
+		for (int n = 0; n < 8; n++)
+#pragma unroll
+			for (int e = 0; e < 4; e++) {
+				const int h = e / 2, key = j * KEYS + n * 8 + t * 2 + e % 2;
+				s[n][e] = key <= last[h] ? ex2(fmaf(s[n][e], c, -ln[h])) * (dp[n][e] - dl[h]) : 0.f;
+			}
+		product_nn<D, KEYS>(acc, s, tile_k, 0);
+		__syncthreads(); // all have read k and v
+	}
+	add_rows<D>(dq, (float *)shared, acc, c * LN2, [&](int i) {
+		const int row = row0 + i;
+		return row < rows ? (long)(r.start + row / group) * dq.ld + (head * group + row % group) * D : -1l;
+	});
+}
+
+// dk and dv of 64 keys. Products are taken transposed, keys down and rows across, so that their fragments serve as left operands.
+template <int D> __device__ __forceinline__ void backward_kv(Tensor dk, Tensor dv, Tensor dout, Tensor lse, Tensor delta, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, float c) {
+	extern __shared__ __align__(128) char shared[];
+	Rows r;
+	if (!find_rows(r, starts, seqs, 1, KEYS)) return;
+	const int head = blockIdx.y, lane = threadIdx.x % 32, warp = threadIdx.x / 32, t = lane & 3, key0 = r.tile * KEYS, rows = r.tokens * group;
+	const unsigned tile_q = shared_address(shared), tile_do = tile_q + TILE_BYTES<D>, tile_k = tile_do + TILE_BYTES<D>, tile_v = tile_k + TILE_BYTES<D>;
+	float *row_ln = (float *)(shared + 4 * TILE_BYTES<D>), *row_dl = row_ln + 64; // of the 64 rows at hand: lse in base 2, δ
+	const PackedKeys<D> keys{k, v, r.start, r.tokens, head};
+	keys.template load<128>(tile_k, tile_v, key0);
+	float ak[D / 8][4], av[D / 8][4];
+#pragma unroll
+	for (int d = 0; d < D / 8; d++)
+#pragma unroll
+		for (int e = 0; e < 4; e++) ak[d][e] = av[d][e] = 0.f;
+	for (int row0 = key0 * group / 64 * 64; row0 < rows; row0 += 64) {
+		load_rows<D, 64, 128>(tile_q, q, r, row0, head, group);
+		load_rows<D, 64, 128>(tile_do, dout, r, row0, head, group);
+		async_commit();
+		if (threadIdx.x < 64) {
+			const int row = row0 + threadIdx.x;
+			const bool in = row < rows;
+			const long token = r.start + (in ? row / group : 0), at = head * group + (in ? row % group : 0);
+			row_ln[threadIdx.x] = ((const float *)lse.p)[token * lse.ld + at] * LOG2E;
+			row_dl[threadIdx.x] = ((const float *)delta.p)[token * delta.ld + at];
+		}
+		async_wait<0>();
+		__syncthreads();
+		// D 128 takes the rows in two halves: scores of all 64 would not leave registers for the sums.
+		constexpr int N = D == 128 ? 32 : 64;
+#pragma unroll 1
+		for (int b0 = 0; b0 < 64; b0 += N) {
+			float s[N / 8][4], dp[N / 8][4];
+			product_nt<D, N>(s, tile_k, warp * 16, tile_q, b0);
+			product_nt<D, N>(dp, tile_v, warp * 16, tile_do, b0);
+#pragma unroll
+			for (int n = 0; n < N / 8; n++)
+#pragma unroll
+				for (int e = 0; e < 4; e++) {
+					const int i = b0 + n * 8 + t * 2 + e % 2, row = row0 + i, key = key0 + warp * 16 + (lane >> 2) + e / 2 * 8;
+					const float p = row < rows && key * group <= row ? ex2(fmaf(s[n][e], c, -row_ln[i])) : 0.f;
+					s[n][e] = p;
+					dp[n][e] = p * (dp[n][e] - row_dl[i]);
+				}
+			product_nn<D, N>(av, s, tile_do, b0);
+			product_nn<D, N>(ak, dp, tile_q, b0);
+		}
+		__syncthreads(); // all have read q and do
+	}
+	auto at = [&](const Tensor &x) {
+		return [=, &x](int i) { return key0 + i < r.tokens ? (long)(r.start + key0 + i) * x.ld + head * D : -1l; };
+	};
+	if (dk.p) add_rows<D>(dk, (float *)shared, ak, c * LN2, at(dk));
+	__syncthreads(); // all have read the sums of dk
+	if (dv.p) add_rows<D>(dv, (float *)shared, av, 1.f, at(dv));
+}
+
+#define ATTENTION(D)                                                                                                                                                                   \
+	extern "C" __global__ void __launch_bounds__(128) attention_fwd_bf16_d##D(Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, int chunk, float c) { \
+		forward<D>(o, lse, q, k, v, starts, seqs, group, chunk, c);                                                                                                                            \
+	}                                                                                                                                                                                    \
+	extern "C" __global__ void __launch_bounds__(128) attention_bwd_q_bf16_d##D(Tensor dq, Tensor dout, Tensor lse, Tensor delta, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, float c) { \
+		backward_q<D>(dq, dout, lse, delta, q, k, v, starts, seqs, group, c);                                                                                                                  \
+	}                                                                                                                                                                                    \
+	extern "C" __global__ void __launch_bounds__(128) attention_bwd_kv_bf16_d##D(Tensor dk, Tensor dv, Tensor dout, Tensor lse, Tensor delta, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, float c) { \
+		backward_kv<D>(dk, dv, dout, lse, delta, q, k, v, starts, seqs, group, c);                                                                                                             \
+	}
+
+ATTENTION(32)
+ATTENTION(64)
+ATTENTION(128)

@@ -1,0 +1,203 @@
+// linear.cu: y = x·wᵀ + b and its two backward products.
+//
+//   nt  c = a·bᵀ     forward: a = x (T,M), b = w (N,M), c = y (T,N)
+//   nn  c += a·b     a = dy (T,N), b = w (N,M), c = dx (T,M)
+//   tn  c += aᵀ·b    a = dy (T,N), b = x (T,M), c = dw (N,M)
+//
+//   a, b of f32 or bf16, both taken as bf16; c of either, computed in fp32. linear_f32 is the same three in fp32 throughout, for a and
+//   b of f32: strides say which. Reference: linear_test.go, float64.
+//
+// Launch    128x128x32 tiles, 4 warps of 64x64, 4 stages of cp.async, 64 KB shared (nt16: 16x128 tiles for few rows, 36 KB). Blocks walk
+//           down 8 tiles of rows before they move to the next tile of columns, so that b stays in the second-level cache.
+// Layout    a tile is as in memory, its 16-byte pieces XOR-swizzled by row: ldmatrix, plain or transposed, without bank conflicts.
+// Contract  an output is one chain acc = mma16(acc, a[k0…k0+15], b[k0…k0+15]) over ascending k0 in fp32, plus b, rounded once. Tile shape
+//           and the number of rows do not change its bits: nt and nt16 agree.
+// Floor     2·M·N·K flop. 4096³ at 790 Tflop/s (H200): 0.17 ms; mma.sync is expected to reach about 400.
+// Reached   not measured: no hardware yet.
+// Error     |Δc| ≤ 2⁻⁸·|c| + K·2⁻²³·Σ|a·b| in bf16.
+#include "common.cuh"
+
+constexpr int BK = 32, STAGES = 4;
+
+// byte offset of 16-byte piece `piece` of row `row`, in a tile with rows of COLS bf16
+template <int COLS> __device__ __forceinline__ unsigned tile_at(int row, int piece) {
+	if (COLS == 32) return row * 64 + ((piece ^ ((row >> 1) & 3)) << 4);
+	return row * (COLS * 2) + ((piece ^ (row & 7)) << 4);
+}
+
+// Brings rows [row0, row0+ROWS) x columns [col0, col0+COLS) of x to shared memory; what lies outside rows x cols is zero.
+template <int ROWS, int COLS, int THREADS> __device__ __forceinline__ void load_tile(char *tile, const Tensor &x, int row0, int col0, int rows, int cols) {
+	const bool async = x.type == BF16 && (x.ld & 7) == 0 && ((size_t)x.p & 15) == 0;
+	const unsigned to = shared_address(tile);
+	constexpr int PIECES = COLS / 8;
+	for (int i = threadIdx.x; i < ROWS * PIECES; i += THREADS) {
+		const int r = i / PIECES, piece = i % PIECES, row = row0 + r, col = col0 + piece * 8;
+		const int n = row < rows ? max(min(cols - col, 8), 0) : 0;
+		const long at = n > 0 ? (long)row * x.ld + col : 0;
+		if (async) {
+			async_copy16(to + tile_at<COLS>(r, piece), x.p + at * 2, n * 2);
+		} else {
+			float v[8];
+			load8(v, x, at, n);
+			*(uint4 *)(tile + tile_at<COLS>(r, piece)) =
+			    make_uint4(pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
+		}
+	}
+}
+
+// TA: a is stored (k, m), rows of BM. TB: b is stored (k, n), rows of BN. Else k is the inner dimension.
+template <int BM, int BN, int WM, int WN, bool TA, bool TB> __device__ __forceinline__ void gemm(Tensor c, Tensor a, Tensor b, Tensor bias, int m, int n, int k, int add) {
+	extern __shared__ __align__(128) char shared[];
+	constexpr int THREADS = (BM / WM) * (BN / WN) * 32, BYTES_A = BM * BK * 2, BYTES = BYTES_A + BN * BK * 2;
+	constexpr int TILES_M = WM / 16, TILES_N = WN / 8;
+	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warp_m = warp / (BN / WN) * WM, warp_n = warp % (BN / WN) * WN;
+
+	// groups of 8 tiles of rows
+	const int tiles_m = (m + BM - 1) / BM, tiles_n = (n + BN - 1) / BN;
+	const int group = blockIdx.x / (8 * tiles_n), first = group * 8, height = min(tiles_m - first, 8), within = blockIdx.x % (8 * tiles_n);
+	const int m0 = (first + within % height) * BM, n0 = within / height * BN;
+
+	auto load = [&](int step) {
+		char *stage = shared + step % STAGES * BYTES;
+		if (TA)
+			load_tile<BK, BM, THREADS>(stage, a, step * BK, m0, k, m);
+		else
+			load_tile<BM, BK, THREADS>(stage, a, m0, step * BK, m, k);
+		if (TB)
+			load_tile<BK, BN, THREADS>(stage + BYTES_A, b, step * BK, n0, k, n);
+		else
+			load_tile<BN, BK, THREADS>(stage + BYTES_A, b, n0, step * BK, n, k);
+	};
+
+	float acc[TILES_M][TILES_N][4];
+#pragma unroll
+	for (int i = 0; i < TILES_M; i++)
+#pragma unroll
+		for (int j = 0; j < TILES_N; j++)
+#pragma unroll
+			for (int e = 0; e < 4; e++) acc[i][j][e] = 0.f;
+
+	const int steps = (k + BK - 1) / BK;
+	for (int s = 0; s < STAGES - 1; s++) {
+		if (s < steps) load(s);
+		async_commit();
+	}
+	for (int s = 0; s < steps; s++) {
+		async_wait<STAGES - 2>();
+		// All threads' pieces of stage s have landed, and all have finished with stage s−1, which the next load overwrites.
+		__syncthreads();
+		if (s + STAGES - 1 < steps) load(s + STAGES - 1);
+		async_commit();
+		const unsigned tile_a = shared_address(shared + s % STAGES * BYTES), tile_b = tile_a + BYTES_A;
+#pragma unroll
+		for (int kk = 0; kk < BK / 16; kk++) {
+			unsigned fa[TILES_M][4], fb[4];
+#pragma unroll
+			for (int i = 0; i < TILES_M; i++) {
+				const int row = warp_m + i * 16;
+				if (TA)
+					load_matrix4_transposed(fa[i], tile_a + tile_at<BM>(kk * 16 + (lane & 7) + (lane >> 4 << 3), row / 8 + (lane >> 3 & 1)));
+				else
+					load_matrix4(fa[i], tile_a + tile_at<BK>(row + (lane & 15), kk * 2 + (lane >> 4)));
+			}
+#pragma unroll
+			for (int j = 0; j < TILES_N; j += 2) {
+				const int col = warp_n + j * 8;
+				if (TB)
+					load_matrix4_transposed(fb, tile_b + tile_at<BN>(kk * 16 + (lane & 15), col / 8 + (lane >> 4)));
+				else
+					load_matrix4(fb, tile_b + tile_at<BK>(col + (lane & 7) + (lane >> 4 << 3), kk * 2 + (lane >> 3 & 1)));
+#pragma unroll
+				for (int i = 0; i < TILES_M; i++) {
+					mma16816(acc[i][j], fa[i], fb[0], fb[1]);
+					mma16816(acc[i][j + 1], fa[i], fb[2], fb[3]);
+				}
+			}
+		}
+	}
+
+	// The sums go through shared memory, so that a thread stores eight neighbours. Columns are XORed with the row: no bank conflicts.
+	float *sums = (float *)shared;
+	async_wait<0>();
+	__syncthreads(); // all have read the last stages
+#pragma unroll
+	for (int i = 0; i < TILES_M; i++)
+#pragma unroll
+		for (int j = 0; j < TILES_N; j++)
+#pragma unroll
+			for (int h = 0; h < 2; h++) {
+				const int row = warp_m + i * 16 + (lane >> 2) + h * 8, col = warp_n + j * 8 + (lane & 3) * 2;
+				*(float2 *)(sums + row * BN + (col ^ ((row & 3) << 3))) = make_float2(acc[i][j][h * 2], acc[i][j][h * 2 + 1]);
+			}
+	__syncthreads();
+#pragma unroll 1
+	for (int i = threadIdx.x; i < BM * BN / 8; i += THREADS) {
+		const int r = i / (BN / 8), col = i % (BN / 8) * 8, row = m0 + r, left = n - n0 - col;
+		if (row >= m || left <= 0) continue;
+		const float4 *from = (const float4 *)(sums + r * BN + (col ^ ((r & 3) << 3)));
+		const float4 lo = from[0], hi = from[1];
+		float v[8] = {lo.x, lo.y, lo.z, lo.w, hi.x, hi.y, hi.z, hi.w};
+		const long at = (long)row * c.ld + n0 + col;
+		if (bias.p) {
+			float u[8];
+			load8(u, bias, n0 + col, left);
+#pragma unroll
+			for (int e = 0; e < 8; e++) v[e] += u[e];
+		}
+		if (add)
+			add8(c, at, left, v);
+		else
+			store8(c, at, left, v);
+	}
+}
+
+extern "C" __global__ void __launch_bounds__(128) linear_nt(Tensor c, Tensor a, Tensor b, Tensor bias, int m, int n, int k, int add) {
+	gemm<128, 128, 64, 64, false, false>(c, a, b, bias, m, n, k, add);
+}
+extern "C" __global__ void __launch_bounds__(128) linear_nt16(Tensor c, Tensor a, Tensor b, Tensor bias, int m, int n, int k, int add) {
+	gemm<16, 128, 16, 32, false, false>(c, a, b, bias, m, n, k, add);
+}
+extern "C" __global__ void __launch_bounds__(128) linear_nn(Tensor c, Tensor a, Tensor b, Tensor bias, int m, int n, int k, int add) {
+	gemm<128, 128, 64, 64, false, true>(c, a, b, bias, m, n, k, add);
+}
+extern "C" __global__ void __launch_bounds__(128) linear_tn(Tensor c, Tensor a, Tensor b, Tensor bias, int m, int n, int k, int add) {
+	gemm<128, 128, 64, 64, true, true>(c, a, b, bias, m, n, k, add);
+}
+
+// c[i,j] (+)= Σ_k a[i·am + k·ak] · b[j·bn + k·bk] + bias[j], one chain of fmaf over ascending k. 64x64x16 tiles, 256 threads of 4x4.
+extern "C" __global__ void __launch_bounds__(256) linear_f32(Tensor c, const float *a, long am, long ak, const float *b, long bn, long bk, Tensor bias, int m, int n, int k, int add) {
+	__shared__ float ta[16][65], tb[16][65]; // 65: the transposing store hits different banks
+	const int m0 = blockIdx.y * 64, n0 = blockIdx.x * 64, ty = threadIdx.x / 16, tx = threadIdx.x % 16;
+	float acc[4][4] = {};
+	for (int k0 = 0; k0 < k; k0 += 16) {
+#pragma unroll
+		for (int i = 0; i < 4; i++) {
+			const int e = threadIdx.x + i * 256;
+			// neighbouring threads read neighbouring addresses, whichever dimension is the inner one
+			const int ka = ak == 1 ? e % 16 : e / 64, ra = ak == 1 ? e / 16 : e % 64;
+			const int kb = bk == 1 ? e % 16 : e / 64, rb = bk == 1 ? e / 16 : e % 64;
+			ta[ka][ra] = k0 + ka < k && m0 + ra < m ? a[(m0 + ra) * am + (k0 + ka) * ak] : 0.f;
+			tb[kb][rb] = k0 + kb < k && n0 + rb < n ? b[(n0 + rb) * bn + (k0 + kb) * bk] : 0.f;
+		}
+		__syncthreads();
+#pragma unroll
+		for (int kk = 0; kk < 16; kk++)
+#pragma unroll
+			for (int i = 0; i < 4; i++)
+#pragma unroll
+				for (int j = 0; j < 4; j++) acc[i][j] = fmaf(ta[kk][ty + i * 16], tb[kk][tx + j * 16], acc[i][j]);
+		__syncthreads();
+	}
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+#pragma unroll
+		for (int j = 0; j < 4; j++) {
+			const int row = m0 + ty + i * 16, col = n0 + tx + j * 16;
+			if (row >= m || col >= n) continue;
+			const long at = (long)row * c.ld + col;
+			float v = acc[i][j];
+			if (bias.p) v += load1(bias, col);
+			if (add) v += load1(c, at);
+			store1(c, at, v);
+		}
+}

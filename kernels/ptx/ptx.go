@@ -1,0 +1,74 @@
+package ptx
+
+import (
+	"embed"
+	"encoding/json"
+	"fmt"
+	"sync"
+)
+
+//go:embed *.ptx manifest.json
+var files embed.FS
+
+// Manifest is what gen.go recorded.
+type Manifest struct {
+	Compiler string            `json:"compiler"` // nvcc's release
+	Flags    []string          `json:"flags"`
+	Families map[string]Family `json:"families"` // by file name without .ptx: "norm.sm80"
+}
+
+// Family is one PTX file.
+type Family struct {
+	Sources map[string]string `json:"sources"` // sha256 of the .cu and of every .cuh it includes, by path below kernels
+	PTX     string            `json:"ptx"`     // sha256 of the file
+	Version string            `json:"version"` // the lowest .version ptxas accepts
+	Entries map[string]Entry  `json:"entries"`
+}
+
+// Entry is one kernel.
+type Entry struct {
+	Params    []Param `json:"params"`
+	Threads   int     `json:"threads"` // .maxntid: the most threads of a block
+	Registers int     `json:"registers"`
+	Shared    int     `json:"shared"` // static bytes
+	Stack     int     `json:"stack"`
+	Spills    int     `json:"spills"` // bytes stored and loaded
+}
+
+// Param is one parameter's place in the packed buffer, in bytes.
+type Param struct {
+	Offset int `json:"offset"`
+	Size   int `json:"size"`
+	Align  int `json:"align"`
+}
+
+// Bytes is the size of the packed parameter buffer.
+func (e Entry) Bytes() int {
+	if len(e.Params) == 0 {
+		return 0
+	}
+	last := e.Params[len(e.Params)-1]
+	return last.Offset + last.Size
+}
+
+// Read is the manifest.
+var Read = sync.OnceValue(func() Manifest {
+	b, err := files.ReadFile("manifest.json")
+	if err != nil {
+		panic(err)
+	}
+	var m Manifest
+	if err := json.Unmarshal(b, &m); err != nil {
+		panic(fmt.Sprintf("ptx: manifest.json: %v", err))
+	}
+	return m
+})
+
+// Text is the PTX of a family, "norm.sm80".
+func Text(name string) ([]byte, error) {
+	b, err := files.ReadFile(name + ".ptx")
+	if err != nil {
+		return nil, fmt.Errorf("ptx: no family %s: run `make kernels`", name)
+	}
+	return b, nil
+}
