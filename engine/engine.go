@@ -17,17 +17,14 @@ type Config struct {
 	Turns      int           `yaml:"turns"`       // assistant turns; the code of the last is not run
 	StepTokens int           `yaml:"step_tokens"` // fed to the model at a time
 	Pages      int           `yaml:"pages"`       // KV pages of 64 tokens; 0: enough for kv_memory or the largest batch
-	KVMemory   Bytes         `yaml:"kv_memory"`   // bound on the pages' bytes when pages is 0
+	KVMemory   int           `yaml:"kv_memory"`   // MiB: bound on the pages when pages is 0
 	MaxLost    float64       `yaml:"max_lost"`    // share of trajectories that may be lost to the sandbox before a rollout fails
 	CallLimit  time.Duration `yaml:"call_limit"`  // longest wait for one call, queue included, before its trajectory is given up
 }
 
-// Bytes is a size in memory.
-type Bytes int64
-
 // DefaultConfig has the paper's limits.
 func DefaultConfig() Config {
-	return Config{MaxTokens: 16384, Turns: 8, StepTokens: 2048, KVMemory: 4 << 30, MaxLost: 0.05, CallLimit: 5 * time.Minute}
+	return Config{MaxTokens: 16384, Turns: 8, StepTokens: 2048, KVMemory: 4096, MaxLost: 0.05, CallLimit: 5 * time.Minute}
 }
 
 // Validate checks each bound and how they fit.
@@ -43,6 +40,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("engine.turns: want at least 1, got %d", c.Turns)
 	case c.StepTokens < 1:
 		return fmt.Errorf("engine.step_tokens: want at least 1, got %d", c.StepTokens)
+	case c.KVMemory < 0 || c.Pages == 0 && c.KVMemory == 0:
+		return fmt.Errorf("engine.kv_memory: want MiB for the cache, got %d", c.KVMemory)
 	case c.Pages < 0:
 		return fmt.Errorf("engine.pages: want 0 or more, got %d", c.Pages)
 	case c.MaxLost < 0 || c.MaxLost > 1:
@@ -128,8 +127,9 @@ func New(m *model.Model, cfg Config, tok Tokens, eos []int32, proto Protocol, in
 	n := cfg.Pages
 	if n == 0 {
 		perTrajectory := pagesFor(cfg.MaxTokens)
-		bytes := int64(m.PageBytes())
-		n = max(min(concurrent*perTrajectory, int(int64(cfg.KVMemory)/bytes)), perTrajectory) + 1
+		c := m.Config
+		pageBytes := c.Layers * 2 * c.KVHeads * c.HeadDim * kernels.PageTokens * 4
+		n = max(min(concurrent*perTrajectory, cfg.KVMemory<<20/pageBytes), perTrajectory) + 1
 	}
 	if err := m.OpenKV(n); err != nil {
 		return nil, fmt.Errorf("engine: %d KV pages of %d tokens: %w", n, kernels.PageTokens, err)

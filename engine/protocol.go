@@ -32,7 +32,7 @@ type Request struct {
 
 // ProtocolConfig selects and shapes a protocol.
 type ProtocolConfig struct {
-	Name     string `yaml:"name"`     // tags: the paper's
+	Name     string `yaml:"name"`     // tags: the paper's; none: text only
 	Feedback string `yaml:"feedback"` // retool-eval | agent-r1 | slime: white space around the reply
 	Template string `yaml:"template"` // plain | retool-repo | paper-fig7: text around the question
 	Error    string `yaml:"error"`    // traceback | last-line: what a failed snippet shows
@@ -62,7 +62,7 @@ func (c ProtocolConfig) Validate() error {
 		return fmt.Errorf("protocol.%s: %q is not known (known: %s)", key, value, strings.Join(known, ", "))
 	}
 	for _, err := range []error{
-		check("name", c.Name, "tags"),
+		check("name", c.Name, "tags", "none"),
 		check("feedback", c.Feedback, "retool-eval", "agent-r1", "slime"),
 		check("template", c.Template, "plain", "retool-repo", "paper-fig7"),
 		check("error", c.Error, "traceback", "last-line"),
@@ -99,10 +99,14 @@ func NewProtocol(cfg ProtocolConfig, tok tokenizer.Tokenizer) (*Tags, error) {
 		return nil, err
 	}
 	var pairs []string
-	for _, tag := range append([]string{openCode, closeCode, "<interpreter>", "</interpreter>", "<tool_response>", "</tool_response>", "<answer>", "</answer>"}, tok.Specials()...) {
-		if tag != "" {
-			pairs = append(pairs, tag, tag[:1]+" "+tag[1:])
+	tags := []string{openCode, closeCode, "<interpreter>", "</interpreter>", "<tool_response>", "</tool_response>", "<answer>", "</answer>"}
+	for id := range int32(tok.Size()) {
+		if tok.Bytes(id) == nil {
+			tags = append(tags, tok.Name(id)) // a special token
 		}
+	}
+	for _, tag := range tags {
+		pairs = append(pairs, tag, tag[:1]+" "+tag[1:])
 	}
 	return &Tags{cfg: cfg, tok: tok, feedback: feedbacks[cfg.Feedback], inert: strings.NewReplacer(pairs...)}, nil
 }

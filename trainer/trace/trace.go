@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	"retool/engine"
 )
@@ -82,16 +84,26 @@ func Sources(tokens []engine.Token) string {
 	return string(b)
 }
 
-// Of fills a Record with what the rollout knows; piece is the text of a token.
-func Of(t *engine.Trajectory, piece func(id int32) string) Record {
+// Vocabulary says how tokens are written. Bytes is nil for a special token.
+type Vocabulary interface {
+	Bytes(id int32) []byte
+	Name(id int32) string
+}
+
+// Of fills a Record with what the rollout knows.
+func Of(t *engine.Trajectory, v Vocabulary) Record {
 	r := Record{Key: t.Key, Finish: t.Finish.String(), Prompt: t.Prompt, Sources: Sources(t.Tokens()), Evicted: t.Evicted}
 	if t.Err != nil {
 		r.Error = t.Err.Error()
 	}
-	for _, k := range t.Tokens() {
+	for i, k := range t.Tokens() {
 		r.IDs = append(r.IDs, k.ID)
 		r.LogProbs = append(r.LogProbs, k.LogProb)
-		r.Pieces = append(r.Pieces, piece(k.ID))
+		piece := string(v.Bytes(k.ID))
+		if v.Bytes(k.ID) == nil {
+			piece, r.Special = v.Name(k.ID), append(r.Special, i)
+		}
+		r.Pieces = append(r.Pieces, strings.ToValidUTF8(piece, "\uFFFD"))
 	}
 	for _, c := range t.Calls {
 		r.Calls = append(r.Calls, CallData{
@@ -101,6 +113,41 @@ func Of(t *engine.Trajectory, piece func(id int32) string) Record {
 		})
 	}
 	return r
+}
+
+// Trajectory is the stored one as the engine had it: tokens with provenance, and one call per execution.
+func (r *Record) Trajectory() *engine.Trajectory {
+	t := engine.NewTrajectory(r.Key, r.IDs[:r.Prompt])
+	call := 0
+	for i := r.Prompt; i < len(r.IDs); i++ {
+		for call < len(r.Calls) && r.Calls[call].To == i {
+			c := r.Calls[call]
+			t.Calls = append(t.Calls, engine.Call{Code: c.Code, From: c.From, To: c.To, Result: engine.Result{Status: c.Status}})
+			t.Observe(call, r.IDs[c.ReplyFrom:c.ReplyTo])
+			i += c.ReplyTo - c.ReplyFrom
+			call++
+		}
+		if i < len(r.IDs) {
+			t.Sample(r.IDs[i], r.LogProbs[i])
+		}
+	}
+	for ; call < len(r.Calls); call++ {
+		t.Calls = append(t.Calls, engine.Call{Code: r.Calls[call].Code, Result: engine.Result{Status: r.Calls[call].Status}})
+	}
+	return t
+}
+
+// Bytes is the text of a token that the record holds; nil for one it does not, or a special one.
+func (r *Record) Bytes(id int32) []byte {
+	for i, k := range r.IDs {
+		if k == id {
+			if slices.Contains(r.Special, i) {
+				return nil
+			}
+			return []byte(r.Pieces[i])
+		}
+	}
+	return nil
 }
 
 // Log appends JSON lines to a file. It is used by one goroutine; readers may follow the file while it grows.

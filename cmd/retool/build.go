@@ -1,0 +1,342 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"retool/engine"
+	"retool/engine/model"
+	"retool/engine/tokenizer"
+	"retool/interp"
+	"retool/kernels"
+	"retool/trainer"
+	"retool/trainer/arith"
+	"retool/trainer/trace"
+)
+
+// program is everything a command runs on, built from a Config. This file is the only wiring.
+type program struct {
+	cfg    *Config
+	dev    kernels.Device
+	tok    tokenizer.Tokenizer
+	tokens []byte // tokenizer.json
+	policy *model.Model
+	critic *model.Model
+	ref    *model.Model
+	proto  *engine.Tags
+	pool   *interp.Pool
+	engine *engine.Engine
+	closer []func()
+}
+
+// use says what a program is built for.
+type use struct {
+	train      bool
+	from       string // folder to read weights from: a checkpoint; "": model.path, or a new model
+	concurrent int    // trajectories at a time
+}
+
+// build wires device, tokenizer, models, interpreter and engine.
+func build(ctx context.Context, cfg *Config, u use) (p *program, err error) {
+	p = &program{cfg: cfg}
+	defer func() {
+		if err != nil {
+			p.Close()
+		}
+	}()
+	p.dev = kernels.NewCPU(cfg.Threads)
+	p.closer = append(p.closer, func() { p.dev.Close() })
+	from := u.from
+	if from == "" {
+		from = cfg.Model.Path
+	}
+	if err := p.tokenizer(from); err != nil {
+		return nil, err
+	}
+	mc, err := cfg.modelConfig(from, p.tok)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Engine.MaxTokens > mc.MaxPositions {
+		return nil, fmt.Errorf("config: engine.max_tokens: %d is more than the %d positions of the model", cfg.Engine.MaxTokens, mc.MaxPositions)
+	}
+	ppo := cfg.RL.Steps > 0 && cfg.RL.Algorithm == "ppo"
+	mc.ValueHead = u.train && ppo && cfg.Critic.Trunk == "shared" || mc.ValueHead
+	pass := cfg.Engine.StepTokens
+	if u.train {
+		pass = max(pass, cfg.SFT.Tokens, cfg.RL.Tokens)
+	}
+	opt := model.Options{MaxTokens: pass, Train: u.train, Recompute: u.train && cfg.Model.Recompute, Positions: cfg.Engine.MaxTokens}
+	if p.policy, err = p.model(mc, opt, from); err != nil {
+		return nil, err
+	}
+	if u.train && ppo && cfg.Critic.Trunk == "own" {
+		cc := mc
+		cc.LMHead, cc.ValueHead = false, true
+		if p.critic, err = p.model(cc, opt, ""); err != nil {
+			return nil, err
+		}
+		if err := p.critic.CopyFrom(p.policy); err != nil {
+			return nil, err
+		}
+	}
+	if u.train && cfg.RL.Steps > 0 && cfg.RL.KL > 0 {
+		opt.Train, opt.Recompute = false, false
+		if p.ref, err = p.model(mc, opt, ""); err != nil {
+			return nil, err
+		}
+	}
+	if p.proto, err = engine.NewProtocol(cfg.Protocol, p.tok); err != nil {
+		return nil, err
+	}
+	var proto engine.Protocol
+	var in engine.Interpreter
+	if cfg.tools() {
+		if p.pool, err = interp.New(ctx, cfg.Interp, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))); err != nil {
+			return nil, err
+		}
+		p.closer = append(p.closer, func() { p.pool.Close() })
+		proto, in = p.proto, python{p.pool, cfg.Interp.Limits}
+	}
+	eos := mc.EOS
+	if len(eos) == 0 {
+		eos = []int32{p.tok.EOS()}
+	}
+	p.engine, err = engine.New(p.policy, cfg.Engine, p.tok, eos, proto, in, u.concurrent)
+	return p, err
+}
+
+// Close releases everything, last built first.
+func (p *program) Close() {
+	for _, f := range slices.Backward(p.closer) {
+		f()
+	}
+}
+
+// model makes a model and gives it weights: those of a folder, or new ones of the seed.
+func (p *program) model(c model.Config, opt model.Options, from string) (*model.Model, error) {
+	m, err := model.New(p.dev, c, opt)
+	if err != nil {
+		return nil, err
+	}
+	p.closer = append(p.closer, m.Close)
+	if from == "" {
+		m.Init(p.cfg.Seed)
+		return m, nil
+	}
+	return m, m.ReadWeights(from)
+}
+
+// modelConfig is the shape of the folder, or that of the settings with the tokenizer's vocabulary.
+func (c *Config) modelConfig(from string, tok tokenizer.Tokenizer) (model.Config, error) {
+	if from != "" {
+		mc, err := model.ReadConfig(from)
+		if err == nil && mc.Vocab < tok.Size() {
+			err = fmt.Errorf("model: %s: the tokenizer has %d ids, the embedding %d rows", from, tok.Size(), mc.Vocab)
+		}
+		return mc, err
+	}
+	m := c.Model
+	mc := model.Config{
+		Arch: model.Llama, Layers: m.Layers, Hidden: m.Hidden, Heads: m.Heads, KVHeads: m.KVHeads, HeadDim: m.HeadDim, FFN: m.FFN,
+		Vocab: tok.Size(), MaxPositions: c.Engine.MaxTokens, KVChunk: kernels.PageTokens, RMSEps: 1e-6, RopeTheta: m.RopeTheta,
+		Tied: m.Tied, LMHead: true, EOS: []int32{tok.EOS()},
+	}
+	return mc, mc.Validate()
+}
+
+// tokenizer reads the one beside the weights, or makes the embedded task's.
+func (p *program) tokenizer(from string) error {
+	if from == "" {
+		t, err := arithTokenizer()
+		if err != nil {
+			return err
+		}
+		var b bytes.Buffer
+		if err := t.Save(&b); err != nil {
+			return err
+		}
+		p.tok, p.tokens = t, b.Bytes()
+		return nil
+	}
+	path := filepath.Join(from, "tokenizer.json")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("tokenizer: %w", err)
+	}
+	t, err := tokenizer.Load(bytes.NewReader(text))
+	if err != nil {
+		return fmt.Errorf("tokenizer: %s: %w", path, err)
+	}
+	p.tok, p.tokens = t, text
+	return nil
+}
+
+func arithTokenizer() (*tokenizer.Greedy, error) {
+	pieces, specials := arith.Vocabulary()
+	return tokenizer.Words(pieces, specials)
+}
+
+// python joins the sandbox to the engine.
+type python struct {
+	pool   *interp.Pool
+	limits interp.Limits
+}
+
+func (p python) Run(ctx context.Context, key int64, code string) (engine.Result, error) {
+	r, err := p.pool.Run(ctx, key, code)
+	if err != nil {
+		return engine.Result{}, err
+	}
+	out := engine.Result{Status: string(r.Status), Stdout: string(r.Stdout), Traceback: string(r.Traceback), CPU: r.CPU, Wall: r.Wall, Queue: r.Queue}
+	if r.Status != interp.OK && r.Status != interp.Exception {
+		out.Traceback = r.Notice(p.limits)
+	}
+	return out, nil
+}
+
+func (p python) Forget(key int64) { p.pool.Forget(key) }
+
+// data is what the configuration learns from. Prompts are rendered, traces tokenised, both sets checked against the budgets.
+func (p *program) data() (trainer.Data, error) {
+	c := p.cfg
+	var d trainer.Data
+	var traces []arith.Trace
+	switch c.Data.Task {
+	case "arithmetic":
+		d.Train = problems(arith.Problems(c.Seed, arith.Train, c.Data.Pool))
+		d.Test = problems(arith.Problems(c.Seed, arith.Test, c.Eval.Problems))
+		traces = arith.Traces(c.Seed, c.SFT.Steps*c.SFT.Batch, c.Data.Mix)
+	case "files":
+		var err error
+		read := func(path, what string, need bool) []*trainer.Problem {
+			if !need || err != nil {
+				return nil
+			}
+			var ps []arith.Problem
+			ps, err = readFile(path, what, arith.ReadProblems)
+			if c.Data.Wrapper == "strip" {
+				for i := range ps {
+					ps[i].Question = trainer.StripWrapper(ps[i].Question)
+				}
+			}
+			return problems(ps)
+		}
+		d.Train = read(c.Data.Problems, "data.problems", c.RL.Steps > 0)
+		d.Test = read(c.Data.Test, "data.test", c.Eval.Problems > 0)
+		if err == nil && (c.SFT.Steps > 0 || c.SFT.Epochs > 0 && c.Data.Traces != "") {
+			traces, err = readFile(c.Data.Traces, "data.traces", arith.ReadTraces)
+		}
+		if err != nil {
+			return d, err
+		}
+		if n := c.Eval.Problems; n > 0 && len(d.Test) > n {
+			d.Test = d.Test[:n]
+		}
+	}
+	if c.SFT.Steps == 0 && len(traces) > 0 {
+		c.SFT.Steps = (c.SFT.Epochs*len(traces) + c.SFT.Batch - 1) / c.SFT.Batch
+	}
+	var errs []error
+	for _, set := range [][]*trainer.Problem{d.Train, d.Test} {
+		for _, q := range set {
+			if err := p.fits(q); err != nil {
+				return d, err
+			}
+		}
+	}
+	for i, t := range traces {
+		e, err := p.example(int64(i), t)
+		if err != nil {
+			return d, err
+		}
+		d.Traces = append(d.Traces, e)
+	}
+	return d, errors.Join(errs...)
+}
+
+// fits refuses a prompt that leaves no room for a response.
+func (p *program) fits(q *trainer.Problem) error {
+	ids, err := p.proto.Prompt(q.Question)
+	if err != nil {
+		return fmt.Errorf("problem %s: %w", q.ID, err)
+	}
+	limit := p.cfg.Engine.MaxTokens - 1
+	if m := p.cfg.Engine.MaxPrompt; m > 0 {
+		limit = m
+	}
+	if len(ids) > limit {
+		return fmt.Errorf("problem %s: its prompt has %d tokens, engine.max_prompt and engine.max_tokens leave %d", q.ID, len(ids), limit)
+	}
+	return nil
+}
+
+// example turns a trace into the trajectory it would have been: every segment tokenised alone, as the runtime does it.
+func (p *program) example(key int64, t arith.Trace) (*trainer.Episode, error) {
+	prompt, err := p.proto.Prompt(t.Problem.Question)
+	if err != nil {
+		return nil, fmt.Errorf("trace %s: %w", t.Problem.ID, err)
+	}
+	tr := engine.NewTrajectory(key, prompt)
+	for _, s := range t.Segments {
+		ids := p.tok.Encode(s.Text)
+		if s.Source == arith.Tool {
+			tr.Calls = append(tr.Calls, engine.Call{})
+			tr.Observe(len(tr.Calls)-1, ids)
+			continue
+		}
+		for _, id := range ids {
+			tr.Sample(id, 0)
+		}
+	}
+	tr.Sample(p.tok.EOS(), 0)
+	if tr.Len() > p.cfg.SFT.Tokens {
+		return nil, fmt.Errorf("trace %s: %d tokens, sft.tokens allows %d", t.Problem.ID, tr.Len(), p.cfg.SFT.Tokens)
+	}
+	return trainer.NewEpisode(tr, &trainer.Problem{ID: t.Problem.ID}, 0), nil
+}
+
+func problems(ps []arith.Problem) []*trainer.Problem {
+	out := make([]*trainer.Problem, len(ps))
+	for i, q := range ps {
+		out[i] = &trainer.Problem{ID: q.ID, Family: q.Family, Question: q.Question, Answer: q.Answer}
+	}
+	return out
+}
+
+// training joins a program to a run directory.
+func (p *program) training(dir string, report trainer.Report) (*trainer.Run, error) {
+	data, err := p.data()
+	if err != nil {
+		return nil, err
+	}
+	text, err := p.cfg.text()
+	if err != nil {
+		return nil, err
+	}
+	return &trainer.Run{
+		Config: p.cfg.Config, Dir: dir, Device: p.dev, Policy: p.policy, Critic: p.critic, Ref: p.ref, Engine: p.engine,
+		Prompt: p.proto, Tokens: p.tok, Data: data, Report: report,
+		Files:    map[string][]byte{"config.yaml": text, "tokenizer.json": p.tokens},
+		Contract: p.dev.Info().Contract, Protocol: p.proto.Contract(), Tokenizer: p.tok.Hash(),
+	}, nil
+}
+
+// concurrency is the largest number of trajectories the configuration asks for at a time.
+func (c *Config) concurrency() int {
+	return max(c.RL.Prompts*c.RL.Group, c.Eval.Problems*c.Eval.Samples, 1)
+}
+
+var _ trainer.Prompter = (*engine.Tags)(nil)
+
+// trajectories is a run directory's trace file.
+func trajectories(run string) string { return filepath.Join(run, "trajectories.jsonl") }
+
+// records reads a run's trace.
+func records(run string, f func(trace.Record) error) error { return trace.Read(trajectories(run), f) }

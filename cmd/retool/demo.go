@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+)
+
+func demoCommand() *cli.Command {
+	return &cli.Command{
+		Name: "demo", Usage: "the embedded task end to end: cold start, PPO with real Python, and the same without the tool",
+		Flags: []cli.Flag{setFlag()},
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return fmt.Errorf("demo takes no argument, got %q; `retool train RECIPE` takes one", c.Args().First())
+			}
+			sets := c.StringSlice("set")
+			tool, err := loadConfig("demo", sets)
+			if err != nil {
+				return err
+			}
+			text, err := loadConfig("demo-text", sets)
+			if err != nil {
+				return err
+			}
+			if tool.Run == "" {
+				tool.Run = freeRun()
+			}
+			out := newTerminal()
+			defer out.Close()
+			withTool, err := train(c.Context, tool, tool.Run, out)
+			if err != nil {
+				return err
+			}
+			out.Note("\nthe same model, budget and problems without the tool")
+			textOnly, err := train(c.Context, text, filepath.Join(tool.Run, "text"), out)
+			if err != nil {
+				return err
+			}
+			s := summary(withTool, textOnly)
+			if err := writeSummary(tool.Run, s); err != nil {
+				return err
+			}
+			out.Note("\n" + s.table())
+			return writeReport(tool.Run, out)
+		},
+	}
+}
+
+// table is the demo's last word.
+func (s Summary) table() string {
+	var rows [][]string
+	add := func(name string, r *Result) {
+		if r == nil {
+			return
+		}
+		rows = append(rows, []string{
+			name, fmt.Sprintf("%.1f %%", 100*r.Accuracy), fmt.Sprintf("%.1f – %.1f", 100*r.Low, 100*r.High),
+			fmt.Sprintf("%.1f %%", 100*r.CodeRatio), fmt.Sprintf("%.1f", r.Length), fmt.Sprintf("%d × %d", r.Problems, r.Samples),
+		})
+	}
+	add("untrained", s.Untrained)
+	add("after cold start", s.ColdStart)
+	add("after RL", s.RL)
+	add("text only, after cold start", s.TextColdStart)
+	add("text only, after RL", s.TextRL)
+	return grid([]string{"", "accuracy", "95 % interval", "code ratio", "tokens", "problems × samples"}, rows) +
+		fmt.Sprintf("\n%.0f s in all", s.Seconds)
+}

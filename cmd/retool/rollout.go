@@ -1,0 +1,149 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"charm.land/lipgloss/v2"
+	"github.com/urfave/cli/v2"
+
+	"retool/engine"
+	"retool/engine/tokenizer"
+	"retool/trainer"
+	"retool/trainer/arith"
+)
+
+// fromFlag names weights: a checkpoint, or a run directory, whose newest checkpoint is taken.
+func fromFlag() *cli.StringFlag {
+	return &cli.StringFlag{Name: "from", Usage: "weights: a checkpoint, or a run `DIR` whose newest checkpoint is taken", Required: true}
+}
+
+// checkpointOf resolves --from.
+func checkpointOf(path string) (string, error) {
+	if dir := trainer.Latest(path); dir != "" {
+		return dir, nil
+	}
+	if _, err := os.Stat(path + "/config.json"); err != nil {
+		return "", fmt.Errorf("--from %s: neither a run directory with checkpoints nor a folder with config.json: %w", path, err)
+	}
+	return path, nil
+}
+
+// loadedConfig is the configuration stored beside weights, unless the command names another.
+func loadedConfig(c *cli.Context) (cfg *Config, from string, err error) {
+	if from, err = checkpointOf(c.String("from")); err != nil {
+		return nil, "", err
+	}
+	source := from + "/config.yaml"
+	if c.Args().Present() {
+		source = c.Args().First()
+	}
+	cfg, err = loadConfig(source, c.StringSlice("set"))
+	return cfg, from, err
+}
+
+func rolloutCommand() *cli.Command {
+	return &cli.Command{
+		Name: "rollout", Usage: "show one problem being solved, as it happens", ArgsUsage: "[FILE.yaml]",
+		Flags: []cli.Flag{
+			fromFlag(), setFlag(),
+			&cli.StringFlag{Name: "question", Usage: "`TEXT` of the problem; without it a held-out one of the embedded task"},
+			&cli.StringFlag{Name: "answer", Usage: "its answer, to grade the response"},
+			&cli.IntFlag{Name: "problem", Usage: "which held-out problem, from 0"},
+			&cli.IntFlag{Name: "samples", Value: 1, Usage: "how many responses"},
+			&cli.BoolFlag{Name: "greedy", Usage: "take the likeliest token instead of sampling as eval.temperature and eval.top_p say"},
+		},
+		Action: func(c *cli.Context) error {
+			cfg, from, err := loadedConfig(c)
+			if err != nil {
+				return err
+			}
+			n := c.Int("samples")
+			if n < 1 || c.Int("problem") < 0 {
+				return fmt.Errorf("--samples and --problem: want at least 1 and 0, got %d and %d", n, c.Int("problem"))
+			}
+			p, err := build(c.Context, cfg, use{from: from, concurrent: 1})
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			problem := &trainer.Problem{ID: "question", Question: c.String("question"), Answer: c.String("answer")}
+			if problem.Question == "" {
+				set := arith.Problems(cfg.Seed, arith.Test, c.Int("problem")+1)
+				problem = problems(set[c.Int("problem"):])[0]
+			}
+			prompt, err := p.proto.Prompt(problem.Question)
+			if err != nil {
+				return err
+			}
+			s := engine.Sampling{Seed: cfg.Seed, Temperature: float32(cfg.Eval.Temperature), TopP: float32(cfg.Eval.TopP), TopK: cfg.Eval.TopK}
+			if c.Bool("greedy") {
+				s.Temperature = 0
+			}
+			view := newViewer(p.tok)
+			p.engine.Watch = view.grown
+			for i := range n {
+				view.prompt(prompt)
+				trs, err := p.engine.Rollouts(c.Context, []engine.Group{{Prompt: prompt, Keys: []int64{trainer.Key(trainer.ShowKeys, 0, i)}}}, s)
+				if err != nil {
+					return err
+				}
+				view.end(trs[0], problem, cfg.Reward, p.tok.Bytes)
+			}
+			return nil
+		},
+	}
+}
+
+// viewer prints a trajectory while it grows: what the model writes as it is, what the tool replies in another colour.
+type viewer struct {
+	out    io.Writer
+	tok    tokenizer.Tokenizer
+	stream *tokenizer.Stream
+	styles map[engine.Source]lipgloss.Style
+}
+
+func newViewer(tok tokenizer.Tokenizer) *viewer {
+	return &viewer{out: os.Stdout, tok: tok, styles: map[engine.Source]lipgloss.Style{
+		engine.Prompt: lipgloss.NewStyle().Faint(true),
+		engine.Policy: lipgloss.NewStyle(),
+		engine.Tool:   lipgloss.NewStyle().Foreground(lipgloss.Color("6")),
+	}}
+}
+
+func (v *viewer) prompt(ids []int32) {
+	v.stream = tokenizer.NewStream(v.tok)
+	v.print(engine.Prompt, v.tok.Decode(ids))
+}
+
+// print styles line by line, so that a colour never runs over a line break.
+func (v *viewer) print(s engine.Source, text string) {
+	for i, line := range strings.Split(text, "\n") {
+		if i > 0 {
+			lipgloss.Fprint(v.out, "\n")
+		}
+		if line != "" {
+			lipgloss.Fprint(v.out, v.styles[s].Render(line))
+		}
+	}
+}
+
+func (v *viewer) grown(t *engine.Trajectory, from int) {
+	for _, k := range t.Tokens()[from:] {
+		v.print(k.Source, v.stream.Next(k.ID))
+	}
+}
+
+func (v *viewer) end(t *engine.Trajectory, problem *trainer.Problem, r trainer.Reward, bytes func(int32) []byte) {
+	line := fmt.Sprintf("finish %s  tokens %d prompt, %d sampled, %d observed", t.Finish, t.Prompt, t.Count(engine.Policy), t.Count(engine.Tool))
+	for i, c := range t.Calls {
+		line += fmt.Sprintf("  call %d %s in %.1f ms (%d tokens prefilled)", i+1, c.Result.Status, 1000*c.Wait.Seconds(), c.Prefilled)
+	}
+	if problem.Answer != "" {
+		g, _ := r.Grade(t, problem.Answer, bytes)
+		line += fmt.Sprintf("  answer %q, truth %q: %s", g.Answer, problem.Answer, g.Outcome)
+	}
+	lipgloss.Fprintln(v.out, "\n"+lipgloss.NewStyle().Bold(true).Render("― ")+line)
+}

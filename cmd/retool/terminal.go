@@ -1,0 +1,122 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"charm.land/lipgloss/v2"
+	"charm.land/lipgloss/v2/table"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
+	"retool/trainer"
+	"retool/trainer/trace"
+)
+
+// terminal prints a run: one line per step, a progress bar under them where the output is a terminal.
+type terminal struct {
+	out      io.Writer
+	progress *mpb.Progress // nil without a terminal
+	bar      *mpb.Bar
+	every    int // of SFT steps, which are many and say little, print one in so many
+}
+
+func newTerminal() *terminal {
+	t := &terminal{out: os.Stdout, every: 25}
+	if info, err := os.Stdout.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb" {
+		t.progress = mpb.New(mpb.WithOutput(os.Stdout), mpb.WithWidth(48))
+		t.out = t.progress
+	}
+	return t
+}
+
+// Close ends the bar.
+func (t *terminal) Close() {
+	t.endBar()
+	if t.progress != nil {
+		t.progress.Shutdown()
+		t.progress, t.out = nil, os.Stdout
+	}
+}
+
+func (t *terminal) endBar() {
+	if t.bar != nil {
+		t.bar.Abort(true)
+		t.bar.Wait()
+		t.bar = nil
+	}
+}
+
+// Phase begins a bar.
+func (t *terminal) Phase(name string, steps int) {
+	t.endBar()
+	if t.progress != nil && steps > 0 {
+		t.bar = t.progress.AddBar(int64(steps), mpb.BarRemoveOnComplete(),
+			mpb.PrependDecorators(decor.Name(name+" "), decor.CountersNoUnit("%d/%d")),
+			mpb.AppendDecorators(decor.AverageETA(decor.ET_STYLE_GO)))
+	}
+}
+
+// Step prints the step's line.
+func (t *terminal) Step(m trace.Metrics, done, of int) {
+	if t.bar != nil {
+		t.bar.SetCurrent(int64(done))
+	}
+	width := len(fmt.Sprint(of))
+	skipped := ""
+	if m.Skip > 0 {
+		skipped = fmt.Sprintf("  %d updates skipped: not finite", m.Skip)
+	}
+	if m.RL == nil {
+		if done%t.every == 0 || done == 1 || done == of {
+			fmt.Fprintf(t.out, "sft   %*d/%d  loss %6.3f  grad %5.2f  lr %.1e  %6.0f tok/s%s\n", width, done, of, m.Loss, m.Norm, m.LR, m.Speed, skipped)
+		}
+		return
+	}
+	fmt.Fprintf(t.out, "step  %*d/%d  reward %+.2f  accuracy %3.0f%%  code %3.0f%%  calls %.2f ok %3.0f%%  length %4.1f  kl %.4f  clip %4.1f%%  grad %5.2f  entropy %.3f  |Δlogp| %g  %5.0f tok/s  rollout %2.0f%% train %2.0f%% tool wait %2.0f%%%s\n",
+		width, done, of, m.Reward, 100*m.Accuracy, 100*m.CodeRatio, m.Calls, 100*m.CallsOK, m.Length, m.KL, 100*m.Clip, m.Norm, m.RL.Entropy, m.Difference, m.Speed,
+		100*m.Rollout, 100*(m.Train+m.Score), 100*m.ToolWait, skipped)
+}
+
+// Evaluated prints a line of accuracy and behaviour.
+func (t *terminal) Evaluated(e trainer.Evaluation) {
+	b := e.Behaviour
+	fmt.Fprintf(t.out, "eval  %-10s step %d  avg@%d %5.1f%%  ±%.1f (these %d problems sampled again) ±%.1f (other problems)  code %.0f%%  with code %.1f%% right  length %.1f  (%s, %.1f s)\n",
+		e.Name, e.Step, e.Samples, 100*e.Accuracy, 196*e.Sampling, e.Problems, 196*e.Population, 100*b.CodeRatio, 100*e.AccuracyCode, b.ResponseLength, e.SamplingRules, e.Seconds)
+}
+
+// Note prints a sentence.
+func (t *terminal) Note(text string) { fmt.Fprintln(t.out, text) }
+
+// header prints what a run is about to do.
+func (p *program) header(t *terminal, dir string) {
+	info := p.dev.Info()
+	line := func(name, format string, a ...any) { fmt.Fprintf(t.out, "%-10s%s\n", name, fmt.Sprintf(format, a...)) }
+	line("device", "%s, %d threads, %s kernels", info.Name, info.Threads, info.Variant)
+	line("contract", "%s", info.Contract)
+	line("model", "%v, %.2f M parameters", p.policy.Config, float64(p.policy.Parameters())/1e6)
+	if p.pool != nil {
+		line("python", "%v", p.pool.Info())
+		line("protocol", "%s", p.proto.Contract())
+	}
+	line("engine", "%d KV pages of 64 tokens, trajectories of at most %d tokens, %d turns", p.engine.Pages(), p.cfg.Engine.MaxTokens, p.cfg.Engine.Turns)
+	if p.cfg.RL.Steps > 0 {
+		line("batch", "%s", p.cfg.RL.Batches())
+	}
+	line("run", "%s", dir)
+}
+
+// grid draws a table with a header row.
+func grid(header []string, rows [][]string) string {
+	t := table.New().Border(lipgloss.NormalBorder()).BorderRow(false).BorderColumn(false).BorderLeft(false).BorderRight(false).BorderTop(false).BorderBottom(false).
+		Headers(header...).StyleFunc(func(row, col int) lipgloss.Style {
+		s := lipgloss.NewStyle().PaddingRight(3)
+		if col > 0 {
+			return s.Align(lipgloss.Right)
+		}
+		return s
+	}).Rows(rows...)
+	return strings.TrimRight(t.String(), "\n")
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"retool/trainer"
+)
+
+func trainCommand() *cli.Command {
+	return &cli.Command{
+		Name: "train", Usage: "cold start and reinforcement learning, as a recipe or a file says", ArgsUsage: "RECIPE|FILE.yaml",
+		Flags: []cli.Flag{setFlag()},
+		Action: func(c *cli.Context) error {
+			cfg, err := configured(c, "demo")
+			if err != nil {
+				return err
+			}
+			return trainOnce(c.Context, cfg)
+		},
+	}
+}
+
+func sftCommand() *cli.Command {
+	return &cli.Command{
+		Name: "sft", Usage: "the cold start alone", ArgsUsage: "RECIPE|FILE.yaml",
+		Flags: []cli.Flag{setFlag()},
+		Action: func(c *cli.Context) error {
+			cfg, err := configured(c, "demo")
+			if err != nil {
+				return err
+			}
+			cfg.RL.Steps = 0
+			return trainOnce(c.Context, cfg)
+		},
+	}
+}
+
+func trainOnce(ctx context.Context, cfg *Config) error {
+	if cfg.Run == "" {
+		cfg.Run = freeRun()
+	}
+	out := newTerminal()
+	defer out.Close()
+	state, err := train(ctx, cfg, cfg.Run, out)
+	if err != nil {
+		return err
+	}
+	if err := writeSummary(cfg.Run, summary(state, nil)); err != nil {
+		return err
+	}
+	return writeReport(cfg.Run, out)
+}
+
+// train runs a configuration in a directory, or goes on with it there.
+func train(ctx context.Context, cfg *Config, dir string, out *terminal) (*trainer.State, error) {
+	if err := settle(cfg, dir); err != nil {
+		return nil, err
+	}
+	p, err := build(ctx, cfg, use{train: true, concurrent: cfg.concurrency()})
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	run, err := p.training(dir, out)
+	if err != nil {
+		return nil, err
+	}
+	p.header(out, dir)
+	return run.Train(ctx)
+}
+
+// settle writes the configuration into a new run directory, or refuses to go on in one that was begun with another.
+func settle(cfg *Config, dir string) error {
+	saved := *cfg
+	saved.Run, saved.Threads = "", 0 // neither changes a bit of the result
+	text, err := saved.text()
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, "config.yaml")
+	old, err := os.ReadFile(path)
+	if err == nil {
+		if bytes.Equal(old, text) {
+			return nil
+		}
+		return fmt.Errorf("%s was begun with other settings (%s): choose another run=, or repeat the command that began it", dir, firstDifference(string(old), string(text)))
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("run directory: %w", err)
+	}
+	if err := os.WriteFile(path+".tmp", text, 0o644); err != nil {
+		return fmt.Errorf("run directory: %w", err)
+	}
+	return os.Rename(path+".tmp", path)
+}
+
+// firstDifference names the first line in which two configurations differ.
+func firstDifference(there, here string) string {
+	a, b := strings.Split(there, "\n"), strings.Split(here, "\n")
+	section := ""
+	for i := range min(len(a), len(b)) {
+		if !strings.HasPrefix(a[i], " ") {
+			section = strings.TrimSuffix(a[i], ":")
+		}
+		if a[i] != b[i] {
+			return fmt.Sprintf("in %s: there %q, here %q", section, strings.TrimSpace(a[i]), strings.TrimSpace(b[i]))
+		}
+	}
+	return fmt.Sprintf("%d lines there, %d here", len(a), len(b))
+}
+
+// Result is one row of summary.json.
+type Result struct {
+	Accuracy  float64 `json:"accuracy"`
+	CodeRatio float64 `json:"code_ratio"`
+	Problems  int     `json:"problems"`
+	Samples   int     `json:"samples"`
+	Low       float64 `json:"low"` // 95 % interval over the choice of problems
+	High      float64 `json:"high"`
+	Sampling  float64 `json:"sampling_error"`
+	WithCode  float64 `json:"accuracy_with_code"`
+	Length    float64 `json:"response_length"`
+	Step      int     `json:"step"`
+}
+
+// Summary is what a run came to. A demo has the text-only recipe's end beside its own.
+type Summary struct {
+	Untrained     *Result `json:"untrained,omitempty"`
+	ColdStart     *Result `json:"cold_start,omitempty"`
+	RL            *Result `json:"rl,omitempty"`
+	TextColdStart *Result `json:"text_cold_start,omitempty"`
+	TextRL        *Result `json:"text_rl,omitempty"`
+	Seconds       float64 `json:"seconds"`
+}
+
+// last is the latest evaluation of a name.
+func last(s *trainer.State, name string) *Result {
+	var r *Result
+	for _, e := range s.Evaluations {
+		if e.Name == name {
+			r = &Result{
+				Accuracy: e.Accuracy, CodeRatio: e.Behaviour.CodeRatio, Problems: e.Problems, Samples: e.Samples, Low: e.Low, High: e.High,
+				Sampling: e.Sampling, WithCode: e.AccuracyCode, Length: e.Behaviour.ResponseLength, Step: e.Step,
+			}
+		}
+	}
+	return r
+}
+
+func summary(tool, text *trainer.State) Summary {
+	s := Summary{Untrained: last(tool, "untrained"), ColdStart: last(tool, "cold_start"), RL: last(tool, "rl"), Seconds: tool.Seconds}
+	if text != nil {
+		s.TextColdStart, s.TextRL = last(text, "cold_start"), last(text, "rl")
+		s.Seconds += text.Seconds
+	}
+	return s
+}
+
+func writeSummary(dir string, s Summary) error {
+	text, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "summary.json"), append(text, '\n'), 0o644)
+}

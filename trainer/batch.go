@@ -1,0 +1,76 @@
+package trainer
+
+import "slices"
+
+// Batch is whole episodes packed into one row of tokens for one pass through the model. Row r of the other slices is one
+// prediction: the model reads IDs up to Rows[r] and is scored on Target[r]. Only tokens that the policy chose are predicted, so
+// prompts and tool output reach neither the head nor the loss.
+type Batch struct {
+	IDs, Starts  []int32
+	Rows, Target []int32
+	Weight       []float32 // 1 / predictions of the minibatch
+	OldLogProb   []float32
+	Ref          []float32
+	Advantage    []float32
+	Return       []float32
+	OldValue     []float32
+	Episodes     []*Episode
+}
+
+// Pack cuts episodes, in order, into batches of at most `tokens` tokens each; an episode is never cut. weight is the weight of
+// each prediction.
+func Pack(eps []*Episode, tokens int, weight float32) []*Batch {
+	var out []*Batch
+	var b *Batch
+	for _, e := range eps {
+		if len(e.Steps) == 0 {
+			continue
+		}
+		if b == nil || len(b.IDs)+e.Len() > tokens {
+			b = &Batch{Starts: []int32{0}}
+			out = append(out, b)
+		}
+		b.add(e, weight)
+	}
+	return out
+}
+
+// add appends an episode. The token before the one that was chosen is the row that predicts it: here, and nowhere else.
+func (b *Batch) add(e *Episode, weight float32) {
+	base := int32(len(b.IDs))
+	// What follows the last choice is predicted by nobody and read by nobody.
+	for _, k := range e.Tokens()[:e.Steps[len(e.Steps)-1].Index] {
+		b.IDs = append(b.IDs, k.ID)
+	}
+	b.Starts = append(b.Starts, int32(len(b.IDs)))
+	b.Episodes = append(b.Episodes, e)
+	for _, s := range e.Steps {
+		b.Rows = append(b.Rows, base+s.Index-1)
+		b.Target = append(b.Target, s.ID)
+		b.Weight = append(b.Weight, weight)
+		b.OldLogProb = append(b.OldLogProb, s.LogProb)
+		b.Ref = append(b.Ref, s.Ref)
+		b.Advantage = append(b.Advantage, s.Advantage)
+		b.Return = append(b.Return, s.Return)
+		b.OldValue = append(b.OldValue, s.Value)
+	}
+}
+
+// predictions is the number of tokens the policy chose in all episodes.
+func predictions(eps []*Episode) int {
+	n := 0
+	for _, e := range eps {
+		n += len(e.Steps)
+	}
+	return n
+}
+
+// balanced orders episodes so that their minibatches have mixed lengths and the order depends on the key alone: a seeded shuffle.
+func shuffled(eps []*Episode, draw func(n int) int) []*Episode {
+	out := slices.Clone(eps)
+	for i := len(out) - 1; i > 0; i-- {
+		j := draw(i + 1)
+		out[i], out[j] = out[j], out[i]
+	}
+	return out
+}

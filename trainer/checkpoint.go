@@ -1,0 +1,253 @@
+package trainer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"retool/engine/model"
+	k "retool/kernels"
+)
+
+// State is everything of a run that is not weights or moments. Random draws are keyed by seed and step, so the cursor is all there
+// is to know of them.
+type State struct {
+	Phase       string       `json:"phase"` // sft, rl, done
+	Step        int          `json:"step"`  // steps made in the phase
+	Updates     int          `json:"updates"`
+	CriticSteps int          `json:"critic_updates"`
+	Skipped     int          `json:"skipped"` // updates in a row left out
+	Evaluations []Evaluation `json:"evaluations"`
+	Evaluated   int          `json:"evaluated"` // how many evaluations were begun; keys their draws
+	Seconds     float64      `json:"seconds"`   // since the run began, interruptions left out
+	Metrics     int64        `json:"metrics_bytes"`
+	Records     int64        `json:"trajectories_bytes"`
+	Reference   int          `json:"reference"` // checkpoint that RL began with
+	Contract    string       `json:"contract"`  // what fixes the bits of log-probabilities: device, kernels
+	Protocol    string       `json:"protocol"`  // what fixes the token stream
+	Tokenizer   string       `json:"tokenizer"` // hash
+}
+
+// A checkpoint is a folder, named for the steps made, SFT's and RL's together:
+//
+//	model.safetensors config.json tokenizer.json   the policy, as Hugging Face lays it out
+//	critic/                                        the same of a critic with a trunk of its own
+//	optimizer.safetensors                          AdamW's moments
+//	config.yaml state.json                         settings, cursor
+//
+// It is written under another name and renamed when all of it is on disk: a reader, or a run that resumes, never sees half of one.
+const partial = ".partial-"
+
+// save writes a checkpoint. Nothing of an earlier one is touched before the new one is in place; on an error the partial folder is
+// removed.
+func (r *Run) save(pin bool) (err error) {
+	var e1, e2 error
+	r.state.Metrics, e1 = r.metrics.Sync()
+	r.state.Records, e2 = r.records.Sync()
+	if err := errors.Join(e1, e2); err != nil {
+		return err
+	}
+	r.state.Updates, r.state.Skipped = r.ppo.opt.step, r.ppo.skipped
+	r.state.Seconds = r.elapsed()
+	root := filepath.Join(r.Dir, "checkpoints")
+	name := strconv.Itoa(r.global())
+	tmp, final := filepath.Join(root, partial+name), filepath.Join(root, name)
+	defer func() {
+		if err != nil {
+			os.RemoveAll(tmp)
+			err = fmt.Errorf("trainer: checkpoint %s: %w; the checkpoints before it are intact", final, err)
+		}
+	}()
+	if err := os.RemoveAll(tmp); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(tmp, 0o755); err != nil {
+		return err
+	}
+	if err := r.Policy.Save(tmp); err != nil {
+		return err
+	}
+	moments := []model.NamedTensor{r.named("m", r.ppo.opt.m), r.named("v", r.ppo.opt.v)}
+	if c := r.Critic; c != nil {
+		r.state.CriticSteps = r.ppo.criticOpt.step
+		dir := filepath.Join(tmp, "critic")
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+		if err := c.Save(dir); err != nil {
+			return err
+		}
+		moments = append(moments, r.named("critic.m", r.ppo.criticOpt.m), r.named("critic.v", r.ppo.criticOpt.v))
+	}
+	if err := model.WriteSafetensors(filepath.Join(tmp, "optimizer.safetensors"), moments, nil); err != nil {
+		return err
+	}
+	for file, content := range r.Files {
+		if err := writeFile(filepath.Join(tmp, file), content); err != nil {
+			return err
+		}
+	}
+	text, err := json.MarshalIndent(r.state, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := writeFile(filepath.Join(tmp, "state.json"), append(text, '\n')); err != nil {
+		return err
+	}
+	if err := syncDir(tmp); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(final); err != nil { // of a run that was killed between this rename and its next step
+		return err
+	}
+	if err := os.Rename(tmp, final); err != nil {
+		return err
+	}
+	if err := syncDir(root); err != nil {
+		return err
+	}
+	return r.prune(root, pin)
+}
+
+// prune removes all but the newest checkpoints; pinned ones, the ends of phases, stay.
+func (r *Run) prune(root string, pin bool) error {
+	if pin {
+		if err := writeFile(filepath.Join(root, strconv.Itoa(r.global()), "keep"), nil); err != nil {
+			return err
+		}
+	}
+	var loose []int
+	for _, n := range checkpoints(root) {
+		if _, err := os.Stat(filepath.Join(root, strconv.Itoa(n), "keep")); err != nil {
+			loose = append(loose, n)
+		}
+	}
+	for _, n := range loose[:max(0, len(loose)-r.Config.Checkpoint.Keep)] {
+		if err := os.RemoveAll(filepath.Join(root, strconv.Itoa(n))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkpoints lists the complete checkpoints under root, oldest first.
+func checkpoints(root string) []int {
+	entries, _ := os.ReadDir(root)
+	var out []int
+	for _, e := range entries {
+		if n, err := strconv.Atoi(e.Name()); err == nil && e.IsDir() {
+			out = append(out, n)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Latest is the newest checkpoint of a run directory, or "".
+func Latest(run string) string {
+	root := filepath.Join(run, "checkpoints")
+	all := checkpoints(root)
+	if len(all) == 0 {
+		return ""
+	}
+	return filepath.Join(root, strconv.Itoa(all[len(all)-1]))
+}
+
+// ReadState reads the state of a checkpoint folder.
+func ReadState(dir string) (State, error) {
+	var s State
+	text, err := os.ReadFile(filepath.Join(dir, "state.json"))
+	if err == nil {
+		err = json.Unmarshal(text, &s)
+	}
+	if err != nil {
+		return s, fmt.Errorf("trainer: checkpoint %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+// restore goes on from the newest checkpoint of the run directory; it reports false if there is none.
+func (r *Run) restore() (bool, error) {
+	dir := Latest(r.Dir)
+	if dir == "" {
+		return false, nil
+	}
+	s, err := ReadState(dir)
+	if err != nil {
+		return false, err
+	}
+	for _, c := range []struct{ what, there, here string }{
+		{"the protocol", s.Protocol, r.state.Protocol}, {"the tokenizer", s.Tokenizer, r.state.Tokenizer},
+	} {
+		if c.there != c.here {
+			return false, fmt.Errorf("trainer: checkpoint %s was made with another form of %s (%s, now %s)", dir, c.what, c.there, c.here)
+		}
+	}
+	if s.Contract != r.state.Contract {
+		r.Report.Note(fmt.Sprintf("the run began on %q and goes on on %q: from here on its bits differ from an uninterrupted run's", s.Contract, r.state.Contract))
+		s.Contract = r.state.Contract
+	}
+	if err := r.Policy.ReadWeights(dir); err != nil {
+		return false, err
+	}
+	if r.Critic != nil {
+		if err := r.Critic.ReadWeights(filepath.Join(dir, "critic")); err != nil {
+			return false, err
+		}
+	}
+	f, err := model.OpenSafetensors(filepath.Join(dir, "optimizer.safetensors"))
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	moments := map[string]k.Tensor{"m": r.ppo.opt.m, "v": r.ppo.opt.v}
+	if r.Critic != nil {
+		moments["critic.m"], moments["critic.v"] = r.ppo.criticOpt.m, r.ppo.criticOpt.v
+	}
+	for name, t := range moments {
+		stored, ok := f.Tensor(name)
+		if !ok {
+			return false, fmt.Errorf("trainer: %s/optimizer.safetensors: %s is missing", dir, name)
+		}
+		if stored.Len() != t.Len() {
+			return false, fmt.Errorf("trainer: %s/optimizer.safetensors: %s has %d numbers, the model %d", dir, name, stored.Len(), t.Len())
+		}
+		values := make([]float32, t.Len())
+		if err := stored.Float32s(values); err != nil {
+			return false, fmt.Errorf("trainer: %s/optimizer.safetensors: %w", dir, err)
+		}
+		r.Device.Upload(t, values)
+	}
+	r.state = s
+	r.before = s.Seconds
+	r.ppo.opt.step, r.ppo.skipped = s.Updates, s.Skipped
+	if r.Critic != nil {
+		r.ppo.criticOpt.step = s.CriticSteps
+	}
+	return true, nil
+}
+
+// named downloads a flat tensor for a file.
+func (r *Run) named(name string, t k.Tensor) model.NamedTensor {
+	values := make([]float32, t.Len())
+	r.Device.Download(values, t)
+	return model.NamedTensor{Name: name, Shape: []int{len(values)}, Data: values}
+}
+
+// writeFile writes whole or not at all.
+func writeFile(path string, content []byte) error {
+	return model.WriteAtomic(path, func(w io.Writer) error { _, err := w.Write(content); return err })
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

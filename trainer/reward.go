@@ -1,0 +1,82 @@
+package trainer
+
+import (
+	"strings"
+
+	"retool/engine"
+	"retool/trainer/answer"
+	"retool/trainer/trace"
+)
+
+// Outcome is the verifier's word on a response.
+type Outcome string
+
+const (
+	Correct       Outcome = "correct"
+	Wrong         Outcome = "wrong"
+	NoAnswer      Outcome = "no_answer"
+	VerifierError Outcome = "verifier_error" // a limit was hit: never a reward, the trajectory leaves its group
+)
+
+// Grade is a response's verdict and its three rewards.
+type Grade struct {
+	Answer  string // content of the last box, as found
+	Outcome Outcome
+	Rewards trace.Rewards
+}
+
+// Grade scores a trajectory. The paper's reward sees what the policy wrote outside its code, never prompt or tool output; the
+// other two see all that it wrote, special tokens left out, as the programs they come from do.
+func (r Reward) Grade(t *engine.Trajectory, truth string, bytes func(int32) []byte) (Grade, float32) {
+	text, sampled := sampledText(t, bytes)
+	g := Grade{}
+	g.Answer, _ = answer.Box(text)
+	switch answer.Grade(text, truth) {
+	case answer.Correct:
+		g.Outcome, g.Rewards.Paper = Correct, 1
+	case answer.Wrong:
+		g.Outcome, g.Rewards.Paper = Wrong, -1
+	case answer.NoAnswer:
+		g.Outcome, g.Rewards.Paper = NoAnswer, -1
+	default:
+		g.Outcome = VerifierError
+	}
+	dapo, _ := answer.DAPOStrict(sampled, truth, r.Strict)
+	strict, _ := answer.DAPOStrict(sampled, truth, true)
+	n := len(t.Calls)
+	if r.Count == "turns" {
+		n = answer.Turns(len(t.Calls), len(t.Calls)+1)
+	}
+	g.Rewards.DAPOStrict, g.Rewards.ToolShaped = float32(dapo), float32(answer.ToolShaped(strict, n))
+	switch r.Use {
+	case "dapo-strict":
+		return g, g.Rewards.DAPOStrict
+	case "tool-shaped":
+		return g, g.Rewards.ToolShaped
+	}
+	return g, g.Rewards.Paper
+}
+
+// sampledText is what the policy wrote outside code spans, and all that it wrote. Turns are joined as they follow one another.
+func sampledText(t *engine.Trajectory, bytes func(int32) []byte) (outside, all string) {
+	var b strings.Builder
+	for _, k := range t.Tokens() {
+		if k.Source == engine.Policy {
+			b.Write(bytes(k.ID))
+		}
+	}
+	all = b.String()
+	var out strings.Builder
+	for rest := all; ; {
+		before, after, found := strings.Cut(rest, "<code>")
+		out.WriteString(before)
+		if !found {
+			break
+		}
+		_, rest, found = strings.Cut(after, "</code>")
+		if !found {
+			break // an unfinished span is code to its end
+		}
+	}
+	return out.String(), all
+}

@@ -1,0 +1,288 @@
+package trainer
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"time"
+
+	"retool/engine"
+	"retool/engine/model"
+	k "retool/kernels"
+	"retool/trainer/trace"
+)
+
+// Data is what a run learns from and is judged on.
+type Data struct {
+	Traces []*Episode // cold start: prompts and tokens to write; graded by nobody
+	Train  []*Problem
+	Test   []*Problem
+}
+
+// Report hears what a run does, on the run's goroutine.
+type Report interface {
+	Phase(name string, steps int)
+	Step(m trace.Metrics, done, of int)
+	Evaluated(e Evaluation)
+	Note(text string)
+}
+
+// Run is one training run: cold start, reinforcement learning, evaluations between, all on disk. It goes on where its directory
+// says it was, and ends in the same bits as if it had never been interrupted.
+type Run struct {
+	Config Config
+	Dir    string
+	Device k.Device
+	Policy *model.Model
+	Critic *model.Model // with critic.trunk own, else nil
+	Ref    *model.Model // with rl.kl, else nil
+	Engine *engine.Engine
+	Prompt Prompter
+	Tokens trace.Vocabulary
+	Data   Data
+	Report Report
+	Files  map[string][]byte // stored in every checkpoint: config.yaml, tokenizer.json
+
+	Contract, Protocol, Tokenizer string // see State
+
+	state            State
+	before           float64 // seconds of earlier processes
+	start            time.Time
+	ppo              *PPO
+	sft              *fineTune
+	metrics, records *trace.Log
+}
+
+// Train runs to the end, or to the error of ctx. It returns the state reached.
+func (r *Run) Train(ctx context.Context) (*State, error) {
+	r.start = time.Now()
+	r.state = State{Phase: "sft", Contract: r.Contract, Protocol: r.Protocol, Tokenizer: r.Tokenizer}
+	n := max(r.Config.SFT.Tokens, r.Config.RL.Tokens)
+	rows := newRows(r.Device, n)
+	defer rows.free()
+	r.ppo = &PPO{
+		cfg: r.Config, dev: r.Device, policy: r.Policy, critic: r.Critic, ref: r.Ref, engine: r.Engine,
+		proto: r.Prompt, bytes: r.Tokens.Bytes, opt: newAdam(r.Device, r.Policy, r.Config.SFT.Optimizer), rows: rows,
+	}
+	defer r.ppo.opt.free()
+	if r.Critic != nil {
+		r.ppo.criticOpt = newAdam(r.Device, r.Critic, r.Config.RL.Optimizer)
+		defer r.ppo.criticOpt.free()
+	}
+	r.sft = &fineTune{cfg: r.Config.SFT, dev: r.Device, model: r.Policy, opt: r.ppo.opt, rows: rows}
+	if err := os.MkdirAll(filepath.Join(r.Dir, "checkpoints"), 0o755); err != nil {
+		return nil, fmt.Errorf("trainer: run directory: %w", err)
+	}
+	resumed, err := r.restore()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.open(); err != nil {
+		return nil, err
+	}
+	defer r.metrics.Close()
+	defer r.records.Close()
+	if resumed {
+		r.Report.Note(fmt.Sprintf("resumed after step %d", r.global()))
+	} else if err := r.begin(ctx); err != nil {
+		return nil, err
+	}
+	if r.state.Phase == "sft" {
+		if err := r.coldStart(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if r.state.Phase == "rl" {
+		if err := r.reinforce(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return &r.state, nil
+}
+
+// open continues the logs where the checkpoint left them.
+func (r *Run) open() (err error) {
+	if r.metrics, err = trace.Open(filepath.Join(r.Dir, "metrics.jsonl"), r.state.Metrics); err != nil {
+		return err
+	}
+	r.records, err = trace.Open(filepath.Join(r.Dir, "trajectories.jsonl"), r.state.Records)
+	return err
+}
+
+func (r *Run) begin(ctx context.Context) error {
+	if r.Config.Eval.Untrained && r.Config.SFT.Steps > 0 {
+		if err := r.evaluate(ctx, "untrained"); err != nil {
+			return err
+		}
+	}
+	return r.save(false)
+}
+
+// coldStart fine-tunes on traces; every pass over them has its own order.
+func (r *Run) coldStart(ctx context.Context) error {
+	n := r.Config.SFT.Steps
+	r.Report.Phase("sft", n)
+	for r.state.Step < n {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		i := r.state.Step
+		start := time.Now()
+		s, err := r.sft.step(pick(r.Data.Traces, r.Config.Seed, i*r.Config.SFT.Batch, r.Config.SFT.Batch), i, n)
+		if err != nil {
+			return err
+		}
+		if err := r.guard(s, i); err != nil {
+			return err
+		}
+		r.state.Step++
+		took := time.Since(start).Seconds()
+		m := trace.Metrics{Step: r.global(), Phase: "sft", Loss: s.Loss, LR: s.LR, Norm: s.Norm, Tokens: s.Tokens, Policy: s.Policy, Speed: float64(s.Tokens) / took, Time: took, Since: r.elapsed()}
+		if s.Skipped {
+			m.Skip = 1
+		}
+		if err := r.stepped(m, n, r.Config.Checkpoint.Every); err != nil {
+			return err
+		}
+	}
+	if err := r.evaluate(ctx, "cold_start"); err != nil {
+		return err
+	}
+	if err := r.ppo.opt.reset(r.Config.RL.Optimizer); err != nil {
+		return err
+	}
+	if r.Critic != nil {
+		if err := r.Critic.CopyFrom(r.Policy); err != nil {
+			return err
+		}
+	}
+	r.state.Reference = r.global()
+	r.state.Phase, r.state.Step = "rl", 0
+	if r.Config.RL.Steps == 0 {
+		r.state.Phase = "done"
+	}
+	return r.save(true)
+}
+
+// guard ends a run whose cold start has diverged.
+func (r *Run) guard(s sftStats, step int) error {
+	if !s.Skipped {
+		r.ppo.skipped = 0
+		return nil
+	}
+	if r.ppo.skipped++; r.ppo.skipped > r.Config.RL.MaxSkipped {
+		return fmt.Errorf("trainer: sft step %d: loss %g and gradient norm %g: %d updates in a row were not finite, rl.max_skipped allows %d; weights and optimizer are those before them", step+1, s.Loss, s.Norm, r.ppo.skipped, r.Config.RL.MaxSkipped)
+	}
+	return nil
+}
+
+// reinforce runs PPO's steps.
+func (r *Run) reinforce(ctx context.Context) error {
+	rl := r.Config.RL
+	if r.Ref != nil {
+		if err := r.Ref.ReadWeights(filepath.Join(r.Dir, "checkpoints", fmt.Sprint(r.state.Reference))); err != nil {
+			return err
+		}
+	}
+	r.ppo.opt.cfg = rl.Optimizer
+	r.Report.Phase("rl", rl.Steps)
+	for r.state.Step < rl.Steps {
+		i := r.state.Step
+		s, err := r.ppo.Step(ctx, i, pick(r.Data.Train, r.Config.Seed, i*rl.Prompts, rl.Prompts))
+		if err != nil {
+			return err
+		}
+		r.state.Step++
+		for _, e := range s.Episodes {
+			if err := r.records.Write(e.Record(r.global(), "train", r.Tokens)); err != nil {
+				return err
+			}
+		}
+		if e := r.Config.Eval.Every; e > 0 && r.state.Step%e == 0 && r.state.Step < rl.Steps {
+			if err := r.evaluate(ctx, "rl"); err != nil {
+				return err
+			}
+		}
+		if err := r.stepped(s.Metrics(r.global(), r.elapsed()), rl.Steps, r.Config.Checkpoint.Every); err != nil {
+			return err
+		}
+		if s.Difference != 0 && rl.VerifyEvery > 0 {
+			return r.broken(s)
+		}
+	}
+	if err := r.evaluate(ctx, "rl"); err != nil {
+		return err
+	}
+	r.state.Phase = "done"
+	return r.save(true)
+}
+
+// broken names the first trajectory whose training log-probabilities are not the rollout's.
+func (r *Run) broken(s *Stats) error {
+	for _, e := range s.Episodes {
+		if e.Difference > 0 || e.Difference != e.Difference {
+			return fmt.Errorf("trainer: step %d: trajectory %d (problem %s): rollout and training log-probabilities differ by up to %g; the numerics contract of %s is broken", r.state.Step, e.Key, e.Problem.ID, e.Difference, r.Contract)
+		}
+	}
+	return fmt.Errorf("trainer: step %d: rollout and training log-probabilities differ by up to %g in the first update; the numerics contract of %s is broken", r.state.Step, s.Difference, r.Contract)
+}
+
+// stepped logs a step and saves when one is due.
+func (r *Run) stepped(m trace.Metrics, of, every int) error {
+	r.Report.Step(m, r.state.Step, of)
+	if err := r.metrics.Write(m); err != nil {
+		return err
+	}
+	if _, err := r.metrics.Flush(); err != nil {
+		return err
+	}
+	if r.state.Step%every == 0 && r.state.Step < of {
+		return r.save(false)
+	}
+	return nil
+}
+
+// evaluate measures the policy on the held-out problems.
+func (r *Run) evaluate(ctx context.Context, name string) error {
+	if r.Config.Eval.Problems == 0 {
+		return nil
+	}
+	e, err := Evaluate(ctx, Evaluator{
+		Engine: r.Engine, Prompt: r.Prompt, Tokens: r.Tokens, Seed: r.Config.Seed, Reward: r.Config.Reward, Eval: r.Config.Eval,
+	}, name, r.state.Evaluated, r.global(), r.Data.Test, func(t trace.Record) error { return r.records.Write(t) })
+	if err != nil {
+		return err
+	}
+	r.state.Evaluated++
+	r.state.Evaluations = append(r.state.Evaluations, e)
+	r.Report.Evaluated(e)
+	return nil
+}
+
+// global counts steps over both phases.
+func (r *Run) global() int {
+	if r.state.Phase == "sft" {
+		return r.state.Step
+	}
+	return r.Config.SFT.Steps + r.state.Step
+}
+
+func (r *Run) elapsed() float64 { return r.before + time.Since(r.start).Seconds() }
+
+// pick takes items [from, from+n) of an endless sequence: the items again and again, each time in another order, which the seed and
+// the number of the pass determine.
+func pick[T any](items []T, seed uint64, from, n int) []T {
+	out := make([]T, 0, n)
+	var order []int
+	pass := -1
+	for i := from; i < from+n; i++ {
+		if q := i / len(items); q != pass {
+			pass = q
+			order = rand.New(rand.NewPCG(seed, uint64(pass))).Perm(len(items))
+		}
+		out = append(out, items[order[i%len(items)]])
+	}
+	return out
+}

@@ -1,0 +1,71 @@
+package trainer
+
+import (
+	"fmt"
+	"math"
+
+	"retool/engine/model"
+	k "retool/kernels"
+)
+
+// fineTune is the cold start: cross-entropy on the tokens the policy is to write, tool output left out as in RL.
+type fineTune struct {
+	cfg   SFT
+	dev   k.Device
+	model *model.Model
+	opt   *adam
+	rows  *rows
+}
+
+// sftStats is what one step reports. Loss is in nats a token.
+type sftStats struct {
+	Loss, Norm, LR float64
+	Tokens, Policy int
+	Skipped        bool
+}
+
+// step trains on the examples once: one update, whatever number of passes they are packed into.
+//
+//	loss = −(1/N) Σ log π(token)      over the N policy tokens of all examples
+func (f *fineTune) step(examples []*Episode, i, n int) (sftStats, error) {
+	s := sftStats{LR: f.cfg.Rate(i, n), Policy: predictions(examples)}
+	weight := 1 / float32(s.Policy)
+	if err := f.model.ZeroGrad(); err != nil {
+		return s, err
+	}
+	for _, b := range Pack(examples, f.cfg.Tokens, weight) {
+		f.rows.load(b, 0, 0)
+		// ∂loss/∂logp is −Weight, whatever the prediction: the vector is ready before the forward pass.
+		gradient := make([]float32, len(b.Weight))
+		for j, w := range b.Weight {
+			gradient[j] = -w
+		}
+		f.dev.Upload(f.rows.dlogp.Rows(0, f.rows.n), gradient)
+		err := f.model.Train(b.inputs(), func(h model.Head) {
+			f.rows.logProbs(h, 1)
+			f.dev.LogProbBackward(h.Logits, f.rows.lse.Rows(h.From, h.To), f.rows.target.Rows(h.From, h.To), f.rows.dlogp.Rows(h.From, h.To), k.Tensor{}, 1)
+			if !h.Values.Absent() {
+				f.dev.Zero(h.Values)
+			}
+		})
+		if err != nil {
+			return s, fmt.Errorf("trainer: sft step %d: %w", i+1, err)
+		}
+		for _, logp := range f.rows.read(f.rows.logp) {
+			s.Loss -= float64(logp) / float64(s.Policy)
+		}
+		s.Tokens += len(b.IDs)
+	}
+	if math.IsNaN(s.Loss) || math.IsInf(s.Loss, 0) {
+		s.Skipped = true
+		return s, nil
+	}
+	norm, ok, err := f.opt.update(s.LR, f.cfg.WeightDecay)
+	s.Norm, s.Skipped = norm, !ok
+	return s, err
+}
+
+// inputs is the batch as the model reads it.
+func (b *Batch) inputs() model.Inputs {
+	return model.Inputs{IDs: b.IDs, Starts: b.Starts, Rows: b.Rows}
+}
