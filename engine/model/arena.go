@@ -33,6 +33,7 @@ type ints struct {
 	host  []int32
 	t     kernels.Tensor
 	boxes []any // boxes[i] is host[:(i+1)·intBlock] as the interface value that Upload takes: making one allocates
+	shape [2]int
 	off   int
 }
 
@@ -62,13 +63,13 @@ func (b *ints) take(n int) (host []int32, at int) {
 	return b.host[at : at+n : at+n], at
 }
 
-// view is the region at the device, valid after upload.
-func (b *ints) view(at int, shape ...int) kernels.Tensor {
-	n := 1
-	for _, d := range shape {
-		n *= d
-	}
-	return b.t.Rows(at, at+n).Reshape(shape...)
+// view is the region of n elements at the device, valid after upload.
+func (b *ints) view(at, n int) kernels.Tensor { return b.t.Rows(at, at+n) }
+
+// matrix is view as r rows of c. The shape is passed in b's own memory: a variadic argument would be an allocation.
+func (b *ints) matrix(at, r, c int) kernels.Tensor {
+	b.shape = [2]int{r, c}
+	return b.view(at, r*c).Reshape(b.shape[:]...)
 }
 
 // upload copies all regions taken since begin.

@@ -80,7 +80,7 @@ func (m *Model) head(x kernels.Tensor, from, to int, keep bool) Head {
 		h.Logits = b.logits.Rows(0, r)
 		dev.Linear(h.Logits, norm, m.W.Head, kernels.Tensor{})
 	}
-	if m.Config.ValueHead {
+	if m.Config.ValueHead && !m.paged.on { // nobody asks a sampler what it expects
 		values := b.values.Rows(0, r)
 		dev.Linear(values, norm, m.W.Value, kernels.Tensor{})
 		h.Values = values.Reshape(r)

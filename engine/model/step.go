@@ -256,10 +256,10 @@ func (m *Model) prepareStep(batch []Feed) error {
 	m.ids, m.pos = in.view(idsAt, t), in.view(posAt, t)
 	m.rows, m.step.keys = kernels.Tensor{}, kernels.Tensor{}
 	if drawn > 0 {
-		m.rows, m.step.keys = in.view(rowsAt, drawn), in.view(keysAt, drawn, 3)
+		m.rows, m.step.keys = in.view(rowsAt, drawn), in.matrix(keysAt, drawn, 3)
 	}
 	m.paged = pagedPass{on: true, slots: in.view(slotsAt, t), table: kernels.PageTable{
-		Pages: in.view(pagesAt, s, width), Starts: in.view(startsAt, s+1), Len: in.view(lensAt, s),
+		Pages: in.matrix(pagesAt, s, width), Starts: in.view(startsAt, s+1), Len: in.view(lensAt, s),
 	}}
 	m.step.t, m.step.drawn = t, drawn
 	return nil

@@ -1,0 +1,367 @@
+package model
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// ReadConfig reads the config.json of a model folder, in the spelling of transformers 4 (rope_theta, rope_scaling) or 5
+// (rope_parameters). What is absent there has the default of transformers; what would change the computation and is not supported,
+// such as sliding windows, is an error. eos_token_id of generation_config.json, where there is one, goes before config.json's.
+func ReadConfig(dir string) (Config, error) {
+	path := filepath.Join(dir, configFile)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("model: read config: %w", err)
+	}
+	c, err := parseConfig(data)
+	if err != nil {
+		return Config{}, fmt.Errorf("model: %s: %w", path, err)
+	}
+	path = filepath.Join(dir, "generation_config.json")
+	data, err = os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	if err != nil {
+		return Config{}, fmt.Errorf("model: read config: %w", err)
+	}
+	gen := fields{}
+	if err := json.Unmarshal(data, &gen.of); err != nil {
+		return Config{}, fmt.Errorf("model: %s: %w", path, err)
+	}
+	if ids := gen.ids("eos_token_id"); len(ids) > 0 {
+		c.EOS = ids
+	}
+	if gen.err != nil {
+		return Config{}, fmt.Errorf("model: %s: %w", path, gen.err)
+	}
+	return c, nil
+}
+
+// fields reads the values of a JSON object, keeps the first error, and remembers what was asked for.
+type fields struct {
+	of   map[string]json.RawMessage
+	read map[string]bool
+	err  error
+}
+
+// get decodes key into v; absent and null leave v and return false.
+func (f *fields) get(key string, v any) bool {
+	if f.read == nil {
+		f.read = map[string]bool{}
+	}
+	f.read[key] = true
+	raw, ok := f.of[key]
+	if !ok || string(raw) == "null" {
+		return false
+	}
+	if err := json.Unmarshal(raw, v); err != nil && f.err == nil {
+		f.err = fmt.Errorf("%s is %s: %w", key, raw, err)
+	}
+	return true
+}
+
+func (f *fields) count(key string, absent int) int {
+	v := float64(absent) // some writers spell integers 1e6
+	f.get(key, &v)
+	if v != float64(int(v)) && f.err == nil {
+		f.err = fmt.Errorf("%s is %v, must be an integer", key, v)
+	}
+	return int(v)
+}
+
+func (f *fields) number(key string, absent float64) float64 {
+	f.get(key, &absent)
+	return absent
+}
+
+func (f *fields) flag(key string, absent bool) bool {
+	f.get(key, &absent)
+	return absent
+}
+
+func (f *fields) text(key, absent string) string {
+	f.get(key, &absent)
+	return absent
+}
+
+// must reports that key is needed.
+func (f *fields) must(keys ...string) {
+	for _, key := range keys {
+		if raw, ok := f.of[key]; (!ok || string(raw) == "null") && f.err == nil {
+			f.err = fmt.Errorf("%s is missing", key)
+		}
+	}
+}
+
+// ids reads one id, a list of them, or null.
+func (f *fields) ids(key string) (ids []int32) {
+	if raw := f.of[key]; len(raw) > 0 && raw[0] != '[' {
+		var id int32
+		if f.get(key, &id) {
+			ids = []int32{id}
+		}
+		return ids
+	}
+	f.get(key, &ids)
+	return ids
+}
+
+// modelTypes maps the model_type of a config.json to the class.
+var modelTypes = map[string]string{"llama": Llama, "qwen2": Qwen2, "qwen3": Qwen3}
+
+// own is what config.json says for this package alone.
+type own struct {
+	LMHead    *bool `json:"lm_head,omitempty"`
+	ValueHead bool  `json:"value_head,omitempty"`
+	KVChunk   int   `json:"kv_chunk,omitempty"`
+}
+
+func parseConfig(data []byte) (Config, error) {
+	var f fields
+	if err := json.Unmarshal(data, &f.of); err != nil {
+		return Config{}, err
+	}
+	var c Config
+	var classes []string
+	f.get("architectures", &classes)
+	modelType := f.text("model_type", "")
+	byType, knownType := modelTypes[modelType]
+	switch {
+	case len(classes) > 0:
+		c.Arch = classes[0]
+	case knownType:
+		c.Arch = byType
+	default:
+		return c, fmt.Errorf("model_type is %q (known: llama, qwen2, qwen3)", modelType)
+	}
+	if c.Arch != Llama && c.Arch != Qwen2 && c.Arch != Qwen3 {
+		return c, fmt.Errorf("architecture %q is not supported (known: %s, %s, %s)", c.Arch, Llama, Qwen2, Qwen3)
+	}
+	if modelType != "" && byType != c.Arch {
+		return c, fmt.Errorf("model_type is %q, architecture %s", modelType, c.Arch)
+	}
+
+	f.must("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+	c.Layers, c.Hidden = f.count("num_hidden_layers", 0), f.count("hidden_size", 0)
+	c.FFN, c.Vocab = f.count("intermediate_size", 0), f.count("vocab_size", 0)
+	c.Heads = f.count("num_attention_heads", 0)
+	c.KVHeads = f.count("num_key_value_heads", c.Heads)
+	if _, there := f.of["head_dim"]; there || c.Arch != Qwen3 {
+		if c.Heads > 0 {
+			c.HeadDim = f.count("head_dim", c.Hidden/c.Heads)
+		}
+	} else {
+		c.HeadDim = 128 // Qwen3's default does not depend on the hidden size
+	}
+	longest := 32768
+	if c.Arch == Llama {
+		longest = 2048
+	}
+	c.MaxPositions = f.count("max_position_embeddings", longest)
+	c.RMSEps = f.number("rms_norm_eps", 1e-6)
+	c.Tied = f.flag("tie_word_embeddings", false)
+	switch c.Arch {
+	case Qwen2:
+		c.QKVBias = true
+	case Qwen3:
+		c.QKNorm = true
+		fallthrough
+	default:
+		c.QKVBias = f.flag("attention_bias", false)
+		c.OBias = c.QKVBias
+	}
+	if c.Arch == Llama {
+		c.MLPBias = f.flag("mlp_bias", false)
+	}
+	c.EOS = f.ids("eos_token_id")
+	f.rope(&c)
+	f.unsupported(c)
+
+	var o own
+	f.get("retool", &o)
+	c.LMHead, c.ValueHead = o.LMHead == nil || *o.LMHead, o.ValueHead
+	c.KVChunk = o.KVChunk
+	if c.KVChunk == 0 && c.KVHeads > 0 {
+		c.KVChunk = DefaultKVChunk(c.KVHeads)
+	}
+
+	for _, key := range []string{"dtype", "torch_dtype", "transformers_version"} { // of the writer, not of the model
+		f.read[key] = true
+	}
+	for _, key := range sortedKeys(f.of) {
+		if !f.read[key] {
+			if c.extra == nil {
+				c.extra = map[string]json.RawMessage{}
+			}
+			c.extra[key] = f.of[key]
+		}
+	}
+	if f.err != nil {
+		return Config{}, f.err
+	}
+	if err := c.Validate(); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+// rope reads the rotary embedding in either spelling.
+func (f *fields) rope(c *Config) {
+	p := fields{}
+	f.get("rope_parameters", &p.of)
+	var older map[string]json.RawMessage
+	if f.get("rope_scaling", &older) && len(older) > 0 { // transformers 5 lets it go first
+		p.of = older
+	}
+	c.RopeTheta = p.number("rope_theta", f.number("rope_theta", 10000))
+	kind := p.text("rope_type", p.text("type", "default"))
+	part := p.number("partial_rotary_factor", f.number("partial_rotary_factor", 1))
+	if part != 1 && f.err == nil {
+		f.err = fmt.Errorf("partial_rotary_factor is %g: only whole heads are rotated", part)
+	}
+	r := RopeScaling{Type: kind}
+	original := f.count("original_max_position_embeddings", p.count("original_max_position_embeddings", c.MaxPositions))
+	switch kind {
+	case "default":
+		r.Type = ""
+	case "linear":
+		p.must("factor")
+		r.Factor = p.number("factor", 0)
+	case "llama3":
+		p.must("factor", "low_freq_factor", "high_freq_factor")
+		r.Factor, r.OriginalMaxPositions = p.number("factor", 0), original
+		r.LowFreqFactor, r.HighFreqFactor = p.number("low_freq_factor", 0), p.number("high_freq_factor", 0)
+	case "yarn":
+		r.OriginalMaxPositions = original
+		if original > 0 {
+			r.Factor = p.number("factor", float64(c.MaxPositions)/float64(original))
+		}
+		r.AttentionFactor = p.number("attention_factor", 0)
+		r.BetaFast, r.BetaSlow = p.number("beta_fast", 0), p.number("beta_slow", 0)
+		r.MScale, r.MScaleAllDim = p.number("mscale", 0), p.number("mscale_all_dim", 0)
+		r.NoTruncate = !p.flag("truncate", true)
+	}
+	c.Rope = r // an unknown type is Validate's to refuse
+	if p.err != nil && f.err == nil {
+		f.err = fmt.Errorf("rope: %w", p.err)
+	}
+}
+
+// unsupported refuses what would make another model of the same tensors.
+func (f *fields) unsupported(c Config) {
+	refuse := func(format string, args ...any) {
+		if f.err == nil {
+			f.err = fmt.Errorf(format, args...)
+		}
+	}
+	if act := f.text("hidden_act", "silu"); act != "silu" && act != "swish" {
+		refuse("hidden_act is %q: only silu is supported", act)
+	}
+	var quantised map[string]json.RawMessage
+	if f.get("quantization_config", &quantised) {
+		refuse("the weights are quantised (quantization_config): only F32, BF16 and F16 are supported")
+	}
+	var kinds []string
+	if f.get("layer_types", &kinds) {
+		if i := slices.IndexFunc(kinds, func(k string) bool { return k != "full_attention" }); i >= 0 {
+			refuse("layer %d is of type %q: only full_attention is supported", i, kinds[i])
+		}
+	} else if window := f.count("sliding_window", 4096); f.flag("use_sliding_window", false) && f.count("max_window_layers", 28) < c.Layers {
+		refuse("layers attend to a sliding window of %d tokens (use_sliding_window): only full attention is supported", window)
+	}
+	for _, key := range []string{"layer_types", "sliding_window", "use_sliding_window", "max_window_layers", "hidden_act"} {
+		delete(f.read, key) // written back as they are
+	}
+}
+
+// json is c as config.json, in the spelling that transformers 4 and 5 both read.
+func (c Config) json() ([]byte, error) {
+	out := map[string]any{}
+	for k, v := range c.extra {
+		out[k] = v
+	}
+	var modelType string
+	for k, v := range modelTypes {
+		if v == c.Arch {
+			modelType = k
+		}
+	}
+	maps.Copy(out, map[string]any{
+		"architectures": []string{c.Arch}, "model_type": modelType,
+		"num_hidden_layers": c.Layers, "hidden_size": c.Hidden, "intermediate_size": c.FFN, "vocab_size": c.Vocab,
+		"num_attention_heads": c.Heads, "num_key_value_heads": c.KVHeads, "head_dim": c.HeadDim,
+		"max_position_embeddings": c.MaxPositions, "rms_norm_eps": c.RMSEps, "tie_word_embeddings": c.Tied,
+		"rope_theta": c.RopeTheta, "rope_scaling": c.Rope.json(), "torch_dtype": "float32",
+	})
+	if _, ok := out["hidden_act"]; !ok {
+		out["hidden_act"] = "silu"
+	}
+	if c.Arch != Qwen2 {
+		out["attention_bias"] = c.OBias
+	}
+	if c.Arch == Llama {
+		out["mlp_bias"] = c.MLPBias
+	}
+	switch len(c.EOS) {
+	case 0:
+		out["eos_token_id"] = nil
+	case 1:
+		out["eos_token_id"] = c.EOS[0]
+	default:
+		out["eos_token_id"] = c.EOS
+	}
+	if _, ok := out["bos_token_id"]; !ok {
+		out["bos_token_id"] = nil // Llama's default, 1, is no token of ours
+	}
+	out["retool"] = own{LMHead: &c.LMHead, ValueHead: c.ValueHead, KVChunk: c.KVChunk}
+	data, err := json.MarshalIndent(out, "", "  ")
+	return append(data, '\n'), err
+}
+
+// json is the value of rope_scaling; nil means null.
+func (r RopeScaling) json() map[string]any {
+	if r.Type == "" {
+		return nil
+	}
+	out := map[string]any{"rope_type": r.Type, "factor": r.Factor}
+	set := func(key string, v float64) {
+		if v != 0 {
+			out[key] = v
+		}
+	}
+	if r.OriginalMaxPositions != 0 {
+		out["original_max_position_embeddings"] = r.OriginalMaxPositions
+	}
+	set("low_freq_factor", r.LowFreqFactor)
+	set("high_freq_factor", r.HighFreqFactor)
+	set("attention_factor", r.AttentionFactor)
+	set("beta_fast", r.BetaFast)
+	set("beta_slow", r.BetaSlow)
+	set("mscale", r.MScale)
+	set("mscale_all_dim", r.MScaleAllDim)
+	if r.NoTruncate {
+		out["truncate"] = false
+	}
+	return out
+}
+
+// write puts config.json on the disk.
+func (c Config) write(path string) error {
+	data, err := c.json()
+	if err == nil {
+		err = WriteAtomic(path, func(w io.Writer) error { _, err := w.Write(data); return err })
+	}
+	if err != nil {
+		return fmt.Errorf("model: write %s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,32 @@
+//go:build unix
+
+package model
+
+import (
+	"os"
+	"syscall"
+)
+
+// mapFile maps a file for reading. unmap ends the mapping.
+func mapFile(path string) (data []byte, unmap func() error, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, nil, &os.PathError{Op: "map", Path: path, Err: syscall.EINVAL}
+	}
+	if info.Size() == 0 { // nothing to map, and mmap refuses it
+		return nil, func() error { return nil }, nil
+	}
+	data, err = syscall.Mmap(int(f.Fd()), 0, int(info.Size()), syscall.PROT_READ, syscall.MAP_SHARED)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("mmap", err)
+	}
+	return data, func() error { return syscall.Munmap(data) }, nil
+}
