@@ -41,7 +41,8 @@ type memory struct {
 	i32     []int32
 	ptr     uint64
 	bytes   int
-	version uint64 // counts writes; what a device derives from the content (packed weights) is valid for one version
+	version uint64            // counts writes; what a device derives from the content (packed weights) is valid for one version
+	packs   map[packKey]*pack // the CPU's packed weights
 }
 
 // A Tensor is a dense row-major array in one Device's memory. It is a value: copying it copies the header, slicing it

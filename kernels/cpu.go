@@ -1,0 +1,347 @@
+package kernels
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"gorgonia.org/tensor"
+)
+
+// cpu is the Device that is always there. It computes in float32; a BF16 tensor is storage, each of its numbers rounded when it is
+// written by Upload or Copy, and no operation but these and Zero takes one.
+//
+// An operation has taken effect when its method returns. Workers exist for the length of an operation's rows only: see pool.
+type cpu struct {
+	pool
+	v     *simd
+	mu    sync.Mutex // held by Do
+	inDo  atomic.Bool
+	bytes atomic.Int64
+
+	// What the current operation's rows need, read by all workers. One operation runs at a time.
+	norm  normJob
+	glu   gluJob
+	rope  ropeJob
+	lin   linearJob
+	att   attentionJob
+	head  headJob
+	adam  adamJob
+	embed embedJob
+}
+
+// NewCPU returns the CPU device with that many threads, the caller's among them; 0 takes GOMAXPROCS. The kernels are the fastest
+// that the processor has.
+//
+// Operations run at once, so Upload, Download, Copy and Zero do too; from outside Do they must not name memory that a running Do
+// works on.
+func NewCPU(threads int) Device {
+	return newCPU(threads, bestSIMD())
+}
+
+// NewCPUVariant is NewCPU with given kernels: "go", "avx2" or "avx512". The error says that the processor lacks them.
+func NewCPUVariant(threads int, variant string) (Device, error) {
+	for _, v := range variants() {
+		if v.name == variant {
+			return newCPU(threads, v), nil
+		}
+	}
+	return nil, fmt.Errorf("kernels: this processor has no %q kernels (it has %v)", variant, variantNames())
+}
+
+func variantNames() (names []string) {
+	for _, v := range variants() {
+		names = append(names, v.name)
+	}
+	return names
+}
+
+func newCPU(threads int, v *simd) *cpu {
+	if threads <= 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	d := &cpu{v: v}
+	d.pool.init(d, threads)
+	return d
+}
+
+func (d *cpu) Info() Info {
+	fused := "fma"
+	if !d.v.fused {
+		fused = "mul, add"
+	}
+	return Info{
+		Name:     "cpu",
+		Variant:  d.v.name,
+		Threads:  len(d.workers),
+		Contract: fmt.Sprintf("cpu f32 (%s), keys in tiles of %d, exp of degree 6", fused, PageTokens),
+	}
+}
+
+func (d *cpu) Alloc(dtype DType, shape ...int) Tensor {
+	n := 1
+	for _, s := range shape {
+		if s < 0 {
+			panic(fmt.Sprintf("kernels: Alloc of %v", shape))
+		}
+		n *= s
+	}
+	m := &memory{owner: d, bytes: 4 * n}
+	switch dtype {
+	case F32, BF16:
+		m.f32 = floats(n)
+	case I32:
+		m.i32 = make([]int32, n)
+	default:
+		panic(fmt.Sprintf("kernels: Alloc of %v", dtype))
+	}
+	d.bytes.Add(int64(m.bytes))
+	return newTensor(m, dtype, shape)
+}
+
+func (d *cpu) Free(t Tensor) {
+	if t.mem != nil {
+		d.free(t.mem, "Free")
+	}
+}
+
+func (d *cpu) FreeKV(kv KV) {
+	if kv.mem != nil {
+		d.free(kv.mem, "FreeKV")
+	}
+}
+
+func (d *cpu) free(m *memory, op string) {
+	if m.owner != Device(d) {
+		panic("kernels: " + op + ": the memory belongs to another device")
+	}
+	if m.f32 == nil && m.i32 == nil {
+		panic("kernels: " + op + ": the memory was freed before")
+	}
+	d.bytes.Add(-int64(m.bytes))
+	m.f32, m.i32, m.packs = nil, nil, nil
+}
+
+func (d *cpu) Do(f func()) error {
+	d.mu.Lock()
+	d.inDo.Store(true)
+	defer func() {
+		d.inDo.Store(false)
+		d.mu.Unlock()
+	}()
+	f()
+	return nil
+}
+
+func (d *cpu) Repeat(_ string, f func()) error { return d.Do(f) }
+
+// Close lets the workers go. The device must not be used afterwards.
+func (d *cpu) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.pool.close()
+	return nil
+}
+
+// begin is called by every operation before its rows.
+func (d *cpu) begin(op string) {
+	if !d.inDo.Load() {
+		panic("kernels: " + op + " was called outside Do")
+	}
+}
+
+// reads demands memory of this device that computes in f32 (or i32).
+func (d *cpu) reads(op string, t Tensor) {
+	if t.mem != nil && (t.mem.owner != Device(d) || t.dtype == BF16 || t.mem.f32 == nil && t.mem.i32 == nil) {
+		d.refuse(op, t)
+	}
+}
+
+// writes is reads of an output: what was derived from its content is stale from now on.
+func (d *cpu) writes(op string, t Tensor) {
+	if t.mem != nil {
+		d.reads(op, t)
+		t.mem.version++
+	}
+}
+
+func (d *cpu) refuse(op string, t Tensor) {
+	switch {
+	case t.mem.owner != Device(d):
+		panic(fmt.Sprintf("kernels: %s: %v belongs to another device", op, t))
+	case t.dtype == BF16:
+		panic(fmt.Sprintf("kernels: %s: a tensor is %v: the CPU computes in f32, bf16 is for storage (Copy converts)", op, t))
+	}
+	panic(fmt.Sprintf("kernels: %s: %v was freed", op, t))
+}
+
+// at is a pointer to the first element of row i of the first dimension, and the distance of rows.
+func (t Tensor) at(i int) []float32 { return t.mem.f32[t.off+i*t.ld:] }
+
+// row is row i of a matrix, or all heads of token i.
+func (t Tensor) row(i int) []float32 {
+	from := t.off + i*t.ld
+	return t.mem.f32[from : from+t.dims[1]*t.dims[2] : from+t.dims[1]*t.dims[2]]
+}
+
+// vec is all of a contiguous tensor of floats.
+func (t Tensor) vec() []float32 {
+	if t.mem == nil {
+		return nil
+	}
+	n := t.Len()
+	return t.mem.f32[t.off : t.off+n : t.off+n]
+}
+
+// ints is all of a contiguous tensor of integers.
+func (t Tensor) ints() []int32 {
+	if t.mem == nil {
+		return nil
+	}
+	n := t.Len()
+	return t.mem.i32[t.off : t.off+n : t.off+n]
+}
+
+// roundBF16 rounds to the nearest number that bf16 has, ties to even.
+func roundBF16(x float32) float32 {
+	b := math.Float32bits(x)
+	if x != x {
+		return math.Float32frombits(b&0xffff0000 | 0x400000)
+	}
+	return math.Float32frombits((b + 0x7fff + b>>16&1) &^ 0xffff)
+}
+
+// fill writes n numbers, given by index, in row-major order.
+func (t Tensor) fill(at func(i int) float32) {
+	width, i := t.dims[1]*t.dims[2], 0
+	for r := range t.dims[0] {
+		row := t.at(r)[:width]
+		for j := range row {
+			x := at(i)
+			if t.dtype == BF16 {
+				x = roundBF16(x)
+			}
+			row[j] = x
+			i++
+		}
+	}
+}
+
+func (d *cpu) door(op string, t Tensor) {
+	if t.mem == nil || t.mem.owner != Device(d) || t.mem.f32 == nil && t.mem.i32 == nil {
+		panic(fmt.Sprintf("kernels: %s: %v is not in this device's memory", op, t))
+	}
+}
+
+func (d *cpu) Upload(dst Tensor, src any) {
+	d.door("Upload", dst)
+	if dense, ok := src.(*tensor.Dense); ok {
+		src = dense.Data()
+	}
+	n := -1
+	switch s := src.(type) {
+	case []float32:
+		if n = len(s); n == dst.Len() && dst.dtype != I32 {
+			dst.mem.version++
+			if width := dst.dims[1] * dst.dims[2]; dst.dtype == F32 {
+				for r := range dst.dims[0] {
+					copy(dst.at(r)[:width], s[r*width:])
+				}
+			} else {
+				dst.fill(func(i int) float32 { return s[i] })
+			}
+			return
+		}
+	case []uint16:
+		if n = len(s); n == dst.Len() && dst.dtype != I32 {
+			dst.mem.version++
+			dst.fill(func(i int) float32 { return math.Float32frombits(uint32(s[i]) << 16) })
+			return
+		}
+	case []int32:
+		if n = len(s); n == dst.Len() && dst.dtype == I32 {
+			dst.mem.version++
+			width := dst.dims[1] * dst.dims[2]
+			for r := range dst.dims[0] {
+				copy(dst.mem.i32[dst.off+r*dst.ld:][:width], s[r*width:])
+			}
+			return
+		}
+	}
+	panic(fmt.Sprintf("kernels: Upload: the tensor is %v, the source %T of %d elements", dst, src, n))
+}
+
+func (d *cpu) Download(dst any, src Tensor) {
+	d.door("Download", src)
+	if dense, ok := dst.(*tensor.Dense); ok {
+		dst = dense.Data()
+	}
+	width, n := src.dims[1]*src.dims[2], -1
+	switch s := dst.(type) {
+	case []float32:
+		if n = len(s); n == src.Len() && src.dtype != I32 {
+			for r := range src.dims[0] {
+				copy(s[r*width:(r+1)*width], src.at(r))
+			}
+			return
+		}
+	case []uint16:
+		if n = len(s); n == src.Len() && src.dtype != I32 {
+			for r := range src.dims[0] {
+				for j, x := range src.at(r)[:width] {
+					s[r*width+j] = uint16(math.Float32bits(roundBF16(x)) >> 16)
+				}
+			}
+			return
+		}
+	case []int32:
+		if n = len(s); n == src.Len() && src.dtype == I32 {
+			for r := range src.dims[0] {
+				copy(s[r*width:(r+1)*width], src.mem.i32[src.off+r*src.ld:])
+			}
+			return
+		}
+	}
+	panic(fmt.Sprintf("kernels: Download: the tensor is %v, the destination %T of %d elements", src, dst, n))
+}
+
+func (d *cpu) Copy(dst, src Tensor) {
+	const op = "Copy"
+	d.door(op, dst)
+	d.door(op, src)
+	if dst.dims != src.dims || dst.rank != src.rank || (dst.dtype == I32) != (src.dtype == I32) {
+		wrong(op, "dst", dst, "src", src, "shapes differ, or only one holds integers")
+	}
+	dst.mem.version++
+	width := dst.dims[1] * dst.dims[2]
+	if dst.dtype == I32 {
+		for r := range dst.dims[0] {
+			copy(dst.mem.i32[dst.off+r*dst.ld:][:width], src.mem.i32[src.off+r*src.ld:])
+		}
+		return
+	}
+	for r := range dst.dims[0] {
+		to := dst.at(r)[:width]
+		copy(to, src.at(r))
+		if dst.dtype == BF16 && src.dtype != BF16 {
+			for j, x := range to {
+				to[j] = roundBF16(x)
+			}
+		}
+	}
+}
+
+func (d *cpu) Zero(t Tensor) {
+	d.door("Zero", t)
+	t.mem.version++
+	width := t.dims[1] * t.dims[2]
+	for r := range t.dims[0] {
+		if t.dtype == I32 {
+			clear(t.mem.i32[t.off+r*t.ld:][:width])
+		} else {
+			clear(t.at(r)[:width])
+		}
+	}
+}

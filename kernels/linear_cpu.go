@@ -1,0 +1,245 @@
+package kernels
+
+// A pack is a matrix in panels of 16 columns, as the product kernels read it, derived from one version of a memory's content.
+//
+// Linear needs wᵀ: panel p holds rows 16p to 16p+15 of w, element (k, j) = w[16p+j, k]. Its gradient by x needs w itself: element
+// (k, j) = w[k, 16p+j]. Columns beyond the last are zeros. Weights change once per update and are read for every batch, decode
+// step and minibatch between, so that packing is some 1 % of an update.
+type pack struct {
+	version uint64
+	data    []float32
+}
+
+type packKey struct {
+	off, rows, cols, ld int
+	transposed          bool
+}
+
+const (
+	innerBlock = 384 // terms of a chain between two visits to memory: a panel's part stays in the first-level cache
+	rowFloats  = 1 << 15
+	weightRows = 192 // terms of dw's chains between two visits
+)
+
+type linearJob struct {
+	y, x, w, b   Tensor
+	pack         *pack
+	T, N, M      int
+	transposed   bool
+	acc          bool
+	dw, db, dy   Tensor
+	panels, rows int
+}
+
+// packed returns w in panels, at the price of packing it only if it has been written since.
+func (d *cpu) packed(w Tensor, transposed bool) *pack {
+	m := w.mem
+	key := packKey{w.off, w.dims[0], w.dims[1], w.ld, transposed}
+	p := m.packs[key]
+	if p != nil && p.version == m.version {
+		return p
+	}
+	rows, cols := w.dims[1], w.dims[0]
+	if !transposed {
+		rows, cols = cols, rows
+	}
+	panels := (cols + tileCols - 1) / tileCols
+	if p == nil {
+		if m.packs == nil {
+			m.packs = map[packKey]*pack{}
+		}
+		p = &pack{data: floats(panels * rows * tileCols)}
+		m.packs[key] = p
+	}
+	p.version = m.version
+	d.lin.w, d.lin.pack, d.lin.transposed = w, p, transposed
+	d.each(panels, 1, rows*cols, packRows)
+	return p
+}
+
+func packRows(d *cpu, _ *worker, from, to int) {
+	j := &d.lin
+	for p := from; p < to; p++ {
+		if j.transposed {
+			packTransposed(j.pack.data[p*tileCols*j.w.dims[1]:], j.w.at(0), p*tileCols, min(tileCols, j.w.dims[0]-p*tileCols), j.w.dims[1], j.w.ld)
+		} else {
+			packPanel(j.pack.data[p*tileCols*j.w.dims[0]:], j.w.at(0)[p*tileCols:], min(tileCols, j.w.dims[1]-p*tileCols), j.w.dims[0], j.w.ld)
+		}
+	}
+}
+
+// packTransposed writes dst[k·16+j] = src[(row+j)·ld+k] for j below n and k below inner.
+func packTransposed(dst, src []float32, row, n, inner, ld int) {
+	for j := range n {
+		from := src[(row+j)*ld:][:inner]
+		to := dst[j : (inner-1)*tileCols+j+1]
+		for k, x := range from {
+			to[k*tileCols] = x
+		}
+	}
+}
+
+// packPanel writes dst[k·16+j] = src[k·ld+j] for j below n and k below inner.
+func packPanel(dst, src []float32, n, inner, ld int) {
+	for k := range inner {
+		to := (*[tileCols]float32)(dst[k*tileCols:])
+		if from := src[k*ld:]; n == tileCols {
+			*to = *(*[tileCols]float32)(from)
+		} else {
+			copy(to[:n], from)
+		}
+	}
+}
+
+func (d *cpu) Linear(y, x, w, b Tensor) {
+	const op = "Linear"
+	d.begin(op)
+	T, N, M := checkLinear(y, x, w, b)
+	d.reads(op, x)
+	d.reads(op, w)
+	d.reads(op, b)
+	if T == 0 || N == 0 {
+		return
+	}
+	p := d.packed(w, true)
+	d.writes(op, y)
+	d.lin = linearJob{y: y, x: x, b: b, pack: p, T: T, N: N, M: M}
+	d.multiply()
+}
+
+// multiply runs the job y (+)= x·pack, pack M × N.
+func (d *cpu) multiply() {
+	j := &d.lin
+	cost := j.T * j.N * j.M / 24
+	panels := (j.N + tileCols - 1) / tileCols
+	if j.T >= 48*len(d.workers) || j.T >= 48 && panels < 2*len(d.workers) {
+		d.each(j.T, 48, cost, linearRows)
+		return
+	}
+	grain := 1
+	if j.T <= 3 {
+		grain = wideCols[j.T] / tileCols
+	}
+	// A share below a microsecond or two is lost in handing it over.
+	d.each(panels, max(grain, panels*worthNs/2/max(cost, 1)/grain*grain), cost, linearPanels)
+}
+
+func linearRows(d *cpu, w *worker, from, to int) {
+	j := &d.lin
+	block := max(rowFloats/max(j.M, 1)/48*48, 48)
+	for r := from; r < to; r += block {
+		linearBlock(d, w, r, min(r+block, to), 0, j.N)
+	}
+}
+
+func linearPanels(d *cpu, w *worker, from, to int) {
+	linearBlock(d, w, 0, d.lin.T, from*tileCols, min(to*tileCols, d.lin.N))
+}
+
+func linearBlock(d *cpu, w *worker, r0, r1, c0, c1 int) {
+	j := &d.lin
+	acc := j.acc
+	if j.b.mem != nil || j.M == 0 && !acc {
+		for r := r0; r < r1; r++ {
+			row := j.y.at(r)[c0:c1]
+			if j.b.mem != nil {
+				copy(row, j.b.at(c0))
+			} else {
+				clear(row)
+			}
+		}
+		acc = true
+	}
+	block := j.M
+	if r1-r0 >= 4*tileRows && block > innerBlock+innerBlock/2 {
+		block = innerBlock
+	}
+	for k := 0; k < j.M; k += block {
+		p := product{
+			c: &j.y.at(r0)[c0], ldc: j.y.ld,
+			a: &j.x.at(r0)[k], ars: j.x.ld, aks: 1,
+			b: &j.pack.data[c0*j.M+k*tileCols], bps: tileCols * j.M, bks: tileCols,
+			rows: r1 - r0, cols: c1 - c0, k: min(block, j.M-k), acc: acc, padded: true,
+		}
+		w.product(d.v, &p)
+		acc = true
+	}
+}
+
+func (d *cpu) LinearBackward(dx, dw, db, dy, x, w Tensor) {
+	const op = "LinearBackward"
+	d.begin(op)
+	T, N, M := checkLinearBackward(dx, dw, db, dy, x, w)
+	d.reads(op, dy)
+	d.reads(op, x)
+	d.reads(op, w)
+	if T == 0 || N == 0 {
+		return
+	}
+	if dx.mem != nil && M > 0 {
+		p := d.packed(w, false)
+		d.writes(op, dx)
+		d.lin = linearJob{y: dx, x: dy, pack: p, T: T, N: M, M: N, acc: true}
+		d.multiply()
+	}
+	if dw.mem != nil && M > 0 {
+		d.writes(op, dw)
+		d.lin = linearJob{dw: dw, dy: dy, x: x, T: T, N: N, M: M}
+		d.weightGradient()
+	}
+	if db.mem != nil {
+		d.writes(op, db)
+		d.lin = linearJob{db: db, dy: dy, T: T, N: N}
+		d.each(N, 64, T*N/8, biasColumns)
+	}
+}
+
+// weightGradient divides dw (N,M) into blocks of columns and rows. Each block's chains run over all tokens, ascending.
+func (d *cpu) weightGradient() {
+	j := &d.lin
+	j.panels, j.rows = 4, j.N
+	if threads := len(d.workers); threads > 1 {
+		// Enough blocks that every thread has some, and that all end at about the same time.
+		for j.panels > 1 && d.weightBlocks() < 4*threads {
+			j.panels /= 2
+		}
+		for j.rows >= 16*tileRows && d.weightBlocks() < 4*threads {
+			j.rows = (j.rows/2 + tileRows - 1) / tileRows * tileRows
+		}
+	}
+	d.each(d.weightBlocks(), 1, j.T*j.N*j.M/24, weightBlock)
+}
+
+func (d *cpu) weightBlocks() int {
+	j := &d.lin
+	return (j.M + j.panels*tileCols - 1) / (j.panels * tileCols) * ((j.N + j.rows - 1) / j.rows)
+}
+
+func weightBlock(d *cpu, w *worker, from, to int) {
+	j := &d.lin
+	down := (j.N + j.rows - 1) / j.rows
+	for i := from; i < to; i++ {
+		c0, r0 := i/down*j.panels*tileCols, i%down*j.rows
+		c1, r1 := min(c0+j.panels*tileCols, j.M), min(r0+j.rows, j.N)
+		buf := w.scratch(weightRows * j.panels * tileCols)
+		for t := 0; t < j.T; t += weightRows {
+			n := min(weightRows, j.T-t)
+			for c := c0; c < c1; c += tileCols {
+				packPanel(buf[(c-c0)*n:], j.x.at(t)[c:], min(tileCols, c1-c), n, j.x.ld)
+			}
+			w.product(d.v, &product{
+				c: &j.dw.at(r0)[c0], ldc: j.dw.ld,
+				a: &j.dy.at(t)[r0], ars: 1, aks: j.dy.ld,
+				b: &buf[0], bps: tileCols * n, bks: tileCols,
+				rows: r1 - r0, cols: c1 - c0, k: n, acc: true, padded: true,
+			})
+		}
+	}
+}
+
+func biasColumns(d *cpu, _ *worker, from, to int) {
+	j := &d.lin
+	for t := range j.T {
+		d.v.add(j.db.at(from)[:to-from], j.dy.at(t)[from:to])
+	}
+}

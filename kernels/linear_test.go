@@ -1,0 +1,79 @@
+package kernels
+
+import "pgregory.net/rapid"
+
+// refLinear is y = x·wᵀ + b.
+func refLinear(x, w, b []float64, T, N, M int) []float64 {
+	y := make([]float64, T*N)
+	for t := range T {
+		for n := range N {
+			sum := dot64(x[t*M:(t+1)*M], w[n*M:(n+1)*M])
+			if b != nil {
+				sum += b[n]
+			}
+			y[t*N+n] = sum
+		}
+	}
+	return y
+}
+
+// sizes draws multiples of 8: bf16 rows of a GPU stand on 16-byte borders. An f32 device also gets the others.
+func (s *subject) size(t *rapid.T, most int, label string) int {
+	if s.dtype == BF16 {
+		return 8 * rapid.IntRange(1, (most+7)/8).Draw(t, label)
+	}
+	return rapid.IntRange(1, most).Draw(t, label)
+}
+
+func checkLinearOp(t *rapid.T, s *subject) {
+	T := rapid.IntRange(1, 70).Draw(t, "T")
+	N, M := s.size(t, 90, "N"), s.size(t, 80, "M")
+	if rapid.IntRange(0, 9).Draw(t, "long") == 0 {
+		M = s.size(t, 1500, "M")
+	}
+	x, w := s.numbers(t, T*M, "x"), s.numbers(t, N*M, "w")
+	y, xt, wt := s.place(t, make([]float64, T*N), T, N), s.place(t, x, T, M), s.place(t, w, N, M)
+	var b []float64
+	var bt Tensor
+	if rapid.Bool().Draw(t, "bias") {
+		b = s.numbers(t, N, "b")
+		bt = s.vector(s.dtype, b)
+	}
+	s.do(t, func() { s.dev.Linear(y, xt, wt, bt) })
+	s.near(t, "y", s.read(y), refLinear(x, w, b, T, N, M), 1)
+	s.free(y, xt, wt, bt)
+}
+
+func checkLinearBackwardOp(t *rapid.T, s *subject) {
+	T := rapid.IntRange(1, 70).Draw(t, "T")
+	N, M := s.size(t, 90, "N"), s.size(t, 80, "M")
+	if rapid.IntRange(0, 9).Draw(t, "long") == 0 {
+		T = rapid.IntRange(1, 500).Draw(t, "T")
+	}
+	x, w, dy := s.numbers(t, T*M, "x"), s.numbers(t, N*M, "w"), s.numbers(t, T*N, "dy")
+	b := make([]float64, N)
+	dx, dw, db := s.numbers(t, T*M, "dx"), s.numbersOf(t, F32, N*M, "dw"), s.numbersOf(t, F32, N, "db")
+	xt, wt, dyt := s.place(t, x, T, M), s.place(t, w, N, M), s.place(t, dy, T, N)
+	dxt, dwt, dbt := s.place(t, dx, T, M), s.placeOf(t, F32, dw, N, M), s.vector(F32, db)
+	absent := rapid.IntRange(0, 4).Draw(t, "absent")
+	give := func(i int, x Tensor) Tensor {
+		if i == absent {
+			return Tensor{}
+		}
+		return x
+	}
+	s.do(t, func() { s.dev.LinearBackward(give(0, dxt), give(1, dwt), give(2, dbt), dyt, give(1, xt), give(0, wt)) })
+	loss := func() float64 { return dot64(dy, refLinear(x, w, b, T, N, M)) }
+	for i, g := range []struct {
+		name         string
+		dt           Tensor
+		before, with []float64
+	}{{"dx", dxt, dx, x}, {"dw", dwt, dw, w}, {"db", dbt, db, b}} {
+		if got := s.read(g.dt); i == absent {
+			s.near(t, g.name+" (absent)", got, g.before, 0)
+		} else {
+			s.nearGradient(t, g.name, got, g.before, g.with, 4, loss)
+		}
+	}
+	s.free(xt, wt, dyt, dxt, dwt, dbt)
+}

@@ -1,0 +1,109 @@
+package kernels
+
+import (
+	"math"
+
+	"pgregory.net/rapid"
+)
+
+// refLSE is ln Σ exp(x/temperature).
+func refLSE(x []float64, temperature float64) float64 {
+	top, sum := math.Inf(-1), 0.0
+	for _, v := range x {
+		top = max(top, v/temperature)
+	}
+	for _, v := range x {
+		sum += math.Exp(v/temperature - top)
+	}
+	return top + math.Log(sum)
+}
+
+// refLogProb is the log-probability of id, and the entropy.
+func refLogProb(x []float64, id int, temperature float64) (logp, entropy float64) {
+	lse := refLSE(x, temperature)
+	for _, v := range x {
+		lp := v/temperature - lse
+		entropy -= math.Exp(lp) * lp
+	}
+	return x[id]/temperature - lse, entropy
+}
+
+// headCase is rows of logits, some of them steep.
+type headCase struct {
+	R, V        int
+	x           []float64
+	ids         []int32
+	temperature float64
+}
+
+func drawHead(t *rapid.T, s *subject) (c headCase) {
+	c.R, c.V = rapid.IntRange(1, 12).Draw(t, "R"), rapid.IntRange(1, 300).Draw(t, "V")
+	c.temperature = rounded(F32, rapid.SampledFrom([]float64{1, 0.7, 2}).Draw(t, "temperature"))
+	steep := rapid.SampledFrom([]float64{1, 5, 40}).Draw(t, "steep")
+	c.x = s.numbersOf(t, F32, c.R*c.V, "logits")
+	rng := newRand(rapid.Uint64().Draw(t, "ids"))
+	for i := range c.x {
+		c.x[i] = rounded(F32, c.x[i]*steep)
+	}
+	for range c.R {
+		c.ids = append(c.ids, int32(rng.below(c.V)))
+	}
+	return c
+}
+
+func (c *headCase) row(r int) []float64 { return c.x[r*c.V : (r+1)*c.V] }
+
+func (c *headCase) lse() (lse []float64) {
+	for r := range c.R {
+		lse = append(lse, refLSE(c.row(r), c.temperature))
+	}
+	return lse
+}
+
+func checkLogSumExpOp(t *rapid.T, s *subject) {
+	c := drawHead(t, s)
+	x, lse := s.placeOf(t, F32, c.x, c.R, c.V), s.dev.Alloc(F32, c.R)
+	s.do(t, func() { s.dev.LogSumExp(lse, x, float32(c.temperature)) })
+	s.near(t, "lse", s.read(lse), c.lse(), 1)
+	s.free(x, lse)
+}
+
+func checkLogProbOp(t *rapid.T, s *subject) {
+	c := drawHead(t, s)
+	var want, wantH []float64
+	for r := range c.R {
+		lp, h := refLogProb(c.row(r), int(c.ids[r]), c.temperature)
+		want, wantH = append(want, lp), append(wantH, h)
+	}
+	x, lse, ids := s.placeOf(t, F32, c.x, c.R, c.V), s.dev.Alloc(F32, c.R), s.ints(c.ids)
+	logp, entropy := s.dev.Alloc(F32, c.R), s.dev.Alloc(F32, c.R)
+	s.do(t, func() {
+		s.dev.LogSumExp(lse, x, float32(c.temperature))
+		s.dev.LogProb(logp, entropy, x, lse, ids, float32(c.temperature))
+	})
+	s.near(t, "logp", s.read(logp), want, 1)
+	s.near(t, "entropy", s.read(entropy), wantH, 30) // ln p = t − lse: an error of the size of the logits, in the rows where p is large
+	s.free(x, lse, ids, logp, entropy)
+}
+
+func checkLogProbBackwardOp(t *rapid.T, s *subject) {
+	c := drawHead(t, s)
+	dlogp, dent := s.numbersOf(t, F32, c.R, "dlogp"), s.numbersOf(t, F32, c.R, "dentropy")
+	x, lse, ids, dl, de := s.placeOf(t, F32, c.x, c.R, c.V), s.vector(F32, c.lse()), s.ints(c.ids), s.vector(F32, dlogp), s.vector(F32, dent)
+	switch rapid.IntRange(0, 2).Draw(t, "absent") {
+	case 0:
+		dl, dlogp = Tensor{}, make([]float64, c.R)
+	case 1:
+		de, dent = Tensor{}, make([]float64, c.R)
+	}
+	s.do(t, func() { s.dev.LogProbBackward(x, lse, ids, dl, de, float32(c.temperature)) })
+	loss := func() (sum float64) {
+		for r := range c.R {
+			lp, h := refLogProb(c.row(r), int(c.ids[r]), c.temperature)
+			sum += dlogp[r]*lp + dent[r]*h
+		}
+		return sum
+	}
+	s.nearGradient(t, "dlogits", s.read(x), make([]float64, len(c.x)), c.x, 100, loss)
+	s.free(x, lse, ids, dl, de)
+}

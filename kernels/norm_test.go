@@ -1,0 +1,66 @@
+package kernels
+
+import (
+	"math"
+
+	"pgregory.net/rapid"
+)
+
+// refRMSNorm is w · x/√(mean(x²)+eps) and 1/√(…) for rows of C.
+func refRMSNorm(x, w []float64, eps float64) (y, rstd []float64) {
+	C := len(w)
+	for i := 0; i < len(x); i += C {
+		row := x[i : i+C]
+		r := 1 / math.Sqrt(dot64(row, row)/float64(C)+eps)
+		rstd = append(rstd, r)
+		for c := range C {
+			y = append(y, w[c]*row[c]*r)
+		}
+	}
+	return y, rstd
+}
+
+// normShape draws (T,C), or (T,H,D) as a view of a matrix.
+func (s *subject) normShape(t *rapid.T) (T, H, C int, split func(Tensor) Tensor) {
+	T, H, C = rapid.IntRange(1, 90).Draw(t, "T"), 1, s.size(t, 150, "C")
+	if rapid.Bool().Draw(t, "heads") {
+		H, C = rapid.IntRange(1, 4).Draw(t, "H"), s.size(t, 40, "D")
+		return T, H, C, func(x Tensor) Tensor { return x.Split(C) }
+	}
+	return T, H, C, func(x Tensor) Tensor { return x }
+}
+
+func checkRMSNormOp(t *rapid.T, s *subject) {
+	T, H, C, split := s.normShape(t)
+	x, w := s.numbers(t, T*H*C, "x"), s.numbers(t, C, "w")
+	want, wantR := refRMSNorm(x, w, 1e-6)
+	xt, y, wt := s.place(t, x, T, H*C), s.place(t, x, T, H*C), s.vector(s.dtype, w)
+	r := s.dev.Alloc(F32, T*H)
+	if H > 1 {
+		r = r.Reshape(T, H)
+	}
+	s.do(t, func() { s.dev.RMSNorm(split(y), r, split(xt), wt, 1e-6) })
+	s.near(t, "y", s.read(y), want, 1)
+	s.near(t, "rstd", s.read(r), wantR, 1)
+	s.free(xt, y, wt, r)
+}
+
+func checkRMSNormBackwardOp(t *rapid.T, s *subject) {
+	T, H, C, split := s.normShape(t)
+	x, w, dy := s.numbers(t, T*H*C, "x"), s.numbers(t, C, "w"), s.numbers(t, T*H*C, "dy")
+	dx, dw := s.numbers(t, T*H*C, "dx"), s.numbersOf(t, F32, C, "dw")
+	_, rstd := refRMSNorm(x, w, 1e-6)
+	xt, wt, dyt, rt := s.place(t, x, T, H*C), s.vector(s.dtype, w), s.place(t, dy, T, H*C), s.vector(F32, rstd)
+	if H > 1 {
+		rt = rt.Reshape(T, H)
+	}
+	dxt, dwt := s.place(t, dx, T, H*C), s.vector(F32, dw)
+	s.do(t, func() { s.dev.RMSNormBackward(split(dxt), dwt, split(dyt), split(xt), wt, rt) })
+	loss := func() float64 {
+		y, _ := refRMSNorm(x, w, 1e-6)
+		return dot64(dy, y)
+	}
+	s.nearGradient(t, "dx", s.read(dxt), dx, x, 4, loss)
+	s.nearGradient(t, "dw", s.read(dwt), dw, w, 4, loss)
+	s.free(xt, wt, dyt, rt, dxt, dwt)
+}

@@ -1,0 +1,165 @@
+package kernels
+
+import (
+	"runtime"
+	"sync/atomic"
+	"time"
+)
+
+// pool divides the rows of one operation among threads. The thread that calls the operation is worker 0.
+//
+// A goroutine per operation costs more than most operations take (a futex round trip is 43 µs, a spin 80 ns), so workers spin for
+// the next operation and park only when none came for a while. An operation never waits for a worker that has not begun:
+// chunks are claimed one at a time, and when other processes hold the cores, the caller does them all.
+type pool struct {
+	workers []worker
+	// ticket is epoch (24 bits), number of chunks (20), next chunk (20). Claiming a chunk is one compare-and-swap; its success
+	// proves that the operation is still the one whose job fields the worker is about to read.
+	ticket  atomic.Uint64
+	done    atomic.Int64 // chunks finished
+	parked  atomic.Int32
+	stopped atomic.Bool
+	wake    chan struct{}
+
+	rows   func(d *cpu, w *worker, from, to int)
+	n      int
+	grain  int
+	missed int // ns of work since the workers parked that they could have shared
+}
+
+// worker is one thread's scratch.
+type worker struct {
+	index int
+	buf   []float32 // grows to what an operation asks for
+	order []int32   // of ids, by probability
+	tile  tile
+	tail  []float32 // columns of a product that do not fill a panel
+	draw  []float32
+	key   philoxKey
+	_     [128]byte // keeps two workers off one cache line
+}
+
+const (
+	chunkBits = 20
+	chunkMask = 1<<chunkBits - 1
+	worthNs   = 3000  // an operation shorter than this is not shared
+	wakeNs    = 40000 // work that must have been missed before parked workers are woken
+	spinFor   = 60 * time.Microsecond
+)
+
+func (p *pool) init(d *cpu, threads int) {
+	p.workers = make([]worker, threads)
+	for i := range p.workers {
+		p.workers[i].index = i
+		p.workers[i].tail = floats(2 * tileRows * tileCols)
+		p.workers[i].draw = floats(2 * drawBlock)
+	}
+	p.wake = make(chan struct{}, threads)
+	for i := 1; i < threads; i++ {
+		go d.work(&p.workers[i])
+	}
+}
+
+func (p *pool) close() {
+	if !p.stopped.Swap(true) {
+		close(p.wake)
+	}
+}
+
+// scratch is n floats of the worker's own, of unknown content.
+func (w *worker) scratch(n int) []float32 {
+	if cap(w.buf) < n {
+		w.buf = floats(n + n/2)
+	}
+	return w.buf[:n]
+}
+
+// each calls rows for [0, n) in chunks of at least grain, each chunk on one thread. cost estimates the time of all, in ns on one
+// thread: it decides whether sharing pays. What rows does for a row must not depend on its chunk.
+func (d *cpu) each(n, grain, cost int, rows func(d *cpu, w *worker, from, to int)) {
+	if n <= 0 {
+		return
+	}
+	threads := len(d.workers)
+	if threads == 1 || n <= grain || cost < worthNs {
+		rows(d, &d.workers[0], 0, n)
+		return
+	}
+	if asleep := int(d.parked.Load()); asleep == 0 {
+		d.missed = 0
+	} else if d.missed += cost; d.missed >= wakeNs {
+		d.missed = 0
+		for range asleep {
+			select {
+			case d.wake <- struct{}{}:
+			default: // enough calls are under way
+			}
+		}
+	}
+	// Some six chunks a thread, so that a thread that loses its core delays the others little.
+	chunks := min((n+grain-1)/grain, 6*threads, chunkMask)
+	if g := (n + chunks - 1) / chunks; g > grain {
+		grain = (g + grain - 1) / grain * grain // whole grains: a grain is what suits the kernel
+	}
+	chunks = (n + grain - 1) / grain
+	d.rows, d.n, d.grain = rows, n, grain
+	d.done.Store(0)
+	epoch := d.ticket.Load()>>(2*chunkBits) + 1
+	d.ticket.Store(epoch<<(2*chunkBits) | uint64(chunks)<<chunkBits)
+	for d.claim(&d.workers[0]) {
+	}
+	for spins := 0; d.done.Load() != int64(chunks); spins++ {
+		pause(spins)
+	}
+}
+
+// claim does one chunk of the current operation, if one is left.
+func (d *cpu) claim(w *worker) bool {
+	for {
+		t := d.ticket.Load()
+		next, chunks := int(t&chunkMask), int(t>>chunkBits&chunkMask)
+		if next >= chunks {
+			return false
+		}
+		if d.ticket.CompareAndSwap(t, t+1) {
+			from := next * d.grain
+			d.rows(d, w, from, min(from+d.grain, d.n))
+			d.done.Add(1)
+			return true
+		}
+	}
+}
+
+func (d *cpu) work(w *worker) {
+	for {
+		idle := time.Now()
+		for spins := 1; ; spins++ {
+			if d.claim(w) {
+				idle, spins = time.Now(), 0
+				continue
+			}
+			pause(spins)
+			if spins%64 == 0 && time.Since(idle) > spinFor {
+				break
+			}
+		}
+		d.parked.Add(1)
+		_, ok := <-d.wake
+		d.parked.Add(-1)
+		if !ok {
+			return
+		}
+	}
+}
+
+// pause waits a moment; after some of them, it lets another thread of this or of another process have the core.
+func pause(spins int) {
+	switch {
+	case spins%2048 == 2047:
+		yieldCore()
+	case spins%256 == 255:
+		runtime.Gosched()
+	default:
+		relax()
+	}
+}

@@ -1,0 +1,137 @@
+package kernels
+
+import "math"
+
+// drawBlock is how many ids are drawn for at a time.
+const drawBlock = 128
+
+// leastWait is below the smallest −ln u that a uniform of noise can have.
+const leastWait = 0x1p-24
+
+// Sample draws the largest of t_v − ln(−ln u_v), which is the smallest of −ln u_v / exp(t_v): exponential waiting times that race.
+// In this form most ids are out without a logarithm, since −ln u ≥ 1 − u, and blocks of unlikely ids without random numbers.
+func (d *cpu) Sample(ids, logits, lse, keys Tensor, s Sampling) {
+	const op = "Sample"
+	d.begin(op)
+	R, V, N := checkSample(ids, logits, lse, keys, s)
+	d.reads(op, logits)
+	d.reads(op, lse)
+	d.reads(op, keys)
+	d.writes(op, ids)
+	d.head = headJob{logits: logits, ids: ids.ints(), V: V, N: N, s: s}
+	if s.Temperature > 0 {
+		d.head.scale, d.head.lse, d.head.keys = 1/s.Temperature, lse.vec(), keys.ints()
+	}
+	d.each(R, 1, R*N, func(d *cpu, w *worker, from, to int) {
+		j := &d.head
+		for r := from; r < to; r++ {
+			x := j.logits.row(r)[:j.N]
+			switch {
+			case j.s.Temperature == 0:
+				j.ids[r] = argmax(x)
+			case j.s.TopP < 1 || j.s.TopK > 0 && j.s.TopK < j.N:
+				j.ids[r] = j.draw(d, w, r, j.restrict(w, r, x))
+			default:
+				j.ids[r] = j.draw(d, w, r, x)
+			}
+		}
+	})
+}
+
+// argmax is the index of the largest number, the first of equals.
+func argmax(x []float32) int32 {
+	best := 0
+	for i, v := range x {
+		if v > x[best] {
+			best = i
+		}
+	}
+	return int32(best)
+}
+
+// noiseKey is the stream of row r: see Device.Sample. Word i of it belongs to id i: counter (i/4, position, trajectory low, high), of
+// its four words the one at i mod 4.
+func (j *headJob) noiseKey(r int) philoxKey {
+	k := j.keys[3*r : 3*r+3]
+	return philoxKey{
+		k0: uint32(j.s.Seed), k1: uint32(j.s.Seed >> 32),
+		c1: uint32(k[2]), c2: uint32(k[0]), c3: uint32(k[1]),
+	}
+}
+
+func (j *headJob) draw(d *cpu, w *worker, r int, x []float32) int32 {
+	w.key = j.noiseKey(r)
+	weight, u := w.draw[:drawBlock], w.draw[drawBlock:]
+	top := d.v.max(x) * j.scale
+	best, id := math.Inf(1), int32(0)
+	for at := 0; at < len(x); at += drawBlock {
+		n := min(drawBlock, len(x)-at)
+		d.v.expTo(weight[:n], x[at:at+n], j.scale, top)
+		if float64(d.v.max(weight[:n]))*best < leastWait {
+			continue // even the shortest wait would lose
+		}
+		d.v.noise(u[:(n+31)&^31], uint32(at), &w.key)
+		for i, f := range weight[:n] {
+			if float64(1-u[i]) >= best*float64(f) {
+				continue
+			}
+			if wait := -math.Log(float64(u[i])) / float64(f); wait < best {
+				best, id = wait, int32(at+i)
+			}
+		}
+	}
+	return id
+}
+
+// restrict returns a copy of x in which the ids outside of TopK and TopP are −Inf. Both keep the most probable, the lower id first
+// among equals: TopK that many, TopP as many as it takes for their probabilities to add up to it.
+func (j *headJob) restrict(w *worker, r int, x []float32) []float32 {
+	if cap(w.order) < len(x) {
+		w.order = make([]int32, len(x))
+	}
+	heap := w.order[:len(x)]
+	for i := range heap {
+		heap[i] = int32(i)
+	}
+	before := func(a, b int32) bool { return x[a] > x[b] || x[a] == x[b] && a < b }
+	sink := func(i, n int) {
+		for {
+			c := 2*i + 1
+			if c >= n {
+				return
+			}
+			if c+1 < n && before(heap[c+1], heap[c]) {
+				c++
+			}
+			if !before(heap[c], heap[i]) {
+				return
+			}
+			heap[i], heap[c] = heap[c], heap[i]
+			i = c
+		}
+	}
+	for i := len(heap)/2 - 1; i >= 0; i-- {
+		sink(i, len(heap))
+	}
+	keep := w.scratch(len(x))
+	for i := range keep {
+		keep[i] = float32(math.Inf(-1))
+	}
+	var sum float64
+	for n := len(heap); n > 0; {
+		id := heap[0]
+		keep[id] = x[id]
+		if j.s.TopP < 1 {
+			if sum += float64(exp32(float32(x[id]*j.scale) - j.lse[r])); sum >= float64(j.s.TopP) {
+				break
+			}
+		}
+		if kept := len(heap) - n + 1; j.s.TopK > 0 && kept == j.s.TopK {
+			break
+		}
+		n--
+		heap[0] = heap[n]
+		sink(0, n)
+	}
+	return keep
+}

@@ -1,0 +1,175 @@
+package kernels
+
+import "unsafe"
+
+const (
+	tileRows = 6  // rows of the largest product kernel
+	tileCols = 16 // columns of a panel
+)
+
+// simd is one set of inner loops: "go", "avx2" or "avx512". An operation calls nothing else in its inner loop. All sets compute the
+// same formulas in the same order of lanes, so that avx2 and avx512 give the same bits; "go" multiplies and adds in two roundings.
+//
+// Slices of one call have one length, the first's. Sums over a slice have 32 lanes: element i of a whole block of 32 goes to lane
+// i mod 32, the rest to lane i mod 8, and the lanes are added as a tree.
+type simd struct {
+	name  string
+	fused bool
+
+	product [tileRows + 1]func(*tile) // by rows: rows × 16
+	wide    [4]func(*tile)            // by rows: 1 × 64, 2 × 32, 3 × 32
+	masked  func(*tile)               // 1 × cols, cols below 16; reads and writes nothing beyond them
+
+	// attend is one row's step of the online softmax over a tile: t = s·scale for the first n of 64 scores s; max becomes
+	// max(m, t); s becomes exp(t − max), 0 from n on; sum is Σ s.
+	attend func(s *float32, n int, scale, m float32) (max, sum float32)
+	// attendBack turns scores s into p = exp(s·scale − lse) and dp into p·(dp − delta)·scale for the first n of 64, 0 from n on.
+	attendBack func(s, dp *float32, n int, scale, lse, delta float32)
+
+	max     func(x []float32) float32                             // −Inf of none
+	sumExp  func(x []float32, scale, sub float32) float32         // Σ exp(x·scale − sub)
+	sumPL   func(x []float32, scale, lse float32) float32         // Σ p·ln p, ln p = x·scale − lse
+	expTo   func(dst, x []float32, scale, sub float32)            // dst = exp(x·scale − sub)
+	logGrad func(x []float32, scale, lse, dlogp, dent, h float32) // x = −scale·p·(dlogp + dent·(ln p + h)), ln p = x·scale − lse
+
+	swiglu     func(y, gate, up []float32)
+	swigluBack func(dgate, dup, dy, gate, up []float32)
+	add        func(y, x []float32)            // y += x
+	axpy       func(y, x []float32, a float32) // y += a·x
+	scale      func(y []float32, a float32)    // y *= a
+	dot        func(x, y []float32) float32
+	dot3       func(x, y, z []float32) float32 // Σ x·y·z
+	norm       func(y, x, w []float32, r float32)
+	normBack   func(dx, dy, x, w []float32, r, k float32) // dx += dy·w·r − x·k
+	normBackW  func(dw, dy, x []float32, r float32)       // dw += dy·(x·r)
+	rope       func(lo, hi, cos, sin []float32, sign float32)
+	adam       func(w, g, m, v []float32, c *adamConst)
+	sumSquares func(x []float32) float64
+	// noise fills u (a multiple of 32) with uniforms i·2⁻²⁴, 1 ≤ i < 2²⁴: Philox word (first+j) of key and counter, see philox.
+	noise func(u []float32, first uint32, c *philoxKey)
+}
+
+// tile is what a product kernel reads: C (+)= A·B with A(r,k) at a + r·ars + k·aks, and B(k, 16p+j) at b + p·bps + k·bks + 4j. It
+// does tiles blocks of rows one below the other. Distances are in bytes. The order of fields is known to the assembly.
+type tile struct {
+	c, a, b                 unsafe.Pointer
+	ldc, ars, aks, bks, bps int
+	k, tiles, acc, cols     int // acc 1: the chains go on from C; 0: they start at 0
+}
+
+// adamConst is an AdamWStep, prepared. The order of fields is known to the assembly.
+type adamConst struct {
+	scale, b1, b1c, b2, b2c float32 // b1c = 1 − Beta1
+	rate                    float32 // LR / (1 − Beta1^Step)
+	root                    float32 // 1 / (1 − Beta2^Step)
+	eps                     float32
+	decay                   float32 // 1 − LR·WeightDecay
+}
+
+// philoxKey is the key and the upper three counter words of a row's draws.
+type philoxKey struct{ k0, k1, c1, c2, c3 uint32 }
+
+// floats is n zeros, aligned to a cache line.
+func floats(n int) []float32 {
+	x := make([]float32, n+15)
+	skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(x)))&63) / 4
+	return x[skip : skip+n : skip+n]
+}
+
+// product is C (+)= A·B of any size: C(r,j), A(r,k), B in panels of 16 columns, panel p at b + p·bps, row k of it at + k·bks.
+// Distances are in elements. Where padded is false, the last panel holds only its own columns and nothing beyond may be read.
+type product struct {
+	c, a, b       *float32
+	ldc           int
+	ars, aks      int
+	bps, bks      int
+	rows, cols, k int
+	acc, padded   bool
+}
+
+func step(p unsafe.Pointer, elements int) unsafe.Pointer { return unsafe.Add(p, 4*elements) }
+
+// product computes p on one thread. The bits of an output depend on its row of A, its column of B and k alone: whatever kernel
+// computes it, it is one chain over k, ascending.
+func (w *worker) product(v *simd, p *product) {
+	if p.rows <= 0 || p.cols <= 0 {
+		return
+	}
+	t := &w.tile
+	t.ldc, t.ars, t.aks, t.bks, t.bps, t.k = 4*p.ldc, 4*p.ars, 4*p.aks, 4*p.bks, 4*p.bps, p.k
+	t.acc = 0
+	if p.acc {
+		t.acc = 1
+	}
+	c, a, b := unsafe.Pointer(p.c), unsafe.Pointer(p.a), unsafe.Pointer(p.b)
+	panels := p.cols / tileCols
+	for i := 0; i < panels; {
+		n := 1
+		if p.rows <= 3 {
+			if wide := wideCols[p.rows] / tileCols; panels-i >= wide {
+				n = wide
+				t.c, t.a, t.b, t.tiles = step(c, i*tileCols), a, step(b, i*p.bps), 1
+				v.wide[p.rows](t)
+				i += n
+				continue
+			}
+		}
+		w.column(v, step(c, i*tileCols), a, step(b, i*p.bps), p.rows, p.ldc, p.ars)
+		i++
+	}
+	last := p.cols - panels*tileCols
+	if last == 0 {
+		return
+	}
+	c, b = step(c, panels*tileCols), step(b, panels*p.bps)
+	if !p.padded {
+		t.c, t.a, t.b, t.tiles, t.cols = c, a, b, p.rows, last
+		v.masked(t)
+		return
+	}
+	// All 16 columns, beside C, and back.
+	t.ldc = 4 * tileCols
+	for r := 0; r < p.rows; {
+		n := min(p.rows-r, 2*tileRows)
+		for i := range n {
+			if row := unsafe.Slice((*float32)(step(c, (r+i)*p.ldc)), last); p.acc {
+				copy(w.tail[i*tileCols:], row)
+			}
+		}
+		w.column(v, unsafe.Pointer(&w.tail[0]), step(a, r*p.ars), b, n, tileCols, p.ars)
+		for i := range n {
+			copy(unsafe.Slice((*float32)(step(c, (r+i)*p.ldc)), last), w.tail[i*tileCols:])
+		}
+		r += n
+	}
+}
+
+var wideCols = [4]int{0, 64, 32, 32}
+
+// column is one panel of a product, all rows: blocks of 6, the rest as even as can be, since small blocks are slow.
+func (w *worker) column(v *simd, c, a, b unsafe.Pointer, rows, ldc, ars int) {
+	t := &w.tile
+	t.b = b
+	full, rest := rows/tileRows, rows%tileRows
+	first := 0
+	if full > 0 && rest > 0 && rest <= 3 {
+		full--
+		rest += tileRows
+		first = (rest + 1) / 2
+		rest -= first
+	}
+	if full > 0 {
+		t.c, t.a, t.tiles = c, a, full
+		v.product[tileRows](t)
+		c, a = step(c, full*tileRows*ldc), step(a, full*tileRows*ars)
+	}
+	if first > 0 {
+		t.c, t.a, t.tiles = c, a, 1
+		v.product[first](t)
+		c, a = step(c, first*ldc), step(a, first*ars)
+	}
+	if rest > 0 {
+		t.c, t.a, t.tiles = c, a, 1
+		v.product[rest](t)
+	}
+}
