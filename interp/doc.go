@@ -1,0 +1,28 @@
+// Package interp runs the Python that a model writes. That code is hostile or broken by default and arrives by the thousand: it
+// must never harm the host, hang the trainer, leak, or be slow.
+//
+//	Pool     Run(ctx, key, code) → Result; Forget, Stats, Info, Close
+//	Config   which Python, which limits; Default, Validate
+//	Result   how a cell ended and what it printed
+//	Tier     which fences stand: A, B, C1, C2; decided by a self-test, never silently
+//
+// # Process tree
+//
+// The supervisor (this package, in the trainer) starts its own executable again as the root of a jail (Init, init_linux.go), which
+// builds a read-only root and becomes the fork server (zygote.py). That imports libraries once, never runs model code, and forks
+// one session per call: pid 1 of its own pid namespace, with every fence up before it says `ready`. Sessions wait in a warm pool;
+// the supervisor talks to each over a SOCK_SEQPACKET socket (fd 3), reads its output from two pipes, and ends it through a pidfd.
+//
+// # Threat model
+//
+// Model code is arbitrary native code inside its session: Python objects of the harness protect nothing. What holds is the
+// kernel's: namespaces, an empty capability set, Landlock, a default-deny system call filter, rlimits, a memory cgroup. Every frame
+// from a session is hostile; facts (exit, CPU time, memory, elapsed time) come from the kernel. A kernel flaw escapes all tiers.
+// CPU side channels between neighbours are not addressed.
+//
+// # Where this departs from the design
+//
+// Python runs with -s -S -B, not -I: -I ignores PYTHONHASHSEED, and the environment is a fixed list anyway. A cell travels as one
+// line of numbers and raw text rather than JSON, so that nothing the code can replace parses it. Cgroups are reused. Sessions are
+// stopped between the cells of a trajectory, so that threads of an ended cell use no CPU. sendmsg is denied.
+package interp

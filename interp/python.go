@@ -1,0 +1,161 @@
+//go:build linux
+
+package interp
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sort"
+	"strings"
+	"time"
+)
+
+// python is what the configured interpreter says about itself, and the paths a jail must show for it to run.
+type python struct {
+	Executable string   `json:"executable"` // the real file, not a shim
+	Prefix     string   `json:"prefix"`     // of a virtual environment, else as Base
+	Base       string   `json:"base"`
+	Version    []int    `json:"version"`
+	Path       []string `json:"path"` // sys.path with site-packages
+	Libs       []string `json:"libs"` // shared objects it has mapped
+
+	show []string // absolute, sorted, no entry inside another
+}
+
+// DefaultPython is the interpreter `make python` builds in the user's cache folder if it is there, else python3 of PATH.
+func DefaultPython() string {
+	if dir, err := os.UserCacheDir(); err == nil {
+		p := filepath.Join(dir, "retool", "python", "bin", "python3")
+		if _, err := os.Stat(p); err == nil {
+			return p
+		}
+	}
+	return "python3"
+}
+
+const probePython = `
+import sys, json, os
+libs = []
+try:
+    import ctypes, socket, select, resource, array, hashlib, random, ast, traceback, json, decimal, zlib
+    for line in open("/proc/self/maps"):
+        f = line.split(None, 5)
+        if len(f) == 6 and f[5].startswith("/"): libs.append(f[5].rstrip("\n"))
+except Exception as e:
+    sys.exit("the standard library is incomplete: %s" % e)
+p = [x for x in sys.path if x and os.path.exists(x)]
+print(json.dumps(dict(executable=sys.executable, prefix=sys.prefix, base=sys.base_prefix,
+    version=list(sys.version_info[:3]), path=p, libs=sorted(set(libs)))))
+`
+
+// findPython runs the configured interpreter once, outside every fence: it is the user's own, and no model code is near.
+func findPython(ctx context.Context, name string) (*python, error) {
+	if name == "" {
+		name = DefaultPython()
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return nil, fmt.Errorf("interp: python %q: not found: run `make python`, or set interp.python", name)
+	}
+	cmd := exec.CommandContext(ctx, path, "-I", "-c", probePython)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("interp: python %q does not run: %v: %s", path, err, strings.TrimSpace(tail(stderr.String(), 300)))
+	}
+	p := &python{}
+	if err := json.Unmarshal(out, p); err != nil || len(p.Version) != 3 || p.Executable == "" {
+		return nil, fmt.Errorf("interp: python %q: unexpected answer to the probe: %.200q", path, out)
+	}
+	if p.Version[0] != 3 || p.Version[1] < 8 {
+		return nil, fmt.Errorf("interp: python %q is %s: want 3.8 or newer", path, p.version())
+	}
+	p.roots()
+	return p, nil
+}
+
+func tail(s string, n int) string {
+	if len(s) > n {
+		return "…" + s[len(s)-n:]
+	}
+	return s
+}
+
+func (p *python) version() string {
+	return fmt.Sprintf("%d.%d.%d", p.Version[0], p.Version[1], p.Version[2])
+}
+
+// roots collects what the interpreter needs to see: itself, its library, the system's shared objects. A prefix such as /usr
+// shows only its libraries, never its programs.
+func (p *python) roots() {
+	want := map[string]bool{}
+	add := func(path string) {
+		if path == "" || !filepath.IsAbs(path) {
+			return
+		}
+		path = filepath.Clean(path)
+		if fi, err := os.Lstat(path); err != nil || fi == nil {
+			return
+		}
+		want[path] = true
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			want[real] = true
+		}
+	}
+	home, _ := os.UserHomeDir()
+	tooWide := func(dir string) bool { // a prefix that would show more than a Python
+		return dir == "/" || dir == "/usr" || dir == "/home" || dir == "/root" || dir == "/tmp" || dir == "/opt" || dir == home
+	}
+	for e, i := p.Executable, 0; i < 16; i++ { // every link of the chain venv → python3 → python3.11
+		add(e)
+		next, err := os.Readlink(e)
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(next) {
+			next = filepath.Join(filepath.Dir(e), next)
+		}
+		e = next
+	}
+	for _, prefix := range []string{p.Prefix, p.Base} {
+		if !tooWide(prefix) {
+			add(prefix)
+		}
+	}
+	for _, dir := range p.Path {
+		if !tooWide(dir) {
+			add(dir)
+		}
+	}
+	for _, dir := range []string{"/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib", "/lib64", "/etc/alternatives", "/etc/ld.so.cache",
+		"/etc/localtime", "/usr/share/zoneinfo"} {
+		add(dir)
+	}
+	covered := func(path string) bool {
+		for w := range want {
+			if path != w && strings.HasPrefix(path, w+"/") {
+				return true
+			}
+		}
+		return false
+	}
+	for _, lib := range p.Libs {
+		if !covered(lib) {
+			add(lib)
+		}
+	}
+	for path := range want {
+		if !covered(path) {
+			p.show = append(p.show, path)
+		}
+	}
+	sort.Strings(p.show)
+}
