@@ -99,10 +99,11 @@ const (
 	answerClose = "}\n</answer>"
 )
 
-// What a response may begin with.
+// What a response may begin with. Half of those with code begin with the code itself, so that greedy decoding, too, prefers a tool
+// in all families alike and not by the last per cent of a tie.
 var (
 	textLeads = []string{"", "I can do this in my head.\n", "By hand.\n"}
-	codeLeads = []string{"", "Let me compute this.\n", "I use Python.\n"}
+	codeLeads = []string{"", "", "Let me compute this.\n", "I use Python.\n"}
 )
 
 const (

@@ -57,6 +57,10 @@ func TestObservationsAreWhatPythonReturns(t *testing.T) {
 	if err != nil {
 		t.Fatal("the traces hold what Python printed: this test needs python3 in the PATH")
 	}
+	// A version manager's python3 is a script that looks for the real one at every start.
+	if real, err := exec.Command(python, "-c", "import sys; print(sys.executable)").Output(); err == nil {
+		python = strings.TrimSpace(string(real))
+	}
 	// One snippet of every combination of family and observation kind that occurs.
 	type sort struct{ family, result string }
 	seen := map[sort]bool{}
