@@ -193,7 +193,7 @@ func (f *bpeFile) build(eos string) (*BPE, error) {
 		}
 		t.byteID[b] = id
 	}
-	if err := f.readMerges(t, plain); err != nil {
+	if err := f.readMerges(t); err != nil {
 		return nil, err
 	}
 	t.fillWords(plain, f.Model.IgnoreMerges)
@@ -204,31 +204,21 @@ func (f *bpeFile) build(eos string) (*BPE, error) {
 	return t, nil
 }
 
-// readMerges fills t.merges. A merge whose result is a special token is left out: text never becomes one. Of a merge listed twice the
+// readMerges fills t.merges. A merge of or into a special token is left out: text never becomes one. Of a merge listed twice the
 // later rank counts, as in the reference.
-func (f *bpeFile) readMerges(t *BPE, plain map[string]int32) error {
-	t.merges = make(map[uint64]merge, len(f.Model.Merges))
-	joined := make([]byte, 0, 64)
-	for rank, m := range f.Model.Merges {
-		left, err := spelledBytes(m[0])
-		if err != nil {
-			return fmt.Errorf("merge %d: %w", rank, err)
-		}
-		right, err := spelledBytes(m[1])
-		if err != nil {
-			return fmt.Errorf("merge %d: %w", rank, err)
-		}
-		a, okA := plain[string(left)]
-		b, okB := plain[string(right)]
-		joined = append(append(joined[:0], left...), right...)
-		id, ok := plain[string(joined)]
+func (f *bpeFile) readMerges(t *BPE) error {
+	vocab, merges := f.Model.Vocab, f.Model.Merges
+	t.merges = make(map[uint64]merge, len(merges))
+	for rank, m := range merges {
+		a, okA := vocab[m[0]]
+		b, okB := vocab[m[1]]
+		id, ok := vocab[m[0]+m[1]]
 		if !okA || !okB || !ok {
-			if special, known := f.Model.Vocab[m[0]+m[1]]; known && t.tokens[special] == nil {
-				continue
-			}
 			return fmt.Errorf("merge %d of %q and %q: one of them, or what they make, is not in the vocabulary", rank, m[0], m[1])
 		}
-		t.merges[pairOf(a, b)] = merge{int32(rank), id}
+		if t.tokens[a] != nil && t.tokens[b] != nil && t.tokens[id] != nil {
+			t.merges[pairOf(a, b)] = merge{int32(rank), id}
+		}
 	}
 	return nil
 }
