@@ -37,8 +37,9 @@ type Record struct {
 	IDs        []int32    `json:"ids"`
 	Sources    string     `json:"sources"` // one letter a token: p prompt, m model, t tool
 	LogProbs   []float32  `json:"logprobs"`
-	Pieces     []string   `json:"pieces"`     // text of each token, invalid bytes replaced
-	Difference float32    `json:"difference"` // largest |rollout − training log-probability| of its tokens
+	Pieces     []string   `json:"pieces"`            // text of each token, invalid bytes replaced
+	Special    []int      `json:"special,omitempty"` // positions of special tokens, whose pieces are their names
+	Difference float32    `json:"difference"`        // largest |rollout − training log-probability| of its tokens
 	Calls      []CallData `json:"calls,omitempty"`
 	Evicted    int        `json:"evicted,omitempty"`
 }
