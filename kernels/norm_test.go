@@ -49,6 +49,9 @@ func checkRMSNormBackwardOp(t *rapid.T, s *subject) {
 	T, H, C, split := s.normShape(t)
 	x, w, dy := s.numbers(t, T*H*C, "x"), s.numbers(t, C, "w"), s.numbers(t, T*H*C, "dy")
 	dx, dw := s.numbers(t, T*H*C, "dx"), s.numbersOf(t, F32, C, "dw")
+	for i := range x { // a short row of small numbers has a gradient of no accuracy
+		x[i] = rounded(s.dtype, x[i]+math.Copysign(0.5, x[i]))
+	}
 	_, rstd := refRMSNorm(x, w, 1e-6)
 	xt, wt, dyt, rt := s.place(t, x, T, H*C), s.vector(s.dtype, w), s.place(t, dy, T, H*C), s.vector(F32, rstd)
 	if H > 1 {

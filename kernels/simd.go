@@ -11,7 +11,7 @@ const (
 // same formulas in the same order of lanes, so that avx2 and avx512 give the same bits; "go" multiplies and adds in two roundings.
 //
 // Slices of one call have one length, the first's. Sums over a slice have 32 lanes: element i of a whole block of 32 goes to lane
-// i mod 32, the rest to lane i mod 8, and the lanes are added as a tree.
+// i mod 32, the rest to lane i mod 8, and the lanes are added as a tree. attend's sum has the 16 lanes of a panel.
 type simd struct {
 	name  string
 	fused bool
@@ -34,9 +34,8 @@ type simd struct {
 
 	swiglu     func(y, gate, up []float32)
 	swigluBack func(dgate, dup, dy, gate, up []float32)
-	add        func(y, x []float32)            // y += x
-	axpy       func(y, x []float32, a float32) // y += a·x
-	scale      func(y []float32, a float32)    // y *= a
+	add        func(y, x []float32)         // y += x
+	scale      func(y []float32, a float32) // y *= a
 	dot        func(x, y []float32) float32
 	dot3       func(x, y, z []float32) float32 // Σ x·y·z
 	norm       func(y, x, w []float32, r float32)

@@ -1,7 +1,146 @@
 package kernels
 
-func variants() []*simd { return []*simd{goSIMD} }
-func bestSIMD() *simd   { return goSIMD }
+import features "golang.org/x/sys/cpu"
+
+var avx2SIMD = &simd{
+	name:       "avx2",
+	fused:      true,
+	product:    [tileRows + 1]func(*tile){nil, product1, product2, product3, product4, product5, product6},
+	wide:       [4]func(*tile){nil, wide1, wide2, wide3},
+	masked:     productMasked,
+	attend:     avx2Attend,
+	attendBack: avx2AttendBack,
+	max:        avx2Max,
+	sumExp:     avx2SumExp,
+	sumPL:      avx2SumPL,
+	expTo:      avx2ExpTo,
+	logGrad:    avx2LogGrad,
+	swiglu:     avx2SwiGLU,
+	swigluBack: func(dgate, dup, dy, gate, up []float32) {
+		if dgate == nil || dup == nil {
+			goSwiGLUBack(dgate, dup, dy, gate, up)
+			return
+		}
+		avx2SwiGLUBack(dgate, dup, dy, gate, up)
+	},
+	add:        avx2Add,
+	scale:      avx2Scale,
+	dot:        avx2Dot,
+	dot3:       avx2Dot3,
+	norm:       avx2Norm,
+	normBack:   avx2NormBack,
+	normBackW:  avx2NormBackW,
+	rope:       avx2Rope,
+	adam:       avx2Adam,
+	sumSquares: avx2SumSquares,
+	noise:      avx2Noise,
+}
+
+// variants lists what this processor and its operating system can run, the fastest last.
+func variants() []*simd {
+	all := []*simd{goSIMD}
+	if features.X86.HasAVX2 && features.X86.HasFMA {
+		all = append(all, avx2SIMD)
+	}
+	return all
+}
+
+func bestSIMD() *simd {
+	all := variants()
+	return all[len(all)-1]
+}
+
+//go:noescape
+func product1(t *tile)
+
+//go:noescape
+func product2(t *tile)
+
+//go:noescape
+func product3(t *tile)
+
+//go:noescape
+func product4(t *tile)
+
+//go:noescape
+func product5(t *tile)
+
+//go:noescape
+func product6(t *tile)
+
+//go:noescape
+func wide1(t *tile)
+
+//go:noescape
+func wide2(t *tile)
+
+//go:noescape
+func wide3(t *tile)
+
+//go:noescape
+func productMasked(t *tile)
+
+//go:noescape
+func avx2Attend(s *float32, n int, scale, m float32) (max, sum float32)
+
+//go:noescape
+func avx2AttendBack(s, dp *float32, n int, scale, lse, delta float32)
+
+//go:noescape
+func avx2Max(x []float32) float32
+
+//go:noescape
+func avx2SumExp(x []float32, scale, sub float32) float32
+
+//go:noescape
+func avx2SumPL(x []float32, scale, lse float32) float32
+
+//go:noescape
+func avx2ExpTo(dst, x []float32, scale, sub float32)
+
+//go:noescape
+func avx2LogGrad(x []float32, scale, lse, dlogp, dent, h float32)
+
+//go:noescape
+func avx2SwiGLU(y, gate, up []float32)
+
+//go:noescape
+func avx2SwiGLUBack(dgate, dup, dy, gate, up []float32)
+
+//go:noescape
+func avx2Add(y, x []float32)
+
+//go:noescape
+func avx2Scale(y []float32, a float32)
+
+//go:noescape
+func avx2Dot(x, y []float32) float32
+
+//go:noescape
+func avx2Dot3(x, y, z []float32) float32
+
+//go:noescape
+func avx2Norm(y, x, w []float32, r float32)
+
+//go:noescape
+func avx2NormBack(dx, dy, x, w []float32, r, k float32)
+
+//go:noescape
+func avx2NormBackW(dw, dy, x []float32, r float32)
+
+//go:noescape
+func avx2Rope(lo, hi, cos, sin []float32, sign float32)
+
+//go:noescape
+func avx2Adam(w, g, m, v []float32, c *adamConst)
+
+//go:noescape
+func avx2SumSquares(x []float32) float64
+
+//go:noescape
+func avx2Noise(u []float32, first uint32, c *philoxKey)
+
+func avx2Peak(n int)
 
 // relax lets a waiting core rest.
 func relax()

@@ -29,7 +29,6 @@ var goSIMD = &simd{
 	swiglu:     goSwiGLU,
 	swigluBack: goSwiGLUBack,
 	add:        goAdd,
-	axpy:       goAxpy,
 	scale:      goScale,
 	dot:        goDot,
 	dot3:       goDot3,
@@ -152,10 +151,10 @@ func goAttend(s *float32, n int, scale, m float32) (float32, float32) {
 			m = p[i]
 		}
 	}
-	var a [32]float32
+	var a [32]float32 // a panel's 16 lanes are used
 	for i := range n {
 		p[i] = exp32(p[i] - m)
-		a[i&31] += p[i]
+		a[i&15] += p[i]
 	}
 	clear(p[n:])
 	return m, lanes(&a)
@@ -242,12 +241,6 @@ func goSwiGLUBack(dgate, dup, dy, gate, up []float32) {
 func goAdd(y, x []float32) {
 	for i := range y {
 		y[i] += x[i]
-	}
-}
-
-func goAxpy(y, x []float32, a float32) {
-	for i := range y {
-		y[i] += float32(a * x[i])
 	}
 }
 
