@@ -1,0 +1,92 @@
+package kernels
+
+import (
+	"fmt"
+	"testing"
+)
+
+// Benchmarks print GFLOP/s of the products, for one thread and for all that the machine has.
+
+func benchCPUs(b *testing.B, f func(b *testing.B, dev Device)) {
+	for _, threads := range []int{1, 0} {
+		for _, v := range variants()[max(0, len(variants())-1):] {
+			b.Run(fmt.Sprintf("%s/threads=%d", v.name, threads), func(b *testing.B) {
+				dev := newCPU(threads, v)
+				defer dev.Close()
+				b.ReportAllocs()
+				f(b, dev)
+			})
+		}
+	}
+}
+
+// filled is a matrix of small numbers.
+func filled(dev Device, shape ...int) Tensor {
+	t := dev.Alloc(F32, shape...)
+	rng := newRand(uint64(t.Len()))
+	x := make([]float32, t.Len())
+	for i := range x {
+		x[i] = float32(rng.float() - 0.5)
+	}
+	dev.Upload(t, x)
+	return t
+}
+
+func rate(b *testing.B, flop float64) {
+	b.ReportMetric(flop*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+}
+
+func BenchmarkLinear(b *testing.B) {
+	for _, s := range [][3]int{
+		{1, 128, 128}, {1, 384, 128}, {1, 128, 384}, {4, 256, 256}, {8, 128, 128}, {8, 256, 256}, {8, 896, 896}, {32, 384, 128}, {64, 128, 128}, {64, 512, 512}, {64, 2048, 2048},
+		{4096, 128, 128}, {4096, 384, 128}, {4096, 128, 384}, {4096, 768, 256}, {4096, 200, 128}, {1, 4864, 896},
+	} {
+		T, N, M := s[0], s[1], s[2]
+		b.Run(fmt.Sprintf("T=%d/N=%d/M=%d", T, N, M), func(b *testing.B) {
+			benchCPUs(b, func(b *testing.B, dev Device) {
+				y, x, w := filled(dev, T, N), filled(dev, T, M), filled(dev, N, M)
+				dev.Do(func() {
+					dev.Linear(y, x, w, Tensor{})
+					b.ResetTimer()
+					for range b.N {
+						dev.Linear(y, x, w, Tensor{})
+					}
+				})
+				rate(b, 2*float64(T*N*M))
+			})
+		})
+	}
+}
+
+func BenchmarkLinearBackward(b *testing.B) {
+	for _, s := range [][3]int{{4096, 128, 128}, {4096, 384, 128}, {4096, 128, 384}, {4096, 768, 256}, {4096, 256, 768}} {
+		T, N, M := s[0], s[1], s[2]
+		for _, part := range []string{"dx", "dw"} {
+			b.Run(fmt.Sprintf("%s/T=%d/N=%d/M=%d", part, T, N, M), func(b *testing.B) {
+				benchCPUs(b, func(b *testing.B, dev Device) {
+					dy, x, w := filled(dev, T, N), filled(dev, T, M), filled(dev, N, M)
+					dx, dw := filled(dev, T, M), filled(dev, N, M)
+					if part == "dx" {
+						dw = Tensor{}
+					} else {
+						dx = Tensor{}
+					}
+					dev.Do(func() {
+						dev.LinearBackward(dx, dw, Tensor{}, dy, x, w)
+						b.ResetTimer()
+						for range b.N {
+							dev.LinearBackward(dx, dw, Tensor{}, dy, x, w)
+						}
+					})
+					rate(b, 2*float64(T*N*M))
+				})
+			})
+		}
+	}
+}
+
+// BenchmarkPeak is what a processor's multiply-add units can do.
+func BenchmarkPeak(b *testing.B) {
+	avx2Peak(b.N * 1000)
+	rate(b, 1000*12*16)
+}
