@@ -85,8 +85,7 @@ func BenchmarkLinearBackward(b *testing.B) {
 	}
 }
 
-// BenchmarkPeak is what a processor's multiply-add units can do.
+// BenchmarkPeak is what the processor's multiply-add units can do.
 func BenchmarkPeak(b *testing.B) {
-	avx2Peak(b.N * 1000)
-	rate(b, 1000*12*16)
+	benchCPUs(b, func(b *testing.B, dev Device) { rate(b, FMAs(dev, 1000*b.N)/float64(b.N)) })
 }

@@ -14,6 +14,7 @@ const (
 // i mod 32, the rest to lane i mod 8, and the lanes are added as a tree. attend's sum has the 16 lanes of a panel.
 type simd struct {
 	name  string
+	peak  func(n int) float64 // n turns of nothing but multiply-adds; returns the operations of a turn
 	fused bool
 
 	product [tileRows + 1]func(*tile) // by rows: rows × 16

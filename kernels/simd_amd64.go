@@ -4,6 +4,7 @@ import features "golang.org/x/sys/cpu"
 
 var avx2SIMD = &simd{
 	name:       "avx2",
+	peak:       func(n int) float64 { avx2Peak(n); return 12 * 16 },
 	fused:      true,
 	product:    [tileRows + 1]func(*tile){nil, product1, product2, product3, product4, product5, product6},
 	wide:       [4]func(*tile){nil, wide1, wide2, wide3},

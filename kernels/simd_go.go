@@ -9,6 +9,7 @@ import (
 // away, so that one formula has one result in all its places and on all processors.
 var goSIMD = &simd{
 	name: "go",
+	peak: goPeak,
 	product: [tileRows + 1]func(*tile){
 		nil,
 		func(t *tile) { goProduct(t, 1, 1) }, func(t *tile) { goProduct(t, 2, 1) }, func(t *tile) { goProduct(t, 3, 1) },

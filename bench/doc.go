@@ -1,0 +1,9 @@
+// Package bench measures how fast the parts are, each beside its floor: what the same machine, in the same process, can do at all.
+//
+// A Floor holds the two ceilings of a machine, multiply-adds and bytes read from memory, calibrated in some 50 ms. A Row is one
+// result and its share of the ceiling; rows are what `retool bench` prints and, as JSON, what scripts read. Kernels measures the
+// operations of a device.
+//
+// Wall time on a shared machine says little, so every measurement is the best of many short ones, and shares are what to compare.
+// A share above 1 means that the data came from a cache: the floor counts every byte as read from memory.
+package bench

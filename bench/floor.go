@@ -1,0 +1,156 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"retool/kernels"
+)
+
+// A Row is one measured figure. OfPeak is the floor's time divided by the measured: 1 is as fast as the machine can be.
+type Row struct {
+	Op     string  `json:"op"`
+	Shape  string  `json:"shape"`
+	Value  float64 `json:"value"`
+	Unit   string  `json:"unit"`
+	OfPeak float64 `json:"of_peak"`
+}
+
+// Print writes rows as aligned columns.
+func Print(w io.Writer, rows []Row) {
+	op, shape := len("op"), len("shape")
+	for _, r := range rows {
+		op, shape = max(op, len(r.Op)), max(shape, len(r.Shape))
+	}
+	fmt.Fprintf(w, "%-*s  %-*s  %12s  %-8s  %s\n", op, "op", shape, "shape", "value", "unit", "of peak")
+	for _, r := range rows {
+		fmt.Fprintf(w, "%-*s  %-*s  %12.4g  %-8s  %5.1f %%\n", op, r.Op, shape, r.Shape, r.Value, r.Unit, 100*r.OfPeak)
+	}
+}
+
+// A Floor is what the machine under a device can do, with one thread and with all of the device's.
+type Floor struct {
+	Threads      int
+	FLOPs, FLOP1 float64 // multiply-adds of the device's kernels, operations a second, all threads and one
+	Read, Read1  float64 // bytes a second from memory, 4 streams a thread
+}
+
+// Rows is the floor as rows; the shares are those of a thread times the threads, that is, how well threads add up.
+func (f Floor) Rows() []Row {
+	n := float64(f.Threads)
+	return []Row{
+		{"peak fma", "1 thread", f.FLOP1 / 1e9, "GFLOP/s", 1},
+		{"peak fma", fmt.Sprintf("%d threads", f.Threads), f.FLOPs / 1e9, "GFLOP/s", f.FLOPs / (n * f.FLOP1)},
+		{"peak read", "1 thread, 4 streams", f.Read1 / 1e9, "GB/s", 1},
+		{"peak read", fmt.Sprintf("%d threads, 4 streams each", f.Threads), f.Read / 1e9, "GB/s", f.Read / (n * f.Read1)},
+	}
+}
+
+// Time is the least time, in seconds, that work can take: so many floating-point operations and bytes from memory.
+func (f Floor) Time(flop, bytes float64) float64 { return max(flop/f.FLOPs, bytes/f.Read) }
+
+const readBytes = 48 << 20 // per thread: more than the caches hold
+
+// Calibrate measures the machine under a CPU device.
+func Calibrate(dev kernels.Device) Floor {
+	threads := dev.Info().Threads
+	f := Floor{Threads: threads}
+	turns := 1000
+	for { // some 2 ms
+		start := time.Now()
+		kernels.FMAs(dev, turns)
+		if d := time.Since(start); d > 500*time.Microsecond {
+			turns = int(float64(turns) * float64(2*time.Millisecond) / float64(d))
+			break
+		}
+		turns *= 4
+	}
+	flop := func(int) float64 { return kernels.FMAs(dev, turns) }
+	f.FLOP1 = together(1, 5, flop)
+	f.FLOPs = together(threads, 5, flop)
+	buffers := make([][]uint64, threads)
+	for i := range buffers {
+		buffers[i] = make([]uint64, readBytes/8)
+		for j := 0; j < len(buffers[i]); j += 512 {
+			buffers[i][j] = 1 // a page that was never written is the one page of zeros
+		}
+	}
+	read := func(i int) float64 { return readStreams(buffers[i]) }
+	f.Read1 = together(1, 2, read)
+	f.Read = together(threads, 3, read)
+	runtime.KeepAlive(buffers)
+	return f
+}
+
+// together runs work on n threads at once, some times, and returns the best rate of all of them in work's unit a second.
+func together(n, times int, work func(i int) float64) (best float64) {
+	for range times {
+		var ready atomic.Int32
+		var wait sync.WaitGroup
+		done := make([]float64, n)
+		spent := make([]float64, n)
+		for i := range n {
+			wait.Go(func() {
+				runtime.LockOSThread()
+				defer runtime.UnlockOSThread()
+				for ready.Add(1); int(ready.Load()) < n; {
+				}
+				start := time.Now()
+				done[i] = work(i)
+				spent[i] = time.Since(start).Seconds()
+			})
+		}
+		wait.Wait()
+		sum, longest := 0.0, 0.0
+		for i := range n {
+			sum, longest = sum+done[i], math.Max(longest, spent[i])
+		}
+		best = math.Max(best, sum/longest)
+	}
+	return best
+}
+
+var sink atomic.Uint64
+
+// readStreams touches each cache line of x, from four places that move on together, and returns the bytes that came.
+func readStreams(x []uint64) float64 {
+	n := len(x) / 4 &^ 7
+	a, b, c, d := x[:n], x[n:2*n], x[2*n:3*n], x[3*n:4*n]
+	var s0, s1, s2, s3 uint64
+	for i := 0; i < n; i += 8 {
+		s0 += a[i]
+		s1 += b[i]
+		s2 += c[i]
+		s3 += d[i]
+	}
+	sink.Add(s0 + s1 + s2 + s3)
+	return float64(4 * n * 8)
+}
+
+// best returns the shortest time of a call of f, in seconds. f(n) does n calls. It takes about budget.
+func best(budget time.Duration, f func(n int)) float64 {
+	f(1)
+	n := 1
+	var took time.Duration
+	for {
+		start := time.Now()
+		f(n)
+		if took = time.Since(start); took > time.Millisecond || took > budget/4 {
+			break
+		}
+		n *= 2
+	}
+	shortest := took
+	for spent := took; spent < budget; spent += took {
+		start := time.Now()
+		f(n)
+		took = time.Since(start)
+		shortest = min(shortest, took)
+	}
+	return shortest.Seconds() / float64(n)
+}
