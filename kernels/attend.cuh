@@ -11,6 +11,7 @@ constexpr int KEYS = 64; // keys in a tile: PageTokens of kernels/device.go
 // Byte offset of 16-byte piece `piece` of row `row` in a tile of 64 rows of D bf16: panels of 64 columns, 128 bytes a row, pieces XORed
 // with the row. It is also the layout of a KV page. Eight rows at one piece fall into different banks.
 template <int D> __device__ __forceinline__ unsigned tile_at(int row, int piece) {
+	if (D == 16) return row * 32 + ((piece ^ ((row >> 2) & 1)) << 4);
 	if (D == 32) return row * 64 + ((piece ^ ((row >> 1) & 3)) << 4);
 	return (piece >> 3) * (64 * 128) + row * 128 + (((piece & 7) ^ (row & 7)) << 4);
 }

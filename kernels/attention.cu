@@ -7,8 +7,8 @@
 //   Reference: attention_test.go, float64. After Dao 2023 (FlashAttention-2), algorithms 1 and 2.
 //
 // Launch    grid (⌈T·G/64⌉ + S, K), 128 threads: 4 warps of 16 rows, 64 keys per turn; a row is one head of one token, the G heads of a
-//           group side by side. A block finds its sequence itself, so the grid needs no lengths. 24, 48, 80 KB... of shared memory for
-//           D 32, 64, 128: q and two stages of k and v. Backward: one pass over the rows for each tile of keys (dk, dv), one over the keys
+//           group side by side. A block finds its sequence itself, so the grid needs no lengths. 10, 20, 40, 80 KB of shared memory for
+//           D 16, 32, 64, 128: q and two stages of k and v. Backward: one pass over the rows for each tile of keys (dk, dv), one over the keys
 //           for each tile of rows (dq): seven products instead of five, but no sum crosses blocks.
 // Layout    attend.cuh: 16-byte pieces XOR-swizzled by row; ldmatrix without bank conflicts.
 // Contract  the state restarts every `chunk` tiles of keys and merges in ascending order (attend.cuh). Backward: rows ascending.
@@ -45,7 +45,7 @@ template <int D, class From> __device__ __forceinline__ void add_rows(const Tens
 #pragma unroll
 		for (int h = 0; h < 2; h++) {
 			const int row = warp * 16 + (lane >> 2) + h * 8, col = d * 8 + (lane & 3) * 2;
-			*(float2 *)(sums + row * D + (col ^ ((row & 3) << 3))) = make_float2(acc[d][h * 2] * scale, acc[d][h * 2 + 1] * scale);
+			*(float2 *)(sums + row * D + (col ^ ((row & (D >= 32 ? 3 : 1)) << 3))) = make_float2(acc[d][h * 2] * scale, acc[d][h * 2 + 1] * scale);
 		}
 	__syncthreads();
 #pragma unroll 1
@@ -53,7 +53,7 @@ template <int D, class From> __device__ __forceinline__ void add_rows(const Tens
 		const int row = i / (D / 8), col = i % (D / 8) * 8;
 		const long at = from(row);
 		if (at < 0) continue;
-		const float4 *p = (const float4 *)(sums + row * D + (col ^ ((row & 3) << 3)));
+		const float4 *p = (const float4 *)(sums + row * D + (col ^ ((row & (D >= 32 ? 3 : 1)) << 3)));
 		const float4 lo = p[0], hi = p[1];
 		const float v[8] = {lo.x, lo.y, lo.z, lo.w, hi.x, hi.y, hi.z, hi.w};
 		add8(x, at + col, 8, v);
@@ -178,6 +178,7 @@ template <int D> __device__ __forceinline__ void backward_kv(Tensor dk, Tensor d
 		backward_kv<D>(dk, dv, dout, lse, delta, q, k, v, starts, seqs, group, c);                                                                                                             \
 	}
 
+ATTENTION(16)
 ATTENTION(32)
 ATTENTION(64)
 ATTENTION(128)

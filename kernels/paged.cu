@@ -54,6 +54,7 @@ extern "C" __global__ void __launch_bounds__(256) copy_pages(char *base, long st
 		paged<D, 4>(o, q, base, stride, pages, starts, len, seqs, group, chunk, c);                                                                                                                         \
 	}
 
+PAGED(16)
 PAGED(32)
 PAGED(64)
 PAGED(128)

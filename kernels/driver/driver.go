@@ -20,6 +20,7 @@ type Info struct {
 	Memory          int64  // bytes
 	SharedPerBlock  int    // bytes a block may ask for after opting in
 	Version         string // of the driver; with the name it fixes what PTX is compiled to, and so the bits
+	Immediate       bool   // operations take effect at once: an error names the one that caused it
 }
 
 // Attr is what the compiler made of one kernel.

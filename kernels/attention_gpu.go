@@ -1,0 +1,134 @@
+package kernels
+
+import (
+	"fmt"
+	"math"
+)
+
+// attentionDim demands a head size that has kernels.
+func attentionDim(op string, h Heads) string {
+	switch h.Dim {
+	case 16, 32, 64, 128:
+		return fmt.Sprintf("bf16_d%d", h.Dim)
+	}
+	panic(fmt.Sprintf("kernels: %s: heads are of %d, the GPU has kernels for 16, 32, 64 and 128", op, h.Dim))
+}
+
+// chunkTiles is a chunk in tiles of keys.
+func chunkTiles(h Heads) int32 {
+	if h.Chunk == 0 {
+		return math.MaxInt32
+	}
+	return int32(h.Chunk / PageTokens)
+}
+
+// scoreScale is log2(e)/√D, one constant for every kernel.
+func scoreScale(h Heads) float32 {
+	return float32(math.Log2E / math.Sqrt(float64(h.Dim)))
+}
+
+// staging is working memory for tensors that attention cannot take as they are.
+type staging struct {
+	g    *GPU
+	at   uint64
+	need int
+	list []*staged
+}
+
+// staged is a (T, width) bf16 copy of a tensor.
+type staged struct {
+	t     Tensor
+	a     arg
+	off   int
+	input bool
+}
+
+// rows16 says whether attention can take t as it is: bf16, rows on 16-byte borders.
+func rows16(t Tensor) bool { return t.dtype == BF16 && t.ld%8 == 0 && t.first()%16 == 0 }
+
+func (s *staging) bytes(n int) int {
+	at := s.need
+	s.need += (n + 15) / 16 * 16
+	return at
+}
+
+// take plans the argument for t; it is valid after begin.
+func (s *staging) take(t Tensor, input bool) *staged {
+	x := &staged{t: t, input: input, off: -1}
+	if input {
+		x.a = s.g.in(t)
+	} else {
+		x.a = s.g.out(t)
+	}
+	if !rows16(t) {
+		x.off = s.bytes(2 * t.Len())
+	}
+	s.list = append(s.list, x)
+	return x
+}
+
+// begin makes the copies of the inputs, end brings the outputs back.
+func (s *staging) begin() {
+	if s.need > 0 {
+		s.at = s.g.temp(s.need)
+	}
+	for _, x := range s.list {
+		if x.off < 0 {
+			continue
+		}
+		whole := x.a
+		x.a = arg{s.at + uint64(x.off), int32(x.t.dims[1]), int32(BF16)}
+		if x.input {
+			s.g.rowwise("copy", x.t.dims[0], x.t.dims[1], x.a, whole)
+		}
+	}
+}
+
+func (s *staging) end() {
+	for _, x := range s.list {
+		if x.off >= 0 && !x.input {
+			s.g.rowwise("copy", x.t.dims[0], x.t.dims[1], s.g.in(x.t), x.a)
+		}
+	}
+}
+
+// Attention takes 64 rows a block, a row being one query head of one token.
+func (g *GPU) Attention(o, lse, q, k, v, starts Tensor, h Heads) {
+	g.begin("Attention")
+	defer g.end()
+	T, S := checkAttention(o, lse, q, k, v, starts, h)
+	kind, G := attentionDim("Attention", h), h.Q/h.KV
+	st := staging{g: g}
+	qa, ka, va, oa := st.take(q, true), st.take(k, true), st.take(v, true), st.take(o, false)
+	st.begin()
+	g.launch("attention_fwd_"+kind, [3]int{ceil(T*G, 64) + S, h.KV, 1}, 128, (4+1)*tileBytes(h), oa.a, g.out(lse), qa.a, ka.a, va.a, g.in(starts), int32(S), int32(G), chunkTiles(h), scoreScale(h))
+	st.end()
+}
+
+// tileBytes is a tile of 64 keys.
+func tileBytes(h Heads) int { return PageTokens * h.Dim * 2 }
+
+// AttentionBackward first takes δ = Σ do∘o, then dq over tiles of rows, then dk and dv over tiles of keys.
+func (g *GPU) AttentionBackward(dq, dk, dv, do, o, lse, q, k, v, starts Tensor, h Heads) {
+	const op = "AttentionBackward"
+	g.begin(op)
+	defer g.end()
+	T, S := checkAttentionBackward(dq, dk, dv, do, o, lse, q, k, v, starts, h)
+	if T == 0 {
+		return
+	}
+	kind, G := attentionDim(op, h), h.Q/h.KV
+	st := staging{g: g}
+	deltaAt := st.bytes(4 * T * h.Q)
+	doa, qa, ka, va := st.take(do, true), st.take(q, true), st.take(k, true), st.take(v, true)
+	st.begin()
+	delta := arg{st.at + uint64(deltaAt), int32(h.Q), int32(F32)}
+	g.launch("attention_delta", [3]int{ceil(T*h.Q, 4), 1, 1}, 128, 0, delta, doa.a, g.in(o), int32(T*h.Q), int32(h.Q), int32(h.Dim))
+	c := scoreScale(h)
+	if dq.mem != nil {
+		g.launch("attention_bwd_q_"+kind, [3]int{ceil(T*G, 64) + S, h.KV, 1}, 128, 4*tileBytes(h), g.out(dq), doa.a, g.in(lse), delta, qa.a, ka.a, va.a, g.in(starts), int32(S), int32(G), c)
+	}
+	if dk.mem != nil || dv.mem != nil {
+		g.launch("attention_bwd_kv_"+kind, [3]int{ceil(T, 64) + S, h.KV, 1}, 128, 4*tileBytes(h)+512, g.out(dk), g.out(dv), doa.a, g.in(lse), delta, qa.a, ka.a, va.a, g.in(starts), int32(S), int32(G), c)
+	}
+}

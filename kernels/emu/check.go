@@ -1,0 +1,380 @@
+package emu
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Kind is a class of bug.
+type Kind string
+
+// What the checker reports.
+const (
+	GlobalBounds     Kind = "global-oob"
+	SharedBounds     Kind = "shared-oob"
+	LocalBounds      Kind = "local-oob"
+	UseAfterFree     Kind = "use-after-free"
+	Misaligned       Kind = "misaligned"
+	Uninitialised    Kind = "uninit"
+	ReadAfterWrite   Kind = "race RAW"
+	WriteAfterRead   Kind = "race WAR"
+	WriteAfterWrite  Kind = "race WAW"
+	BlockRace        Kind = "block-block"
+	AsyncInFlight    Kind = "async-inflight"
+	DivergentBarrier Kind = "divergent-barrier"
+	Mask             Kind = "mask"
+	Deadlock         Kind = "deadlock"
+)
+
+const maxReports = 16 // of one launch
+
+// A Report is one bug: at most one for each kind and source line of a launch.
+type Report struct {
+	Kind    Kind
+	Entry   string
+	At      *place // of the access, CUDA source
+	Line    int    // of the PTX
+	OtherAt *place // of the access it conflicts with
+	Block   int    // number of the block, x fastest
+	Thread  int    // in the block; none: all
+	Other   int    // the thread it conflicts with, through all blocks
+	Detail  string
+}
+
+func (r Report) String() string {
+	s := fmt.Sprintf("emu: %s: %s: %s: %s (block %d", r.At, r.Entry, r.Kind, r.Detail, r.Block)
+	if r.Thread != none {
+		s += fmt.Sprintf(", thread %d", r.Thread)
+	}
+	return s + fmt.Sprintf("; PTX line %d)", r.Line)
+}
+
+type reportKey struct {
+	kind Kind
+	at   string
+}
+
+// Failure is the error of a launch: everything the checker saw.
+type Failure struct{ Reports []Report }
+
+func (f *Failure) Error() string {
+	var b strings.Builder
+	for i, r := range f.Reports {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(r.String())
+	}
+	return b.String()
+}
+
+// Reports are the bugs inside err, if a launch of the emulator failed.
+func Reports(err error) []Report {
+	var f *Failure
+	if errors.As(err, &f) {
+		return f.Reports
+	}
+	return nil
+}
+
+func (l *launch) report(r Report) {
+	k := reportKey{r.Kind, r.At.String()}
+	if l.seen[k] || len(l.reports) >= maxReports {
+		return
+	}
+	if l.seen == nil {
+		l.seen = map[reportKey]bool{}
+	}
+	l.seen[k] = true
+	r.Entry = l.p.f.name
+	l.reports = append(l.reports, r)
+}
+
+func (w *warp) report(r Report, in *instr) {
+	r.At, r.Line, r.Block, r.Thread, r.Other = in.at, in.line, w.b.number, none, none
+	w.b.l.report(r)
+}
+
+func (w *warp) reportLane(kind Kind, lane int, detail string) {
+	in := w.b.l.p.steps[w.pc].in
+	w.b.l.report(Report{Kind: kind, At: in.at, Line: in.line, Block: w.b.number, Thread: w.first + lane, Other: none, Detail: detail})
+}
+
+func (l *launch) verdict() error {
+	if len(l.reports) == 0 {
+		return nil
+	}
+	return &Failure{l.reports}
+}
+
+// Counters are exact and deterministic under the default schedule.
+type Counters struct {
+	Launches       int
+	Instructions   uint64 // of warps
+	MMA            uint64
+	SharedRequests uint64 // a warp's load or store of shared memory
+	Wavefronts     uint64 // passes over the 32 banks that they took
+	Conflicts      uint64 // wavefronts beyond those that the bytes alone need
+	GlobalSectors  uint64 // 32-byte pieces of global memory
+}
+
+// access is one remembered access to a cell. A thread is numbered through all blocks, from 1; 0 is nobody.
+type access struct {
+	thread int32
+	clock  uint32
+	pc     int32
+	bytes  uint8 // which of the cell's 4
+	atomic bool
+}
+
+// cell remembers the last write and some reads of 4 bytes. It is empty unless its stamp is the current one.
+type cell struct {
+	stamp uint32
+	turn  uint8
+	w     access
+	r     [3]access
+}
+
+// sharedShadow is what the checker knows about one block.
+//
+// Clocks: a thread's clock moves on when it publishes what it did. floor[t] is the clock of t that the last barrier of the whole block made
+// visible to everyone. A barrier of some warps makes the full matrix: matrix[me·n+t].
+type sharedShadow struct {
+	cells  []cell
+	flags  []uint8 // of bytes
+	stamp  uint32
+	n      int
+	clock  []uint32
+	floor  []uint32
+	matrix []uint32
+}
+
+const (
+	initialised = 1 << iota
+	inFlight
+)
+
+func newSharedShadow(bytes, threads int) *sharedShadow {
+	return &sharedShadow{cells: make([]cell, (bytes+3)/4), flags: make([]uint8, bytes), n: threads, clock: make([]uint32, threads), floor: make([]uint32, threads)}
+}
+
+func (s *sharedShadow) reset() {
+	s.stamp++
+	clear(s.flags)
+	clear(s.floor)
+	for i := range s.clock {
+		s.clock[i] = 1
+	}
+	s.matrix = nil
+}
+
+// join makes what the participants of a barrier did visible to all of them.
+func (s *sharedShadow) join(b *block, who []arrival, whole bool) {
+	if whole {
+		copy(s.floor, s.clock)
+		for i := range s.clock {
+			s.clock[i]++
+		}
+		return
+	}
+	if s.matrix == nil {
+		s.matrix = make([]uint32, s.n*s.n)
+	}
+	joined := make([]uint32, s.n)
+	each := func(f func(t int, waits bool)) {
+		for _, a := range who {
+			for l := range lanes {
+				if a.mask>>l&1 != 0 {
+					f(a.w.first+l, a.wait)
+				}
+			}
+		}
+	}
+	each(func(t int, _ bool) {
+		for o := range joined {
+			joined[o] = max(joined[o], s.matrix[t*s.n+o])
+		}
+		joined[t] = max(joined[t], s.clock[t])
+	})
+	each(func(t int, waits bool) {
+		if waits {
+			copy(s.matrix[t*s.n:(t+1)*s.n], joined)
+		}
+		s.clock[t]++
+	})
+}
+
+// syncLanes is bar.warp.sync.
+func (w *warp) syncLanes(mask uint32) {
+	s := w.b.shadow
+	if s == nil {
+		return
+	}
+	if w.seen == nil {
+		w.seen = new([lanes][lanes]uint32)
+	}
+	var joined [lanes]uint32
+	for i := range lanes {
+		if mask>>i&1 != 0 {
+			for j := range lanes {
+				joined[j] = max(joined[j], w.seen[i][j])
+			}
+			joined[i] = max(joined[i], s.clock[w.first+i])
+		}
+	}
+	var row []uint32
+	if s.matrix != nil {
+		row = make([]uint32, s.n)
+		for i := range lanes {
+			if mask>>i&1 != 0 {
+				for o := range row {
+					row[o] = max(row[o], s.matrix[(w.first+i)*s.n+o])
+				}
+			}
+		}
+	}
+	for i := range lanes {
+		if mask>>i&1 != 0 {
+			w.seen[i] = joined
+			if row != nil {
+				copy(s.matrix[(w.first+i)*s.n:], row)
+			}
+			s.clock[w.first+i]++
+		}
+	}
+}
+
+// ordered says whether an access of another thread of this block happened before what lane does now.
+func (w *warp) ordered(a *access, thread, lane int) bool {
+	s := w.b.shadow
+	if a.clock <= s.floor[thread] {
+		return true
+	}
+	if w.seen != nil && thread >= w.first && thread < w.first+lanes && a.clock <= w.seen[lane][thread-w.first] {
+		return true
+	}
+	return s.matrix != nil && a.clock <= s.matrix[(w.first+lane)*s.n+thread]
+}
+
+// conflict says whether a is neither mine nor ordered before me.
+func (w *warp) conflict(a *access, me int32, bytes uint8, lane int, atomic bool) bool {
+	if a.thread == 0 || a.thread == me || a.bytes&bytes == 0 || atomic && a.atomic {
+		return false
+	}
+	t := int(a.thread-1) - w.b.number*w.b.threads
+	if t < 0 || t >= w.b.threads {
+		return true // another block
+	}
+	return !w.ordered(a, t, lane)
+}
+
+// check holds one access against what the cells remember, and remembers it. data is what a write stores: equal values do not race.
+func (w *warp) check(cells []cell, stamp uint32, off, n, lane int, write, atomic bool, old, data []byte, name func() string) {
+	s := w.b.shadow
+	me := int32(w.b.number*w.b.threads+w.first+lane) + 1
+	now := access{thread: me, clock: s.clock[w.first+lane], pc: w.pc, atomic: atomic}
+	for at := off &^ 3; at < off+n; at += 4 {
+		c := &cells[at/4]
+		if c.stamp != stamp {
+			*c = cell{stamp: stamp}
+		}
+		now.bytes = 15
+		if at < off {
+			now.bytes = 15 << (off - at) & 15
+		}
+		if end := off + n - at; end < 4 {
+			now.bytes &= 1<<end - 1
+		}
+		if w.conflict(&c.w, me, now.bytes, lane, atomic) {
+			if !write {
+				w.race(ReadAfterWrite, &c.w, lane, name)
+			} else if !bytes.Equal(old, data) {
+				w.race(WriteAfterWrite, &c.w, lane, name)
+			}
+		}
+		if !write {
+			slot := none
+			for i := range c.r {
+				r := &c.r[i]
+				if r.thread == 0 || r.thread == me {
+					slot = i
+					break
+				}
+				// A read that is ordered before this one is implied by it.
+				if t := int(r.thread-1) - w.b.number*w.b.threads; slot == none && t >= 0 && t < w.b.threads && w.ordered(r, t, lane) {
+					slot = i
+				}
+			}
+			if slot == none {
+				slot = int(c.turn) % len(c.r)
+				c.turn++
+			}
+			if r := &c.r[slot]; r.thread == me && r.clock == now.clock {
+				now.bytes |= r.bytes
+			}
+			c.r[slot] = now
+			continue
+		}
+		for i := range c.r {
+			if w.conflict(&c.r[i], me, now.bytes, lane, atomic) {
+				w.race(WriteAfterRead, &c.r[i], lane, name)
+			}
+		}
+		if c.w.thread == me && c.w.clock == now.clock {
+			now.bytes |= c.w.bytes
+		}
+		c.w = now
+		c.r = [3]access{}
+	}
+}
+
+func (w *warp) race(kind Kind, a *access, lane int, name func() string) {
+	l := w.b.l
+	in, other := l.p.steps[w.pc].in, l.p.steps[a.pc].in
+	t := int(a.thread - 1)
+	who := fmt.Sprintf("thread %d", t%w.b.threads)
+	what := kind
+	if t/w.b.threads != w.b.number {
+		what = BlockRace
+		who += fmt.Sprintf(" of block %d", t/w.b.threads)
+	}
+	verb := map[Kind][2]string{ReadAfterWrite: {"read", "a write"}, WriteAfterRead: {"write", "a read"}, WriteAfterWrite: {"write", "a write"}}[kind]
+	l.report(Report{Kind: what, At: in.at, Line: in.line, OtherAt: other.at, Block: w.b.number, Thread: w.first + lane, Other: t,
+		Detail: fmt.Sprintf("%s of %s races with %s at %s by %s", verb[0], name(), verb[1], other.at, who)})
+}
+
+// sharedName says which variable a shared offset belongs to.
+func (p *program) sharedName(off int) string {
+	for _, v := range p.shared {
+		if at := int(v.addr) - sharedBase; off >= at && off < at+v.size {
+			return fmt.Sprintf("shared %s+%d", shortName(v.name), off-at)
+		}
+	}
+	if p.dyn != nil && off >= p.dynAt {
+		return fmt.Sprintf("shared %s+%d", shortName(p.dyn.name), off-p.dynAt)
+	}
+	return fmt.Sprintf("shared byte %d", off)
+}
+
+// shortName is the variable's own name inside a mangled one: the last length-prefixed identifier.
+func shortName(s string) string {
+	if !strings.HasPrefix(s, "_Z") {
+		return s
+	}
+	for i := len(s) - 1; i > 1; i-- {
+		if s[i-1] != 'E' || s[i] < '0' || s[i] > '9' {
+			continue
+		}
+		j := i
+		for j < len(s) && s[j] >= '0' && s[j] <= '9' {
+			j++
+		}
+		if n, err := strconv.Atoi(s[i:j]); err == nil && j+n == len(s) {
+			return s[j:]
+		}
+	}
+	return s
+}

@@ -1,0 +1,22 @@
+// Package emu is a GPU in pure Go: it interprets the PTX that ships, and checks memory, races and barriers while it does.
+//
+// Device implements driver.Driver, so every kernel runs, through the wrappers that use it on hardware, in plain go test. parse.go reads PTX,
+// compile.go, arith.go and mma.go turn each instruction into a Go closure, exec.go runs warps (fragments of lanes, the one furthest behind
+// first), barriers and schedules, memory.go holds the address spaces, check.go the shadow state.
+//
+// # What is checked
+//
+// Every access for bounds, life and alignment; reads of shared memory that nobody wrote; data races between threads of a block and between
+// blocks (vector clocks: bar.sync and bar.warp.sync order, shuffles and votes do not); touching the target of a cp.async before its thread waited
+// for it; barriers and warp-wide instructions that not all their threads reach. A report names kind, line of the CUDA source, and both
+// threads. An instruction that is not known is an error at load. Memory starts as 0xFF: NaN.
+//
+// # What it cannot show
+//
+// Weak memory, timing, occupancy, and bits where the hardware's are not IEEE: sums inside an mma are taken here in ascending order, and ex2, lg2,
+// rsqrt are correctly rounded. Equal bits here show an equal order. mbarrier, bulk copies, wgmma, clusters, acquire and release chains between blocks,
+// and calls are not emulated: such PTX does not load. Streams run in the order issued.
+//
+// It departs from the design in two places. Shadow cells cover 4 bytes and remember which of them were touched. A full barrier moves one
+// vector of clocks instead of a matrix; only barriers of some warps make the matrix.
+package emu

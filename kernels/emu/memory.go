@@ -1,0 +1,325 @@
+package emu
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"slices"
+
+	"retool/kernels/driver"
+)
+
+// Addresses. Global allocations start on 64 KiB borders with an unmapped gap behind each; freed ones stay, as dead. Generic addresses
+// of the other spaces are windows far above. Shared memory begins with the kilobyte that sm_90 keeps for itself.
+const (
+	globalBase   = 0x10_0000_0000
+	pageBytes    = 1 << 16
+	sharedBase   = 1024
+	sharedWindow = 1 << 40
+	localWindow  = 2 << 40
+	paramWindow  = 3 << 40
+	windowMask   = 7 << 40
+)
+
+type space uint8
+
+const (
+	generic space = iota
+	global
+	shared
+	local
+	param
+)
+
+// alloc is one allocation of global memory.
+type alloc struct {
+	base  uint64
+	data  []byte
+	size  int // of a dead one
+	dead  bool
+	cells [][]cell // by 4 KiB, made when first touched in a launch
+	used  bool
+}
+
+const cellPage = 4096
+
+func (d *Device) alloc(n int, fill byte) *alloc {
+	a := &alloc{base: d.next, data: make([]byte, n)}
+	if fill != 0 {
+		for i := range a.data {
+			a.data[i] = fill
+		}
+	}
+	pages := uint64(n)/pageBytes + 1
+	d.next += (pages + 1) * pageBytes
+	for uint64(len(d.pages)) <= (a.base-globalBase)/pageBytes+pages {
+		d.pages = append(d.pages, nil)
+	}
+	for i := range pages {
+		d.pages[(a.base-globalBase)/pageBytes+i] = a
+	}
+	return a
+}
+
+func (d *Device) find(addr uint64) *alloc {
+	if addr < globalBase {
+		return nil
+	}
+	if i := (addr - globalBase) / pageBytes; i < uint64(len(d.pages)) {
+		return d.pages[i]
+	}
+	return nil
+}
+
+// host finds n bytes at p for a copy.
+func (d *Device) host(what string, p driver.Ptr, n int) ([]byte, error) {
+	a := d.find(uint64(p))
+	if a == nil || a.dead || uint64(p)-a.base+uint64(n) > uint64(len(a.data)) {
+		return nil, fmt.Errorf("emu: %s of %d bytes at %#x: %s", what, n, uint64(p), d.describe(uint64(p)))
+	}
+	off := uint64(p) - a.base
+	return a.data[off : off+uint64(n)], nil
+}
+
+func (d *Device) describe(addr uint64) string {
+	a := d.find(addr)
+	if a == nil && addr >= globalBase+2*pageBytes {
+		a = d.find(addr - pageBytes) // in the gap behind
+	}
+	switch {
+	case a == nil:
+		return "no allocation is there"
+	case a.dead:
+		return fmt.Sprintf("byte %d of an allocation of %d bytes that was freed", addr-a.base, a.size)
+	default:
+		return fmt.Sprintf("byte %d of an allocation of %d bytes", addr-a.base, len(a.data))
+	}
+}
+
+// mem is the n bytes that one lane reads or writes, checked for bounds, life, alignment and races. What must not be touched is reported,
+// and a scratch area takes its place. data is what a write will store.
+func (w *warp) mem(sp space, addr uint64, n, lane int, write, atomic bool, data []byte) []byte {
+	if sp == generic {
+		switch addr & windowMask {
+		case sharedWindow:
+			sp, addr = shared, addr&^windowMask
+		case localWindow:
+			sp, addr = local, addr&^windowMask
+		case paramWindow:
+			sp, addr = param, addr&^windowMask
+		default:
+			sp = global
+		}
+	}
+	b := w.b
+	if addr&uint64(n-1) != 0 {
+		w.reportLane(Misaligned, lane, fmt.Sprintf("%d bytes at %#x", n, addr))
+		return w.scratch(n)
+	}
+	switch sp {
+	case global:
+		a := w.last
+		if a == nil || addr-a.base >= uint64(len(a.data)) {
+			a = b.l.d.find(addr)
+		}
+		if a != nil && a.dead {
+			w.reportLane(UseAfterFree, lane, fmt.Sprintf("%s of %d bytes at %#x: %s", verb(write), n, addr, b.l.d.describe(addr)))
+			return w.scratch(n)
+		}
+		if a == nil || addr-a.base+uint64(n) > uint64(len(a.data)) {
+			w.reportLane(GlobalBounds, lane, fmt.Sprintf("%s of %d bytes at %#x: %s", verb(write), n, addr, b.l.d.describe(addr)))
+			return w.scratch(n)
+		}
+		w.last = a
+		off := int(addr - a.base)
+		old := a.data[off : off+n : off+n]
+		if b.shadow != nil {
+			page := off / cellPage
+			if a.cells == nil {
+				a.cells = make([][]cell, len(a.data)/cellPage+1)
+			}
+			if a.cells[page] == nil {
+				a.cells[page] = b.l.d.cellsOf()
+			}
+			if !a.used {
+				a.used = true
+				b.l.touched = append(b.l.touched, a)
+			}
+			w.check(a.cells[page], b.l.stamp, off%cellPage, n, lane, write, atomic, old, data, func() string {
+				return fmt.Sprintf("global byte %d of an allocation of %d", off, len(a.data))
+			})
+		}
+		return old
+	case shared:
+		off := int(addr) - sharedBase
+		if off < 0 || off+n > len(b.shared) {
+			w.reportLane(SharedBounds, lane, fmt.Sprintf("%s of %d bytes at %d: the block has %d bytes, the last are %s", verb(write), n, off, len(b.shared), b.l.p.sharedName(len(b.shared)-1)))
+			return w.scratch(n)
+		}
+		old := b.shared[off : off+n : off+n]
+		if s := b.shadow; s != nil {
+			name := func() string { return b.l.p.sharedName(off) }
+			flags := s.flags[off : off+n]
+			var all, any uint8 = 0xff, 0
+			for _, f := range flags {
+				all &= f
+				any |= f
+			}
+			if any&inFlight != 0 {
+				w.reportLane(AsyncInFlight, lane, fmt.Sprintf("%s of %s, to which a cp.async is under way", verb(write), name()))
+			} else if write {
+				for i := range flags {
+					flags[i] |= initialised
+				}
+			} else if all&initialised == 0 {
+				w.reportLane(Uninitialised, lane, "read of "+name()+", which nobody wrote")
+			}
+			w.check(s.cells, s.stamp, off, n, lane, write, atomic, old, data, name)
+		}
+		return old
+	case local:
+		if addr+uint64(n) > uint64(b.l.p.f.localSize) {
+			w.reportLane(LocalBounds, lane, fmt.Sprintf("%s of %d bytes at %d of %d", verb(write), n, addr, b.l.p.f.localSize))
+			return w.scratch(n)
+		}
+		off := lane*b.l.p.f.localSize + int(addr)
+		return w.local[off : off+n : off+n]
+	default:
+		if write || addr+uint64(n) > uint64(len(b.l.params)) {
+			w.reportLane(GlobalBounds, lane, fmt.Sprintf("%s of %d parameter bytes at %d of %d", verb(write), n, addr, len(b.l.params)))
+			return w.scratch(n)
+		}
+		return b.l.params[addr : addr+uint64(n) : addr+uint64(n)]
+	}
+}
+
+func (w *warp) scratch(n int) []byte {
+	for i := range w.junk {
+		w.junk[i] = 0xff
+	}
+	return w.junk[:n]
+}
+
+func verb(write bool) string {
+	if write {
+		return "write"
+	}
+	return "read"
+}
+
+func (d *Device) cellsOf() []cell {
+	if n := len(d.spare); n > 0 {
+		c := d.spare[n-1]
+		d.spare = d.spare[:n-1]
+		return c
+	}
+	return make([]cell, cellPage/4)
+}
+
+// release takes back the cells of a launch: the next launch on the stream is ordered after it.
+func (l *launch) release() {
+	for _, a := range l.touched {
+		for i, c := range a.cells {
+			if c != nil {
+				l.d.spare = append(l.d.spare, c)
+				a.cells[i] = nil
+			}
+		}
+		a.used = false
+	}
+}
+
+func get(b []byte, size int) uint64 {
+	switch size {
+	case 1:
+		return uint64(b[0])
+	case 2:
+		return uint64(binary.LittleEndian.Uint16(b))
+	case 4:
+		return uint64(binary.LittleEndian.Uint32(b))
+	}
+	return binary.LittleEndian.Uint64(b)
+}
+
+func put(b []byte, size int, v uint64) {
+	switch size {
+	case 1:
+		b[0] = byte(v)
+	case 2:
+		binary.LittleEndian.PutUint16(b, uint16(v))
+	case 4:
+		binary.LittleEndian.PutUint32(b, uint32(v))
+	default:
+		binary.LittleEndian.PutUint64(b, v)
+	}
+}
+
+// traffic counts what one access of a warp costs: wavefronts of shared memory, sectors of global memory.
+func (w *warp) traffic(sp space, addr *[lanes]uint64, off int64, active uint32, n int) {
+	c := &w.b.l.counters
+	lane := bits.TrailingZeros32(active)
+	first := addr[lane] + uint64(off)
+	if sp == generic {
+		switch first & windowMask {
+		case sharedWindow:
+			sp = shared
+		case 0:
+			sp = global
+		}
+	}
+	switch sp {
+	case shared:
+		c.SharedRequests++
+		// A pass serves 128 bytes: lanes of 4 bytes all at once, of 8 in halves, of 16 in quarters.
+		group := lanes * 4 / max(n, 4)
+		for from := 0; from < lanes; from += group {
+			if m := active >> from & (full >> (lanes - group)); m != 0 {
+				var rows [lanes]uint64
+				for i := range group {
+					if m>>i&1 != 0 {
+						rows[i] = addr[from+i] + uint64(off)
+					}
+				}
+				c.Wavefronts++
+				c.Conflicts += uint64(extraPasses(rows[:group], m, n))
+				c.Wavefronts += uint64(extraPasses(rows[:group], m, n))
+			}
+		}
+	case global:
+		var seen [lanes]uint64
+		n := 0
+		for m := active; m != 0; m &= m - 1 {
+			s := (addr[bits.TrailingZeros32(m)] + uint64(off)) / 32
+			if !slices.Contains(seen[:n], s) {
+				seen[n] = s
+				n++
+			}
+		}
+		c.GlobalSectors += uint64(n)
+	}
+}
+
+// extraPasses is how many passes over the banks the addresses need beyond one: two words of one bank cannot be served together.
+func extraPasses(rows []uint64, m uint32, n int) int {
+	var words [lanes][8]uint64
+	var count [lanes]int
+	most := 0
+	for i, a := range rows {
+		if m>>i&1 == 0 {
+			continue
+		}
+		for w := a / 4; w <= (a+uint64(n)-1)/4; w++ {
+			bank := w % lanes
+			k := 0
+			for k < count[bank] && k < 8 && words[bank][k] != w {
+				k++
+			}
+			if k == count[bank] && k < 8 {
+				words[bank][k] = w
+				count[bank]++
+				most = max(most, count[bank])
+			}
+		}
+	}
+	return most - 1
+}

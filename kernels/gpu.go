@@ -1,0 +1,480 @@
+package kernels
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"gorgonia.org/tensor"
+
+	"retool/kernels/driver"
+	"retool/kernels/ptx"
+)
+
+// GPU is the Device behind a driver: the hardware, or the emulator that stands for it.
+//
+// One goroutine owns the driver, on one OS thread; everybody else sends it work. An operation only records launches; Do submits them at its
+// end, in one call. Doors and allocations submit what was recorded before them. With a driver whose operations take effect at once, each
+// operation is submitted as it is called, so that a failure names it.
+//
+// Sums run in fp32. Linear multiplies bf16 unless both factors are F32. Attention and the cache hold bf16 whatever the type of their
+// tensors: F32 ones, and views whose rows do not stand on 16-byte borders, are converted on the way in and out.
+type GPU struct {
+	info   driver.Info
+	jobs   chan func(drv driver.Driver)
+	done   chan struct{}
+	inDo   atomic.Bool
+	do     sync.Mutex // held by Do
+	mu     sync.Mutex // guards what follows
+	now    bool       // operations take effect at once
+	queue  []driver.Launch
+	names  []string // the operation of each launch
+	op     string   // at work
+	err    error    // the first failure; kept
+	plain  bool     // the Repeat at work consists of launches alone
+	record []driver.Launch
+	modes  bool // recording
+	funcs  map[string]*gpuFunc
+	mods   map[string]driver.Module
+	work   []scratch
+	graphs map[string]driver.Graph
+	bytes  atomic.Int64
+}
+
+// scratch is working memory of operations; only the last one is used, older ones live on because a graph may hold their address.
+type scratch struct {
+	p driver.Ptr
+	n int
+}
+
+type gpuFunc struct {
+	fn    driver.Func
+	entry ptx.Entry
+}
+
+// NewGPU is the device behind drv, which it calls from a goroutine of its own. The error says why no kernel can run there.
+func NewGPU(drv driver.Driver) (*GPU, error) {
+	return newGPU(func() (driver.Driver, error) { return drv, nil })
+}
+
+// OpenGPU opens GPU number ordinal on the thread that will own it.
+func OpenGPU(ordinal int) (*GPU, error) {
+	return newGPU(func() (driver.Driver, error) { return driver.Open(ordinal) })
+}
+
+func newGPU(open func() (driver.Driver, error)) (*GPU, error) {
+	g := &GPU{
+		jobs: make(chan func(driver.Driver)), done: make(chan struct{}),
+		funcs: map[string]*gpuFunc{}, mods: map[string]driver.Module{}, graphs: map[string]driver.Graph{},
+	}
+	ready := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for life: the context is current on this thread
+		drv, err := open()
+		if err == nil {
+			g.info = drv.Info()
+			if g.info.Capability < 80 {
+				err = fmt.Errorf("kernels: %s is sm_%d: the kernels need sm_80 or newer: set device: cpu", g.info.Name, g.info.Capability)
+			}
+		}
+		ready <- err
+		if err != nil {
+			return
+		}
+		for f := range g.jobs {
+			f(drv)
+		}
+		close(g.done)
+	}()
+	if err := <-ready; err != nil {
+		return nil, err
+	}
+	g.now = g.info.Immediate
+	return g, nil
+}
+
+// call runs f on the driver's thread and keeps its error.
+func (g *GPU) call(what string, f func(drv driver.Driver) error) {
+	if g.err != nil {
+		return
+	}
+	done := make(chan error)
+	g.jobs <- func(drv driver.Driver) { done <- f(drv) }
+	if err := <-done; err != nil {
+		g.err = fmt.Errorf("kernels: %s: %w", what, err)
+	}
+}
+
+// submit issues what was recorded. It holds mu.
+func (g *GPU) submit() {
+	if len(g.queue) == 0 {
+		return
+	}
+	ls, names := g.queue, g.names
+	g.queue, g.names = g.queue[:0:0], g.names[:0:0]
+	what := names[0]
+	if last := names[len(names)-1]; last != what {
+		what += " … " + last
+	}
+	g.call(what, func(drv driver.Driver) error { return drv.Launch(0, ls) })
+}
+
+// Info names the GPU and what fixes its bits.
+func (g *GPU) Info() Info {
+	return Info{
+		Name: g.info.Name, Variant: "sm80", Threads: g.info.Multiprocessors,
+		Contract: fmt.Sprintf("gpu %s, driver %s, kernels sm80: mma.m16n8k16 chains, keys in tiles of %d", g.info.Name, g.info.Version, PageTokens),
+	}
+}
+
+// reserve is zeroed device memory. Without room the failure is kept, and Do returns it.
+func (g *GPU) reserve(bytes int) *memory {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	m := &memory{owner: g, bytes: bytes}
+	words := (max(bytes, 1) + 3) / 4
+	g.plain = false
+	g.call("Alloc", func(drv driver.Driver) error {
+		p, err := drv.Alloc(words * 4)
+		if err != nil {
+			return err
+		}
+		m.ptr = uint64(p)
+		return drv.Fill32(0, p, 0, words)
+	})
+	g.bytes.Add(int64(bytes))
+	return m
+}
+
+// Alloc is a zeroed tensor.
+func (g *GPU) Alloc(dtype DType, shape ...int) Tensor {
+	n := 1
+	for _, s := range shape {
+		if s < 0 {
+			panic(fmt.Sprintf("kernels: Alloc of %v", shape))
+		}
+		n *= s
+	}
+	if dtype < F32 || dtype > I32 {
+		panic(fmt.Sprintf("kernels: Alloc of %v", dtype))
+	}
+	return newTensor(g.reserve(n*dtype.Size()), dtype, shape)
+}
+
+// Free gives a tensor's memory back.
+func (g *GPU) Free(t Tensor) { g.release("Free", t.mem) }
+
+// FreeKV gives the pages back.
+func (g *GPU) FreeKV(kv KV) { g.release("FreeKV", kv.mem) }
+
+func (g *GPU) release(op string, m *memory) {
+	if m == nil {
+		return
+	}
+	if m.owner != Device(g) {
+		panic("kernels: " + op + ": the memory belongs to another device")
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if m.ptr == 0 {
+		if g.err != nil {
+			return
+		}
+		panic("kernels: " + op + ": the memory was freed before")
+	}
+	g.submit()
+	p := driver.Ptr(m.ptr)
+	m.ptr = 0
+	g.plain = false
+	g.bytes.Add(-int64(m.bytes))
+	g.call(op, func(drv driver.Driver) error { return drv.Free(p) })
+}
+
+// temp is n bytes of working memory until the operation's last launch; 16-byte aligned. The operation asks once. It holds mu.
+func (g *GPU) temp(n int) uint64 {
+	if k := len(g.work); k > 0 && g.work[k-1].n >= n {
+		return uint64(g.work[k-1].p)
+	}
+	if k := len(g.work); k > 0 {
+		n = max(n, 2*g.work[k-1].n)
+	}
+	var p driver.Ptr
+	g.call("working memory", func(drv driver.Driver) (err error) {
+		p, err = drv.Alloc(n)
+		return err
+	})
+	if g.err == nil {
+		g.work = append(g.work, scratch{p, n})
+	}
+	return uint64(p)
+}
+
+// Do runs f, submits what it recorded, and returns the first failure of the device.
+func (g *GPU) Do(f func()) error {
+	g.do.Lock()
+	defer g.do.Unlock()
+	return g.pass(f)
+}
+
+func (g *GPU) pass(f func()) error {
+	g.inDo.Store(true)
+	defer g.inDo.Store(false)
+	f()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.submit()
+	g.call("Do", func(drv driver.Driver) error { return drv.Wait(0) })
+	return g.err
+}
+
+// Repeat is Do for operations that never change: the first call with a key records a graph, later ones replay it without calling f. If f
+// allocates, frees, or uses a door, there is no graph, and f is called each time.
+func (g *GPU) Repeat(key string, f func()) error {
+	g.do.Lock()
+	defer g.do.Unlock()
+	g.mu.Lock()
+	h, ok := g.graphs[key]
+	if ok {
+		if h != 0 {
+			g.call("Repeat "+key, func(drv driver.Driver) error {
+				if err := drv.Replay(0, h); err != nil {
+					return err
+				}
+				return drv.Wait(0)
+			})
+			defer g.mu.Unlock()
+			return g.err
+		}
+		g.mu.Unlock()
+		return g.pass(f)
+	}
+	g.plain, g.record, g.modes = true, nil, true
+	g.mu.Unlock()
+	err := g.pass(f)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.modes = false
+	if err == nil {
+		if g.plain && len(g.record) > 0 {
+			ls := g.record
+			g.call("Repeat "+key, func(drv driver.Driver) (err error) {
+				h, err = drv.Capture(ls)
+				return err
+			})
+		}
+		g.graphs[key] = h
+	}
+	g.record = nil
+	return g.err
+}
+
+// Raw submits what is recorded and runs f on the driver's thread: for libraries that share the GPU, such as NCCL.
+func (g *GPU) Raw(f func(drv driver.Driver) error) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.submit()
+	g.plain = false
+	g.call("Raw", f)
+	return g.err
+}
+
+// Close ends the owner's goroutine. The device must not be used afterwards.
+func (g *GPU) Close() error {
+	g.do.Lock()
+	defer g.do.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	done := make(chan error)
+	g.jobs <- func(drv driver.Driver) { done <- drv.Close() }
+	err := <-done
+	close(g.jobs)
+	<-g.done
+	return err
+}
+
+// door checks that t is memory of this device.
+func (g *GPU) door(op string, t Tensor) {
+	if t.mem == nil || t.mem.owner != Device(g) || t.mem.ptr == 0 && g.err == nil {
+		panic(fmt.Sprintf("kernels: %s: %v is not in this device's memory", op, t))
+	}
+}
+
+// first is the address of t's first element.
+func (t Tensor) first() uint64 { return t.mem.ptr + uint64(t.off*t.dtype.Size()) }
+
+// Upload copies from the host, converting float32 to bf16 and back where the types differ.
+func (g *GPU) Upload(dst Tensor, src any) {
+	g.door("Upload", dst)
+	if dense, ok := src.(*tensor.Dense); ok {
+		src = dense.Data()
+	}
+	b, n := encode(dst.dtype, src)
+	if n != dst.Len() {
+		panic(fmt.Sprintf("kernels: Upload: the tensor is %v, the source %T of %d elements", dst, src, n))
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.submit()
+	g.plain = false
+	dst.mem.version++
+	size := dst.dtype.Size()
+	g.call("Upload", func(drv driver.Driver) error {
+		if dst.Contiguous() {
+			return drv.CopyIn(0, driver.Ptr(dst.first()), b)
+		}
+		width := dst.dims[1] * dst.dims[2] * size
+		for r := range dst.dims[0] {
+			if err := drv.CopyIn(0, driver.Ptr(dst.first()+uint64(r*dst.ld*size)), b[r*width:(r+1)*width]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// encode turns host numbers into the bytes of a tensor; −1 elements where the kinds do not fit.
+func encode(dtype DType, src any) ([]byte, int) {
+	switch s := src.(type) {
+	case []float32:
+		if dtype == F32 {
+			b := make([]byte, 4*len(s))
+			for i, x := range s {
+				binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(x))
+			}
+			return b, len(s)
+		}
+		if dtype == BF16 {
+			b := make([]byte, 2*len(s))
+			for i, x := range s {
+				binary.LittleEndian.PutUint16(b[2*i:], uint16(math.Float32bits(roundBF16(x))>>16))
+			}
+			return b, len(s)
+		}
+	case []uint16:
+		if dtype == BF16 {
+			b := make([]byte, 2*len(s))
+			for i, x := range s {
+				binary.LittleEndian.PutUint16(b[2*i:], x)
+			}
+			return b, len(s)
+		}
+		if dtype == F32 {
+			b := make([]byte, 4*len(s))
+			for i, x := range s {
+				binary.LittleEndian.PutUint32(b[4*i:], uint32(x)<<16)
+			}
+			return b, len(s)
+		}
+	case []int32:
+		if dtype == I32 {
+			b := make([]byte, 4*len(s))
+			for i, x := range s {
+				binary.LittleEndian.PutUint32(b[4*i:], uint32(x))
+			}
+			return b, len(s)
+		}
+	}
+	return nil, -1
+}
+
+// Download copies to the host.
+func (g *GPU) Download(dst any, src Tensor) {
+	g.door("Download", src)
+	if dense, ok := dst.(*tensor.Dense); ok {
+		dst = dense.Data()
+	}
+	size := src.dtype.Size()
+	b := make([]byte, src.Len()*size)
+	g.mu.Lock()
+	if !src.Contiguous() {
+		// One kernel gathers the rows: a copy for each would cost microseconds each.
+		width := src.dims[1] * src.dims[2]
+		p := g.temp(len(b))
+		g.start("Download")
+		g.rowwise("copy", src.dims[0], width, arg{p, int32(width), int32(src.dtype)}, g.in(src))
+		g.submit()
+		g.call("Download", func(drv driver.Driver) error { return drv.CopyOut(0, b, driver.Ptr(p)) })
+	} else {
+		g.submit()
+		g.call("Download", func(drv driver.Driver) error { return drv.CopyOut(0, b, driver.Ptr(src.first())) })
+	}
+	g.plain = false
+	g.mu.Unlock()
+	n := -1
+	switch s := dst.(type) {
+	case []float32:
+		if n = len(s); n == src.Len() && src.dtype != I32 {
+			for i := range s {
+				if src.dtype == F32 {
+					s[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+				} else {
+					s[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(b[2*i:])) << 16)
+				}
+			}
+			return
+		}
+	case []uint16:
+		if n = len(s); n == src.Len() && src.dtype != I32 {
+			for i := range s {
+				if src.dtype == F32 {
+					s[i] = uint16(math.Float32bits(roundBF16(math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:])))) >> 16)
+				} else {
+					s[i] = binary.LittleEndian.Uint16(b[2*i:])
+				}
+			}
+			return
+		}
+	case []int32:
+		if n = len(s); n == src.Len() && src.dtype == I32 {
+			for i := range s {
+				s[i] = int32(binary.LittleEndian.Uint32(b[4*i:]))
+			}
+			return
+		}
+	}
+	panic(fmt.Sprintf("kernels: Download: the tensor is %v, the destination %T of %d elements", src, dst, n))
+}
+
+// Copy converts between F32 and BF16.
+func (g *GPU) Copy(dst, src Tensor) {
+	const op = "Copy"
+	g.door(op, dst)
+	g.door(op, src)
+	if dst.dims != src.dims || dst.rank != src.rank || (dst.dtype == I32) != (src.dtype == I32) {
+		wrong(op, "dst", dst, "src", src, "shapes differ, or only one holds integers")
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.start(op)
+	g.rowwise("copy", dst.dims[0], dst.dims[1]*dst.dims[2], g.out(dst), g.in(src))
+	g.finish()
+}
+
+// Zero clears a tensor.
+func (g *GPU) Zero(t Tensor) {
+	g.door("Zero", t)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.start("Zero")
+	rows, cols := t.dims[0], t.dims[1]*t.dims[2]
+	if rows > 0 && cols > 0 {
+		g.launch("fill", [3]int{ceil(cols, 2048), min(rows, 65535), 1}, 256, 0, g.out(t), float32(0), int32(rows), int32(cols))
+	}
+	g.finish()
+}
+
+// The kernels that an entry's name belongs to, found in the manifest.
+func family(entry string) (string, ptx.Entry, bool) {
+	for name, f := range ptx.Read().Families {
+		if strings.HasSuffix(name, ".sm80") {
+			if e, ok := f.Entries[entry]; ok {
+				return name, e, true
+			}
+		}
+	}
+	return "", ptx.Entry{}, false
+}

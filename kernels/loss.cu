@@ -1,0 +1,87 @@
+// loss.cu: the losses of PPO, a number per row.
+//
+//   ratio = exp(logp − old)      gain = min(ratio·A, clip(ratio, low, high)·A), for A < 0 at least dual·A
+//   policy loss = −Σ weight·gain + kl·Σ weight·(q − 1 − ln q),  q = exp(ref − logp)
+//   value loss  = ½ Σ weight·max((v − ret)², (clip(v, old ± c) − ret)²)
+//
+//   All (R) f32; stats (8) f32 in the order of kernels/device.go. Rows of weight 0, prompts and tool output, get a gradient of 0 and count
+//   nowhere, whatever their other columns hold. Schulman 2017 eq. 7; Yu 2025 §3.1; Ye 2020 eq. 5. Reference: loss_test.go, float64.
+//
+// Launch    one block of 256: sums in fp64, a thread's rows ascending, then a tree.
+// Contract  outside of it; deterministic.
+// Floor     24 bytes a row: launch-bound.
+// Reached   not measured: no hardware yet.
+// Error     1e-6 of the terms.
+#include "common.cuh"
+
+enum { LOSS, KL, CLIPPED, DUAL, WEIGHT, MAX_DIFF, REF, VARIANCE, STATS };
+
+// stats += the sums over the block; MAX_DIFF is a maximum.
+__device__ __forceinline__ void finish(float *stats, const double s[STATS]) {
+	__shared__ double part[STATS][256];
+#pragma unroll
+	for (int k = 0; k < STATS; k++) part[k][threadIdx.x] = s[k];
+	for (int n = 128; n > 0; n /= 2) {
+		__syncthreads();
+		if (threadIdx.x < n)
+#pragma unroll
+			for (int k = 0; k < STATS; k++) {
+				const double a = part[k][threadIdx.x], b = part[k][threadIdx.x + n];
+				part[k][threadIdx.x] = k == MAX_DIFF ? fmax(a, b) : a + b;
+			}
+	}
+	if (threadIdx.x == 0)
+#pragma unroll
+		for (int k = 0; k < STATS; k++) stats[k] = k == MAX_DIFF ? fmaxf(stats[k], (float)part[k][0]) : stats[k] + (float)part[k][0];
+}
+
+extern "C" __global__ void __launch_bounds__(256) policy_loss(float *dlogp, float *stats, const float *logp, const float *weight, const float *old, const float *advantage, const float *ref, int rows, float low, float high, float dual, float kl) {
+	double s[STATS] = {};
+	for (int r = threadIdx.x; r < rows; r += 256) {
+		const float w = weight[r];
+		if (w == 0.f) {
+			dlogp[r] = 0.f;
+			continue;
+		}
+		const float lp = logp[r], a = advantage[r], diff = lp - old[r], ratio = exp_(diff);
+		float gain = ratio * a, grad = gain;
+		const float bound = fminf(fmaxf(ratio, low), high) * a;
+		if (bound < gain) gain = bound, grad = 0.f, s[CLIPPED] += w;
+		if (dual > 0.f && a < 0.f && gain < dual * a) gain = dual * a, grad = 0.f, s[DUAL] += w;
+		float loss = -w * gain, d = -w * grad;
+		if (kl != 0.f) {
+			const float away = ref[r] - lp, q = exp_(away), term = w * (q - 1.f - away);
+			s[REF] += term;
+			loss = fmaf(kl, term, loss);
+			d = fmaf(kl * w, 1.f - q, d);
+		}
+		dlogp[r] = d;
+		s[LOSS] += loss;
+		s[KL] += w * (ratio - 1.f - diff);
+		s[WEIGHT] += w;
+		s[MAX_DIFF] = fmax(s[MAX_DIFF], (double)fabsf(diff));
+	}
+	finish(stats, s);
+}
+
+extern "C" __global__ void __launch_bounds__(256) value_loss(float *dvalue, float *stats, const float *value, const float *weight, const float *target, const float *old, int rows, float clip) {
+	double s[STATS] = {};
+	for (int r = threadIdx.x; r < rows; r += 256) {
+		const float w = weight[r];
+		if (w == 0.f) {
+			dvalue[r] = 0.f;
+			continue;
+		}
+		const float v = value[r], err = v - target[r];
+		float grad = err, square = err * err;
+		s[VARIANCE] += w * square;
+		if (clip != 0.f) {
+			const float near = fminf(fmaxf(v, old[r] - clip), old[r] + clip) - target[r];
+			if (near * near > square) square = near * near, grad = 0.f, s[CLIPPED] += w;
+		}
+		dvalue[r] = w * grad;
+		s[LOSS] += 0.5f * (w * square);
+		s[WEIGHT] += w;
+	}
+	finish(stats, s);
+}

@@ -1,0 +1,61 @@
+package kernels
+
+import "fmt"
+
+// pageBytes is one page of one layer: for each key head a tile of keys, then a tile of values.
+func pageBytes(h Heads) int { return h.KV * 2 * tileBytes(h) }
+
+// AllocKV is zeroed pages.
+func (g *GPU) AllocKV(pages int, h Heads) KV {
+	checkHeads("AllocKV", h)
+	attentionDim("AllocKV", h)
+	if pages < 0 {
+		panic(fmt.Sprintf("kernels: AllocKV of %d pages", pages))
+	}
+	return KV{mem: g.reserve(pages * pageBytes(h)), Pages: pages, Heads: h}
+}
+
+func (g *GPU) kv(kv KV) uint64 {
+	return g.in(Tensor{mem: kv.mem, dtype: BF16}).p
+}
+
+// AppendKV rounds to bf16.
+func (g *GPU) AppendKV(kv KV, k, v, slots Tensor) {
+	g.begin("AppendKV")
+	defer g.end()
+	T := checkAppendKV(kv, k, v, slots)
+	h := kv.Heads
+	kv.mem.version++
+	g.launch("append_"+attentionDim("AppendKV", h), [3]int{ceil(T*h.KV*h.Dim/8, 256), 1, 1}, 256, 0, g.kv(kv), int64(pageBytes(h)), g.in(k), g.in(v), g.in(slots), int32(T), int32(h.KV))
+}
+
+// PagedAttention takes tiles of 16 rows where most sequences have a token or few, else of 64. Bits do not depend on it.
+func (g *GPU) PagedAttention(o, q Tensor, kv KV, table PageTable, h Heads) {
+	const op = "PagedAttention"
+	g.begin(op)
+	defer g.end()
+	T, S, _ := checkPagedAttention(o, q, kv, table, h)
+	G := h.Q / h.KV
+	name, rows := "paged_fwd64_", 64
+	if T*G <= 16*S {
+		name, rows = "paged_fwd16_", 16
+	}
+	st := staging{g: g}
+	qa, oa := st.take(q, true), st.take(o, false)
+	st.begin()
+	g.launch(name+attentionDim(op, h), [3]int{ceil(T*G, rows) + S, h.KV, 1}, 2*rows, (4+1)*tileBytes(h), oa.a, qa.a, g.kv(kv), int64(pageBytes(h)), g.in(table.Pages), g.in(table.Starts), g.in(table.Len), int32(S), int32(G), chunkTiles(h), scoreScale(h))
+	st.end()
+}
+
+// CopyPages copies whole pages, 16 bytes a thread.
+func (g *GPU) CopyPages(kv KV, dst, src Tensor) {
+	g.begin("CopyPages")
+	defer g.end()
+	n := checkCopyPages(kv, dst, src)
+	kv.mem.version++
+	stride := pageBytes(kv.Heads)
+	for from := 0; from < n; from += 65535 {
+		m := min(n-from, 65535)
+		g.launch("copy_pages", [3]int{ceil(stride, 4096), m, 1}, 256, 0, g.kv(kv), int64(stride), g.in(dst.Rows(from, from+m)), g.in(src.Rows(from, from+m)))
+	}
+}
