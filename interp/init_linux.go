@@ -57,7 +57,19 @@ func Init() {
 	}
 }
 
+// probeOrder asks the child whether it may mount; it then exits.
+const probeOrder = "probe"
+
 func becomeZygote(order string) error {
+	if order == probeOrder {
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return fmt.Errorf("private mounts: %w", err)
+		}
+		if err := unix.Mount("tmpfs", "/tmp", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "size=64k"); err != nil {
+			return fmt.Errorf("tmpfs: %w", err)
+		}
+		os.Exit(0)
+	}
 	var o initOrder
 	if err := json.Unmarshal([]byte(order), &o); err != nil {
 		return fmt.Errorf("init: order: %w", err)
@@ -66,6 +78,8 @@ func becomeZygote(order string) error {
 	if err != nil {
 		return fmt.Errorf("init: open /proc: %w", err)
 	}
+	// The kernel should end sessions, which inherit this, before the trainer.
+	os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 	if o.Jail {
 		if err := buildJail(o); err != nil {
 			return fmt.Errorf("init: %w", err)

@@ -2,17 +2,27 @@ package interp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"strings"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
-// open decides the tier, from the best the host seems to offer down, and returns a pool whose self-test passed.
+// open decides the tier, from the best the host may offer down, and returns a pool whose self-test passed.
 func open(ctx context.Context, cfg Config, py *python, log *slog.Logger) (*Pool, error) {
 	top := TierA
 	if cfg.forceTier != "" {
 		top = tierNamed(cfg.forceTier)
+		if strings.EqualFold(cfg.forceTier, "C") && os.Geteuid() == 0 {
+			top = TierC1
+		}
 	}
 	if cfg.Isolation == IsolationUnsafe {
 		p := newPool(cfg, log, &fences{cfg: cfg, py: py}, nil)
@@ -20,30 +30,65 @@ func open(ctx context.Context, cfg Config, py *python, log *slog.Logger) (*Pool,
 		log.Warn("interp: isolation is unsafe-subprocess: model code can read, write and send whatever you can")
 		return p, nil
 	}
+	least := tierNamed(cfg.MinTier)
+	if cfg.AllowFork || cfg.AllowExec {
+		least = TierA
+	}
+	layers := probeLayers(cfg)
 	var tried []string
 	for _, tier := range []Tier{TierA, TierB, TierC1, TierC2} {
-		if tier > top || tier == TierC1 && os.Geteuid() != 0 {
+		if tier > top || tier < least {
 			continue
 		}
-		if tier < tierNamed(cfg.MinTier) {
-			break
-		}
-		p, err := openTier(ctx, cfg, py, tier, log)
+		p, err := openTier(ctx, cfg, py, tier, layers, log)
 		if err == nil {
+			p.info.Layers = layers
+			if tier < TierA {
+				log.Warn("interp: lower tier", "tier", tier.String(), "missing", strings.Join(tried, "; "))
+			}
 			return p, nil
 		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		tried = append(tried, fmt.Sprintf("tier %v: %v", tier, err))
-		log.Warn("interp: tier not available", "tier", tier.String(), "why", err)
 	}
-	return nil, fmt.Errorf("%w: min_tier is %s; %s", ErrTier, cfg.MinTier, strings.Join(tried, "; "))
+	if len(tried) == 0 {
+		tried = []string{fmt.Sprintf("the highest tier asked for is %v", top)}
+	}
+	hint := ""
+	for _, l := range layers {
+		if !l.OK && l.Remedy != "" {
+			hint += "; " + l.Remedy
+		}
+	}
+	need := cfg.MinTier
+	if least == TierA && tierNamed(cfg.MinTier) != TierA {
+		need = "A because of allow_fork or allow_exec"
+	}
+	return nil, fmt.Errorf("%w: tier %s is required; %s%s", ErrTier, need, strings.Join(tried, "; "), hint)
 }
 
-func openTier(ctx context.Context, cfg Config, py *python, tier Tier, log *slog.Logger) (*Pool, error) {
-	omit := map[string]bool{}
-	for _, o := range cfg.omit {
-		omit[o] = true
+// layer finds a row of the table.
+func layer(layers []Check, name string) Check {
+	for _, l := range layers {
+		if l.Name == name {
+			return l
+		}
 	}
-	f := &fences{cfg: cfg, tier: tier, py: py, omit: omit, preload: cfg.Preload}
+	return Check{Name: name}
+}
+
+// openTier builds a pool at one tier and tests it.
+func openTier(ctx context.Context, cfg Config, py *python, tier Tier, layers []Check, log *slog.Logger) (*Pool, error) {
+	needs := map[Tier][]string{TierA: {"user namespaces", "landlock", "seccomp", "cgroup"}, TierB: {"user namespaces", "seccomp"},
+		TierC1: {"landlock", "seccomp", "user range"}, TierC2: {"landlock", "seccomp"}}
+	for _, n := range needs[tier] {
+		if l := layer(layers, n); !l.OK {
+			return nil, fmt.Errorf("no %s (%s)", n, l.Detail)
+		}
+	}
+	f := &fences{cfg: cfg, tier: tier, py: py, omit: omitted(cfg), preload: cfg.Preload}
 	if os.Geteuid() == 0 && tier != TierC2 {
 		f.uidBase, f.uids = userRange()
 	}
@@ -51,18 +96,16 @@ func openTier(ctx context.Context, cfg Config, py *python, tier Tier, log *slog.
 	if f.show, err = showList(py.show); err != nil {
 		return nil, err
 	}
-	f.filter = sessionPolicy(!f.jail(), cfg.AllowFork && tier == TierA, cfg.AllowExec && tier == TierA).program()
+	f.filter = sessionPolicy(!f.jail(), cfg.AllowFork, cfg.AllowExec).program()
 	var cg *cgroups
 	if tier == TierA {
-		if omit["cgroup"] {
-			return nil, fmt.Errorf("cgroups are left out")
-		}
 		if cg, err = newCgroups(int64(cfg.Limits.Memory), cfg.Limits.Processes); err != nil {
 			return nil, fmt.Errorf("cgroup: %w", err)
 		}
 	}
 	p := newPool(cfg, log, f, cg)
 	if err := p.begin(); err != nil {
+		p.cancel()
 		if cg != nil {
 			cg.close()
 		}
@@ -71,13 +114,103 @@ func openTier(ctx context.Context, cfg Config, py *python, tier Tier, log *slog.
 	boot := p.zygotes[0].boot
 	p.info = Info{Tier: tier, Landlock: boot.Landlock, Seccomp: len(f.filter), Cgroup: cg.version(), Python: boot.Python, Path: py.Executable,
 		Modules: boot.Modules, Missing: sortedKeys(boot.Missing), Sessions: cfg.warm()}
+	if boot.Landlock == 0 && tier != TierB {
+		err = errors.New("Landlock was not applied")
+	}
+	if err == nil {
+		p.info.SelfTest, err = p.test(ctx)
+	}
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	p.stats.reset()
 	return p, nil
+}
+
+func omitted(cfg Config) map[string]bool {
+	m := map[string]bool{}
+	for _, o := range cfg.omit {
+		m[o] = true
+	}
+	return m
+}
+
+// probeLayers asks the kernel for each fence by the real call, in a child where the call would change this process.
+func probeLayers(cfg Config) []Check {
+	omit := omitted(cfg)
+	row := func(name string, err error, found, remedy string) Check {
+		if omit[name] {
+			err = errors.New("left out by a test")
+		}
+		if err != nil {
+			return Check{Name: name, Detail: err.Error(), Remedy: remedy}
+		}
+		return Check{Name: name, OK: true, Detail: found}
+	}
+	var rows []Check
+	rows = append(rows, row("user namespaces", probeNamespaces(), "user, mount, pid, net, ipc, uts",
+		"allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces>0, kernel.apparmor_restrict_unprivileged_userns=0; in Docker: --security-opt seccomp=unconfined), or run as root"))
+	abi := landlockABI()
+	var err error
+	if abi == 0 {
+		err = errors.New("the kernel offers none")
+	}
+	rows = append(rows, row("landlock", err, fmt.Sprintf("ABI %d", abi), "use Linux 5.13 or newer with landlock in the lsm= boot list"))
+	rows = append(rows, row("seccomp", probeSeccomp(), fmt.Sprintf("%d instructions", len(sessionPolicy(false, false, false).program())), "use a kernel with CONFIG_SECCOMP_FILTER"))
+	g, err := newCgroups(1<<29, 64)
+	found := g.version()
+	if err == nil {
+		g.close()
+	}
+	rows = append(rows, row("cgroup", err, found, "run as root, or in a delegated cgroup v2 (systemd-run --user --scope -p Delegate=yes retool …)"))
+	err = nil
+	base, n := userRange()
+	if os.Geteuid() != 0 || n == 0 {
+		err = errors.New("this process cannot give sessions users of their own")
+	}
+	rows = append(rows, row("user range", err, fmt.Sprintf("%d to %d", base, base+n-1), "run as root"))
+	return rows
+}
+
+// probeNamespaces starts a child in the namespaces of a jail.
+func probeNamespaces() error {
+	cmd := &exec.Cmd{Path: "/proc/self/exe", Args: []string{initName, probeOrder}, Env: []string{}, Dir: "/"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+	}
+	var out strings.Builder
+	cmd.Stderr = &out
+	timer := time.AfterFunc(10*time.Second, func() {
+		if cmd.Process != nil {
+			cmd.Process.Kill()
+		}
+	})
+	defer timer.Stop()
+	if err := cmd.Run(); err != nil {
+		if text := strings.TrimSpace(out.String()); text != "" {
+			return fmt.Errorf("%w: %s", err, tail(text, 200))
+		}
+		return err
+	}
+	return nil
+}
+
+func probeSeccomp() error {
+	action := uint32(unix.SECCOMP_RET_ERRNO)
+	_, _, e := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_GET_ACTION_AVAIL, 0, uintptr(unsafe.Pointer(&action)))
+	if e != 0 {
+		return fmt.Errorf("seccomp filters: %w", e)
+	}
+	return nil
 }
 
 // Stats is a snapshot of the pool's counters.
 func (p *Pool) Stats() Stats {
 	s := p.stats.snapshot()
-	s.Warm, s.Running = len(p.warm), len(p.run)
+	s.Warm, s.Running, s.Waiting = len(p.warm), len(p.run), int(p.waiting.Load())
 	p.mu.Lock()
 	s.Sessions = p.sessions
 	for _, z := range p.zygotes {

@@ -35,9 +35,10 @@ type Pool struct {
 	work   sync.WaitGroup // keepers, janitor
 	calls  sync.WaitGroup // Run
 
-	ids    atomic.Int64
-	faults atomic.Int64 // spawn failures in a row; above breakerAt calls fail at once
-	cause  atomic.Value // error of the latest spawn failure
+	ids     atomic.Int64
+	waiting atomic.Int64 // calls without a running slot
+	faults  atomic.Int64 // spawn failures in a row; above breakerAt calls fail at once
+	cause   atomic.Value // error of the latest spawn failure
 
 	mu       sync.Mutex
 	closed   bool
@@ -405,6 +406,8 @@ func (p *Pool) slot(ctx context.Context) error {
 		return nil
 	default:
 	}
+	p.waiting.Add(1)
+	defer p.waiting.Add(-1)
 	select {
 	case p.run <- struct{}{}:
 		return nil

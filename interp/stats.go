@@ -39,6 +39,15 @@ type counters struct {
 	run      [1024]time.Duration
 }
 
+// reset forgets the self-test.
+func (c *counters) reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.start = time.Now()
+	c.retried.Store(0)
+	c.spawnFailures.Store(0)
+}
+
 func (c *counters) note(r Result) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -19,7 +19,6 @@ import io
 import json
 import linecache
 import os
-import random
 import resource
 import select
 import signal
@@ -27,6 +26,12 @@ import socket
 import time
 import traceback
 import types
+
+# random reseeds itself in every fork; every cell is seeded anyway, and a fork should touch as few pages as it can.
+at_fork, os.register_at_fork = os.register_at_fork, lambda **hooks: None
+import random
+
+os.register_at_fork = at_fork
 
 __builtins__ = dict(builtins.__dict__)
 
@@ -123,7 +128,6 @@ cap_header = (ctypes.c_uint32 * 2)(0x20080522, 0)
 cap_zero = (ctypes.c_uint32 * 6)()
 RLIMITS = [(getattr(resource, k), v) for k, v in cfg["rlimits"].items() if hasattr(resource, k)]
 TMP_OPTIONS = ("size=%d,nr_inodes=%d,mode=1777" % (cfg["tmp"], cfg["inodes"])).encode()
-CELL_MAX = 1 << 18
 
 modules, missing = {}, {}
 for name in cfg["preload"]:
@@ -200,7 +204,9 @@ def write_all(fd, raw):
         view = view[os_write(fd, view) :]
 
 
-os_write, os_read, os_exit = os.write, os.read, os._exit
+os_write, os_readv, os_exit = os.write, os.readv, os._exit
+cell_buffer = bytearray(1 << 18)  # untouched pages of the fork server: a session pays for what its cell fills
+cell_view = memoryview(cell_buffer)
 linecache_lazy = linecache.checkcache
 
 
@@ -330,20 +336,16 @@ def session_loop():
     sys.modules["__main__"] = main
     sys.argv = [""]
     scope = main.__dict__
-    first, serial = True, 0
+    serial = 0
+    os_write(3, b'{"t":"ready"}')
     while True:
-        if first:
-            first = False
-            os_write(3, b'{"t":"ready"}')
         try:
-            frame = os_read(3, CELL_MAX)
-        except InterruptedError:
-            continue
+            n = os_readv(3, [cell_buffer])
         except BaseException:
             continue
-        if not frame:
+        if not n:
             os_exit(0)
-        head, _, raw = frame.partition(b"\n")
+        head, _, raw = bytes(cell_view[:n]).partition(b"\n")
         number, seed, echo, save = [int(x) for x in head.split()]
         serial += 1
         if save:
@@ -366,10 +368,6 @@ def session_loop():
 def confine(uid, private):
     """Every fence, in the one order that works: Landlock forbids mounts, the filter forbids everything before it."""
     os.setsid()
-    try:
-        put("self/oom_score_adj", b"1000")
-    except OSError:
-        pass
     if uid:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
