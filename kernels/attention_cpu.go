@@ -3,6 +3,7 @@ package kernels
 import (
 	"fmt"
 	"math"
+	"unsafe"
 )
 
 const (
@@ -86,9 +87,9 @@ func (d *cpu) tiles(T int) {
 			n := min(keyBlock, int(j.starts[s+1])-row)
 			for g := range j.h.KV {
 				at := (i*j.h.KV + g) * keyBlock * D
-				packKeys(j.keys[at:at+keyBlock*D], j.k.at(row)[g*D:], n, D, j.k.ld)
+				packKeys(d.v, j.keys[at:at+keyBlock*D], j.k.at(row)[g*D:], n, D, j.k.ld)
 				if j.do.mem != nil {
-					packKeys(j.vals[at:at+keyBlock*D], j.v.at(row)[g*D:], n, D, j.v.ld)
+					packKeys(d.v, j.vals[at:at+keyBlock*D], j.v.at(row)[g*D:], n, D, j.v.ld)
 				}
 			}
 		}
@@ -97,9 +98,9 @@ func (d *cpu) tiles(T int) {
 
 // packKeys writes a tile of n keys of D numbers, ld apart. What a tile holds behind its last key is arbitrary: the scores there are
 // computed with the others of their panel, then dropped.
-func packKeys(tile, src []float32, n, D, ld int) {
+func packKeys(v *simd, tile, src []float32, n, D, ld int) {
 	for p := 0; p < n; p += tileCols {
-		packTransposed(tile[p*D:], src, p, min(tileCols, n-p), D, ld)
+		packTransposed(v, tile[p*D:], src, p, min(tileCols, n-p), D, ld)
 	}
 }
 
@@ -139,7 +140,23 @@ func (d *cpu) attend() {
 	for _, it := range j.items {
 		cost += int(it.rows) * (int(it.pos+it.rows) + 8)
 	}
-	d.each(len(j.items)*j.h.KV, 1, cost*j.h.Q*j.h.Dim/12, func(d *cpu, w *worker, from, to int) {
+	cost *= j.h.Q * j.h.Dim / 12
+	if j.h.Q == j.h.KV && j.h.KV%2 == 0 && j.h.Dim%32 == 0 {
+		d.each(len(j.items)*j.h.KV/2, 1, cost, func(d *cpu, w *worker, from, to int) {
+			j := &d.att
+			for i := from; i < to; i++ {
+				it, g := j.items[i/(j.h.KV/2)], i%(j.h.KV/2)*2
+				if it.rows == 1 {
+					j.pair(d, w, it, g)
+				} else {
+					j.rows(d, w, it, g)
+					j.rows(d, w, it, g+1)
+				}
+			}
+		})
+		return
+	}
+	d.each(len(j.items)*j.h.KV, 1, cost, func(d *cpu, w *worker, from, to int) {
 		for i := from; i < to; i++ {
 			d.att.rows(d, w, d.att.items[i/d.att.h.KV], i%d.att.h.KV)
 		}
@@ -214,13 +231,63 @@ func (j *attentionJob) rows(d *cpu, w *worker, it attentionItem, g int) {
 			at := h*R + r
 			d.v.scale(j.o.at(int(it.row))[r*ors+col:][:D], 1/l[at])
 			if j.lse.mem != nil {
-				lse := m[at] + float32(math.Log(float64(l[at])))
+				lse := m[at] + ln32(l[at])
 				if R == 1 {
 					j.lse.at(int(it.row))[g*G+r] = lse
 				} else {
 					j.lse.at(int(it.row) + r)[g*G+h] = lse
 				}
 			}
+		}
+	}
+}
+
+// pair is rows for a single row and the heads g and g+1, each with keys of its own. Alone, a head's chains over the values are too
+// few to hide the latency of an addition.
+func (j *attentionJob) pair(d *cpu, w *worker, it attentionItem, g int) {
+	D := j.h.Dim
+	s := w.scratch(2 * keyBlock)
+	q, o := j.q.row(int(it.row))[g*D:(g+2)*D], j.o.row(int(it.row))[g*D:(g+2)*D]
+	var m, l [2]float32
+	for i := 0; i <= int(it.pos)/keyBlock; i++ {
+		n := min(keyBlock, int(it.pos)-i*keyBlock+1)
+		var vals [2]*float32
+		var ld int
+		for h := range 2 {
+			var keys *float32
+			keys, vals[h], ld = j.tile(int(it.seq), i, g+h)
+			p := s[h*keyBlock:][:keyBlock]
+			w.product(d.v, &product{
+				c: &p[0], a: &q[h*D], aks: 1, b: keys, bps: tileCols * D, bks: tileCols,
+				rows: 1, cols: (n + tileCols - 1) &^ (tileCols - 1), k: D, padded: true,
+			})
+			if i == 0 {
+				m[h], l[h] = d.v.attend(&p[0], n, j.scale, float32(math.Inf(-1)))
+				continue
+			}
+			top, sum := d.v.attend(&p[0], n, j.scale, m[h])
+			if top != m[h] {
+				a := exp32(m[h] - top)
+				l[h] *= a
+				m[h] = top
+				d.v.scale(o[h*D:(h+1)*D], a)
+			}
+			l[h] += sum
+		}
+		t := &w.tiles
+		t[0].bks, t[0].k, t[0].acc = 4*ld, n, min(i, 1)
+		for at := 0; at < D; at += 32 {
+			for h := range 2 {
+				t[h].c, t[h].a = unsafe.Pointer(&o[h*D+at]), unsafe.Pointer(&s[h*keyBlock])
+				t[h].b = step(unsafe.Pointer(vals[h]), at)
+			}
+			d.v.pair(t)
+		}
+	}
+	for h := range 2 {
+		d.v.scale(o[h*D:(h+1)*D], 1/l[h])
+		if j.lse.mem != nil {
+			j.lse.row(int(it.row))[g+h] = m[h] + ln32(l[h])
 		}
 	}
 }

@@ -89,3 +89,34 @@ func BenchmarkLinearBackward(b *testing.B) {
 func BenchmarkPeak(b *testing.B) {
 	benchCPUs(b, func(b *testing.B, dev Device) { rate(b, FMAs(dev, 1000*b.N)/float64(b.N)) })
 }
+
+func BenchmarkAttention(b *testing.B) {
+	for _, length := range []int{128, 512} {
+		const T, Q, D = 4096, 4, 32
+		h := Heads{Q: Q, KV: Q, Dim: D}
+		flop := 2 * float64(T) * float64(length+1) * Q * D
+		run := func(name string, flop float64, f func(dev Device, q, k, v, o, lse, dq, starts Tensor)) {
+			b.Run(fmt.Sprintf("%s/T=%d/of=%d", name, T, length), func(b *testing.B) {
+				benchCPUs(b, func(b *testing.B, dev Device) {
+					q, k, v, o, dq, lse := filled(dev, T, Q*D), filled(dev, T, Q*D), filled(dev, T, Q*D), filled(dev, T, Q*D), filled(dev, T, Q*D), dev.Alloc(F32, T, Q)
+					starts := dev.Alloc(I32, T/length+1)
+					for i := range starts.ints() {
+						starts.ints()[i] = int32(i * length)
+					}
+					dev.Do(func() {
+						dev.Attention(o, lse, q, k, v, starts, h)
+						b.ResetTimer()
+						for range b.N {
+							f(dev, q, k, v, o, lse, dq, starts)
+						}
+					})
+					rate(b, flop)
+				})
+			})
+		}
+		run("forward", flop, func(dev Device, q, k, v, o, lse, dq, starts Tensor) { dev.Attention(o, lse, q, k, v, starts, h) })
+		run("backward", 2.5*flop, func(dev Device, q, k, v, o, lse, dq, starts Tensor) {
+			dev.AttentionBackward(dq, dq, dq, o, o, lse, q, k, v, starts, h)
+		})
+	}
+}

@@ -61,7 +61,7 @@ func packRows(d *cpu, _ *worker, from, to int) {
 	j := &d.lin
 	for p := from; p < to; p++ {
 		if j.transposed {
-			packTransposed(j.pack.data[p*tileCols*j.w.dims[1]:], j.w.at(0), p*tileCols, min(tileCols, j.w.dims[0]-p*tileCols), j.w.dims[1], j.w.ld)
+			packTransposed(d.v, j.pack.data[p*tileCols*j.w.dims[1]:], j.w.at(0), p*tileCols, min(tileCols, j.w.dims[0]-p*tileCols), j.w.dims[1], j.w.ld)
 		} else {
 			packPanel(j.pack.data[p*tileCols*j.w.dims[0]:], j.w.at(0)[p*tileCols:], min(tileCols, j.w.dims[1]-p*tileCols), j.w.dims[0], j.w.ld)
 		}
@@ -69,10 +69,21 @@ func packRows(d *cpu, _ *worker, from, to int) {
 }
 
 // packTransposed writes dst[k·16+j] = src[(row+j)·ld+k] for j below n and k below inner.
-func packTransposed(dst, src []float32, row, n, inner, ld int) {
-	for j := range n {
+func packTransposed(v *simd, dst, src []float32, row, n, inner, ld int) {
+	j, blocks := 0, inner/8
+	if blocks > 0 {
+		for ; j+8 <= n; j += 8 {
+			v.transpose(&dst[j], &src[(row+j)*ld], 4*ld, blocks)
+			for i := range 8 {
+				for k := 8 * blocks; k < inner; k++ {
+					dst[k*tileCols+j+i] = src[(row+j+i)*ld+k]
+				}
+			}
+		}
+	}
+	for ; j < n; j++ {
 		from := src[(row+j)*ld:][:inner]
-		to := dst[j : (inner-1)*tileCols+j+1]
+		to := dst[j:]
 		for k, x := range from {
 			to[k*tileCols] = x
 		}

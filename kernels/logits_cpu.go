@@ -1,7 +1,5 @@
 package kernels
 
-import "math"
-
 type headJob struct {
 	logits             Tensor
 	lse, logp, entropy []float32
@@ -25,7 +23,7 @@ func (d *cpu) LogSumExp(lse, logits Tensor, temperature float32) {
 		for r := from; r < to; r++ {
 			x := j.logits.row(r)
 			top := d.v.max(x) * j.scale
-			j.lse[r] = top + float32(math.Log(float64(d.v.sumExp(x, j.scale, top))))
+			j.lse[r] = top + ln32(d.v.sumExp(x, j.scale, top))
 		}
 	})
 }

@@ -32,7 +32,7 @@ type worker struct {
 	index int
 	buf   []float32 // grows to what an operation asks for
 	order []int32   // of ids, by probability
-	tile  tile
+	tiles [2]tile
 	tail  []float32 // columns of a product that do not fill a panel
 	draw  []float32
 	key   philoxKey
@@ -52,7 +52,7 @@ func (p *pool) init(d *cpu, threads int) {
 	for i := range p.workers {
 		p.workers[i].index = i
 		p.workers[i].tail = floats(2 * tileRows * tileCols)
-		p.workers[i].draw = floats(2 * drawBlock)
+		p.workers[i].draw = floats(2 * (drawBlock + 8))
 	}
 	p.wake = make(chan struct{}, threads)
 	for i := 1; i < threads; i++ {

@@ -61,7 +61,7 @@ func (j *headJob) noiseKey(r int) philoxKey {
 
 func (j *headJob) draw(d *cpu, w *worker, r int, x []float32) int32 {
 	w.key = j.noiseKey(r)
-	weight, u := w.draw[:drawBlock], w.draw[drawBlock:]
+	weight, u := w.draw[:drawBlock+8], w.draw[drawBlock+8:]
 	top := d.v.max(x) * j.scale
 	best, id := math.Inf(1), int32(0)
 	for at := 0; at < len(x); at += drawBlock {
@@ -71,11 +71,13 @@ func (j *headJob) draw(d *cpu, w *worker, r int, x []float32) int32 {
 			continue // even the shortest wait would lose
 		}
 		d.v.noise(u[:(n+31)&^31], uint32(at), &w.key)
-		for i, f := range weight[:n] {
-			if float64(1-u[i]) >= best*float64(f) {
-				continue
+		clear(weight[n : n+8])
+		for i := 0; ; i++ {
+			// race rounds, so it is asked about a little more than best.
+			if i += d.v.race(u[i:n], weight[i:n], float32(best*(1+0x1p-20))); i >= n {
+				break
 			}
-			if wait := -math.Log(float64(u[i])) / float64(f); wait < best {
+			if wait := -math.Log(float64(u[i])) / float64(weight[i]); wait < best {
 				best, id = wait, int32(at+i)
 			}
 		}

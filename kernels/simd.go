@@ -19,6 +19,7 @@ type simd struct {
 
 	product [tileRows + 1]func(*tile) // by rows: rows × 16
 	wide    [4]func(*tile)            // by rows: 1 × 64, 2 × 32, 3 × 32
+	pair    func(*[2]tile)            // two of 1 × 32, of one k, bks and acc, their numbers of A side by side
 	masked  func(*tile)               // 1 × cols, cols below 16; reads and writes nothing beyond them
 
 	// attend is one row's step of the online softmax over a tile: t = s·scale for the first n of 64 scores s; max becomes
@@ -45,6 +46,10 @@ type simd struct {
 	rope       func(lo, hi, cos, sin []float32, sign float32)
 	adam       func(w, g, m, v []float32, c *adamConst)
 	sumSquares func(x []float32) float64
+	// transpose makes 8 rows of src, ld bytes apart, the columns of dst, whose rows are 16 numbers apart; 8·blocks numbers of each.
+	transpose func(dst, src *float32, ld, blocks int)
+	// race is the first j with 1 − u[j] < best·w[j], or a number not below the length. It may read 7 numbers behind the last.
+	race func(u, w []float32, best float32) int
 	// noise fills u (a multiple of 32) with uniforms i·2⁻²⁴, 1 ≤ i < 2²⁴: Philox word (first+j) of key and counter, see philox.
 	noise func(u []float32, first uint32, c *philoxKey)
 }
@@ -95,7 +100,7 @@ func (w *worker) product(v *simd, p *product) {
 	if p.rows <= 0 || p.cols <= 0 {
 		return
 	}
-	t := &w.tile
+	t := &w.tiles[0]
 	t.ldc, t.ars, t.aks, t.bks, t.bps, t.k = 4*p.ldc, 4*p.ars, 4*p.aks, 4*p.bks, 4*p.bps, p.k
 	t.acc = 0
 	if p.acc {
@@ -148,7 +153,7 @@ var wideCols = [4]int{0, 64, 32, 32}
 
 // column is one panel of a product, all rows: blocks of 6, the rest as even as can be, since small blocks are slow.
 func (w *worker) column(v *simd, c, a, b unsafe.Pointer, rows, ldc, ars int) {
-	t := &w.tile
+	t := &w.tiles[0]
 	t.b = b
 	full, rest := rows/tileRows, rows%tileRows
 	first := 0

@@ -8,6 +8,7 @@ var avx2SIMD = &simd{
 	fused:      true,
 	product:    [tileRows + 1]func(*tile){nil, product1, product2, product3, product4, product5, product6},
 	wide:       [4]func(*tile){nil, wide1, wide2, wide3},
+	pair:       productPair,
 	masked:     productMasked,
 	attend:     avx2Attend,
 	attendBack: avx2AttendBack,
@@ -34,6 +35,8 @@ var avx2SIMD = &simd{
 	rope:       avx2Rope,
 	adam:       avx2Adam,
 	sumSquares: avx2SumSquares,
+	transpose:  avx2Transpose,
+	race:       avx2Race,
 	noise:      avx2Noise,
 }
 
@@ -77,6 +80,15 @@ func wide2(t *tile)
 
 //go:noescape
 func wide3(t *tile)
+
+//go:noescape
+func productPair(t *[2]tile)
+
+//go:noescape
+func avx2Transpose(dst, src *float32, ld, blocks int)
+
+//go:noescape
+func avx2Race(u, w []float32, best float32) int
 
 //go:noescape
 func productMasked(t *tile)

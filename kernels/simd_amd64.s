@@ -1055,3 +1055,72 @@ loop:
 	JNZ loop
 	VZEROUPPER
 	RET
+
+// func avx2Transpose(dst, src *float32, ld, blocks int)
+// Eight rows of src, ld bytes apart, become eight columns of dst, whose rows are 64 bytes apart; 8·blocks numbers of each.
+TEXT ·avx2Transpose(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ ld+16(FP), R8
+	MOVQ blocks+24(FP), CX
+	LEAQ (R8)(R8*2), R9
+	LEAQ (SI)(R8*4), BX
+	// Rows r and r+4 share a register; each half is then a 4 × 4 transposition.
+#define QUARTER(at, to) \
+	VMOVUPS at(SI), X0                              \
+	VMOVUPS at(SI)(R8*1), X1                        \
+	VMOVUPS at(SI)(R8*2), X2                        \
+	VMOVUPS at(SI)(R9*1), X3                        \
+	VINSERTF128 $1, at(BX), Y0, Y0                  \
+	VINSERTF128 $1, at(BX)(R8*1), Y1, Y1            \
+	VINSERTF128 $1, at(BX)(R8*2), Y2, Y2            \
+	VINSERTF128 $1, at(BX)(R9*1), Y3, Y3            \
+	VUNPCKLPS Y1, Y0, Y4                            \
+	VUNPCKHPS Y1, Y0, Y5                            \
+	VUNPCKLPS Y3, Y2, Y6                            \
+	VUNPCKHPS Y3, Y2, Y7                            \
+	VUNPCKLPD Y6, Y4, Y0                            \
+	VUNPCKHPD Y6, Y4, Y1                            \
+	VUNPCKLPD Y7, Y5, Y2                            \
+	VUNPCKHPD Y7, Y5, Y3                            \
+	VMOVUPS Y0, to+0(DI)                            \
+	VMOVUPS Y1, to+64(DI)                           \
+	VMOVUPS Y2, to+128(DI)                          \
+	VMOVUPS Y3, to+192(DI)
+loop:
+	QUARTER(0, 0)
+	QUARTER(16, 256)
+#undef QUARTER
+	ADDQ $32, SI
+	ADDQ $32, BX
+	ADDQ $512, DI
+	DECQ CX
+	JNZ loop
+	VZEROUPPER
+	RET
+
+// func avx2Race(u, w []float32, best float32) int
+// The first j with 1 − u[j] < best·w[j]; a number not below the length if there is none.
+TEXT ·avx2Race(SB), NOSPLIT, $0-64
+	MOVQ u_base+0(FP), SI
+	MOVQ u_len+8(FP), CX
+	MOVQ w_base+24(FP), DI
+	VBROADCASTSS best+48(FP), Y15
+	VMOVUPS one<>(SB), Y14
+	XORQ AX, AX
+loop:
+	CMPQ AX, CX
+	JGE done
+	VSUBPS (SI)(AX*4), Y14, Y0
+	VMULPS (DI)(AX*4), Y15, Y1
+	VCMPPS $1, Y1, Y0, Y0
+	VMOVMSKPS Y0, DX
+	ADDQ $8, AX
+	TESTL DX, DX
+	JZ loop
+	BSFL DX, DX
+	LEAQ -8(AX)(DX*1), AX
+done:
+	MOVQ AX, ret+56(FP)
+	VZEROUPPER
+	RET

@@ -19,6 +19,7 @@ var goSIMD = &simd{
 		nil,
 		func(t *tile) { goProduct(t, 1, 4) }, func(t *tile) { goProduct(t, 2, 2) }, func(t *tile) { goProduct(t, 3, 2) },
 	},
+	pair:       goPair,
 	masked:     goMasked,
 	attend:     goAttend,
 	attendBack: goAttendBack,
@@ -39,6 +40,8 @@ var goSIMD = &simd{
 	rope:       goRope,
 	adam:       goAdam,
 	sumSquares: goSumSquares,
+	transpose:  goTranspose,
+	race:       goRace,
 	noise:      goNoise,
 }
 
@@ -83,6 +86,18 @@ func exp32(x float32) float32 {
 	return p * math.Float32frombits((math.Float32bits(t)+127)<<23)
 }
 
+// ln32 is the natural logarithm of a positive, finite, normal x, off by half a unit in the last place and a little: with x = 2ⁿ·m and
+// s = (m−1)/(m+1), it is n·ln 2 + 2·artanh s.
+func ln32(x float32) float32 {
+	bits := math.Float32bits(x)
+	n := int32(bits-0x3f3504f3) >> 23 // m between √½ and √2
+	m := float64(math.Float32frombits(bits - uint32(n)<<23))
+	s := (m - 1) / (m + 1)
+	z := s * s
+	series := 1 + z*(1./3+z*(1./5+z*(1./7+z*(1./9+z*(1./11+z*(1./13))))))
+	return float32(float64(n)*math.Ln2 + 2*s*series)
+}
+
 // lanes adds 32 lanes as the vector kernels do.
 func lanes(a *[32]float32) float32 {
 	for j := range 8 {
@@ -125,6 +140,31 @@ func goProduct(t *tile, rows, panels int) {
 		}
 		c, a = unsafe.Add(c, rows*t.ldc), unsafe.Add(a, rows*t.ars)
 	}
+}
+
+func goPair(t *[2]tile) {
+	for i := range t {
+		one := tile{c: t[i].c, a: t[i].a, b: t[i].b, aks: 4, bks: t[0].bks, bps: 64, k: t[0].k, tiles: 1, acc: t[0].acc}
+		goProduct(&one, 1, 2)
+	}
+}
+
+func goTranspose(dst, src *float32, ld, blocks int) {
+	to := unsafe.Slice(dst, (8*blocks-1)*tileCols+8)
+	for j := range 8 {
+		for k, x := range unsafe.Slice((*float32)(unsafe.Add(unsafe.Pointer(src), j*ld)), 8*blocks) {
+			to[k*tileCols+j] = x
+		}
+	}
+}
+
+func goRace(u, w []float32, best float32) int {
+	for j := range u {
+		if 1-u[j] < float32(best*w[j]) {
+			return j
+		}
+	}
+	return len(u)
 }
 
 func goMasked(t *tile) {
