@@ -313,7 +313,7 @@ func (t StoredTensor) Float32s(dst []float32) error {
 		}
 	case "BF16":
 		for i := range dst {
-			dst[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(t.Bytes[2*i:])) << 16)
+			dst[i] = bf16Value(binary.LittleEndian.Uint16(t.Bytes[2*i:]))
 		}
 	case "F16":
 		for i := range dst {
@@ -353,6 +353,9 @@ func fromFloat16(h uint16) float32 {
 	}
 	return math.Float32frombits(sign | (exp+127-15)<<23 | frac<<13)
 }
+
+// bf16Value is the number that the bits of bf16 mean.
+func bf16Value(b uint16) float32 { return math.Float32frombits(uint32(b) << 16) }
 
 // BF16Bits rounds x to bf16, ties to even; a NaN stays one.
 func BF16Bits(x float32) uint16 {

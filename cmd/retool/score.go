@@ -1,0 +1,295 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"retool/engine/model"
+	"retool/kernels"
+)
+
+// deviceFlags are on the commands that run a model without a configuration.
+func deviceFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "device", Value: "cpu", Usage: "where to compute: cpu"},
+		&cli.IntFlag{Name: "threads", Usage: "threads of the CPU; 0 takes all"},
+	}
+}
+
+// flaggedDevice opens the device that deviceFlags name.
+func flaggedDevice(c *cli.Context) (kernels.Device, error) {
+	if d := c.String("device"); d != "cpu" {
+		return nil, fmt.Errorf("--device %q: this command runs on: cpu", d)
+	}
+	if n := c.Int("threads"); n < 0 {
+		return nil, fmt.Errorf("--threads %d must not be negative", n)
+	}
+	return kernels.NewCPU(c.Int("threads")), nil
+}
+
+func scoreCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "score",
+		Usage:     "log-probabilities, entropies, logits and gradients of given token ids under a model folder",
+		ArgsUsage: " ",
+		Description: "Each line of --in is an object with `ids`. Each line of --out has the same `ids`, and for every token `logprobs` (given the\n" +
+			"tokens before it) and `entropy` (of the distribution it was drawn from), in nats; null for the first. --loss prints\n" +
+			"{\"loss\": …}: the mean cross-entropy of all predicted tokens of all rows. --gradients stores its gradient by every parameter.",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "model", Required: true, Usage: "`DIR` with config.json and safetensors"},
+			&cli.StringFlag{Name: "in", Required: true, Usage: "rows to score, `FILE`.jsonl"},
+			&cli.StringFlag{Name: "out", Usage: "where log-probabilities and entropies go, `FILE`.jsonl"},
+			&cli.StringFlag{Name: "logits", Usage: "where logits go, `FILE`.safetensors: logits.0, logits.1, … (tokens, vocabulary)"},
+			&cli.BoolFlag{Name: "loss", Usage: "print the mean cross-entropy"},
+			&cli.StringFlag{Name: "gradients", Usage: "where the loss's gradients go, `FILE`.safetensors; implies --loss"},
+		}, deviceFlags()...),
+		Action: score,
+	}
+}
+
+func score(c *cli.Context) error {
+	if c.Args().Present() {
+		return fmt.Errorf("score takes flags only, got %q", c.Args().First())
+	}
+	out, logits, gradients := c.String("out"), c.String("logits"), c.String("gradients")
+	loss := c.Bool("loss") || gradients != ""
+	if out == "" && logits == "" && !loss {
+		return errors.New("score: nothing to do: give --out, --logits, --loss or --gradients")
+	}
+	cfg, err := model.ReadConfig(c.String("model"))
+	if err != nil {
+		return err
+	}
+	if !cfg.LMHead {
+		return fmt.Errorf("score: %s is a critic: it has no language-model head", c.String("model"))
+	}
+	rows, err := readIDs(c.String("in"), cfg.Vocab)
+	if err != nil {
+		return err
+	}
+	longest := 0
+	for _, ids := range rows {
+		longest = max(longest, len(ids))
+	}
+	dev, err := flaggedDevice(c)
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	// Longer rows than the model was made for are the caller's choice; the rotary table has no end.
+	m, err := model.Load(dev, c.String("model"), model.Options{MaxTokens: longest, Positions: max(longest, cfg.MaxPositions), Train: gradients != ""})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	s := newScorer(m, longest)
+	if out != "" {
+		err := model.WriteAtomic(out, func(w io.Writer) error { return s.writeRows(w, rows) })
+		if err != nil {
+			return fmt.Errorf("score: write %s: %w", out, err)
+		}
+	}
+	if logits != "" {
+		if err := s.writeLogits(logits, rows); err != nil {
+			return err
+		}
+	}
+	if !loss {
+		return nil
+	}
+	mean, err := s.loss(rows, gradients != "")
+	if err != nil {
+		return err
+	}
+	if gradients != "" {
+		if err := m.SaveGradients(gradients); err != nil {
+			return err
+		}
+	}
+	return json.NewEncoder(c.App.Writer).Encode(map[string]float64{"loss": mean})
+}
+
+// readIDs reads a JSONL file of objects with ids, each inside the vocabulary. An error names file and line.
+func readIDs(path string, vocab int) (rows [][]int32, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("score: %w", err)
+	}
+	defer f.Close()
+	r := bufio.NewReaderSize(f, 1<<20)
+	for n := 1; ; n++ {
+		line, err := r.ReadBytes('\n')
+		if err != nil && err != io.EOF {
+			return nil, fmt.Errorf("score: %s:%d: %w", path, n, err)
+		}
+		if text := bytes.TrimSpace(line); len(text) > 0 {
+			var row struct {
+				IDs []int64 `json:"ids"`
+			}
+			if bad := json.Unmarshal(text, &row); bad != nil {
+				return nil, fmt.Errorf("score: %s:%d: not an object with a list `ids` of integers: %w", path, n, bad)
+			}
+			ids, bad := checkedIDs(row.IDs, vocab)
+			if bad != nil {
+				return nil, fmt.Errorf("score: %s:%d: %w", path, n, bad)
+			}
+			rows = append(rows, ids)
+		}
+		if err == io.EOF {
+			break
+		}
+	}
+	if len(rows) == 0 {
+		return nil, fmt.Errorf("score: %s holds no rows", path)
+	}
+	return rows, nil
+}
+
+// checkedIDs are ids of a row, at least one and each in [0, vocab).
+func checkedIDs(ids []int64, vocab int) ([]int32, error) {
+	if len(ids) == 0 {
+		return nil, errors.New("`ids` is missing or empty: a row needs at least one token")
+	}
+	out := make([]int32, len(ids))
+	for i, id := range ids {
+		if id < 0 || id >= int64(vocab) {
+			return nil, fmt.Errorf("ids[%d] is %d, outside the vocabulary of %d", i, id, vocab)
+		}
+		out[i] = int32(id)
+	}
+	return out, nil
+}
+
+// scorer holds what a pass over one row needs on the device: R is the longest row.
+type scorer struct {
+	m                          *model.Model
+	dev                        kernels.Device
+	target                     kernels.Tensor // (R) i32: the next token; of the last one, which has none, 0
+	lse, logp, entropy, dlogp  kernels.Tensor // (R)
+	logProbs, entropies, dlogs []float32
+}
+
+func newScorer(m *model.Model, longest int) *scorer {
+	dev := m.Device()
+	f := func() kernels.Tensor { return dev.Alloc(kernels.F32, longest) }
+	return &scorer{
+		m: m, dev: dev, target: dev.Alloc(kernels.I32, longest), lse: f(), logp: f(), entropy: f(), dlogp: f(),
+		logProbs: make([]float32, longest), entropies: make([]float32, longest), dlogs: make([]float32, longest),
+	}
+}
+
+// inputs packs the tokens of a row that predict another.
+func (s *scorer) inputs(ids []int32) model.Inputs {
+	n := len(ids) - 1
+	s.dev.Upload(s.target.Rows(0, n), ids[1:])
+	return allRows(ids[:n])
+}
+
+// allRows packs one sequence, every token of which reaches the head.
+func allRows(ids []int32) model.Inputs {
+	in := model.Inputs{IDs: ids, Starts: []int32{0, int32(len(ids))}, Rows: make([]int32, len(ids))}
+	for i := range in.Rows {
+		in.Rows[i] = int32(i)
+	}
+	return in
+}
+
+// logProb computes log-probabilities and entropies of a head's rows, and returns what LogProbBackward needs of them.
+func (s *scorer) logProb(h model.Head) (lse, target kernels.Tensor) {
+	row := func(t kernels.Tensor) kernels.Tensor { return t.Rows(h.From, h.To) }
+	s.dev.LogSumExp(row(s.lse), h.Logits, 1)
+	s.dev.LogProb(row(s.logp), row(s.entropy), h.Logits, row(s.lse), row(s.target), 1)
+	s.dev.Download(s.logProbs[h.From:h.To], row(s.logp))
+	s.dev.Download(s.entropies[h.From:h.To], row(s.entropy))
+	return row(s.lse), row(s.target)
+}
+
+// scored is one line of --out.
+type scored struct {
+	IDs      []int32    `json:"ids"`
+	LogProbs []*float32 `json:"logprobs"` // of ids[i] given those before; null for the first
+	Entropy  []*float32 `json:"entropy"`  // of the distribution that ids[i] is one draw of
+}
+
+func (s *scorer) writeRows(w io.Writer, rows [][]int32) error {
+	b := bufio.NewWriter(w)
+	enc := json.NewEncoder(b)
+	for i, ids := range rows {
+		if len(ids) > 1 {
+			if err := s.m.Score(s.inputs(ids), func(h model.Head) { s.logProb(h) }); err != nil {
+				return fmt.Errorf("row %d: %w", i, err)
+			}
+		}
+		line := scored{IDs: ids, LogProbs: make([]*float32, len(ids)), Entropy: make([]*float32, len(ids))}
+		for j := range len(ids) - 1 {
+			line.LogProbs[j+1], line.Entropy[j+1] = &s.logProbs[j], &s.entropies[j]
+		}
+		if err := enc.Encode(line); err != nil {
+			return fmt.Errorf("row %d: %w", i, err)
+		}
+	}
+	return b.Flush()
+}
+
+// writeLogits stores the logits after every token of every row, one row in memory at a time.
+func (s *scorer) writeLogits(path string, rows [][]int32) error {
+	vocab := s.m.Config.Vocab
+	var buf []float32
+	list := make([]model.NamedTensor, len(rows))
+	for i, ids := range rows {
+		list[i] = model.NamedTensor{Name: fmt.Sprintf("logits.%d", i), Shape: []int{len(ids), vocab}, Data: func() ([]float32, error) {
+			if n := len(ids) * vocab; cap(buf) < n {
+				buf = make([]float32, n)
+			}
+			buf = buf[:len(ids)*vocab]
+			err := s.m.Score(allRows(ids), func(h model.Head) { s.dev.Download(buf[h.From*vocab:h.To*vocab], h.Logits) })
+			return buf, err
+		}}
+	}
+	return model.WriteSafetensors(path, list, nil)
+}
+
+// loss is the mean cross-entropy of all predicted tokens; with backward, its gradient is added to the model's.
+func (s *scorer) loss(rows [][]int32, backward bool) (float64, error) {
+	tokens := 0
+	for _, ids := range rows {
+		tokens += len(ids) - 1
+	}
+	if tokens == 0 {
+		return 0, errors.New("score: no row has a token to predict: a loss needs a row of two tokens")
+	}
+	for i := range s.dlogs {
+		s.dlogs[i] = -1 / float32(tokens)
+	}
+	s.dev.Upload(s.dlogp, s.dlogs)
+	sum := 0.0
+	for i, ids := range rows {
+		if len(ids) < 2 {
+			continue
+		}
+		in := s.inputs(ids)
+		var err error
+		if backward {
+			err = s.m.Train(in, func(h model.Head) {
+				lse, target := s.logProb(h)
+				s.dev.LogProbBackward(h.Logits, lse, target, s.dlogp.Rows(h.From, h.To), kernels.Tensor{}, 1)
+			})
+		} else {
+			err = s.m.Score(in, func(h model.Head) { s.logProb(h) })
+		}
+		if err != nil {
+			return 0, fmt.Errorf("score: row %d: %w", i, err)
+		}
+		for _, lp := range s.logProbs[:len(ids)-1] {
+			sum -= float64(lp)
+		}
+	}
+	return sum / float64(tokens), nil
+}
