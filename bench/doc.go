@@ -4,6 +4,7 @@
 // result and its share of the ceiling; rows are what `retool bench` prints and, as JSON, what scripts read. Kernels measures the
 // operations of a device.
 //
-// Wall time on a shared machine says little, so every measurement is the best of many short ones, and shares are what to compare.
+// Wall time on a shared machine says little, so one thread is measured by processor time, every measurement is the best of many
+// short ones, and shares are what to compare.
 // A share above 1 means that the data came from a cache: the floor counts every byte as read from memory.
 package bench

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,7 @@ type Floor struct {
 	Threads      int
 	FLOPs, FLOP1 float64 // multiply-adds of the device's kernels, operations a second, all threads and one
 	Read, Read1  float64 // bytes a second from memory, 4 streams a thread
+	turns        int     // of FMAs, some 2 ms
 }
 
 // Rows is the floor as rows; the shares are those of a thread times the threads, that is, how well threads add up.
@@ -70,6 +72,7 @@ func Calibrate(dev kernels.Device) Floor {
 		}
 		turns *= 4
 	}
+	f.turns = turns
 	flop := func(int) float64 { return kernels.FMAs(dev, turns) }
 	f.FLOP1 = together(1, 5, flop)
 	f.FLOPs = together(threads, 5, flop)
@@ -87,8 +90,19 @@ func Calibrate(dev kernels.Device) Floor {
 	return f
 }
 
+// clock returns the time that measurements on so many threads go by: one thread's is processor time, which other processes do not
+// lengthen much; of several only wall time says whether they ran at once.
+func clock(threads int) func() time.Duration {
+	if threads == 1 {
+		return cpuTime
+	}
+	start := time.Now()
+	return func() time.Duration { return time.Since(start) }
+}
+
 // together runs work on n threads at once, some times, and returns the best rate of all of them in work's unit a second.
 func together(n, times int, work func(i int) float64) (best float64) {
+	now := clock(n)
 	for range times {
 		var ready atomic.Int32
 		var wait sync.WaitGroup
@@ -100,9 +114,9 @@ func together(n, times int, work func(i int) float64) (best float64) {
 				defer runtime.UnlockOSThread()
 				for ready.Add(1); int(ready.Load()) < n; {
 				}
-				start := time.Now()
+				start := now()
 				done[i] = work(i)
-				spent[i] = time.Since(start).Seconds()
+				spent[i] = (now() - start).Seconds()
 			})
 		}
 		wait.Wait()
@@ -132,25 +146,36 @@ func readStreams(x []uint64) float64 {
 	return float64(4 * n * 8)
 }
 
-// best returns the shortest time of a call of f, in seconds. f(n) does n calls. It takes about budget.
-func best(budget time.Duration, f func(n int)) float64 {
+// best returns the shortest time of a call of f, in seconds, and the median, over its measurements, of that time in units of
+// yardstick's: a yardstick is work of a known kind that runs before each, so that both meet the same neighbours on the processor.
+// f(n) does n calls. It takes about budget of the clock now.
+func best(budget time.Duration, now func() time.Duration, yardstick func(), f func(n int)) (seconds, relative float64) {
+	timed := func(f func()) float64 {
+		start := now()
+		f()
+		return max(now()-start, 1).Seconds()
+	}
 	f(1)
 	n := 1
-	var took time.Duration
 	for {
-		start := time.Now()
-		f(n)
-		if took = time.Since(start); took > time.Millisecond || took > budget/4 {
+		took := timed(func() { f(n) })
+		if took > 1e-3 || took > budget.Seconds()/4 {
 			break
 		}
 		n *= 2
 	}
-	shortest := took
-	for spent := took; spent < budget; spent += took {
-		start := time.Now()
-		f(n)
-		took = time.Since(start)
-		shortest = min(shortest, took)
+	seconds = math.Inf(1)
+	var ratios []float64
+	for spent := 0.0; spent < budget.Seconds() || len(ratios) < 3; {
+		unit := 1.0
+		if yardstick != nil {
+			unit = timed(yardstick)
+		}
+		took := timed(func() { f(n) }) / float64(n)
+		seconds = min(seconds, took)
+		ratios = append(ratios, took/unit)
+		spent += took * float64(n)
 	}
-	return shortest.Seconds() / float64(n)
+	slices.Sort(ratios)
+	return seconds, ratios[len(ratios)/2]
 }

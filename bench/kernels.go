@@ -83,7 +83,15 @@ func (k *kernelBench) row(op, shape string, flop, bytes float64, f func()) {
 	if !k.wanted(op) {
 		return
 	}
-	seconds := best(k.o.Budget, func(n int) {
+	// A product on one thread is compared with multiply-adds of the same moment, anything else with the floor.
+	threads := k.dev.Info().Threads
+	compute := threads == 1 && k.o.Floor.turns > 0 && flop/k.o.Floor.FLOPs > bytes/k.o.Floor.Read
+	var done float64
+	var yardstick func()
+	if compute {
+		yardstick = func() { done = kernels.FMAs(k.dev, k.o.Floor.turns/8) }
+	}
+	seconds, relative := best(k.o.Budget, clock(threads), yardstick, func(n int) {
 		if err := k.dev.Do(func() {
 			for range n {
 				f()
@@ -93,6 +101,9 @@ func (k *kernelBench) row(op, shape string, flop, bytes float64, f func()) {
 		}
 	})
 	r := Row{Op: op, Shape: k.m.Name + " " + shape, OfPeak: k.o.Floor.Time(flop, bytes) / seconds}
+	if compute {
+		r.OfPeak = flop / done / relative
+	}
 	if flop > 0 {
 		r.Value, r.Unit = flop/seconds/1e9, "GFLOP/s"
 	} else {

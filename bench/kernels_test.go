@@ -63,7 +63,7 @@ func TestPrintKernels(t *testing.T) {
 	dev := kernels.NewCPU(threads)
 	defer dev.Close()
 	floor := Calibrate(dev)
-	o := KernelOptions{Models: strings.Split(models, ","), Floor: &floor, Budget: 20 * time.Millisecond}
+	o := KernelOptions{Models: strings.Split(models, ","), Floor: &floor, Budget: 60 * time.Millisecond}
 	if ops := os.Getenv("OPS"); ops != "" {
 		o.Ops = strings.Split(ops, ",")
 	}
