@@ -431,7 +431,7 @@ func (w *warp) run(quantum int) bool {
 		f, g := &w.frags[0], &w.frags[len(w.frags)-1]
 		a, b := steps[f.pc].in, steps[g.pc].in
 		kind := Mask
-		if steps[f.pc].kind == barrier || steps[g.pc].kind == barrier {
+		if steps[f.pc].kind == barrier && steps[g.pc].kind == barrier {
 			kind = DivergentBarrier
 		}
 		w.report(Report{Kind: kind, OtherAt: b.at, Detail: fmt.Sprintf("lanes %#x wait at %s for lanes %#x, which wait at %s (%s)", f.mask, a.op, f.need, b.at, b.op)}, a)
