@@ -101,6 +101,7 @@ type Engine struct {
 	eos    []int32
 	pages  *pages
 	stats  Stats
+	grace  time.Duration // beyond call_limit, for an interpreter to keep its promise to return
 
 	// Watch, when set, is called on the engine's goroutine whenever a trajectory grew, with its length before.
 	Watch func(t *Trajectory, from int)
@@ -134,7 +135,7 @@ func New(m *model.Model, cfg Config, tok Tokens, eos []int32, proto Protocol, in
 	if err := m.OpenKV(n); err != nil {
 		return nil, fmt.Errorf("engine: %d KV pages of %d tokens: %w", n, kernels.PageTokens, err)
 	}
-	return &Engine{cfg: cfg, model: m, proto: proto, interp: in, tok: tok, eos: eos, pages: newPages(n)}, nil
+	return &Engine{cfg: cfg, model: m, proto: proto, interp: in, tok: tok, eos: eos, pages: newPages(n), grace: 5 * time.Second}, nil
 }
 
 // Stats is a reading of the counters.

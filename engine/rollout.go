@@ -102,12 +102,16 @@ type rollout struct {
 
 func (r *rollout) run(ctx context.Context) error {
 	last := time.Now()
-	for len(r.live) > 0 {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
+	for {
 		for len(r.results) > 0 {
 			r.resume(<-r.results)
+		}
+		r.live = slices.DeleteFunc(r.live, func(q *sequence) bool { return q.state == done })
+		if len(r.live) == 0 {
+			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 		if err := r.schedule(); err != nil {
 			return err
@@ -118,7 +122,6 @@ func (r *rollout) run(ctx context.Context) error {
 			r.await(ctx)
 			last = time.Now()
 			r.stats.ToolWait += last.Sub(start)
-			r.sweep()
 			continue
 		}
 		ids, logps, err := r.model.Step(r.feeds, kernels.Sampling{
@@ -137,9 +140,7 @@ func (r *rollout) run(ctx context.Context) error {
 				r.advance(ctx, q, ids[i], logps[i])
 			}
 		}
-		r.sweep()
 	}
-	return nil
 }
 
 // account books the tokens of the step's feeds, and its time in proportion to them.
@@ -282,14 +283,13 @@ func (r *rollout) resume(o outcome) {
 // await blocks until a result comes, ctx ends, or the oldest call is overdue: an interpreter that breaks its promise to return
 // costs its trajectory, never the step.
 func (r *rollout) await(ctx context.Context) {
-	const grace = 5 * time.Second
 	first := time.Now()
 	for _, q := range r.live {
 		if q.state == paused && q.since.Before(first) {
 			first = q.since
 		}
 	}
-	timer := time.NewTimer(time.Until(first.Add(r.cfg.CallLimit + grace)))
+	timer := time.NewTimer(time.Until(first.Add(r.cfg.CallLimit + r.grace)))
 	defer timer.Stop()
 	select {
 	case o := <-r.results:
@@ -298,7 +298,7 @@ func (r *rollout) await(ctx context.Context) {
 	case <-timer.C:
 		for _, q := range r.live {
 			if waited := time.Since(q.since); q.state == paused && waited > r.cfg.CallLimit {
-				q.tr.Err = fmt.Errorf("engine: call %d of trajectory %d has not come back after %v", len(q.tr.Calls), q.tr.Key, waited.Round(time.Second))
+				q.tr.Err = fmt.Errorf("engine: call %d of trajectory %d has not come back after %v", len(q.tr.Calls), q.tr.Key, waited.Round(time.Millisecond))
 				r.out--
 				r.finish(q, Lost)
 			}
@@ -320,9 +320,4 @@ func (r *rollout) finish(q *sequence, why Finish) {
 		r.interp.Forget(q.tr.Key)
 	}
 	r.grown(q.tr, q.tr.Len())
-}
-
-// sweep takes finished sequences off the live list.
-func (r *rollout) sweep() {
-	r.live = slices.DeleteFunc(r.live, func(q *sequence) bool { return q.state == done })
 }
