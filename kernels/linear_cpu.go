@@ -18,7 +18,7 @@ type packKey struct {
 const (
 	innerBlock = 384 // terms of a chain between two visits to memory: a panel's part stays in the first-level cache
 	rowFloats  = 1 << 15
-	weightRows = 192 // terms of dw's chains between two visits
+	weightRows = 240
 )
 
 type linearJob struct {
@@ -63,7 +63,7 @@ func packRows(d *cpu, _ *worker, from, to int) {
 		if j.transposed {
 			packTransposed(d.v, j.pack.data[p*tileCols*j.w.dims[1]:], j.w.at(0), p*tileCols, min(tileCols, j.w.dims[0]-p*tileCols), j.w.dims[1], j.w.ld)
 		} else {
-			packPanel(j.pack.data[p*tileCols*j.w.dims[0]:], j.w.at(0)[p*tileCols:], min(tileCols, j.w.dims[1]-p*tileCols), j.w.dims[0], j.w.ld)
+			packPanel(d.v, j.pack.data[p*tileCols*j.w.dims[0]:], j.w.at(0)[p*tileCols:], min(tileCols, j.w.dims[1]-p*tileCols), j.w.dims[0], j.w.ld)
 		}
 	}
 }
@@ -91,14 +91,13 @@ func packTransposed(v *simd, dst, src []float32, row, n, inner, ld int) {
 }
 
 // packPanel writes dst[k·16+j] = src[k·ld+j] for j below n and k below inner.
-func packPanel(dst, src []float32, n, inner, ld int) {
+func packPanel(v *simd, dst, src []float32, n, inner, ld int) {
+	if n == tileCols {
+		v.panel(&dst[0], &src[0], 4*ld, inner)
+		return
+	}
 	for k := range inner {
-		to := (*[tileCols]float32)(dst[k*tileCols:])
-		if from := src[k*ld:]; n == tileCols {
-			*to = *(*[tileCols]float32)(from)
-		} else {
-			copy(to[:n], from)
-		}
+		copy(dst[k*tileCols:][:n], src[k*ld:])
 	}
 }
 
@@ -236,7 +235,7 @@ func weightBlock(d *cpu, w *worker, from, to int) {
 		for t := 0; t < j.T; t += weightRows {
 			n := min(weightRows, j.T-t)
 			for c := c0; c < c1; c += tileCols {
-				packPanel(buf[(c-c0)*n:], j.x.at(t)[c:], min(tileCols, c1-c), n, j.x.ld)
+				packPanel(d.v, buf[(c-c0)*n:], j.x.at(t)[c:], min(tileCols, c1-c), n, j.x.ld)
 			}
 			w.product(d.v, &product{
 				c: &j.dw.at(r0)[c0], ldc: j.dw.ld,
@@ -254,3 +253,4 @@ func biasColumns(d *cpu, _ *worker, from, to int) {
 		d.v.add(j.db.at(from)[:to-from], j.dy.at(t)[from:to])
 	}
 }
+

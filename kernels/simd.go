@@ -48,6 +48,8 @@ type simd struct {
 	sumSquares func(x []float32) float64
 	// transpose makes 8 rows of src, ld bytes apart, the columns of dst, whose rows are 16 numbers apart; 8·blocks numbers of each.
 	transpose func(dst, src *float32, ld, blocks int)
+	// panel copies rows of 16 numbers of src, ld bytes apart, to dst, one after the other.
+	panel func(dst, src *float32, ld, rows int)
 	// race is the first j with 1 − u[j] < best·w[j], or a number not below the length. It may read 7 numbers behind the last.
 	race func(u, w []float32, best float32) int
 	// noise fills u (a multiple of 32) with uniforms i·2⁻²⁴, 1 ≤ i < 2²⁴: Philox word (first+j) of key and counter, see philox.

@@ -36,6 +36,7 @@ var avx2SIMD = &simd{
 	adam:       avx2Adam,
 	sumSquares: avx2SumSquares,
 	transpose:  avx2Transpose,
+	panel:      avx2Panel,
 	race:       avx2Race,
 	noise:      avx2Noise,
 }
@@ -86,6 +87,9 @@ func productPair(t *[2]tile)
 
 //go:noescape
 func avx2Transpose(dst, src *float32, ld, blocks int)
+
+//go:noescape
+func avx2Panel(dst, src *float32, ld, rows int)
 
 //go:noescape
 func avx2Race(u, w []float32, best float32) int

@@ -1124,3 +1124,36 @@ done:
 	MOVQ AX, ret+56(FP)
 	VZEROUPPER
 	RET
+
+// func avx2Panel(dst, src *float32, ld, rows int)
+// Rows of 16 numbers of src, ld bytes apart, one after the other.
+TEXT ·avx2Panel(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ ld+16(FP), R8
+	MOVQ rows+24(FP), CX
+	SUBQ $2, CX
+	JLT last
+loop:
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+	VMOVUPS (SI)(R8*1), Y2
+	VMOVUPS 32(SI)(R8*1), Y3
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 32(DI)
+	VMOVUPS Y2, 64(DI)
+	VMOVUPS Y3, 96(DI)
+	LEAQ (SI)(R8*2), SI
+	ADDQ $128, DI
+	SUBQ $2, CX
+	JGE loop
+last:
+	ADDQ $2, CX
+	JZ done
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 32(DI)
+done:
+	VZEROUPPER
+	RET

@@ -41,6 +41,7 @@ var goSIMD = &simd{
 	adam:       goAdam,
 	sumSquares: goSumSquares,
 	transpose:  goTranspose,
+	panel:      goPanel,
 	race:       goRace,
 	noise:      goNoise,
 }
@@ -155,6 +156,13 @@ func goTranspose(dst, src *float32, ld, blocks int) {
 		for k, x := range unsafe.Slice((*float32)(unsafe.Add(unsafe.Pointer(src), j*ld)), 8*blocks) {
 			to[k*tileCols+j] = x
 		}
+	}
+}
+
+func goPanel(dst, src *float32, ld, rows int) {
+	to := unsafe.Slice((*[tileCols]float32)(unsafe.Pointer(dst)), rows)
+	for k := range to {
+		to[k] = *(*[tileCols]float32)(unsafe.Add(unsafe.Pointer(src), k*ld))
 	}
 }
 
