@@ -28,6 +28,27 @@ type PPO struct {
 	skipped        int // updates in a row left out
 }
 
+// NewPPO joins the parts; critic and ref may be nil. Engine, policy and critic are the caller's to close.
+func NewPPO(cfg Config, dev k.Device, policy, critic, ref *model.Model, e *engine.Engine, prompt Prompter, bytes func(int32) []byte) *PPO {
+	p := &PPO{
+		cfg: cfg, dev: dev, policy: policy, critic: critic, ref: ref, engine: e, proto: prompt, bytes: bytes,
+		opt: newAdam(dev, policy, cfg.RL.Optimizer), rows: newRows(dev, max(cfg.SFT.Tokens, cfg.RL.Tokens)),
+	}
+	if critic != nil {
+		p.criticOpt = newAdam(dev, critic, cfg.RL.Optimizer)
+	}
+	return p
+}
+
+// Close frees what NewPPO allocated.
+func (p *PPO) Close() {
+	p.rows.free()
+	p.opt.free()
+	if p.criticOpt != nil {
+		p.criticOpt.free()
+	}
+}
+
 // Prompter renders a question into tokens.
 type Prompter interface {
 	Prompt(question string) ([]int32, error)

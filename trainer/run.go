@@ -51,7 +51,7 @@ type Run struct {
 	before           float64 // seconds of earlier processes
 	start            time.Time
 	ppo              *PPO
-	sft              *fineTune
+	sft              *ColdStart
 	metrics, records *trace.Log
 }
 
@@ -59,19 +59,10 @@ type Run struct {
 func (r *Run) Train(ctx context.Context) (*State, error) {
 	r.start = time.Now()
 	r.state = State{Phase: "sft", Contract: r.Contract, Protocol: r.Protocol, Tokenizer: r.Tokenizer}
-	n := max(r.Config.SFT.Tokens, r.Config.RL.Tokens)
-	rows := newRows(r.Device, n)
-	defer rows.free()
-	r.ppo = &PPO{
-		cfg: r.Config, dev: r.Device, policy: r.Policy, critic: r.Critic, ref: r.Ref, engine: r.Engine,
-		proto: r.Prompt, bytes: r.Tokens.Bytes, opt: newAdam(r.Device, r.Policy, r.Config.SFT.Optimizer), rows: rows,
-	}
-	defer r.ppo.opt.free()
-	if r.Critic != nil {
-		r.ppo.criticOpt = newAdam(r.Device, r.Critic, r.Config.RL.Optimizer)
-		defer r.ppo.criticOpt.free()
-	}
-	r.sft = &fineTune{cfg: r.Config.SFT, dev: r.Device, model: r.Policy, opt: r.ppo.opt, rows: rows}
+	r.ppo = NewPPO(r.Config, r.Device, r.Policy, r.Critic, r.Ref, r.Engine, r.Prompt, r.Tokens.Bytes)
+	defer r.ppo.Close()
+	r.ppo.opt.cfg = r.Config.SFT.Optimizer
+	r.sft = &ColdStart{cfg: r.Config.SFT, dev: r.Device, model: r.Policy, opt: r.ppo.opt, rows: r.ppo.rows}
 	if err := os.MkdirAll(filepath.Join(r.Dir, "checkpoints"), 0o755); err != nil {
 		return nil, fmt.Errorf("trainer: run directory: %w", err)
 	}
@@ -130,7 +121,7 @@ func (r *Run) coldStart(ctx context.Context) error {
 		}
 		i := r.state.Step
 		start := time.Now()
-		s, err := r.sft.step(pick(r.Data.Traces, r.Config.Seed, i*r.Config.SFT.Batch, r.Config.SFT.Batch), i, n)
+		s, err := r.sft.Step(pick(r.Data.Traces, r.Config.Seed, i*r.Config.SFT.Batch, r.Config.SFT.Batch), i, n)
 		if err != nil {
 			return err
 		}
@@ -167,7 +158,7 @@ func (r *Run) coldStart(ctx context.Context) error {
 }
 
 // guard ends a run whose cold start has diverged.
-func (r *Run) guard(s sftStats, step int) error {
+func (r *Run) guard(s SFTStats, step int) error {
 	if !s.Skipped {
 		r.ppo.skipped = 0
 		return nil

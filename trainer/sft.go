@@ -8,8 +8,8 @@ import (
 	k "retool/kernels"
 )
 
-// fineTune is the cold start: cross-entropy on the tokens the policy is to write, tool output left out as in RL.
-type fineTune struct {
+// ColdStart is supervised fine-tuning: cross-entropy on the tokens the policy is to write, tool output left out as in RL.
+type ColdStart struct {
 	cfg   SFT
 	dev   k.Device
 	model *model.Model
@@ -17,18 +17,29 @@ type fineTune struct {
 	rows  *rows
 }
 
-// sftStats is what one step reports. Loss is in nats a token.
-type sftStats struct {
+// NewColdStart prepares the fine-tuning of m. Close frees what it allocates.
+func NewColdStart(cfg SFT, dev k.Device, m *model.Model) *ColdStart {
+	return &ColdStart{cfg: cfg, dev: dev, model: m, opt: newAdam(dev, m, cfg.Optimizer), rows: newRows(dev, cfg.Tokens)}
+}
+
+// Close frees what NewColdStart allocated.
+func (f *ColdStart) Close() {
+	f.opt.free()
+	f.rows.free()
+}
+
+// SFTStats is what one step reports. Loss is in nats a token.
+type SFTStats struct {
 	Loss, Norm, LR float64
 	Tokens, Policy int
 	Skipped        bool
 }
 
-// step trains on the examples once: one update, whatever number of passes they are packed into.
+// Step trains on the examples once, as step i of n: one update, whatever number of passes they are packed into.
 //
 //	loss = −(1/N) Σ log π(token)      over the N policy tokens of all examples
-func (f *fineTune) step(examples []*Episode, i, n int) (sftStats, error) {
-	s := sftStats{LR: f.cfg.Rate(i, n), Policy: predictions(examples)}
+func (f *ColdStart) Step(examples []*Episode, i, n int) (SFTStats, error) {
+	s := SFTStats{LR: f.cfg.Rate(i, n), Policy: predictions(examples)}
 	weight := 1 / float32(s.Policy)
 	if err := f.model.ZeroGrad(); err != nil {
 		return s, err

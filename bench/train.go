@@ -1,0 +1,168 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"retool/engine"
+	"retool/engine/model"
+	"retool/kernels"
+	"retool/trainer"
+)
+
+// Options selects what Train and Rollout measure.
+type Options struct {
+	Models  []string      // names; none: d128 and d256
+	Batches []int         // sequences of a decode; none: 1, 8, 32, 64
+	Budget  time.Duration // per row; 0: 2 s
+	Floor   *Floor        // none: calibrated first
+}
+
+func (o *Options) defaults(dev kernels.Device) {
+	if len(o.Models) == 0 {
+		o.Models = []string{"d128", "d256"}
+	}
+	if len(o.Batches) == 0 {
+		o.Batches = []int{1, 8, 32, 64}
+	}
+	if o.Budget == 0 {
+		o.Budget = 2 * time.Second
+	}
+	if o.Floor == nil {
+		f := Calibrate(dev)
+		o.Floor = &f
+	}
+}
+
+// flops of one token with so many before it, forward: two a weight that is multiplied, and four a number of each key and value.
+func flops(c model.Config, context float64) float64 {
+	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	layer := c.Hidden*(q+2*kv) + q*c.Hidden + 3*c.Hidden*c.FFN
+	return 2*float64(c.Layers*layer+c.Hidden*c.Vocab) + 4*float64(c.Layers*q)*context
+}
+
+// Train measures a training step, forward, backward, clip and AdamW, on packed sequences of 128 tokens, and a whole step of
+// reinforcement learning: 8 prompts × 8 rollouts of 16 + 128 tokens, then one update on them.
+func Train(ctx context.Context, dev kernels.Device, o Options) ([]Row, error) {
+	o.defaults(dev)
+	var rows []Row
+	for _, name := range o.Models {
+		c, err := model.Shape(name)
+		if err != nil {
+			return nil, err
+		}
+		tokens := 4096
+		if flops(c, 0) > 2e8 {
+			tokens = 512
+		}
+		for _, length := range []int{128, min(512, tokens)} {
+			row, err := trainRow(dev, name, c, tokens, length, o)
+			if err != nil {
+				return nil, err
+			}
+			rows = append(rows, row)
+		}
+		if flops(c, 0) > 2e8 {
+			continue // minutes a step
+		}
+		row, err := stepRow(ctx, dev, name, c, o)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+func trainRow(dev kernels.Device, name string, c model.Config, tokens, length int, o Options) (Row, error) {
+	m, err := model.New(dev, c, model.Options{MaxTokens: tokens, Positions: length, Train: true})
+	if err != nil {
+		return Row{}, err
+	}
+	defer m.Close()
+	m.Init(1)
+	cfg := trainer.DefaultConfig().SFT
+	cfg.Tokens, cfg.LR, cfg.Schedule = tokens, 1e-4, "constant"
+	sft := trainer.NewColdStart(cfg, dev, m)
+	defer sft.Close()
+	r := rand.New(rand.NewPCG(1, 1))
+	var examples []*trainer.Episode
+	for range tokens / length {
+		t := engine.NewTrajectory(0, []int32{0})
+		for range length { // the last is predicted, not read
+			t.Sample(r.Int32N(int32(c.Vocab)), 0)
+		}
+		examples = append(examples, trainer.NewEpisode(t, &trainer.Problem{}, 0))
+	}
+	n := tokens / length * length
+	seconds := fastest(o.Budget, func() error { _, err := sft.Step(examples, 0, 1); return err }, &err)
+	flop := 3 * float64(n) * flops(c, float64(length)/2)
+	return Row{"train", fmt.Sprintf("%s T%d S%d", name, n, length), float64(n) / seconds, "tok/s", o.Floor.Time(flop, 0) / seconds}, err
+}
+
+// stepRow measures a step of GRPO through the trainer itself. Nothing ends a text, so every rollout has its 128 tokens.
+func stepRow(ctx context.Context, dev kernels.Device, name string, c model.Config, o Options) (Row, error) {
+	const prompt, sampled, group = 16, 128, 8
+	m, err := model.New(dev, c, model.Options{MaxTokens: 64 * (prompt + sampled), Positions: prompt + sampled, Train: true})
+	if err != nil {
+		return Row{}, err
+	}
+	defer m.Close()
+	m.Init(1)
+	e, err := plainEngine(m, prompt+sampled, 64)
+	if err != nil {
+		return Row{}, err
+	}
+	defer e.Close()
+	cfg := trainer.DefaultConfig()
+	cfg.RL.Algorithm, cfg.RL.Prompts, cfg.RL.Group, cfg.RL.Minibatch, cfg.RL.Tokens, cfg.RL.VerifyEvery = "grpo", 8, group, 64, 64*(prompt+sampled), 0
+	ppo := trainer.NewPPO(cfg, dev, m, nil, nil, e, prompts(c.Vocab, prompt), func(int32) []byte { return []byte("x") })
+	defer ppo.Close()
+	problems := make([]*trainer.Problem, 8)
+	for i := range problems {
+		problems[i] = &trainer.Problem{ID: fmt.Sprint(i), Question: fmt.Sprint(i), Answer: "1"}
+	}
+	step := 0
+	seconds := fastest(o.Budget, func() error { step++; _, err := ppo.Step(ctx, step, problems); return err }, &err)
+	flop := 0.0
+	for t := range prompt + sampled {
+		f := 64 * flops(c, float64(t))
+		if t < prompt {
+			f /= group // prefilled once a group
+		}
+		flop += f + 3*64*flops(c, float64(t))
+	}
+	return Row{"rl-step", fmt.Sprintf("%s 8x8x%d", name, sampled), seconds, "s", o.Floor.Time(flop, 0) / seconds}, err
+}
+
+// prompts makes a prompt of n random tokens of any question.
+func prompts(vocab, n int) prompter { return prompter{vocab, n} }
+
+type prompter struct{ vocab, n int }
+
+func (p prompter) Prompt(question string) ([]int32, error) {
+	r := rand.New(rand.NewPCG(uint64(len(question)), uint64(question[0])))
+	ids := make([]int32, p.n)
+	for i := range ids {
+		ids[i] = r.Int32N(int32(p.vocab))
+	}
+	return ids, nil
+}
+
+// fastest is the shortest time of a call of f, in seconds, over at least three calls after one that warms up.
+func fastest(budget time.Duration, f func() error, err *error) float64 {
+	if *err = f(); *err != nil {
+		return 1
+	}
+	best := time.Duration(1<<62 - 1)
+	for begin, n := time.Now(), 0; n < 3 || time.Since(begin) < budget; n++ {
+		start := time.Now()
+		if *err = f(); *err != nil {
+			return 1
+		}
+		best = min(best, time.Since(start))
+	}
+	return best.Seconds()
+}

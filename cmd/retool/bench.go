@@ -1,0 +1,85 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"retool/bench"
+	"retool/kernels"
+)
+
+func benchCommand() *cli.Command {
+	common := []cli.Flag{
+		&cli.StringFlag{Name: "device", Value: "cpu", Usage: "`NAME`: cpu"},
+		&cli.IntFlag{Name: "threads", Usage: "`N`; 0: one per core"},
+		&cli.StringFlag{Name: "models", Value: "d128,d256", Usage: "`NAMES` of shapes: d128 (0.9 M parameters), d256 (5.2 M), q05 (Qwen2.5-0.5B)"},
+		&cli.StringFlag{Name: "json", Usage: "write the rows to `FILE`"},
+		&cli.DurationFlag{Name: "budget", Usage: "`TIME` for each row"},
+	}
+	sub := func(name, usage string, measure func(*cli.Context, kernels.Device, *bench.Floor) ([]bench.Row, error), flags ...cli.Flag) *cli.Command {
+		return &cli.Command{
+			Name: name, Usage: usage, Flags: append(flags, common...), OnUsageError: usageError,
+			Action: func(c *cli.Context) error {
+				if c.Args().Present() {
+					return fmt.Errorf("bench %s takes no argument, got %q", name, c.Args().First())
+				}
+				if d := c.String("device"); d != "cpu" {
+					return fmt.Errorf("bench: device %q is not known (known: cpu)", d)
+				}
+				dev := kernels.NewCPU(c.Int("threads"))
+				defer dev.Close()
+				info := dev.Info()
+				fmt.Printf("%s, %d threads, %s kernels, %s, %s\n", info.Name, info.Threads, info.Variant, runtime.Version(), time.Now().UTC().Format("2006-01-02"))
+				floor := bench.Calibrate(dev)
+				rows, err := measure(c, dev, &floor)
+				if err != nil {
+					return err
+				}
+				rows = append(floor.Rows(), rows...)
+				bench.Print(os.Stdout, rows)
+				return writeRows(c.String("json"), rows)
+			},
+		}
+	}
+	options := func(c *cli.Context, f *bench.Floor) bench.Options {
+		return bench.Options{Models: strings.Split(c.String("models"), ","), Budget: c.Duration("budget"), Floor: f}
+	}
+	return &cli.Command{
+		Name: "bench", Usage: "how fast: operations, rollouts, training steps and the sandbox, each beside what this machine can do",
+		Subcommands: []*cli.Command{
+			sub("kernels", "every operation at the shapes of training and decode", func(c *cli.Context, d kernels.Device, f *bench.Floor) ([]bench.Row, error) {
+				o := bench.KernelOptions{Models: strings.Split(c.String("models"), ","), Budget: c.Duration("budget"), Floor: f}
+				if ops := c.String("ops"); ops != "" {
+					o.Ops = strings.Split(ops, ",")
+				}
+				return bench.Kernels(d, o)
+			}, &cli.StringFlag{Name: "ops", Usage: "only operations whose name contains one of `NAMES`"}),
+			sub("rollout", "prefill and decode through the engine, sampling included", func(c *cli.Context, d kernels.Device, f *bench.Floor) ([]bench.Row, error) {
+				return bench.Rollout(c.Context, d, options(c, f))
+			}),
+			sub("train", "training steps, and whole steps of reinforcement learning", func(c *cli.Context, d kernels.Device, f *bench.Floor) ([]bench.Row, error) {
+				return bench.Train(c.Context, d, options(c, f))
+			}),
+		},
+		Action: func(c *cli.Context) error {
+			return fmt.Errorf("bench: want kernels, rollout, train or sandbox, got %q", c.Args().First())
+		},
+	}
+}
+
+func writeRows(path string, rows any) error {
+	if path == "" {
+		return nil
+	}
+	text, err := json.MarshalIndent(rows, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(text, '\n'), 0o644)
+}
