@@ -30,6 +30,7 @@ type cpu struct {
 	head  headJob
 	adam  adamJob
 	embed embedJob
+	zero  []float32
 }
 
 // NewCPU returns the CPU device with that many threads, the caller's among them; 0 takes GOMAXPROCS. The kernels are the fastest
@@ -88,7 +89,7 @@ func (d *cpu) Alloc(dtype DType, shape ...int) Tensor {
 		}
 		n *= s
 	}
-	m := &memory{owner: d, bytes: 4 * n}
+	m := &memory{owner: d, home: d, bytes: 4 * n}
 	switch dtype {
 	case F32, BF16:
 		m.f32 = floats(n)
@@ -117,11 +118,11 @@ func (d *cpu) free(m *memory, op string) {
 	if m.owner != Device(d) {
 		panic("kernels: " + op + ": the memory belongs to another device")
 	}
-	if m.f32 == nil && m.i32 == nil {
+	if m.home == nil {
 		panic("kernels: " + op + ": the memory was freed before")
 	}
 	d.bytes.Add(-int64(m.bytes))
-	m.f32, m.i32, m.packs = nil, nil, nil
+	m.home, m.f32, m.i32, m.packs = nil, nil, nil, nil
 }
 
 func (d *cpu) Do(f func()) error {
@@ -152,9 +153,9 @@ func (d *cpu) begin(op string) {
 	}
 }
 
-// reads demands memory of this device that computes in f32 (or i32).
+// reads demands memory of this device that computes in f32 (or i32). It is small enough to be compiled into its callers.
 func (d *cpu) reads(op string, t Tensor) {
-	if t.mem != nil && (t.mem.owner != Device(d) || t.dtype == BF16 || t.mem.f32 == nil && t.mem.i32 == nil) {
+	if t.mem != nil && (t.mem.home != d || t.dtype == BF16) {
 		d.refuse(op, t)
 	}
 }
@@ -162,19 +163,21 @@ func (d *cpu) reads(op string, t Tensor) {
 // writes is reads of an output: what was derived from its content is stale from now on.
 func (d *cpu) writes(op string, t Tensor) {
 	if t.mem != nil {
-		d.reads(op, t)
+		if t.mem.home != d || t.dtype == BF16 {
+			d.refuse(op, t)
+		}
 		t.mem.version++
 	}
 }
 
 func (d *cpu) refuse(op string, t Tensor) {
 	switch {
-	case t.mem.owner != Device(d):
+	case t.mem.home == nil && t.mem.owner == Device(d):
+		panic(fmt.Sprintf("kernels: %s: %v was freed", op, t))
+	case t.mem.home != d:
 		panic(fmt.Sprintf("kernels: %s: %v belongs to another device", op, t))
-	case t.dtype == BF16:
-		panic(fmt.Sprintf("kernels: %s: a tensor is %v: the CPU computes in f32, bf16 is for storage (Copy converts)", op, t))
 	}
-	panic(fmt.Sprintf("kernels: %s: %v was freed", op, t))
+	panic(fmt.Sprintf("kernels: %s: a tensor is %v: the CPU computes in f32, bf16 is for storage (Copy converts)", op, t))
 }
 
 // at is a pointer to the first element of row i of the first dimension, and the distance of rows.
@@ -230,7 +233,7 @@ func (t Tensor) fill(at func(i int) float32) {
 }
 
 func (d *cpu) door(op string, t Tensor) {
-	if t.mem == nil || t.mem.owner != Device(d) || t.mem.f32 == nil && t.mem.i32 == nil {
+	if t.mem == nil || t.mem.home != d {
 		panic(fmt.Sprintf("kernels: %s: %v is not in this device's memory", op, t))
 	}
 }
@@ -337,11 +340,23 @@ func (d *cpu) Zero(t Tensor) {
 	d.door("Zero", t)
 	t.mem.version++
 	width := t.dims[1] * t.dims[2]
-	for r := range t.dims[0] {
-		if t.dtype == I32 {
+	if t.dtype == I32 {
+		for r := range t.dims[0] {
 			clear(t.mem.i32[t.off+r*t.ld:][:width])
-		} else {
-			clear(t.at(r)[:width])
 		}
+		return
+	}
+	if n := t.Len(); d.inDo.Load() && n > 1<<15 && t.Contiguous() {
+		d.zero = t.vec()
+		d.each((n+zeroBlock-1)/zeroBlock, 1, n/8, func(d *cpu, _ *worker, from, to int) {
+			clear(d.zero[from*zeroBlock : min(to*zeroBlock, len(d.zero))])
+		})
+		return
+	}
+	for r := range t.dims[0] {
+		clear(t.at(r)[:width])
 	}
 }
+
+// zeroBlock is how many numbers a thread clears at least.
+const zeroBlock = 1 << 13

@@ -152,12 +152,13 @@ func (d *cpu) work(w *worker) {
 	}
 }
 
-// pause waits a moment; after some of them, it lets another thread of this or of another process have the core.
+// pause waits a moment, some 40 ns. After some of them it lets another process have the core, after others another goroutine, which
+// may be the one that reads what Python has to say.
 func pause(spins int) {
-	switch {
-	case spins%2048 == 2047:
+	switch spins & 255 {
+	case 127:
 		yieldCore()
-	case spins%256 == 255:
+	case 255:
 		runtime.Gosched()
 	default:
 		relax()

@@ -37,6 +37,7 @@ func (d DType) String() string {
 // memory is one allocation of one device. The CPU keeps its elements in f32 or i32, a GPU at ptr.
 type memory struct {
 	owner   Device
+	home    *cpu // the owner, if it is a CPU device and the memory was not freed
 	f32     []float32
 	i32     []int32
 	ptr     uint64
