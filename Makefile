@@ -1,0 +1,40 @@
+# `make demo` runs the main job, `make test` the tests. Both need Go 1.26 and Python 3; a missing Python is installed by the system's
+# package manager.
+
+GO ?= go
+BIN := bin/retool
+
+.PHONY: build test check demo bench soak python python3 clean
+
+build: ## bin/retool
+	@echo "build: $(BIN)"
+	@$(GO) build -trimpath -o $(BIN) ./cmd/retool
+
+demo: build python3 ## cold start, PPO with real Python, the same without the tool; writes runs/NNNN/report.html
+	@$(BIN) demo
+
+test: python3 ## every package, under ten minutes on two cores
+	$(GO) vet ./...
+	$(GO) test -timeout 15m ./...
+
+check: test ## test, and what takes longer: another architecture, the race detector, kill -9, a soak of the sandbox
+	GOARCH=arm64 $(GO) vet ./...
+	GOOS=darwin GOARCH=arm64 $(GO) vet ./kernels ./engine/... ./trainer/... ./interp
+	$(GO) test -race -timeout 30m ./engine ./trainer/... ./interp
+
+bench: build ## every operation, rollouts and training steps beside what this machine can do
+	@$(BIN) bench kernels
+	@$(BIN) bench rollout
+	@$(BIN) bench train
+
+python3:
+	@command -v python3 >/dev/null || { \
+	  echo "python3: not found, installing it"; \
+	  if command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq python3; \
+	  elif command -v dnf >/dev/null; then dnf install -y -q python3; \
+	  elif command -v apk >/dev/null; then apk add -q python3; \
+	  elif command -v brew >/dev/null; then brew install -q python; \
+	  else echo "python3: no package manager found: install Python 3 and run make again" >&2; exit 1; fi; }
+
+clean: ## everything that was built
+	rm -rf bin
