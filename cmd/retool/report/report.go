@@ -1,0 +1,230 @@
+package report
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"retool/trainer/trace"
+)
+
+// Run is a run directory and what is known of it besides its logs.
+type Run struct {
+	Dir         string // holds metrics.jsonl and trajectories.jsonl
+	Title       string
+	Facts       []Fact // the header, in order
+	Config      string // text of config.yaml
+	Results     []Result
+	Evaluations []Evaluation // those that the logs hold and this list does not are computed from the records, without intervals
+	Text        *Run         // the text-only recipe's run, drawn over this one's curves; its Title, Facts, Results and Text are not used
+}
+
+// Fact is one line of the header.
+type Fact struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Result is one row of the accuracy table. Low and High are the 95 % interval over the choice of problems, equal when unknown;
+// Sampling is the standard error if the same problems were sampled again, 0 when unknown.
+type Result struct {
+	Name      string `json:"name"`
+	Text      bool   `json:"text"` // of the text-only recipe
+	Accuracy  num    `json:"accuracy"`
+	Low       num    `json:"low"`
+	High      num    `json:"high"`
+	Sampling  num    `json:"sampling"`
+	CodeRatio num    `json:"code_ratio"`
+	WithCode  num    `json:"with_code"` // accuracy of the responses with code
+	Length    num    `json:"length"`
+	Problems  int    `json:"problems"`
+	Samples   int    `json:"samples"` // of each problem
+	Step      int    `json:"step"`
+}
+
+// Evaluation is one evaluation of a run. Step counts from the run's beginning, as in Record.
+type Evaluation struct {
+	Name      string          `json:"name"`
+	Step      int             `json:"step"`
+	Problems  int             `json:"problems"`
+	Samples   int             `json:"samples"`
+	Accuracy  num             `json:"accuracy"`
+	Low       num             `json:"low"`
+	High      num             `json:"high"`
+	Rules     string          `json:"rules"` // of sampling
+	Behaviour trace.Behaviour `json:"-"`
+
+	Columns map[string]num `json:"behaviour"` // filled by Write
+	X       int            `json:"x"`         // steps of reinforcement learning made before it; negative before the cold start ended
+}
+
+// num is a number as the page needs it: five significant digits, null when it is not finite.
+type num float64
+
+func (x num) MarshalJSON() ([]byte, error) {
+	f := float64(x)
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return []byte("null"), nil
+	}
+	return strconv.AppendFloat(nil, f, 'g', 5, 64), nil
+}
+
+// data is what page.js reads.
+type data struct {
+	Title        string       `json:"title"`
+	Facts        []Fact       `json:"facts"`
+	Config       string       `json:"config"`
+	Results      []Result     `json:"results"`
+	Runs         []runData    `json:"runs"`
+	Tokens       []token      `json:"tokens"`
+	Trajectories []trajectory `json:"trajectories"`
+}
+
+// runData is one run's curves.
+type runData struct {
+	Name        string            `json:"name"`
+	Offset      int               `json:"offset"` // steps made when reinforcement learning began
+	Curves      map[string]curves `json:"curves"` // by phase: sft, rl; behaviour of the training rollouts
+	Evaluations []Evaluation      `json:"evaluations"`
+	Records     int               `json:"records"`    // trajectories logged
+	Difference  num               `json:"difference"` // largest |rollout − training log-probability| of all
+	Checked     int               `json:"checked"`    // tokens that was taken over
+}
+
+// Write reads the run's logs and writes the page. It fails with one sentence when there is nothing to show.
+func Write(w io.Writer, r Run) error {
+	d, err := assemble(r, MaxTrajectories, MaxBytes)
+	if err != nil {
+		return err
+	}
+	return render(w, d)
+}
+
+// Bounds of a page.
+const (
+	MaxTrajectories = 400
+	MaxBytes        = 3 << 20 // of the trajectories; curves, script and style add less than 1 MiB
+	MaxPoints       = 1000    // of a curve
+	maxTokens       = 2048    // of a trajectory: longer ones lose their middle
+	maxText         = 8 << 10 // bytes of one piece of code or output
+	maxCalls        = 32      // of a trajectory
+)
+
+func assemble(r Run, trajectories, bytes int) (*data, error) {
+	d := &data{Title: r.Title, Facts: r.Facts, Config: r.Config, Results: r.Results}
+	runs, names := []Run{r}, []string{"this run"}
+	if r.Text != nil {
+		runs, names = append(runs, *r.Text), []string{"with Python", "text only"}
+	}
+	var groups []*group
+	for i, run := range runs {
+		rd, gs, err := readRun(run, i)
+		if err != nil {
+			return nil, err
+		}
+		rd.Name = names[i]
+		d.Runs = append(d.Runs, rd)
+		groups = append(groups, gs...)
+	}
+	if len(d.Runs[0].Curves) == 0 && d.Runs[0].Records == 0 {
+		return nil, fmt.Errorf("report: %s: no step and no trajectory has been logged yet: nothing to show", r.Dir)
+	}
+	dict := dictionary{index: map[token]int{}}
+	var err error
+	d.Trajectories, err = collect(runs, choose(groups, trajectories), &dict, bytes)
+	d.Tokens = dict.tokens
+	return d, err
+}
+
+// readRun reads the logs of one run.
+func readRun(r Run, index int) (runData, []*group, error) {
+	rd := runData{Curves: map[string]curves{}}
+	var steps []trace.Metrics
+	err := trace.Read(filepath.Join(r.Dir, "metrics.jsonl"), func(m trace.Metrics) error {
+		steps = append(steps, m)
+		return nil
+	})
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if _, statErr := os.Stat(r.Dir); statErr != nil {
+			return rd, nil, fmt.Errorf("report: no directory %s", r.Dir)
+		}
+		return rd, nil, fmt.Errorf("report: %s holds no metrics.jsonl: want the directory of a run", r.Dir)
+	case err != nil:
+		return rd, nil, fmt.Errorf("report: %w", err)
+	}
+	sft, rl := split(steps)
+	checked := map[int]bool{} // steps whose log-probabilities were compared
+	for _, m := range rl {
+		if m.Checked > 0 {
+			checked[m.Step] = true
+			rd.Checked += m.Checked
+			rd.Difference = max(rd.Difference, num(m.Difference))
+		}
+	}
+	rd.Offset = offset(sft, rl)
+	if len(sft) > 0 {
+		rd.Curves["sft"] = bucket(sftCurves(sft), MaxPoints)
+	}
+	if len(rl) > 0 {
+		rd.Curves["rl"] = bucket(rlCurves(rl, rd.Offset), MaxPoints)
+	}
+	groups, err := survey(filepath.Join(r.Dir, "trajectories.jsonl"), index, shown(rl), checked)
+	if err != nil {
+		return rd, nil, err
+	}
+	var train []*group
+	evaluations := map[phaseStep]*group{}
+	for _, g := range groups {
+		rd.Records += g.all
+		if g.Phase == trainPhase {
+			train = append(train, g)
+		} else {
+			evaluations[g.phaseStep] = g
+		}
+	}
+	if len(train) > 0 {
+		rd.Curves["behaviour"] = bucket(behaviourCurves(train, rd.Offset), MaxPoints)
+	}
+	for _, e := range r.Evaluations {
+		g := evaluations[phaseStep{e.Name, e.Step}]
+		delete(evaluations, phaseStep{e.Name, e.Step})
+		if g == nil { // its records are gone: denominators are unknown
+			g = &group{behaviour: e.Behaviour, codeCorrect: 1, codeWrong: 1, failed: 1}
+		}
+		e.Columns, e.X = g.columns(), e.Step-rd.Offset
+		rd.Evaluations = append(rd.Evaluations, e)
+	}
+	for at, g := range evaluations { // made after the last checkpoint
+		p := num(float64(g.correct) / float64(max(g.behaviour.Responses, 1)))
+		rd.Evaluations = append(rd.Evaluations, Evaluation{
+			Name: at.Phase, Step: at.Step, Problems: g.problems, Samples: g.all / max(g.problems, 1),
+			Accuracy: p, Low: p, High: p, Columns: g.columns(), X: at.Step - rd.Offset,
+		})
+	}
+	slices.SortStableFunc(rd.Evaluations, func(a, b Evaluation) int {
+		return cmp.Or(cmp.Compare(a.Step, b.Step), cmp.Compare(evaluationOrder(a.Name), evaluationOrder(b.Name)), cmp.Compare(a.Name, b.Name))
+	})
+	return rd, groups, nil
+}
+
+// evaluationOrder orders the evaluations of one step.
+func evaluationOrder(name string) int { return slices.Index([]string{"untrained", "cold_start"}, name) }
+
+// render writes the page around its data.
+func render(w io.Writer, d *data) error {
+	text, err := json.Marshal(d) // escapes <, > and &
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	_, err = w.Write(page(d.Title, text))
+	return err
+}
