@@ -36,8 +36,11 @@ extern "C" __global__ void __launch_bounds__(128) attention_delta(Tensor delta, 
 	if (lane == 0) ((float *)delta.p)[t * delta.ld + h] = sum;
 }
 
-// x += the block's 64 rows of sums, 16 a warp, scaled. They go through shared memory (64·D floats, free for all), columns XORed with the row,
-// so that a thread adds eight neighbours. from(i) is where row i begins in x, negative for none.
+// where column col of row row lies among sums of D columns: neighbouring rows fall into different banks
+template <int D> __device__ __forceinline__ int sum_at(int row, int col) { return row * D + (col ^ ((D == 16 ? row >> 1 & 1 : row & 3) << 3)); }
+
+// x += the block's 64 rows of sums, 16 a warp, scaled. They go through shared memory (64·D floats, free for all), so that
+// a thread adds eight neighbours. from(i) is where row i begins in x, negative for none.
 template <int D, class From> __device__ __forceinline__ void add_rows(const Tensor &x, float *sums, const float acc[D / 8][4], float scale, From from) {
 	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 #pragma unroll
@@ -45,7 +48,7 @@ template <int D, class From> __device__ __forceinline__ void add_rows(const Tens
 #pragma unroll
 		for (int h = 0; h < 2; h++) {
 			const int row = warp * 16 + (lane >> 2) + h * 8, col = d * 8 + (lane & 3) * 2;
-			*(float2 *)(sums + row * D + (col ^ ((row & (D >= 32 ? 3 : 1)) << 3))) = make_float2(acc[d][h * 2] * scale, acc[d][h * 2 + 1] * scale);
+			store_shared2(shared_address(sums + sum_at<D>(row, col)), acc[d][h * 2] * scale, acc[d][h * 2 + 1] * scale);
 		}
 	__syncthreads();
 #pragma unroll 1
@@ -53,8 +56,9 @@ template <int D, class From> __device__ __forceinline__ void add_rows(const Tens
 		const int row = i / (D / 8), col = i % (D / 8) * 8;
 		const long at = from(row);
 		if (at < 0) continue;
-		const float4 *p = (const float4 *)(sums + row * D + (col ^ ((row & (D >= 32 ? 3 : 1)) << 3)));
-		const float4 lo = p[0], hi = p[1];
+		const float4 *p = (const float4 *)(sums + sum_at<D>(row, col));
+		const int flip = i >> 2 & 1; // four neighbours take the other half first: eight in a row would meet in banks
+		const float4 a = p[flip], b = p[flip ^ 1], lo = flip ? b : a, hi = flip ? a : b;
 		const float v[8] = {lo.x, lo.y, lo.z, lo.w, hi.x, hi.y, hi.z, hi.w};
 		add8(x, at + col, 8, v);
 	}

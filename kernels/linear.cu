@@ -127,7 +127,7 @@ template <int BM, int BN, int WM, int WN, bool TA, bool TB> __device__ __forcein
 #pragma unroll
 			for (int h = 0; h < 2; h++) {
 				const int row = warp_m + i * 16 + (lane >> 2) + h * 8, col = warp_n + j * 8 + (lane & 3) * 2;
-				*(float2 *)(sums + row * BN + (col ^ ((row & 3) << 3))) = make_float2(acc[i][j][h * 2], acc[i][j][h * 2 + 1]);
+				store_shared2(shared_address(sums + row * BN + (col ^ ((row & 3) << 3))), acc[i][j][h * 2], acc[i][j][h * 2 + 1]);
 			}
 	__syncthreads();
 #pragma unroll 1
@@ -135,7 +135,8 @@ template <int BM, int BN, int WM, int WN, bool TA, bool TB> __device__ __forcein
 		const int r = i / (BN / 8), col = i % (BN / 8) * 8, row = m0 + r, left = n - n0 - col;
 		if (row >= m || left <= 0) continue;
 		const float4 *from = (const float4 *)(sums + r * BN + (col ^ ((r & 3) << 3)));
-		const float4 lo = from[0], hi = from[1];
+		const int flip = i >> 2 & 1; // four neighbours take the other half first: eight in a row would meet in banks
+		const float4 a = from[flip], b = from[flip ^ 1], lo = flip ? b : a, hi = flip ? a : b;
 		float v[8] = {lo.x, lo.y, lo.z, lo.w, hi.x, hi.y, hi.z, hi.w};
 		const long at = (long)row * c.ld + n0 + col;
 		if (bias.p) {

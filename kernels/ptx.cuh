@@ -29,6 +29,11 @@ __device__ __forceinline__ unsigned pack_bf16(float lo, float hi) {
 
 __device__ __forceinline__ unsigned shared_address(const void *p) { return (unsigned)__cvta_generic_to_shared(p); }
 
+// two floats in one access: nvcc splits some stores of a float2 in two, which then meet in banks
+__device__ __forceinline__ void store_shared2(unsigned dst, float x, float y) {
+	asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(dst), "f"(x), "f"(y) : "memory");
+}
+
 // 16 bytes from global to shared memory in the background; the first n are read, the rest is zero
 __device__ __forceinline__ void async_copy16(unsigned dst, const void *src, int n) {
 	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(dst), "l"(src), "r"(n) : "memory");

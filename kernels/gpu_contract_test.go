@@ -1,0 +1,515 @@
+package kernels
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"retool/kernels/driver"
+	"retool/kernels/emu"
+	"retool/kernels/ptx"
+)
+
+// The bit tests of the numerics contract on the emulated GPU. The emulator adds in a fixed order, so that equal bits show an equal order.
+
+// normals is n numbers of a bf16 tensor.
+func normals(seed uint64, n int) []float32 {
+	rng := newRand(seed)
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = roundBF16(float32(rng.normal()))
+	}
+	return x
+}
+
+func upload(d Device, x []float32, rows, cols int) Tensor {
+	t := d.Alloc(BF16, rows, cols)
+	d.Upload(t, x)
+	return t
+}
+
+// bits16 and bits32 are the content of a tensor, as it is stored.
+func bits16(d Device, x Tensor) []uint16 {
+	b := make([]uint16, x.Len())
+	d.Download(b, x)
+	return b
+}
+
+func floats32(d Device, x Tensor) []float32 {
+	b := make([]float32, x.Len())
+	d.Download(b, x)
+	return b
+}
+
+func mustDo(t testing.TB, d Device, f func()) {
+	t.Helper()
+	if err := d.Do(f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestGPURowsOfLinearDoNotSeeEachOther(t *testing.T) {
+	d := emulated(t, emu.Options{Capability: 80})
+	const N, M, most = 136, 72, 150
+	x, w := upload(d, normals(1, most*M), most, M), upload(d, normals(2, N*M), N, M)
+	y := d.Alloc(BF16, most, N)
+	mustDo(t, d, func() { d.Linear(y, x, w, Tensor{}) })
+	want := bits16(d, y)
+	for _, T := range []int{1, 2, 15, 16, 17, fewRows, fewRows + 1, 128, 129} {
+		z := d.Alloc(BF16, T, N)
+		from := most - T
+		mustDo(t, d, func() { d.Linear(z, x.Rows(from, most), w, Tensor{}) })
+		if got := bits16(d, z); !slices.Equal(got, want[from*N:]) {
+			t.Errorf("rows of Linear among %d differ from those among %d", T, most)
+		}
+	}
+}
+
+// attended is a sequence that packed attention has computed.
+type attended struct {
+	h       Heads
+	n       int
+	q, k, v []float32
+	o       []uint16
+}
+
+func packedAttention(t testing.TB, d Device, h Heads, n int, seed uint64) attended {
+	a := attended{h: h, n: n, q: normals(seed, n*h.Q*h.Dim), k: normals(seed+1, n*h.KV*h.Dim), v: normals(seed+2, n*h.KV*h.Dim)}
+	o, starts := d.Alloc(BF16, n, h.Q*h.Dim), d.Alloc(I32, 2)
+	d.Upload(starts, []int32{0, int32(n)})
+	q, k, v := upload(d, a.q, n, h.Q*h.Dim), upload(d, a.k, n, h.KV*h.Dim), upload(d, a.v, n, h.KV*h.Dim)
+	mustDo(t, d, func() { d.Attention(o, Tensor{}, q, k, v, starts, h) })
+	a.o = bits16(d, o)
+	return a
+}
+
+// resume feeds a sequence to the cache in slices that end at cuts, over pages in the order given, and returns the outputs of all slices.
+func (a attended) resume(t testing.TB, d Device, cuts []int, pages []int32, spoil bool) []uint16 {
+	h := a.h
+	QD, KD := h.Q*h.Dim, h.KV*h.Dim
+	kv := d.AllocKV(int(slices.Max(pages))+1, h)
+	q, k, v := upload(d, a.q, a.n, QD), upload(d, a.k, a.n, KD), upload(d, a.v, a.n, KD)
+	slots := make([]int32, a.n)
+	for i := range slots {
+		slots[i] = pages[i/PageTokens]*PageTokens + int32(i%PageTokens)
+	}
+	st := d.Alloc(I32, a.n)
+	d.Upload(st, slots)
+	if spoil {
+		// What freed pages held: NaN.
+		nan := d.Alloc(BF16, len(pages)*PageTokens, KD)
+		x := make([]uint16, nan.Len())
+		for i := range x {
+			x[i] = 0x7fff
+		}
+		d.Upload(nan, x)
+		all := make([]int32, len(pages)*PageTokens)
+		for i := range all {
+			all[i] = pages[i/PageTokens]*PageTokens + int32(i%PageTokens)
+		}
+		at := d.Alloc(I32, len(all))
+		d.Upload(at, all)
+		mustDo(t, d, func() { d.AppendKV(kv, nan, nan, at) })
+	}
+	table := PageTable{Pages: d.Alloc(I32, 1, len(pages)), Starts: d.Alloc(I32, 2), Len: d.Alloc(I32, 1)}
+	d.Upload(table.Pages, pages)
+	var out []uint16
+	from := 0
+	for _, to := range append(slices.Clone(cuts), a.n) {
+		if to == from {
+			continue
+		}
+		d.Upload(table.Starts, []int32{0, int32(to - from)})
+		d.Upload(table.Len, []int32{int32(to)})
+		o := d.Alloc(BF16, to-from, QD)
+		mustDo(t, d, func() {
+			d.AppendKV(kv, k.Rows(from, to), v.Rows(from, to), st.Rows(from, to))
+			d.PagedAttention(o, q.Rows(from, to), kv, table, h)
+		})
+		out = append(out, bits16(d, o)...)
+		d.Free(o)
+		from = to
+	}
+	return out
+}
+
+func TestGPUPausesAndPagesDoNotChangeBits(t *testing.T) {
+	d := emulated(t, emu.Options{Capability: 80})
+	for _, h := range []Heads{{Q: 7, KV: 1, Dim: 32, Chunk: 64}, {Q: 4, KV: 2, Dim: 64, Chunk: 128}, {Q: 6, KV: 1, Dim: 128, Chunk: 64}} {
+		n := 150
+		if h.Dim == 128 {
+			n = 70
+		}
+		a := packedAttention(t, d, h, n, 3)
+		every := []int{}
+		for i := n - 6; i < n; i++ {
+			every = append(every, i)
+		}
+		for _, c := range []struct {
+			name  string
+			cuts  []int
+			pages []int32
+			spoil bool
+		}{
+			{"whole", nil, []int32{0, 1, 2}, false},
+			{"other pages", nil, []int32{5, 3, 4}, false},
+			{"stale pages", nil, []int32{1, 2, 0}, true},
+			{"a pause before a page", []int{63}, []int32{0, 1, 2}, true},
+			{"a pause at a page", []int{64}, []int32{0, 1, 2}, true},
+			{"a pause behind it", []int{65, 66}, []int32{0, 1, 2}, true},
+			{"token by token", every, []int32{2, 0, 1}, true},
+		} {
+			if got := a.resume(t, d, c.cuts, c.pages, c.spoil); !slices.Equal(got, a.o) {
+				t.Errorf("%+v, %s: bits differ from packed attention", h, c.name)
+			}
+		}
+		// The test would see a difference: another chunk is another order.
+		other := h
+		other.Chunk = 0
+		if b := packedAttention(t, d, other, n, 3); slices.Equal(b.o, a.o) {
+			t.Errorf("%+v: the chunk does not show in the bits", h)
+		}
+	}
+}
+
+func TestGPUSequencesDoNotSeeTheirBatch(t *testing.T) {
+	d := emulated(t, emu.Options{Capability: 80})
+	h := Heads{Q: 6, KV: 2, Dim: 32, Chunk: 64}
+	QD, KD := h.Q*h.Dim, h.KV*h.Dim
+	lengths := []int{3, 0, 90, 64}
+	for range 40 { // more than a warp looks at in one turn
+		lengths = append(lengths, 1)
+	}
+	var starts []int32
+	var q, k, v []float32
+	var want []uint16
+	T := 0
+	for i, n := range lengths {
+		starts = append(starts, int32(T))
+		T += n
+		if n == 0 {
+			continue
+		}
+		a := packedAttention(t, d, h, n, uint64(100+10*i))
+		q, k, v, want = append(q, a.q...), append(k, a.k...), append(v, a.v...), append(want, a.o...)
+	}
+	starts = append(starts, int32(T))
+	o, st := d.Alloc(BF16, T, QD), d.Alloc(I32, len(starts))
+	d.Upload(st, starts)
+	qt, kt, vt := upload(d, q, T, QD), upload(d, k, T, KD), upload(d, v, T, KD)
+	mustDo(t, d, func() { d.Attention(o, Tensor{}, qt, kt, vt, st, h) })
+	if !slices.Equal(bits16(d, o), want) {
+		t.Error("a sequence's bits depend on the batch")
+	}
+}
+
+// Gradients have one order: twice the same call gives twice the same bits, under any schedule.
+func TestGPUGradientsRepeat(t *testing.T) {
+	h := Heads{Q: 4, KV: 2, Dim: 32, Chunk: 64}
+	const T = 100
+	QD, KD := h.Q*h.Dim, h.KV*h.Dim
+	run := func(seed uint64) (all []float32) {
+		d := emulated(t, emu.Options{Capability: 80, Seed: seed})
+		st := d.Alloc(I32, 3)
+		d.Upload(st, []int32{0, 30, T})
+		q, k, v, do := upload(d, normals(1, T*QD), T, QD), upload(d, normals(2, T*KD), T, KD), upload(d, normals(3, T*KD), T, KD), upload(d, normals(4, T*QD), T, QD)
+		o, lse := d.Alloc(BF16, T, QD), d.Alloc(F32, T, h.Q)
+		dq, dk, dv, dw, db := d.Alloc(F32, T, QD), d.Alloc(F32, T, KD), d.Alloc(F32, T, KD), d.Alloc(F32, KD, QD), d.Alloc(F32, KD)
+		mustDo(t, d, func() {
+			d.Attention(o, lse, q, k, v, st, h)
+			d.AttentionBackward(dq, dk, dv, do, o, lse, q, k, v, st, h)
+			d.LinearBackward(Tensor{}, dw, db, k, q, Tensor{})
+		})
+		for _, x := range []Tensor{dq, dk, dv, dw, db} {
+			all = append(all, floats32(d, x)...)
+		}
+		return all
+	}
+	want := run(0)
+	for _, seed := range []uint64{0, 1, 2} {
+		if !slices.Equal(run(seed), want) {
+			t.Errorf("schedule %d changes gradients", seed)
+		}
+	}
+}
+
+func TestGPURepeatReplaysWhatDoDoes(t *testing.T) {
+	d := emulated(t, emu.Options{Capability: 80})
+	x, y := upload(d, normals(1, 20*64), 20, 64), d.Alloc(BF16, 20, 64)
+	w := upload(d, normals(2, 64), 1, 64).Reshape(64)
+	calls := 0
+	pass := func() { calls++; d.RMSNorm(y, Tensor{}, x, w, 1e-6); d.Add(y, x) }
+	mustDo(t, d, pass)
+	want := bits16(d, y)
+	for i := range 3 {
+		if err := d.Repeat("pass", pass); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(bits16(d, y), want) {
+			t.Errorf("replay %d differs from Do", i)
+		}
+		d.Zero(y)
+	}
+	if calls != 2 {
+		t.Errorf("the pass was called %d times, want once by Do and once to record it", calls)
+	}
+	// With a door inside there is no graph.
+	for range 2 {
+		if err := d.Repeat("door", func() { calls++; d.Upload(x, normals(1, 20*64)); pass() }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if calls != 6 {
+		t.Errorf("a pass with a door was called %d times, want each time", (calls-2)/2)
+	}
+}
+
+// Shared tiles are laid out so that no two lanes meet in a bank, and the emulator counts it.
+func TestGPUMainLoopsHaveNoBankConflicts(t *testing.T) {
+	dev := emu.New(emu.Options{Capability: 80})
+	d, err := NewGPU(dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	count := func(name string, f func()) {
+		dev.Reset()
+		mustDo(t, d, f)
+		if c := dev.Counters(); c.Conflicts != 0 || c.SharedRequests == 0 || c.MMA == 0 {
+			t.Errorf("%s: %d conflicts in %d requests, %d mma", name, c.Conflicts, c.SharedRequests, c.MMA)
+		}
+	}
+	x, w, y := upload(d, normals(1, 128*128), 128, 128), upload(d, normals(2, 128*128), 128, 128), d.Alloc(BF16, 128, 128)
+	count("Linear", func() { d.Linear(y, x, w, Tensor{}) })
+	count("Linear, few rows", func() { d.Linear(y.Rows(0, 16), x.Rows(0, 16), w, Tensor{}) })
+	dx, dw := d.Alloc(F32, 128, 128), d.Alloc(F32, 128, 128)
+	count("LinearBackward", func() { d.LinearBackward(dx, dw, Tensor{}, y, x, w) })
+	for _, dim := range []int{16, 32, 64, 128} {
+		h := Heads{Q: 2, KV: 1, Dim: dim, Chunk: 64}
+		q, k := upload(d, normals(3, 128*2*dim), 128, 2*dim), upload(d, normals(4, 128*dim), 128, dim)
+		o, lse, st := d.Alloc(BF16, 128, 2*dim), d.Alloc(F32, 128, 2), d.Alloc(I32, 2)
+		d.Upload(st, []int32{0, 128})
+		count(fmt.Sprint("Attention ", dim), func() { d.Attention(o, lse, q, k, k, st, h) })
+		dq, dk, dv := d.Alloc(F32, 128, 2*dim), d.Alloc(F32, 128, dim), d.Alloc(F32, 128, dim)
+		count(fmt.Sprint("AttentionBackward ", dim), func() { d.AttentionBackward(dq, dk, dv, o, o, lse, q, k, k, st, h) })
+	}
+}
+
+// edited is an emulated GPU on which one family is loaded from other text.
+func edited(t testing.TB, fam string, text string) *GPU {
+	g := emulated(t, emu.Options{Capability: 80})
+	if err := g.Raw(func(drv driver.Driver) error {
+		m, err := drv.Load([]byte(text))
+		g.mods[fam] = m
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// entryText cuts an entry out of a file: what stands before it, its text, what follows.
+func entryText(t testing.TB, text, entry string) (before, body, after string) {
+	from := strings.Index(text, ".entry "+entry+"(")
+	if from < 0 {
+		t.Fatalf("no entry %s", entry)
+	}
+	to := len(text)
+	if n := strings.Index(text[from:], "\n}\n"); n >= 0 {
+		to = from + n
+	}
+	return text[:from], text[from:to], text[to:]
+}
+
+// mutants are passes that together run every barrier of an entry.
+var barriers = []struct {
+	family, entry string
+	pass          func(t testing.TB, d *GPU) error
+}{
+	{"norm.sm80", "rmsnorm_fwd_block", func(t testing.TB, d *GPU) error {
+		x, y, w := d.Alloc(BF16, 3, 2048), d.Alloc(BF16, 3, 2048), d.Alloc(BF16, 2048)
+		return d.Do(func() { d.RMSNorm(y, Tensor{}, x, w, 1e-6) })
+	}},
+	{"norm.sm80", "rmsnorm_bwd_weight", func(t testing.TB, d *GPU) error {
+		x, w, r, dw := d.Alloc(BF16, 90, 64), d.Alloc(BF16, 64), d.Alloc(F32, 90), d.Alloc(F32, 64)
+		return d.Do(func() { d.RMSNormBackward(Tensor{}, dw, x, x, w, r) })
+	}},
+	{"embed.sm80", "embed_bwd", func(t testing.TB, d *GPU) error {
+		ids, dy, dt := d.Alloc(I32, 200), d.Alloc(BF16, 200, 1100), d.Alloc(F32, 4, 1100)
+		return d.Do(func() { d.EmbedBackward(dt, dy, ids) })
+	}},
+	{"linear.sm80", "linear_nt", func(t testing.TB, d *GPU) error {
+		x, y := d.Alloc(BF16, 100, 256), d.Alloc(BF16, 100, 100)
+		return d.Do(func() { d.Linear(y, x, x, Tensor{}) })
+	}},
+	{"linear.sm80", "linear_nt16", func(t testing.TB, d *GPU) error {
+		x, y := d.Alloc(BF16, 16, 160), d.Alloc(BF16, 16, 16) // 5 steps: the last one reads the stage that the sums overwrite
+		return d.Do(func() { d.Linear(y, x, x, Tensor{}) })
+	}},
+	{"linear.sm80", "linear_f32", func(t testing.TB, d *GPU) error {
+		x, y := d.Alloc(F32, 70, 40), d.Alloc(F32, 70, 70)
+		return d.Do(func() { d.Linear(y, x, x, Tensor{}) })
+	}},
+	{"attention.sm80", "attention_fwd_bf16_d32", attendAndBack},
+	{"attention.sm80", "attention_bwd_q_bf16_d32", attendAndBack},
+	{"attention.sm80", "attention_bwd_kv_bf16_d32", attendAndBack},
+	{"paged.sm80", "paged_fwd16_bf16_d64", func(t testing.TB, d *GPU) error {
+		h := Heads{Q: 2, KV: 1, Dim: 64, Chunk: 64}
+		kv, q, o := d.AllocKV(4, h), d.Alloc(BF16, 1, 128), d.Alloc(BF16, 1, 128)
+		table := PageTable{Pages: d.Alloc(I32, 1, 4), Starts: d.Alloc(I32, 2), Len: d.Alloc(I32, 1)}
+		d.Upload(table.Starts, []int32{0, 1})
+		d.Upload(table.Len, []int32{200})
+		return d.Do(func() { d.PagedAttention(o, q, kv, table, h) })
+	}},
+	{"logits.sm80", "log_sum_exp", func(t testing.TB, d *GPU) error {
+		x, lse := d.Alloc(F32, 2, 300), d.Alloc(F32, 2)
+		return d.Do(func() { d.LogSumExp(lse, x, 1) })
+	}},
+	{"loss.sm80", "value_loss", func(t testing.TB, d *GPU) error {
+		x, stats := d.Alloc(F32, 300), d.Alloc(F32, Stats)
+		return d.Do(func() { d.ValueLoss(d.Alloc(F32, 300), stats, x, Targets{Weight: x, Return: x}, 0) })
+	}},
+	{"optim.sm80", "sum_squares", func(t testing.TB, d *GPU) error {
+		x, out := d.Alloc(F32, 5000), d.Alloc(F32, 1)
+		return d.Do(func() { d.SumSquares(out, x) })
+	}},
+}
+
+func attendAndBack(t testing.TB, d *GPU) error {
+	h := Heads{Q: 2, KV: 1, Dim: 32, Chunk: 64}
+	const T = 200
+	q, k, o := d.Alloc(BF16, T, 64), d.Alloc(BF16, T, 32), d.Alloc(BF16, T, 64)
+	lse, st := d.Alloc(F32, T, 2), d.Alloc(I32, 2)
+	d.Upload(st, []int32{0, T})
+	dq, dk, dv := d.Alloc(F32, T, 64), d.Alloc(F32, T, 32), d.Alloc(F32, T, 32)
+	return d.Do(func() {
+		d.Attention(o, lse, q, k, k, st, h)
+		d.AttentionBackward(dq, dk, dv, o, o, lse, q, k, k, st, h)
+	})
+}
+
+// Every barrier in the kernels that ship is needed, and its loss is seen: deleted from the PTX, one at a time, the checker reports a race, a
+// read of what nobody wrote, or a touch of a copy under way, with the line of the kernel.
+func TestGPUDeletedBarriersAreReported(t *testing.T) {
+	for _, c := range barriers {
+		text, err := ptx.Text(c.family)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, body, after := entryText(t, string(text), c.entry)
+		if err := c.pass(t, edited(t, c.family, string(text))); err != nil {
+			t.Errorf("%s as it ships: %v", c.entry, err)
+			continue
+		}
+		const bar = "\tbar.sync \t0;"
+		n := strings.Count(body, bar)
+		if n == 0 {
+			t.Errorf("%s has no barrier", c.entry)
+		}
+		for i, at := 0, 0; i < n; i++ {
+			at += strings.Index(body[at:], bar)
+			without := before + body[:at] + body[at+len(bar):] + after
+			err := c.pass(t, edited(t, c.family, without))
+			reports := emu.Reports(err)
+			if len(reports) == 0 {
+				t.Errorf("%s without its barrier %d of %d: %v, want a report", c.entry, i+1, n, err)
+			}
+			for _, r := range reports {
+				if !strings.Contains(r.At.String(), ".cu:") {
+					t.Errorf("%s: a report without a line: %v", c.entry, r)
+				}
+			}
+			at += len(bar)
+		}
+	}
+}
+
+// What no checker can see, the numbers show: exchanged registers in the text of an mma, and keys that are awaited too late.
+func TestGPUOtherEditsAreSeen(t *testing.T) {
+	const fam, entry = "attention.sm80", "attention_fwd_bf16_d32"
+	text, err := ptx.Text(fam)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, body, after := entryText(t, string(text), entry)
+	h := Heads{Q: 2, KV: 1, Dim: 32, Chunk: 64}
+	const n = 80
+	want := packedAttention(t, emulated(t, emu.Options{Capability: 80}), h, n, 3).o
+	swap := func(line string, i, j int) string { // registers of an mma, counted through its operands
+		var at []int
+		for k := 0; k < len(line); k++ {
+			if line[k] == '%' {
+				at = append(at, k)
+			}
+		}
+		word := func(k int) string {
+			w := line[at[k]:]
+			return w[:strings.IndexAny(w, ",}")]
+		}
+		a, b := word(i), word(j)
+		return line[:at[i]] + b + line[at[i]+len(a):at[j]] + a + line[at[j]+len(b):]
+	}
+	each := func(find string, edit func(line string) string) string {
+		lines := strings.Split(body, "\n")
+		for i, l := range lines {
+			if strings.Contains(l, find) {
+				lines[i] = edit(l)
+			}
+		}
+		return strings.Join(lines, "\n")
+	}
+	const mma = "mma.sync.aligned"
+	for _, c := range []struct {
+		name, body string
+		kind       emu.Kind // "": the checker is silent, the values are wrong
+	}{
+		{"registers of B exchanged", each(mma, func(l string) string { return swap(l, 8, 9) }), ""},
+		{"A and B exchanged", each(mma, func(l string) string { return swap(swap(l, 4, 8), 5, 9) }), ""},
+		{"no wait for the copies", each("cp.async.wait_group", func(string) string { return "" }), emu.AsyncInFlight},
+	} {
+		d := edited(t, fam, before+c.body+after)
+		if c.kind == "" {
+			if got := packedAttention(t, d, h, n, 3).o; slices.Equal(got, want) {
+				t.Errorf("%s: the outputs are the same", c.name)
+			}
+			continue
+		}
+		err := attendAndBack(t, d)
+		if !slices.ContainsFunc(emu.Reports(err), func(r emu.Report) bool { return r.Kind == c.kind }) {
+			t.Errorf("%s: %v, want %s", c.name, err, c.kind)
+		}
+	}
+}
+
+// A failure names the operation, stays, and comes back from Do.
+func TestGPUFailuresNameTheOperation(t *testing.T) {
+	d := emulated(t, emu.Options{Capability: 80})
+	table, y, ids := d.Alloc(BF16, 4, 8), d.Alloc(BF16, 2, 8), d.Alloc(I32, 2)
+	mustPanic(t, func() { d.Embed(y, table, ids) }, "Embed", "outside Do")
+	d.Do(func() {
+		mustPanic(t, func() { d.Attention(y, Tensor{}, y, y, y, ids, Heads{Q: 1, KV: 1, Dim: 8}) }, "heads are of 8", "16, 32, 64 and 128")
+	})
+	mustPanic(t, func() { packParams("k", ptx.Entry{Params: []ptx.Param{{Size: 4}}}, []any{5}) }, "parameter 0 has 4 bytes, Go passes int")
+	other := newCPU(1, bestSIMD())
+	defer other.Close()
+	d.Do(func() { mustPanic(t, func() { d.Add(y, other.Alloc(F32, 2, 8)) }, "another device") })
+	pages := PageTable{Pages: d.Alloc(I32, 1, 1), Starts: d.Alloc(I32, 2), Len: d.Alloc(I32, 1)}
+	d.Upload(pages.Pages, []int32{3}) // there is one page
+	d.Upload(pages.Starts, []int32{0, 1})
+	d.Upload(pages.Len, []int32{5})
+	h := Heads{Q: 1, KV: 1, Dim: 16, Chunk: 64}
+	kv, q := d.AllocKV(1, h), d.Alloc(BF16, 1, 16)
+	err := d.Do(func() { d.PagedAttention(q, q, kv, pages, h) })
+	if err == nil || !contains(err.Error(), "PagedAttention") || !contains(err.Error(), "global-oob") {
+		t.Fatalf("a page that does not exist: %v", err)
+	}
+	if again := d.Do(func() {}); again == nil {
+		t.Error("the failure was forgotten")
+	}
+	small := emulated(t, emu.Options{Capability: 80, Memory: 1 << 20})
+	small.Alloc(F32, 1<<20)
+	if err := small.Do(func() {}); err == nil || !contains(err.Error(), "4.0 MiB") || !contains(err.Error(), "out of memory") {
+		t.Errorf("out of memory: %v", err)
+	}
+}
