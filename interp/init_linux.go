@@ -57,11 +57,17 @@ func Init() {
 	}
 }
 
-// probeOrder asks the child whether it may mount; it then exits.
-const probeOrder = "probe"
+// Orders of a child that only tries something and exits: to exist in new namespaces, and to mount there.
+const (
+	probeClone = "probe clone"
+	probeMount = "probe mount"
+)
 
 func becomeZygote(order string) error {
-	if order == probeOrder {
+	if order == probeClone {
+		os.Exit(0)
+	}
+	if order == probeMount {
 		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 			return fmt.Errorf("private mounts: %w", err)
 		}

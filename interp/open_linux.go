@@ -88,7 +88,7 @@ func openTier(ctx context.Context, cfg Config, py *python, tier Tier, layers []C
 			return nil, fmt.Errorf("no %s (%s)", n, l.Detail)
 		}
 	}
-	f := &fences{cfg: cfg, tier: tier, py: py, omit: omitted(cfg), preload: cfg.Preload}
+	f := &fences{cfg: cfg, tier: tier, py: py, omit: omitted(cfg), preload: append([]string{}, cfg.Preload...)}
 	if os.Geteuid() == 0 && tier != TierC2 {
 		f.uidBase, f.uids = userRange()
 	}
@@ -173,27 +173,32 @@ func probeLayers(cfg Config) []Check {
 	return rows
 }
 
-// probeNamespaces starts a child in the namespaces of a jail.
+// probeNamespaces starts a child in the namespaces of a jail, first without a user map: when the clone itself is refused, package
+// syscall (Go 1.26) leaks the pipe it would have handed the map through.
 func probeNamespaces() error {
-	cmd := &exec.Cmd{Path: "/proc/self/exe", Args: []string{initName, probeOrder}, Env: []string{}, Dir: "/"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	var out strings.Builder
-	cmd.Stderr = &out
-	timer := time.AfterFunc(10*time.Second, func() {
-		if cmd.Process != nil {
-			cmd.Process.Kill()
+	for _, order := range []string{probeClone, probeMount} {
+		cmd := &exec.Cmd{Path: "/proc/self/exe", Args: []string{initName, order}, Env: []string{}, Dir: "/"}
+		cmd.SysProcAttr = &syscall.SysProcAttr{
+			Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
 		}
-	})
-	defer timer.Stop()
-	if err := cmd.Run(); err != nil {
-		if text := strings.TrimSpace(out.String()); text != "" {
-			return fmt.Errorf("%w: %s", err, tail(text, 200))
+		if order == probeMount {
+			cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+			cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
 		}
-		return err
+		var out strings.Builder
+		cmd.Stderr = &out
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		timer := time.AfterFunc(10*time.Second, func() { cmd.Process.Kill() })
+		err := cmd.Wait()
+		timer.Stop()
+		if err != nil {
+			if text := strings.TrimSpace(out.String()); text != "" {
+				return fmt.Errorf("%w: %s", err, tail(text, 200))
+			}
+			return err
+		}
 	}
 	return nil
 }

@@ -68,6 +68,7 @@ type holder struct {
 const (
 	spawnsPerZygote = 20000 // then a fresh one: forks share its address layout
 	retries         = 2
+	lostRetries     = 8 // when a fork server dies, all its warm sessions do
 	breakerAt       = 8
 	noSession       = 30 * time.Second // waiting for a warm session
 )
@@ -323,6 +324,12 @@ func (p *Pool) take(ctx context.Context) (*session, error) {
 	for {
 		select {
 		case s := <-p.warm:
+			select {
+			case <-s.z.dead:
+				p.discard(s)
+				continue
+			default:
+			}
 			if s.died(0) {
 				p.discard(s)
 				continue
@@ -380,7 +387,8 @@ func (p *Pool) RunSeeded(ctx context.Context, key int64, seed uint32, code strin
 		return p.runTrajectory(ctx, key, seed, code, asked)
 	}
 	var last error
-	for try := 0; try <= retries; try++ {
+	lost := 0
+	for try := 0; try <= retries; {
 		r, err := p.runOnce(ctx, key, seed, code, asked)
 		if err == nil {
 			p.stats.note(r)
@@ -395,6 +403,11 @@ func (p *Pool) RunSeeded(ctx context.Context, key int64, seed uint32, code strin
 			return Result{}, ErrClosed
 		}
 		p.stats.retried.Add(1)
+		if lost++; !errors.Is(err, errLost) || lost > lostRetries {
+			try++
+		} else {
+			time.Sleep(10 * time.Millisecond) // until it is known to be dead
+		}
 	}
 	p.stats.errors.Add(1)
 	return Result{}, last
@@ -428,9 +441,9 @@ func (p *Pool) runOnce(ctx context.Context, key int64, seed uint32, code string,
 		return Result{}, err
 	}
 	p.hold(s, key)
-	defer p.unhold(s)
 	queue := time.Since(asked)
 	r, err := s.run(ctx, cell{code: code, seed: seed, echo: p.cfg.Echo == EchoLastExpression, limits: p.cfg.Limits})
+	p.unhold(s)
 	p.discard(s)
 	r.Queue = queue
 	return r, p.closedInstead(err)
@@ -471,7 +484,8 @@ func (p *Pool) runTrajectory(ctx context.Context, key int64, seed uint32, code s
 	}
 	defer func() { <-p.run }()
 	var last error
-	for try := 0; try <= retries; try++ {
+	lost := 0
+	for try := 0; try <= retries; {
 		fresh := t.s == nil
 		if fresh {
 			s, err := p.take(ctx)
@@ -479,6 +493,7 @@ func (p *Pool) runTrajectory(ctx context.Context, key int64, seed uint32, code s
 			if errors.As(err, &sb) {
 				last = err
 				p.stats.retried.Add(1)
+				try++
 				continue
 			} else if err != nil {
 				return Result{}, err
@@ -515,6 +530,11 @@ func (p *Pool) runTrajectory(ctx context.Context, key int64, seed uint32, code s
 		}
 		last = err
 		p.stats.retried.Add(1)
+		if lost++; !errors.Is(err, errLost) || lost > lostRetries {
+			try++
+		} else {
+			time.Sleep(10 * time.Millisecond)
+		}
 		if !fresh { // the variables are lost with the process: a retry would answer another question
 			break
 		}

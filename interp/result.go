@@ -95,4 +95,7 @@ func (e *SandboxError) Error() string {
 }
 func (e *SandboxError) Unwrap() error { return e.Err }
 
+// errLost is a fork server's death: every session of it is gone at once, so a call may meet several before it meets a live one.
+var errLost = errors.New("the fork server died")
+
 func fault(stage string, err error) *SandboxError { return &SandboxError{stage, err} }

@@ -215,7 +215,7 @@ func (s *session) run(ctx context.Context, c cell) (Result, error) {
 	if f, _, err := s.receive(buf); err != errAgain { // something spoke between two cells
 		_ = f
 		if s.died(0) && s.isLost() {
-			return r, fault("run", errors.New("the fork server died"))
+			return r, fault("run", errLost)
 		}
 		s.kill()
 		r.Status = ProtocolViolation
@@ -247,7 +247,7 @@ func (s *session) run(ctx context.Context, c cell) (Result, error) {
 		}
 		if err != nil {
 			if s.died(100*time.Millisecond) && s.isLost() {
-				return r, fault("send", errors.New("the fork server died"))
+				return r, fault("send", errLost)
 			}
 			alreadyDead := s.died(0)
 			s.kill()
@@ -296,6 +296,7 @@ func (s *session) run(ctx context.Context, c cell) (Result, error) {
 		text = func(trace int) {
 			r.Stdout, r.StdoutBytes, _ = out.split(0)
 			r.Stderr, r.StderrBytes, r.Traceback = errs.split(trace)
+			r.Traceback = stripHarness(r.Traceback)
 		}
 		finish = func(st Status) (Result, error) {
 			fin(st)
@@ -425,7 +426,7 @@ func (s *session) run(ctx context.Context, c cell) (Result, error) {
 			}
 			s.died(time.Second)
 			if s.isLost() {
-				return r, fault("run", errors.New("the fork server died"))
+				return r, fault("run", errLost)
 			}
 			s.memory(&r, peakRSS)
 			s.describeDeath(&r, limitHit != "", l.CPU)

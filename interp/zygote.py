@@ -232,11 +232,14 @@ def execute(scope, number, seed, echo, raw):
     """Runs one cell and returns (ok, exception name, exit code or None, traceback bytes)."""
     text = raw.decode("utf-8", "replace")
     filename = "<cell %d>" % number
-    linecache.cache[filename] = (len(text), None, text.splitlines(True), filename)
-    random.seed(seed)
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed(seed & 0xFFFFFFFF)
+    try:
+        linecache.cache[filename] = (len(text), None, text.splitlines(True), filename)
+        random.seed(seed)
+        numpy = sys.modules.get("numpy")
+        if numpy is not None:
+            numpy.random.seed(seed)
+    except BaseException:
+        pass  # an earlier cell broke them: its own loss
     try:
         try:
             running[0] = True

@@ -40,6 +40,7 @@ type zygote struct {
 
 	retiring atomic.Bool
 	dead     chan struct{}  // closed when the process is gone
+	buried   chan struct{}  // closed when its sessions have been given up as well
 	release  func(*session) // gives back what a session held, once nobody uses it
 }
 
@@ -193,7 +194,7 @@ func (f *fences) start(log *slog.Logger, release func(*session)) (*zygote, error
 	unix.SetNonblock(sp[0], true)
 	conn, theirs := os.NewFile(uintptr(sp[0]), "zygote"), os.NewFile(uintptr(sp[1]), "zygote-child")
 	defer theirs.Close()
-	z := &zygote{f: f, conn: conn, log: log, waiting: map[int64]chan spawned{}, live: map[int64]*session{}, dead: make(chan struct{}), release: release}
+	z := &zygote{f: f, conn: conn, log: log, waiting: map[int64]chan spawned{}, live: map[int64]*session{}, dead: make(chan struct{}), buried: make(chan struct{}), release: release}
 
 	show := append([]shown(nil), f.show...)
 	o := initOrder{Jail: f.jail(), Show: show, Python: f.py.Executable, Env: sandboxEnv}
@@ -337,7 +338,10 @@ func (z *zygote) send(b []byte, fds ...int) error {
 		e = unix.Sendmsg(int(fd), b, oob, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 		return e != unix.EAGAIN
 	})
-	return errors.Join(err, e)
+	if err != nil {
+		return err
+	}
+	return e
 }
 
 func (z *zygote) receive(buf []byte) (n int, fds []int, err error) {
@@ -352,8 +356,11 @@ func (z *zygote) receive(buf []byte) (n int, fds []int, err error) {
 		n, oobn, _, _, e = unix.Recvmsg(int(fd), buf, oob, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
 		return e != unix.EAGAIN && e != unix.EINTR
 	})
-	if err = errors.Join(err, e); err != nil {
+	if err != nil { // the socket was closed or its deadline passed: e is only the last try
 		return 0, nil, err
+	}
+	if e != nil {
+		return 0, nil, e
 	}
 	if msgs, e := unix.ParseSocketControlMessage(oob[:oobn]); e == nil {
 		for i := range msgs {
@@ -430,7 +437,7 @@ func (z *zygote) bury() {
 	z.mu.Lock()
 	for id, ch := range z.waiting {
 		delete(z.waiting, id)
-		ch <- spawned{pidfd: -1, err: errors.New("the fork server died")}
+		ch <- spawned{pidfd: -1, err: errLost}
 	}
 	ids := make([]int64, 0, len(z.live))
 	for id := range z.live {
@@ -440,6 +447,7 @@ func (z *zygote) bury() {
 	for _, id := range ids {
 		z.reaped(id, 0, true)
 	}
+	close(z.buried)
 }
 
 // stop ends the fork server: EOF first, SIGKILL as well, so that no wait depends on its goodwill.
@@ -447,7 +455,7 @@ func (z *zygote) stop() {
 	z.conn.Close()
 	z.cmd.Process.Kill()
 	select {
-	case <-z.dead:
+	case <-z.buried:
 	case <-time.After(5 * time.Second):
 		z.log.Error("fork server does not die", "pid", z.cmd.Process.Pid)
 	}
@@ -492,7 +500,7 @@ func (z *zygote) spawn(id int64, uid int, group *cgroup, creds bool) (_ *session
 	select {
 	case <-z.dead:
 		z.mu.Unlock()
-		return nil, errors.New("the fork server died")
+		return nil, errLost
 	default:
 	}
 	z.waiting[id] = ch

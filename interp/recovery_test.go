@@ -1,0 +1,9 @@
+//go:build linux
+
+package interp
+
+import (
+	"errors"
+)
+
+func isTier(err error) bool { return errors.Is(err, ErrTier) }
