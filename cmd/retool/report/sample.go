@@ -332,7 +332,9 @@ func collect(runs []Run, picks []pick, dict *dictionary, bytes int) ([]trajector
 		}
 		return 0
 	}
-	slices.SortFunc(out, func(a, b placed) int { return cmp.Or(cmp.Compare(a.run, b.run), cmp.Compare(b.Step, a.Step), cmp.Compare(order(a.Phase), order(b.Phase)), cmp.Compare(a.line, b.line)) })
+	slices.SortFunc(out, func(a, b placed) int {
+		return cmp.Or(cmp.Compare(a.run, b.run), cmp.Compare(b.Step, a.Step), cmp.Compare(order(a.Phase), order(b.Phase)), cmp.Compare(a.line, b.line))
+	})
 	ts := make([]trajectory, len(out))
 	for i, p := range out {
 		ts[i] = p.trajectory
