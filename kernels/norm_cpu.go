@@ -27,7 +27,7 @@ func (d *cpu) RMSNorm(y, rstd, x, w Tensor, eps float32) {
 	d.reads(op, w)
 	d.writes(op, y)
 	d.writes(op, rstd)
-	d.norm = normJob{y: y, x: x, w: w.vec(), rstd: rstd.vec(), T: T, H: H, C: C, eps: eps}
+	d.norm = normJob{y: y, x: x, w: w.vec(), rstd: rstd.vec(), T: T, H: H, C: C, eps: eps, partial: d.norm.partial}
 	d.each(T*H, 16, T*H*C/8, normRows)
 }
 
