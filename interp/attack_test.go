@@ -365,7 +365,7 @@ func attackTier(t *testing.T, tier string, fork bool) {
 						continue
 					}
 					say := func(f string, v ...any) {
-						t.Errorf("%s/%d: %s: %v, session %s, stdout %.300q, stderr %.200q, traceback %.400q", a.id, k, fmt.Sprintf(f, v...), r, r.Session, r.Stdout, r.Stderr, r.Traceback)
+						t.Errorf("%s/%d: %s: %v %s, session %s, stdout %.300q, stderr %.200q, traceback %.400q", a.id, k, fmt.Sprintf(f, v...), r, r.Exc, r.Session, r.Stdout, r.Stderr, r.Traceback)
 					}
 					if !outcome(r, wants[k]) {
 						say("want %s", wants[k])

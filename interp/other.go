@@ -43,3 +43,9 @@ func (p *Pool) Info() Info { return Info{} }
 func (p *Pool) Close() error { return nil }
 
 func signalName(n int) string { return fmt.Sprintf("signal %d", n) }
+
+// Diagnose returns ErrTier.
+func Diagnose(ctx context.Context, cfg Config) (Report, error) {
+	_, err := New(ctx, cfg, nil)
+	return Report{}, err
+}

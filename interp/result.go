@@ -45,16 +45,31 @@ type Result struct {
 	RolledBack       bool          // with checkpoint: the session lives on as it was before this cell
 }
 
+// String is the status as it is written: exited(3), crashed(SIGSEGV), else the bare word.
 func (r Result) String() string {
 	switch r.Status {
 	case Exited:
 		return fmt.Sprintf("exited(%d)", r.Code)
 	case Crashed:
 		return fmt.Sprintf("crashed(%s)", signalName(r.Signal))
-	case Exception:
-		return "exception(" + r.Exc + ")"
 	}
 	return string(r.Status)
+}
+
+// Text is what the model is shown: standard output, then the traceback or the status's fixed line, cleaned and cut.
+func (r Result) Text(l Limits) string {
+	text := r.Stdout
+	if r.Status == Exception {
+		text = append(append([]byte(nil), text...), r.Traceback...)
+	} else if line := r.Notice(l); line != "" {
+		text = append([]byte(nil), text...)
+		if len(text) > 0 && text[len(text)-1] != '\n' {
+			text = append(text, '\n')
+		}
+		text = append(text, line...)
+		text = append(text, '\n')
+	}
+	return Clean(text, int(l.OutputPrompt))
 }
 
 // Notice is the one fixed line the model is shown for a status that is not Python's own output; "" for OK and Exception.

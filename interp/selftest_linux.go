@@ -124,7 +124,7 @@ func wantExc(names ...string) func(Result, bool) string {
 				return ""
 			}
 		}
-		return fmt.Sprintf("want %s, found %v", strings.Join(names, " or "), r)
+		return fmt.Sprintf("want %s, found %v %s", strings.Join(names, " or "), r, r.Exc)
 	}
 }
 

@@ -1,6 +1,9 @@
 package interp
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // A Tier says which fences stand. Higher is stronger.
 type Tier int
@@ -55,4 +58,24 @@ type Info struct {
 	Sessions int               `json:"sessions"` // warm
 	Layers   []Check           `json:"layers"`
 	SelfTest []Check           `json:"self_test"`
+}
+
+// A Report is what this host offers: `retool doctor`.
+type Report struct {
+	Layers []Check      `json:"layers"`
+	Tiers  []TierReport `json:"tiers"`
+	Best   Tier         `json:"tier"` // the one a run would get, TierNone if it would refuse
+	Python string       `json:"python,omitempty"`
+	Path   string       `json:"path,omitempty"`
+	Error  string       `json:"error,omitempty"` // no usable Python
+}
+
+// A TierReport is the outcome of starting a pool at one tier.
+type TierReport struct {
+	Tier     Tier              `json:"tier"`
+	OK       bool              `json:"ok"`
+	Detail   string            `json:"detail,omitempty"` // why not
+	Start    time.Duration     `json:"start_ns"`
+	Modules  map[string]string `json:"modules,omitempty"`
+	SelfTest []Check           `json:"self_test,omitempty"`
 }
