@@ -23,7 +23,7 @@ type Evaluation struct {
 	// sample says nothing of it. Population is that of drawing other problems, sd(p)/√N.
 	Sampling   float64 `json:"sampling_error"`
 	Population float64 `json:"population_error"`
-	// Low and High bound Accuracy by ±1.96 Population, cut to [0, 1].
+	// Low and High are Wilson's 95 % interval for Accuracy over the choice of problems. It does not shrink to a point at 0 or 1.
 	Low  float64 `json:"low"`
 	High float64 `json:"high"`
 
@@ -147,7 +147,7 @@ func Summarise(records []trace.Record) Evaluation {
 	if n > 1 {
 		ev.Population = math.Sqrt(max(0, squares-sum*sum/n)/(n-1)) / math.Sqrt(n)
 	}
-	ev.Low, ev.High = max(0, ev.Accuracy-1.96*ev.Population), min(1, ev.Accuracy+1.96*ev.Population)
+	ev.Low, ev.High = wilson(ev.Accuracy, ev.Population, n)
 	ev.Majority /= n
 	for j := range ev.PassAt {
 		ev.PassAt[j] /= n
@@ -156,6 +156,18 @@ func Summarise(records []trace.Record) Evaluation {
 		ev.AccuracyCode = float64(correctCode) / float64(withCode)
 	}
 	return ev
+}
+
+// wilson is the score interval for a mean p of n problems whose standard error is se: the binomial one for as many draws as would
+// give that error (Wilson 1927).
+func wilson(p, se, n float64) (low, high float64) {
+	if se > 0 {
+		n = max(n, p*(1-p)/(se*se))
+	}
+	const z = 1.96
+	centre := (p + z*z/(2*n)) / (1 + z*z/n)
+	half := z / (1 + z*z/n) * math.Sqrt(p*(1-p)/n+z*z/(4*n*n))
+	return max(0, centre-half), min(1, centre+half)
 }
 
 // passAt is the chance that at least one of j samples is correct, 1 − C(n−c, j)/C(n, j) (Chen 2021, eq. 1).

@@ -145,6 +145,7 @@ func (c *Config) merge(name string, text []byte, given map[string]bool) error {
 		line, message := position(err)
 		return fmt.Errorf("config: %s: %s", at(line), message)
 	}
+	keys := map[[2]int]string{} // of the value at a line and column
 	for _, doc := range file.Docs {
 		if doc.Body == nil {
 			continue
@@ -153,15 +154,42 @@ func (c *Config) merge(name string, text []byte, given map[string]bool) error {
 		if !ok {
 			return fmt.Errorf("config: %s: want settings, such as `seed: 1`, got %s", at(doc.Body.GetToken().Position.Line), strings.ToLower(doc.Body.Type().String()))
 		}
-		if err := checkKeys(m, reflect.TypeOf(*c), "", at, given); err != nil {
+		if err := checkKeys(m, reflect.TypeOf(*c), "", at, given, keys); err != nil {
 			return err
 		}
 	}
 	if err := yaml.UnmarshalWithOptions(text, c, yaml.Strict(), yaml.AllowDuplicateMapKey()); err != nil {
 		line, message := position(err)
+		var wrong *yaml.TypeError
+		if errors.As(err, &wrong) && wrong.Token != nil {
+			p := wrong.Token.Position
+			message = fmt.Sprintf("%s: want %s, got %q", keys[[2]int{p.Line, p.Column}], kindOf(wrong.DstType), wrong.Token.Value)
+		} else if e := yaml.Error(nil); errors.As(err, &e) && e.GetToken() != nil {
+			p := e.GetToken().Position
+			message = keys[[2]int{p.Line, p.Column}] + ": " + message
+		}
 		return fmt.Errorf("config: %s: %s", at(line), message)
 	}
 	return nil
+}
+
+// kindOf says in words what a type takes.
+func kindOf(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int64:
+		return "a whole number"
+	case reflect.Uint64:
+		return "a whole number, not negative"
+	case reflect.Float64:
+		return "a number"
+	case reflect.Slice:
+		return "a list"
+	case reflect.Struct:
+		return "a section of settings"
+	}
+	return "text"
 }
 
 // position is the line of a YAML error and its message, without the excerpt.
@@ -176,7 +204,7 @@ func position(err error) (int, string) {
 }
 
 // checkKeys refuses keys that the struct does not have, or that are given twice in one file.
-func checkKeys(m ast.MapNode, t reflect.Type, path string, at func(int) string, given map[string]bool) error {
+func checkKeys(m ast.MapNode, t reflect.Type, path string, at func(int) string, given map[string]bool, keys map[[2]int]string) error {
 	fields := yamlFields(t)
 	seen := map[string]int{}
 	for it := m.MapRange(); it.Next(); {
@@ -199,12 +227,15 @@ func checkKeys(m ast.MapNode, t reflect.Type, path string, at func(int) string, 
 			return fmt.Errorf("config: %s: unknown key %q %s (%s)", at(line), key, where, suggest(key, known))
 		}
 		if child, ok := it.Value().(ast.MapNode); ok && f.Kind() == reflect.Struct {
-			if err := checkKeys(child, f, path+key+".", at, given); err != nil {
+			if err := checkKeys(child, f, path+key+".", at, given, keys); err != nil {
 				return err
 			}
 			continue
 		}
 		given[path+key] = true
+		if p := it.Value().GetToken(); p != nil {
+			keys[[2]int{p.Position.Line, p.Position.Column}] = path + key
+		}
 	}
 	return nil
 }
@@ -320,11 +351,22 @@ func (d Data) validate() error {
 	case d.Wrapper != "strip" && d.Wrapper != "keep":
 		return fmt.Errorf("data.wrapper: %q is not known (known: strip, keep)", d.Wrapper)
 	}
-	return d.Mix.Validate()
+	if err := d.Mix.Validate(); err != nil {
+		return fmt.Errorf("data.mix: %w", err)
+	}
+	return nil
 }
 
-// idle refuses settings that were given and would do nothing. An embedded recipe is exempt: it is written to be changed by --set.
+// idle refuses settings that were given, differ from the default and would do nothing. An embedded recipe is exempt: it is written
+// to be changed by --set.
 func (c *Config) idle(given map[string]bool) error {
+	defaults := map[string]any{}
+	leaves(reflect.ValueOf(DefaultConfig()), "", func(key string, v reflect.Value) { defaults[key] = v.Interface() })
+	leaves(reflect.ValueOf(*c), "", func(key string, v reflect.Value) {
+		if reflect.DeepEqual(defaults[key], v.Interface()) {
+			delete(given, key)
+		}
+	})
 	never := func(reason string, match func(key string) bool) error {
 		keys := make([]string, 0, len(given))
 		for k := range given {

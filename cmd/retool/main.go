@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -18,7 +20,8 @@ func main() {
 	interp.Init() // a sandboxed child is this program again; it must turn into one before anything else runs
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := app().RunContext(ctx, os.Args)
+	a := app()
+	err := a.RunContext(ctx, flagsFirst(os.Args, a.Commands))
 	if err == nil {
 		return
 	}
@@ -57,6 +60,50 @@ func commands() []*cli.Command {
 		c.OnUsageError = usageError
 	}
 	return cs
+}
+
+// flagsFirst moves flags before arguments, at the level of the innermost command: the library stops looking for flags at the first
+// argument, so that of `retool train demo --set …` it would see none.
+func flagsFirst(args []string, cs []*cli.Command) []string {
+	out := args[:1:1]
+	rest := args[1:]
+	var flags []cli.Flag
+	for len(rest) > 0 {
+		i := slices.IndexFunc(cs, func(c *cli.Command) bool { return c.HasName(rest[0]) })
+		if i < 0 {
+			break
+		}
+		out, rest, flags, cs = append(out, rest[0]), rest[1:], cs[i].Flags, cs[i].Subcommands
+	}
+	takesValue := func(name string) bool {
+		for _, f := range flags {
+			if slices.Contains(f.Names(), name) {
+				d, ok := f.(cli.DocGenerationFlag)
+				return ok && d.TakesValue()
+			}
+		}
+		return false
+	}
+	var arguments []string
+	for len(rest) > 0 {
+		arg := rest[0]
+		rest = rest[1:]
+		switch {
+		case arg == "--":
+			arguments, rest = append(arguments, rest...), nil
+		case len(arg) < 2 || arg[0] != '-':
+			arguments = append(arguments, arg)
+		default:
+			out = append(out, arg)
+			if !strings.Contains(arg, "=") && takesValue(strings.TrimLeft(arg, "-")) && len(rest) > 0 {
+				out, rest = append(out, rest[0]), rest[1:]
+			}
+		}
+	}
+	if slices.ContainsFunc(arguments, func(a string) bool { return len(a) > 1 && a[0] == '-' }) {
+		out = append(out, "--")
+	}
+	return append(out, arguments...)
 }
 
 func usageError(_ *cli.Context, err error, _ bool) error { return err }

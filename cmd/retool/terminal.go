@@ -11,6 +11,7 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
+	"retool/interp"
 	"retool/trainer"
 	"retool/trainer/trace"
 )
@@ -84,7 +85,7 @@ func (t *terminal) Step(m trace.Metrics, done, of int) {
 func (t *terminal) Evaluated(e trainer.Evaluation) {
 	b := e.Behaviour
 	fmt.Fprintf(t.out, "eval  %-10s step %d  avg@%d %5.1f%%  ±%.1f (these %d problems sampled again) ±%.1f (other problems)  code %.0f%%  with code %.1f%% right  length %.1f  (%s, %.1f s)\n",
-		e.Name, e.Step, e.Samples, 100*e.Accuracy, 196*e.Sampling, e.Problems, 196*e.Population, 100*b.CodeRatio, 100*e.AccuracyCode, b.ResponseLength, e.SamplingRules, e.Seconds)
+		e.Name, e.Step, e.Samples, 100*e.Accuracy, 196*e.Sampling, e.Problems, 196*e.Population, 100*b.CodeRatio, 100*e.AccuracyCode, b.ResponseLength, e.Rules, e.Seconds)
 }
 
 // Note prints a sentence.
@@ -98,7 +99,7 @@ func (p *program) header(t *terminal, dir string) {
 	line("contract", "%s", info.Contract)
 	line("model", "%v, %.2f M parameters", p.policy.Config, float64(p.policy.Parameters())/1e6)
 	if p.pool != nil {
-		line("python", "%v", p.pool.Info())
+		line("python", "%s", pythonLine(p.pool.Info()))
 		line("protocol", "%s", p.proto.Contract())
 	}
 	line("engine", "%d KV pages of 64 tokens, trajectories of at most %d tokens, %d turns", p.engine.Pages(), p.cfg.Engine.MaxTokens, p.cfg.Engine.Turns)
@@ -106,6 +107,14 @@ func (p *program) header(t *terminal, dir string) {
 		line("batch", "%s", p.cfg.RL.Batches())
 	}
 	line("run", "%s", dir)
+}
+
+// pythonLine says which Python runs, and behind which fences.
+func pythonLine(i interp.Info) string {
+	if i.Unsafe {
+		return fmt.Sprintf("%s, NOT ISOLATED (interp.isolation unsafe-subprocess): model code runs with your rights", i.Python)
+	}
+	return fmt.Sprintf("%s, sandbox tier %v, Landlock ABI %d, seccomp filter of %d instructions, cgroup %s, %d warm sessions", i.Python, i.Tier, i.Landlock, i.Seccomp, i.Cgroup, i.Sessions)
 }
 
 // grid draws a table with a header row.

@@ -5,12 +5,18 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"retool/engine/model"
+	"retool/interp"
+	"retool/kernels"
 	"retool/trainer"
 )
 
@@ -74,7 +80,35 @@ func train(ctx context.Context, cfg *Config, dir string, out *terminal) (*traine
 		return nil, err
 	}
 	p.header(out, dir)
+	if err := p.writeEnvironment(dir); err != nil {
+		return nil, err
+	}
 	return run.Train(ctx)
+}
+
+// writeEnvironment stores what the run runs on: device, kernels, the sandbox's tier, the Python inside it.
+func (p *program) writeEnvironment(dir string) error {
+	env := struct {
+		Go     string       `json:"go"`
+		System string       `json:"system"`
+		Device kernels.Info `json:"device"`
+		Python *interp.Info `json:"python,omitempty"`
+		Begun  time.Time    `json:"begun"` // this process, not the run
+	}{Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, Device: p.dev.Info(), Begun: time.Now().UTC().Round(time.Second)}
+	if p.pool != nil {
+		info := p.pool.Info()
+		env.Python = &info
+	}
+	return writeJSON(filepath.Join(dir, "environment.json"), env)
+}
+
+// writeJSON writes a value to a file, indented.
+func writeJSON(path string, v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return model.WriteAtomic(path, func(w io.Writer) error { _, err := w.Write(append(text, '\n')); return err })
 }
 
 // settle writes the configuration into a new run directory, or refuses to go on in one that was begun with another.
@@ -96,10 +130,10 @@ func settle(cfg *Config, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("run directory: %w", err)
 	}
-	if err := os.WriteFile(path+".tmp", text, 0o644); err != nil {
+	if err := model.WriteAtomic(path, func(w io.Writer) error { _, err := w.Write(text); return err }); err != nil {
 		return fmt.Errorf("run directory: %w", err)
 	}
-	return os.Rename(path+".tmp", path)
+	return nil
 }
 
 // firstDifference names the first line in which two configurations differ.
@@ -165,9 +199,5 @@ func summary(tool, text *trainer.State) Summary {
 }
 
 func writeSummary(dir string, s Summary) error {
-	text, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, "summary.json"), append(text, '\n'), 0o644)
+	return writeJSON(filepath.Join(dir, "summary.json"), s)
 }
