@@ -253,4 +253,3 @@ func biasColumns(d *cpu, _ *worker, from, to int) {
 		d.v.add(j.db.at(from)[:to-from], j.dy.at(t)[from:to])
 	}
 }
-

@@ -165,18 +165,17 @@ func (w *worker) column(v *simd, c, a, b unsafe.Pointer, rows, ldc, ars int) {
 		first = (rest + 1) / 2
 		rest -= first
 	}
+	run := func(n, tiles int, at int) {
+		t.c, t.a, t.tiles = step(c, at*ldc), step(a, at*ars), tiles
+		v.product[n](t)
+	}
 	if full > 0 {
-		t.c, t.a, t.tiles = c, a, full
-		v.product[tileRows](t)
-		c, a = step(c, full*tileRows*ldc), step(a, full*tileRows*ars)
+		run(tileRows, full, 0)
 	}
 	if first > 0 {
-		t.c, t.a, t.tiles = c, a, 1
-		v.product[first](t)
-		c, a = step(c, first*ldc), step(a, first*ars)
+		run(first, 1, full*tileRows)
 	}
 	if rest > 0 {
-		t.c, t.a, t.tiles = c, a, 1
-		v.product[rest](t)
+		run(rest, 1, full*tileRows+first)
 	}
 }
