@@ -8,22 +8,22 @@ import (
 
 // curves are columns over steps. Every counts the steps of one point.
 type curves struct {
-	X     []int            `json:"x"`
-	Cols  map[string][]num `json:"cols"`
-	Every int              `json:"every"`
+	X     []int               `json:"x"`
+	Cols  map[string][]Number `json:"cols"`
+	Every int                 `json:"every"`
 }
 
-func newCurves() curves { return curves{Cols: map[string][]num{}, Every: 1} }
+func newCurves() curves { return curves{Cols: map[string][]Number{}, Every: 1} }
 
-func (c *curves) add(x int, values map[string]num) {
+func (c *curves) add(x int, values map[string]Number) {
 	for name := range c.Cols {
 		if _, ok := values[name]; !ok {
-			c.Cols[name] = append(c.Cols[name], num(math.NaN()))
+			c.Cols[name] = append(c.Cols[name], Number(math.NaN()))
 		}
 	}
 	for name, v := range values {
 		for len(c.Cols[name]) < len(c.X) { // a column that begins late
-			c.Cols[name] = append(c.Cols[name], num(math.NaN()))
+			c.Cols[name] = append(c.Cols[name], Number(math.NaN()))
 		}
 		c.Cols[name] = append(c.Cols[name], v)
 	}
@@ -55,7 +55,7 @@ func offset(sft, rl []trace.Metrics) int {
 func sftCurves(steps []trace.Metrics) curves {
 	c := newCurves()
 	for _, m := range steps {
-		c.add(m.Step, map[string]num{"loss": num(m.Loss), "lr": num(m.LR), "grad_norm": num(m.Norm), "speed": num(m.Speed), "skipped": num(m.Skip)})
+		c.add(m.Step, map[string]Number{"loss": Number(m.Loss), "lr": Number(m.LR), "grad_norm": Number(m.Norm), "speed": Number(m.Speed), "skipped": Number(m.Skip)})
 	}
 	return c
 }
@@ -69,26 +69,26 @@ func rlCurves(steps []trace.Metrics, offset int) curves {
 		}
 	}
 	for _, m := range steps {
-		v := map[string]num{
-			"loss": num(m.Loss), "lr": num(m.LR), "grad_norm": num(m.Norm), "speed": num(m.Speed), "skipped": num(m.Skip), "seconds": num(m.Time),
-			"reward": num(m.Reward), "reward_paper": num(m.Rewards.Paper), "reward_dapo_strict": num(m.Rewards.DAPOStrict), "reward_tool_shaped": num(m.Rewards.ToolShaped),
-			"accuracy": num(m.Accuracy), "code_ratio": num(m.CodeRatio), "calls": num(m.Calls), "calls_ok": num(m.CallsOK), "length": num(m.Length), "observed": num(m.Observed),
-			"kl": num(m.KL), "clip": num(m.Clip), "dual_clip": num(m.DualClip), "entropy": num(m.RL.Entropy), "difference": num(m.Difference),
-			"value_loss": num(m.ValueLoss), "explained": num(m.Explained),
-			"rollout": num(m.Rollout), "tool_wait": num(m.ToolWait), "score": num(m.Score), "train": num(m.Train), "decode": num(m.DecodeRate),
+		v := map[string]Number{
+			"loss": Number(m.Loss), "lr": Number(m.LR), "grad_norm": Number(m.Norm), "speed": Number(m.Speed), "skipped": Number(m.Skip), "seconds": Number(m.Time),
+			"reward": Number(m.Reward), "reward_paper": Number(m.Rewards.Paper), "reward_dapo_strict": Number(m.Rewards.DAPOStrict), "reward_tool_shaped": Number(m.Rewards.ToolShaped),
+			"accuracy": Number(m.Accuracy), "code_ratio": Number(m.CodeRatio), "calls": Number(m.Calls), "calls_ok": Number(m.CallsOK), "length": Number(m.Length), "observed": Number(m.Observed),
+			"kl": Number(m.KL), "clip": Number(m.Clip), "dual_clip": Number(m.DualClip), "entropy": Number(m.RL.Entropy), "difference": Number(m.Difference),
+			"value_loss": Number(m.ValueLoss), "explained": Number(m.Explained),
+			"rollout": Number(m.Rollout), "tool_wait": Number(m.ToolWait), "score": Number(m.Score), "train": Number(m.Train), "decode": Number(m.DecodeRate),
 		}
 		if m.Calls == 0 {
-			v["calls_ok"] = num(math.NaN())
+			v["calls_ok"] = Number(math.NaN())
 		}
 		if m.Checked == 0 {
-			v["difference"] = num(math.NaN())
+			v["difference"] = Number(math.NaN())
 		}
 		all := 0
 		for _, n := range m.Finish {
 			all += n
 		}
 		for name := range finishes {
-			v["finish_"+name] = num(float64(m.Finish[name]) / float64(max(all, 1)))
+			v["finish_"+name] = Number(float64(m.Finish[name]) / float64(max(all, 1)))
 		}
 		c.add(m.Step-offset, v)
 	}
@@ -115,7 +115,7 @@ func bucket(c curves, limit int) curves {
 	out.Every = k
 	for from := 0; from < n; from += k {
 		to := min(from+k, n)
-		v := map[string]num{}
+		v := map[string]Number{}
 		for name, col := range c.Cols {
 			sum, top, count := 0.0, math.Inf(-1), 0
 			for _, x := range col[from:to] {
@@ -125,11 +125,11 @@ func bucket(c curves, limit int) curves {
 			}
 			switch {
 			case count == 0:
-				v[name] = num(math.NaN())
+				v[name] = Number(math.NaN())
 			case name == "difference":
-				v[name] = num(top)
+				v[name] = Number(top)
 			default:
-				v[name] = num(sum / float64(count))
+				v[name] = Number(sum / float64(count))
 			}
 		}
 		out.add(c.X[to-1], v)

@@ -38,13 +38,13 @@ type Fact struct {
 type Result struct {
 	Name      string `json:"name"`
 	Text      bool   `json:"text"` // of the text-only recipe
-	Accuracy  num    `json:"accuracy"`
-	Low       num    `json:"low"`
-	High      num    `json:"high"`
-	Sampling  num    `json:"sampling"`
-	CodeRatio num    `json:"code_ratio"`
-	WithCode  num    `json:"with_code"` // accuracy of the responses with code
-	Length    num    `json:"length"`
+	Accuracy  Number `json:"accuracy"`
+	Low       Number `json:"low"`
+	High      Number `json:"high"`
+	Sampling  Number `json:"sampling"`
+	CodeRatio Number `json:"code_ratio"`
+	WithCode  Number `json:"with_code"` // accuracy of the responses with code
+	Length    Number `json:"length"`
 	Problems  int    `json:"problems"`
 	Samples   int    `json:"samples"` // of each problem
 	Step      int    `json:"step"`
@@ -56,20 +56,20 @@ type Evaluation struct {
 	Step      int             `json:"step"`
 	Problems  int             `json:"problems"`
 	Samples   int             `json:"samples"`
-	Accuracy  num             `json:"accuracy"`
-	Low       num             `json:"low"`
-	High      num             `json:"high"`
+	Accuracy  Number          `json:"accuracy"`
+	Low       Number          `json:"low"`
+	High      Number          `json:"high"`
 	Rules     string          `json:"rules"` // of sampling
 	Behaviour trace.Behaviour `json:"-"`
 
-	Columns map[string]num `json:"behaviour"` // filled by Write
-	X       int            `json:"x"`         // steps of reinforcement learning made before it; negative before the cold start ended
+	Columns map[string]Number `json:"behaviour"` // filled by Write
+	X       int               `json:"x"`         // steps of reinforcement learning made before it; negative before the cold start ended
 }
 
-// num is a number as the page needs it: five significant digits, null when it is not finite.
-type num float64
+// Number is a number as the page needs it: five significant digits, null when it is not finite.
+type Number float64
 
-func (x num) MarshalJSON() ([]byte, error) {
+func (x Number) MarshalJSON() ([]byte, error) {
 	f := float64(x)
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return []byte("null"), nil
@@ -95,7 +95,7 @@ type runData struct {
 	Curves      map[string]curves `json:"curves"` // by phase: sft, rl; behaviour of the training rollouts
 	Evaluations []Evaluation      `json:"evaluations"`
 	Records     int               `json:"records"`    // trajectories logged
-	Difference  num               `json:"difference"` // largest |rollout − training log-probability| of all
+	Difference  Number            `json:"difference"` // largest |rollout − training log-probability| of all
 	Checked     int               `json:"checked"`    // tokens that was taken over
 }
 
@@ -167,7 +167,7 @@ func readRun(r Run, index int) (runData, []*group, error) {
 		if m.Checked > 0 {
 			checked[m.Step] = true
 			rd.Checked += m.Checked
-			rd.Difference = max(rd.Difference, num(m.Difference))
+			rd.Difference = max(rd.Difference, Number(m.Difference))
 		}
 	}
 	rd.Offset = offset(sft, rl)
@@ -204,7 +204,7 @@ func readRun(r Run, index int) (runData, []*group, error) {
 		rd.Evaluations = append(rd.Evaluations, e)
 	}
 	for at, g := range evaluations { // made after the last checkpoint
-		p := num(float64(g.correct) / float64(max(g.behaviour.Responses, 1)))
+		p := Number(float64(g.correct) / float64(max(g.behaviour.Responses, 1)))
 		rd.Evaluations = append(rd.Evaluations, Evaluation{
 			Name: at.Phase, Step: at.Step, Problems: g.problems, Samples: g.all / max(g.problems, 1),
 			Accuracy: p, Low: p, High: p, Columns: g.columns(), X: at.Step - rd.Offset,

@@ -190,8 +190,8 @@ func TestPageIsTheSameEveryTime(t *testing.T) {
 // Ten times the rollouts, and responses too long for a page.
 func TestPageStaysSmall(t *testing.T) {
 	for name, s := range map[string]shape{
-		"many": {sft: 2500, rl: 20, rollouts: 300, problems: 300, samples: 1},
-		"long": {rl: 3, rollouts: 30, problems: 60, samples: 1, long: 4 * maxTokens, bits: true},
+		"many": {sft: 2500, rl: 5, rollouts: 300, problems: 300, samples: 1},
+		"long": {rl: 3, rollouts: 40, problems: 40, samples: 1, long: 2 * maxTokens, bits: true},
 	} {
 		page := write(t, writeRun(t, t.TempDir(), s))
 		if n := len(page); n > 4<<20 {
@@ -372,7 +372,7 @@ func TestBucketsKeepMeanAndWorst(t *testing.T) {
 	c := newCurves()
 	sum := 0.0
 	for i := range 2400 {
-		v := map[string]num{"reward": num(i % 7), "difference": 0}
+		v := map[string]Number{"reward": Number(i % 7), "difference": 0}
 		if i == 1234 {
 			v["difference"] = .5
 		}

@@ -77,8 +77,8 @@ func writeRun(t *testing.T, dir string, s shape) Run {
 		}
 		p := float64(correct) / float64(len(rs))
 		half := 1.96 * math.Sqrt(p*(1-p)/float64(s.problems))
-		run.Evaluations = append(run.Evaluations, Evaluation{Name: name, Step: step, Problems: s.problems, Samples: s.samples, Accuracy: num(p),
-			Low: num(max(0, p-half)), High: num(min(1, p+half)), Rules: "temperature 1, top-p 0.7", Behaviour: b})
+		run.Evaluations = append(run.Evaluations, Evaluation{Name: name, Step: step, Problems: s.problems, Samples: s.samples, Accuracy: Number(p),
+			Low: Number(max(0, p-half)), High: Number(min(1, p+half)), Rules: "temperature 1, top-p 0.7", Behaviour: b})
 	}
 	evaluate("untrained", 0, 0)
 	for i := range s.sft {
@@ -116,14 +116,14 @@ func writeRun(t *testing.T, dir string, s shape) Run {
 	must(records.Close())
 	for _, e := range run.Evaluations {
 		run.Results = append(run.Results, Result{Name: strings.ReplaceAll(e.Name, "_", " "), Accuracy: e.Accuracy, Low: e.Low, High: e.High, Sampling: .012,
-			CodeRatio: num(e.Behaviour.CodeRatio), WithCode: e.Accuracy, Length: num(e.Behaviour.ResponseLength), Problems: e.Problems, Samples: e.Samples, Step: e.Step})
+			CodeRatio: Number(e.Behaviour.CodeRatio), WithCode: e.Accuracy, Length: Number(e.Behaviour.ResponseLength), Problems: e.Problems, Samples: e.Samples, Step: e.Step})
 	}
 	return run
 }
 
 // record makes one trajectory of a product, character by character: with code or without, the code right or lacking its parenthesis,
 // then corrected or not.
-func (s shape) record(rng *rand.Rand, skill float64, problem int, key int64) trace.Record {
+func (s shape) record(rng *rand.Rand, skill float64, problem int, key int64) (r trace.Record) {
 	source := rand.New(rand.NewPCG(uint64(problem), 1))
 	families := []string{"product", "remainder", "gcd"}
 	a, b := 100+source.IntN(900), 100+source.IntN(900)
@@ -136,7 +136,9 @@ func (s shape) record(rng *rand.Rand, skill float64, problem int, key int64) tra
 	}
 	truth := map[string]int{"product": a * b, "remainder": a % b, "gcd": x}[family]
 	question, expr = fmt.Sprintf(question, a, b), fmt.Sprintf(expr, a, b)
-	r := trace.Record{Key: key, Problem: fmt.Sprintf("%s-%d", family, problem), Family: family, Question: question, Truth: fmt.Sprint(truth), Finish: "answer", Advantage: float32(rng.NormFloat64())}
+	r = trace.Record{Key: key, Problem: fmt.Sprintf("%s-%d", family, problem), Family: family, Question: question, Truth: fmt.Sprint(truth), Finish: "answer", Advantage: float32(rng.NormFloat64())}
+	var sources []byte
+	defer func() { r.Sources = string(sources) }()
 	add := func(kind byte, text string) {
 		for _, c := range strings.SplitAfter(text, "") {
 			piece := []rune(c)[0]
@@ -147,12 +149,12 @@ func (s shape) record(rng *rand.Rand, skill float64, problem int, key int64) tra
 					lp *= 8
 				}
 			}
-			r.IDs, r.Sources, r.LogProbs, r.Pieces = append(r.IDs, int32(piece)), r.Sources+string(kind), append(r.LogProbs, lp), append(r.Pieces, c)
+			r.IDs, sources, r.LogProbs, r.Pieces = append(r.IDs, int32(piece)), append(sources, kind), append(r.LogProbs, lp), append(r.Pieces, c)
 		}
 	}
 	special := func(kind byte, name string, id int32) {
 		r.Special = append(r.Special, len(r.IDs))
-		r.IDs, r.Sources, r.LogProbs, r.Pieces = append(r.IDs, id), r.Sources+string(kind), append(r.LogProbs, -.01), append(r.Pieces, name)
+		r.IDs, sources, r.LogProbs, r.Pieces = append(r.IDs, id), append(sources, kind), append(r.LogProbs, -.01), append(r.Pieces, name)
 	}
 	add('p', question+"\n")
 	r.Prompt = len(r.IDs)

@@ -25,9 +25,9 @@ type trajectory struct {
 	Truth      string     `json:"truth"`
 	Answer     string     `json:"answer"`
 	Outcome    string     `json:"outcome"`
-	Reward     num        `json:"reward"`
-	Rewards    [3]num     `json:"rewards"` // paper, DAPO strict, tool shaped
-	Advantage  num        `json:"advantage"`
+	Reward     Number     `json:"reward"`
+	Rewards    [3]Number  `json:"rewards"` // paper, DAPO strict, tool shaped
+	Advantage  Number     `json:"advantage"`
 	Finish     string     `json:"finish"`
 	Error      string     `json:"error,omitempty"`
 	Prompt     int        `json:"prompt"`
@@ -35,8 +35,8 @@ type trajectory struct {
 	Sources    string     `json:"sources"` // p12m30t3
 	Gap        [2]int     `json:"gap"`     // first token left out and the one after the last; equal: none
 	IDs        []int      `json:"t"`
-	LogProbs   []num      `json:"l"`
-	Difference num        `json:"difference"`
+	LogProbs   []Number   `json:"l"`
+	Difference Number     `json:"difference"`
 	Checked    bool       `json:"checked"` // Difference was measured
 	Calls      []callData `json:"calls"`
 	CallsAll   int        `json:"calls_all"`
@@ -55,10 +55,10 @@ type callData struct {
 	ReplyFrom int    `json:"reply_from"`
 	ReplyTo   int    `json:"reply_to"`
 	Prefilled int    `json:"prefilled"`
-	Seconds   num    `json:"seconds"`
-	CPU       num    `json:"cpu"`
-	Queue     num    `json:"queue"`
-	Wait      num    `json:"wait"`
+	Seconds   Number `json:"seconds"`
+	CPU       Number `json:"cpu"`
+	Queue     Number `json:"queue"`
+	Wait      Number `json:"wait"`
 }
 
 // token is an entry of the page's dictionary, written [id, text] or [id, name, 1] when special.
@@ -96,11 +96,11 @@ func (d *dictionary) encode(r *trace.Record, p pick) (trajectory, int, error) {
 	n := len(r.IDs)
 	t := trajectory{
 		Run: p.run, Step: r.Step, Phase: r.Phase, Key: strconv.FormatInt(r.Key, 10), Problem: cut(r.Problem), Family: cut(r.Family), Question: cut(r.Question),
-		Truth: cut(r.Truth), Answer: cut(r.Answer), Outcome: r.Outcome, Reward: num(r.Reward),
-		Rewards:   [3]num{num(r.Rewards.Paper), num(r.Rewards.DAPOStrict), num(r.Rewards.ToolShaped)},
-		Advantage: num(r.Advantage), Finish: r.Finish, Error: cut(r.Error), Prompt: r.Prompt, Length: n, Sources: runs(r.Sources),
-		Difference: num(r.Difference), Checked: p.checked, Calls: []callData{}, CallsAll: len(r.Calls), Evicted: r.Evicted, Fixed: tr.fixed, Passed: tr.passedWrong,
-		IDs: []int{}, LogProbs: []num{},
+		Truth: cut(r.Truth), Answer: cut(r.Answer), Outcome: r.Outcome, Reward: Number(r.Reward),
+		Rewards:   [3]Number{Number(r.Rewards.Paper), Number(r.Rewards.DAPOStrict), Number(r.Rewards.ToolShaped)},
+		Advantage: Number(r.Advantage), Finish: r.Finish, Error: cut(r.Error), Prompt: r.Prompt, Length: n, Sources: runs(r.Sources),
+		Difference: Number(r.Difference), Checked: p.checked, Calls: []callData{}, CallsAll: len(r.Calls), Evicted: r.Evicted, Fixed: tr.fixed, Passed: tr.passedWrong,
+		IDs: []int{}, LogProbs: []Number{},
 	}
 	if n > maxTokens {
 		t.Gap = [2]int{maxTokens / 2, n - maxTokens/2}
@@ -124,13 +124,13 @@ func (d *dictionary) encode(r *trace.Record, p pick) (trajectory, int, error) {
 		}
 		t.IDs = append(t.IDs, j)
 		if r.Sources[i] == 'm' {
-			t.LogProbs = append(t.LogProbs, num(round(r.LogProbs[i])))
+			t.LogProbs = append(t.LogProbs, Number(round(r.LogProbs[i])))
 		}
 	}
 	for _, c := range r.Calls[:min(len(r.Calls), maxCalls)] {
 		t.Calls = append(t.Calls, callData{
 			Code: cut(c.Code), Status: c.Status, Stdout: cut(c.Stdout), Traceback: cut(c.Traceback), From: c.From, To: c.To, ReplyFrom: c.ReplyFrom, ReplyTo: c.ReplyTo,
-			Prefilled: c.Prefilled, Seconds: num(c.Seconds), CPU: num(c.CPU), Queue: num(c.Queue), Wait: num(c.Wait),
+			Prefilled: c.Prefilled, Seconds: Number(c.Seconds), CPU: Number(c.CPU), Queue: Number(c.Queue), Wait: Number(c.Wait),
 		})
 	}
 	text, err := json.Marshal(t)
