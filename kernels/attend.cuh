@@ -203,9 +203,20 @@ template <int D> __device__ __forceinline__ void merge(State<D> &total, const St
 	}
 }
 
-// The attention of a tile of 16·WARPS rows: keys in tiles, two stages of them; chunk tiles of keys at a time. o and lse are written.
-// first is the position of the sequence's first row among its keys: 0 in training, the tokens already in pages otherwise.
-template <int D, int WARPS, class Keys> __device__ __forceinline__ void attend(Tensor o, Tensor lse, const Tensor &q, const Rows &r, const Keys &keys, int first, int head, int group, int chunk, float c) {
+// Where the state of a chunk waits for its merge: for row (token·H + head) and chunk z, D sums, then m and l.
+struct Parts {
+	float *p;
+	int chunks, heads;
+	template <int D> __device__ __forceinline__ float *of(long token, int head, int z) const { return p + ((token * heads + head) * chunks + z) * (D + 2); }
+};
+
+// The attention of a tile of 16·WARPS rows: keys in tiles, two stages of them; chunk tiles of keys at a time. first is the position of the
+// sequence's first row among its keys: 0 in training, the tokens already in pages otherwise.
+//
+// Without SPLIT, chunks are merged as they come, and o and lse written. With it, the block takes chunk blockIdx.z alone and leaves its
+// state in parts; attend_merge does the rest, with the same steps in the same order.
+template <int D, int WARPS, bool SPLIT, class Keys>
+__device__ __forceinline__ void attend(Tensor o, Tensor lse, Parts parts, const Tensor &q, const Rows &r, const Keys &keys, int first, int head, int group, int chunk, float c) {
 	extern __shared__ __align__(128) char shared[];
 	constexpr int THREADS = WARPS * 32, ROWS = WARPS * 16, STAGE = 2 * TILE_BYTES<D>;
 	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, row0 = r.tile * ROWS, rows = r.tokens * group;
@@ -216,37 +227,70 @@ template <int D, int WARPS, class Keys> __device__ __forceinline__ void attend(T
 		row[h] = row0 + warp * 16 + (lane >> 2) + h * 8;
 		last[h] = row[h] < rows ? first + row[h] / group : -1;
 	}
-	const int tiles = (first + (min(row0 + ROWS, rows) - 1) / group) / KEYS + 1;
+	int from = 0, to = (first + (min(row0 + ROWS, rows) - 1) / group) / KEYS + 1;
+	if (SPLIT) {
+		from = blockIdx.z * chunk;
+		to = min(to, from + chunk);
+		if (from >= to) return;
+	}
 
 	load_rows<D, ROWS, THREADS>(tile_q, q, r, row0, head, group);
-	keys.template load<THREADS>(stages, stages + TILE_BYTES<D>, 0);
+	keys.template load<THREADS>(stages, stages + TILE_BYTES<D>, from * KEYS);
 	async_commit();
 	State<D> total, part;
-	total.clear();
+	if (!SPLIT) total.clear();
 	part.clear();
-	for (int j = 0; j < tiles; j++) {
-		const unsigned now = stages + j % 2 * STAGE, next = stages + (j + 1) % 2 * STAGE;
-		if (j + 1 < tiles) keys.template load<THREADS>(next, next + TILE_BYTES<D>, (j + 1) * KEYS);
+	for (int j = from; j < to; j++) {
+		const unsigned now = stages + (j - from) % 2 * STAGE, next = stages + (j - from + 1) % 2 * STAGE;
+		if (j + 1 < to) keys.template load<THREADS>(next, next + TILE_BYTES<D>, (j + 1) * KEYS);
 		async_commit();
 		async_wait<1>();
 		__syncthreads(); // the other threads' pieces of this stage
 		attend_tile<D>(part, tile_q, warp * 16, now, now + TILE_BYTES<D>, j * KEYS, last, c);
 		__syncthreads(); // all have read this stage: the next turn loads over it
-		if ((j + 1) % chunk == 0 || j + 1 == tiles) {
+		if (SPLIT ? j + 1 == to : (j + 1) % chunk == 0 || j + 1 == to) {
 			part.l[0] = quad_sum(part.l[0]);
 			part.l[1] = quad_sum(part.l[1]);
-			merge<D>(total, part, c);
-			part.clear();
+			if (!SPLIT) {
+				merge<D>(total, part, c);
+				part.clear();
+			}
 		}
 	}
 #pragma unroll
 	for (int h = 0; h < 2; h++) {
 		if (row[h] >= rows) continue;
-		const long token = r.start + row[h] / group, at = head * group + row[h] % group;
-		const float scale = __frcp_rn(total.l[h]);
-		unsigned *to = (unsigned *)(o.p + (token * o.ld + at * D + (lane & 3) * 2) * 2);
+		const long token = r.start + row[h] / group;
+		const int at = head * group + row[h] % group;
+		if (SPLIT) {
+			float *p = parts.of<D>(token, at, blockIdx.z);
 #pragma unroll
-		for (int d = 0; d < D / 8; d++) to[d * 4] = pack_bf16(total.o[d][h * 2] * scale, total.o[d][h * 2 + 1] * scale);
+			for (int d = 0; d < D / 8; d++) *(float2 *)(p + d * 8 + (lane & 3) * 2) = make_float2(part.o[d][h * 2], part.o[d][h * 2 + 1]);
+			if ((lane & 3) == 0) p[D] = part.m[h], p[D + 1] = part.l[h];
+			continue;
+		}
+		const float scale = __frcp_rn(total.l[h]);
+		unsigned *dst = (unsigned *)(o.p + (token * o.ld + at * D + (lane & 3) * 2) * 2);
+#pragma unroll
+		for (int d = 0; d < D / 8; d++) dst[d * 4] = pack_bf16(total.o[d][h * 2] * scale, total.o[d][h * 2 + 1] * scale);
 		if (lse.p && (lane & 3) == 0) ((float *)lse.p)[token * lse.ld + at] = fmaf(total.m[h], c, lg2(total.l[h])) * LN2;
+	}
+}
+
+// o of one row from the states of its first n chunks: a warp, D/32 numbers a lane or one.
+template <int D> __device__ __forceinline__ void attend_merge(Tensor o, Parts parts, long token, int head, int n, float c) {
+	const int lane = threadIdx.x % 32;
+	for (int d = lane * 2; d < D; d += 64) {
+		float m = -INFINITY, l = 0.f, x = 0.f, y = 0.f;
+		for (int z = 0; z < n; z++) {
+			const float *p = parts.of<D>(token, head, z);
+			const float next = fmaxf(m, p[D]), at = next == -INFINITY ? 0.f : next, w0 = ex2((m - at) * c), w1 = ex2((p[D] - at) * c);
+			m = next;
+			l = fmaf(p[D + 1], w1, l * w0);
+			x = fmaf(p[d], w1, x * w0);
+			y = fmaf(p[d + 1], w1, y * w0);
+		}
+		const float scale = __frcp_rn(l);
+		*(unsigned *)(o.p + (token * o.ld + head * D + d) * 2) = pack_bf16(x * scale, y * scale);
 	}
 }

@@ -22,7 +22,7 @@ template <int D> __device__ __forceinline__ void forward(Tensor o, Tensor lse, T
 	Rows r;
 	if (!find_rows(r, starts, seqs, group, 64)) return;
 	const PackedKeys<D> keys{k, v, r.start, r.tokens, (int)blockIdx.y};
-	attend<D, 4>(o, lse, q, r, keys, 0, blockIdx.y, group, chunk, c);
+	attend<D, 4, false>(o, lse, Parts{}, q, r, keys, 0, blockIdx.y, group, chunk, c);
 }
 
 // delta[t,h] = Σ_d do·o: a warp each

@@ -31,6 +31,7 @@ type GPU struct {
 	do     sync.Mutex // held by Do
 	mu     sync.Mutex // guards what follows
 	now    bool       // operations take effect at once
+	split  int        // PagedAttention splits contexts if it has fewer blocks than this
 	queue  []driver.Launch
 	names  []string // the operation of each launch
 	op     string   // at work
@@ -93,7 +94,7 @@ func newGPU(open func() (driver.Driver, error)) (*GPU, error) {
 	if err := <-ready; err != nil {
 		return nil, err
 	}
-	g.now = g.info.Immediate
+	g.now, g.split = g.info.Immediate, 2*g.info.Multiprocessors
 	return g, nil
 }
 

@@ -152,6 +152,7 @@ func TestGPUPausesAndPagesDoNotChangeBits(t *testing.T) {
 			pages []int32
 			spoil bool
 		}{
+			{"chunks split over blocks", []int{65, 140}, []int32{2, 1, 0}, true},
 			{"whole", nil, []int32{0, 1, 2}, false},
 			{"other pages", nil, []int32{5, 3, 4}, false},
 			{"stale pages", nil, []int32{1, 2, 0}, true},
@@ -160,7 +161,12 @@ func TestGPUPausesAndPagesDoNotChangeBits(t *testing.T) {
 			{"a pause behind it", []int{65, 66}, []int32{0, 1, 2}, true},
 			{"token by token", every, []int32{2, 0, 1}, true},
 		} {
-			if got := a.resume(t, d, c.cuts, c.pages, c.spoil); !slices.Equal(got, a.o) {
+			d.split = 0
+			if strings.Contains(c.name, "split") {
+				d.split = 1 << 30
+			}
+			cuts := slices.DeleteFunc(slices.Clone(c.cuts), func(at int) bool { return at >= n })
+			if got := a.resume(t, d, cuts, c.pages, c.spoil); !slices.Equal(got, a.o) {
 				t.Errorf("%+v, %s: bits differ from packed attention", h, c.name)
 			}
 		}
@@ -355,6 +361,7 @@ var barriers = []struct {
 	{"attention.sm80", "attention_bwd_q_bf16_d32", attendAndBack},
 	{"attention.sm80", "attention_bwd_kv_bf16_d32", attendAndBack},
 	{"paged.sm80", "paged_fwd16_bf16_d64", func(t testing.TB, d *GPU) error {
+		d.split = 0
 		h := Heads{Q: 2, KV: 1, Dim: 64, Chunk: 64}
 		kv, q, o := d.AllocKV(4, h), d.Alloc(BF16, 1, 128), d.Alloc(BF16, 1, 128)
 		table := PageTable{Pages: d.Alloc(I32, 1, 4), Starts: d.Alloc(I32, 2), Len: d.Alloc(I32, 1)}

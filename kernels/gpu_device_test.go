@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"errors"
 	"flag"
 	"strconv"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"retool/kernels/driver"
 	"retool/kernels/emu"
 )
 
@@ -51,4 +53,18 @@ func TestEmulatedGPUAgreesWithItsReference(t *testing.T) {
 	t.Run("random schedule", func(t *testing.T) {
 		conformSome(t, subject{dev: emulated(t, emu.Options{Capability: 80, Seed: 7}), dtype: BF16, tol: 1.5e-2, checks: 2}, all)
 	})
+}
+
+// The same on hardware, where there is some: go test -tags cuda.
+func TestHardwareAgreesWithItsReference(t *testing.T) {
+	g, err := OpenGPU(0)
+	if errors.Is(err, driver.ErrNoGPU) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { g.Close() })
+	conformSome(t, subject{dev: g, dtype: BF16, tol: 1.5e-2, checks: 40}, func(string) bool { return true })
+	conformSome(t, subject{dev: g, dtype: F32, tol: 2e-5, checks: 40}, func(op string) bool { return !strings.Contains(op, "Attention") && op != "CopyPages" })
 }

@@ -6,11 +6,12 @@
 //   q, o (T,H,D) bf16: the rows of a step. pages (S,N) i32, starts (S+1) i32, len (S) i32: the last row of sequence s is token len[s]−1.
 //   Reference: paged_test.go, float64.
 //
-// Launch    attention: grid (⌈T·G/rows⌉ + S, K), rows 16 (a warp, for decode) or 64 (four, for prefill) a block.
-// Contract  the functions of attend.cuh over the same tiles of 64 keys: equal to packed attention, bit for bit, whatever the pages' numbers
-//           and whatever stands in them behind the last token.
+// Launch    attention: grid (⌈T·G/rows⌉ + S, K), rows 16 (a warp, for decode) or 64 (four, for prefill) a block. Where that would leave
+//           multiprocessors idle, a block takes one chunk of 16 rows (paged_part, grid z = chunks), and paged_merge adds them up.
+// Contract  the functions of attend.cuh over the same tiles of 64 keys: equal to packed attention, bit for bit, split or not, whatever the
+//           pages' numbers and whatever stands in them behind the last token.
 // Floor     4·S·len·K·D bytes a layer. 128 sequences of 4096, K 4, D 128, 4.3 TB/s (H200): 0.25 ms.
-// Reached   not measured: no hardware yet. One block walks a whole context: long contexts at few sequences leave the GPU idle.
+// Reached   not measured: no hardware yet.
 // Error     as attention.cu.
 #include "attend.cuh"
 
@@ -30,12 +31,30 @@ template <int D> __device__ __forceinline__ void append(char *base, long stride,
 	*(uint4 *)(tile + TILE_BYTES<D> + at) = make_uint4(pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]), pack_bf16(x[4], x[5]), pack_bf16(x[6], x[7]));
 }
 
-template <int D, int WARPS> __device__ __forceinline__ void paged(Tensor o, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunk, float c) {
+template <int D, int WARPS, bool SPLIT>
+__device__ __forceinline__ void paged(Tensor o, Parts parts, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunk, float c) {
 	Rows r;
 	if (!find_rows(r, starts, seqs, group, WARPS * 16)) return;
 	const int n = id_of(len, r.seq);
 	const PagedKeys<D> keys{base + (long)blockIdx.y * 2 * TILE_BYTES<D>, stride, (const int *)pages.p + (long)r.seq * pages.ld, n};
-	attend<D, WARPS>(o, Tensor{0, 0, F32}, q, r, keys, n - r.tokens, blockIdx.y, group, chunk, c);
+	attend<D, WARPS, SPLIT>(o, Tensor{0, 0, F32}, parts, q, r, keys, n - r.tokens, blockIdx.y, group, chunk, c);
+}
+
+// o of every row from the chunks that paged_part left: a warp a row, grid ⌈T·H/4⌉
+template <int D> __device__ __forceinline__ void paged_merge(Tensor o, float *part, Tensor starts, Tensor len, int seqs, int tokens, int heads, int chunks, int chunk, float c) {
+	const int i = blockIdx.x * 4 + threadIdx.x / 32, token = i / heads;
+	if (token >= tokens) return;
+	int low = 0, high = seqs - 1; // the last sequence that starts at or before the token
+	while (low < high) {
+		const int mid = (low + high + 1) / 2;
+		if (id_of(starts, mid) <= token)
+			low = mid;
+		else
+			high = mid - 1;
+	}
+	const int last = id_of(len, low) - id_of(starts, low + 1) + token; // the last key it sees
+	if (token >= id_of(starts, low + 1)) return;                      // a row behind the last sequence
+	attend_merge<D>(o, Parts{part, chunks, heads}, token, i % heads, last / KEYS / chunk + 1, c);
 }
 
 // page dst[i] ← page src[i]: grid (⌈stride/4096⌉, n), 16 bytes a thread
@@ -45,13 +64,19 @@ extern "C" __global__ void __launch_bounds__(256) copy_pages(char *base, long st
 	*(uint4 *)(base + id_of(dst, blockIdx.y) * stride + at) = *(const uint4 *)(base + id_of(src, blockIdx.y) * stride + at);
 }
 
-#define PAGED(D)                                                                                                                                                                                    \
+#define PAGED_FWD(NAME, D, WARPS)                                                                                                                                                       \
+	extern "C" __global__ void __launch_bounds__(WARPS * 32) NAME##_bf16_d##D(Tensor o, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunk, float c) { \
+		paged<D, WARPS, false>(o, Parts{}, q, base, stride, pages, starts, len, seqs, group, chunk, c);                                                                                               \
+	}
+#define PAGED(D)                                                                                                                                                                        \
 	extern "C" __global__ void __launch_bounds__(256) append_bf16_d##D(char *base, long stride, Tensor k, Tensor v, Tensor slots, int tokens, int heads) { append<D>(base, stride, k, v, slots, tokens, heads); } \
-	extern "C" __global__ void __launch_bounds__(32) paged_fwd16_bf16_d##D(Tensor o, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunk, float c) { \
-		paged<D, 1>(o, q, base, stride, pages, starts, len, seqs, group, chunk, c);                                                                                                                         \
-	}                                                                                                                                                                                                 \
-	extern "C" __global__ void __launch_bounds__(128) paged_fwd64_bf16_d##D(Tensor o, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunk, float c) { \
-		paged<D, 4>(o, q, base, stride, pages, starts, len, seqs, group, chunk, c);                                                                                                                         \
+	PAGED_FWD(paged_fwd16, D, 1)                                                                                                                                                          \
+	PAGED_FWD(paged_fwd64, D, 4)                                                                                                                                                          \
+	extern "C" __global__ void __launch_bounds__(32) paged_part_bf16_d##D(float *part, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunks, int chunk, float c) { \
+		paged<D, 1, true>(q, Parts{part, chunks, (int)gridDim.y * group}, q, base, stride, pages, starts, len, seqs, group, chunk, c);                                                                \
+	}                                                                                                                                                                                    \
+	extern "C" __global__ void __launch_bounds__(128) paged_merge_bf16_d##D(Tensor o, float *part, Tensor starts, Tensor len, int seqs, int tokens, int heads, int chunks, int chunk, float c) { \
+		paged_merge<D>(o, part, starts, len, seqs, tokens, heads, chunks, chunk, c);                                                                                                                \
 	}
 
 PAGED(16)

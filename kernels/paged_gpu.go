@@ -29,21 +29,36 @@ func (g *GPU) AppendKV(kv KV, k, v, slots Tensor) {
 	g.launch("append_"+attentionDim("AppendKV", h), [3]int{ceil(T*h.KV*h.Dim/8, 256), 1, 1}, 256, 0, g.kv(kv), int64(pageBytes(h)), g.in(k), g.in(v), g.in(slots), int32(T), int32(h.KV))
 }
 
-// PagedAttention takes tiles of 16 rows where most sequences have a token or few, else of 64. Bits do not depend on it.
+// PagedAttention takes tiles of 16 rows where most sequences have a token or few, else of 64. Where there are fewer such tiles than the GPU
+// can hold and contexts have several chunks, each chunk is a block of its own. Bits do not depend on either.
 func (g *GPU) PagedAttention(o, q Tensor, kv KV, table PageTable, h Heads) {
 	const op = "PagedAttention"
 	g.begin(op)
 	defer g.end()
-	T, S, _ := checkPagedAttention(o, q, kv, table, h)
-	G := h.Q / h.KV
+	T, S, N := checkPagedAttention(o, q, kv, table, h)
+	kind, G := attentionDim(op, h), h.Q/h.KV
 	name, rows := "paged_fwd64_", 64
 	if T*G <= 16*S {
 		name, rows = "paged_fwd16_", 16
 	}
 	st := staging{g: g}
 	qa, oa := st.take(q, true), st.take(o, false)
+	pages, starts, length := g.in(table.Pages), g.in(table.Starts), g.in(table.Len)
+	tiles, chunks, shared := ceil(T*G, rows)+S, 1, (4+1)*tileBytes(h)
+	if h.Chunk > 0 {
+		chunks = min(ceil(N*PageTokens, h.Chunk), 65535)
+	}
+	if chunks == 1 || tiles*h.KV >= g.split {
+		st.begin()
+		g.launch(name+kind, [3]int{tiles, h.KV, 1}, 2*rows, shared, oa.a, qa.a, g.kv(kv), int64(pageBytes(h)), pages, starts, length, int32(S), int32(G), chunkTiles(h), scoreScale(h))
+		st.end()
+		return
+	}
+	at := st.bytes(4 * T * h.Q * chunks * (h.Dim + 2))
 	st.begin()
-	g.launch(name+attentionDim(op, h), [3]int{ceil(T*G, rows) + S, h.KV, 1}, 2*rows, (4+1)*tileBytes(h), oa.a, qa.a, g.kv(kv), int64(pageBytes(h)), g.in(table.Pages), g.in(table.Starts), g.in(table.Len), int32(S), int32(G), chunkTiles(h), scoreScale(h))
+	part := st.at + uint64(at)
+	g.launch("paged_part_"+kind, [3]int{ceil(T*G, 16) + S, h.KV, chunks}, 32, shared, part, qa.a, g.kv(kv), int64(pageBytes(h)), pages, starts, length, int32(S), int32(G), int32(chunks), chunkTiles(h), scoreScale(h))
+	g.launch("paged_merge_"+kind, [3]int{ceil(T*h.Q, 4), 1, 1}, 128, 0, oa.a, part, starts, length, int32(S), int32(T), int32(h.Q), int32(chunks), chunkTiles(h), scoreScale(h))
 	st.end()
 }
 
