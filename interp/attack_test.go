@@ -330,6 +330,9 @@ func attackTier(t *testing.T, tier string, fork bool) {
 	cfg.Limits.CPU, cfg.Limits.Wall, cfg.AllowFork = 1100*time.Millisecond, 1800*time.Millisecond, fork
 	cfg.Limits.Data, cfg.Limits.Memory = 160<<20, 256<<20 // reached sooner than the defaults, on a busy machine too
 	p, err := New(context.Background(), cfg.AtMost(tier), nil)
+	if err != nil && !isTier(err) {
+		t.Fatal(err)
+	}
 	if err != nil {
 		t.Skipf("tier %s is not offered here, uid %d: %v", tier, os.Getuid(), err)
 	}

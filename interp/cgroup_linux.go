@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,7 +43,8 @@ type cgroup struct {
 	cpuStart int64
 }
 
-func ownGroupName() string {
+// ownGroupPrefix begins the names of all groups of this process; every pool adds a number.
+func ownGroupPrefix() string {
 	return cgroupPrefix + strconv.Itoa(os.Getpid()) + "-" + startTime(os.Getpid())
 }
 
@@ -109,10 +111,13 @@ func cgroupDirs() map[string]string {
 	return dirs
 }
 
+var poolCount atomic.Int64 // pools of this process so far: the names of their groups must differ
+
 // newCgroups sweeps what dead runs left and prepares this run's parent groups. The error says why there are none.
 func newCgroups(limit int64, tasks int) (*cgroups, error) {
 	dirs := cgroupDirs()
 	c := &cgroups{limit: limit, tasks: tasks}
+	name := ownGroupPrefix() + "-" + strconv.FormatInt(poolCount.Add(1), 10)
 	for _, d := range dirs {
 		sweepCgroups(d)
 	}
@@ -123,7 +128,7 @@ func newCgroups(limit int64, tasks int) (*cgroups, error) {
 			why = append(why, fmt.Errorf("no %s controller", controller))
 			return ""
 		}
-		p := filepath.Join(d, ownGroupName())
+		p := filepath.Join(d, name)
 		if err := os.Mkdir(p, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			why = append(why, err)
 			return ""
@@ -131,7 +136,7 @@ func newCgroups(limit int64, tasks int) (*cgroups, error) {
 		return p
 	}
 	if u := dirs[""]; u != "" && hasController(filepath.Join(u, "cgroup.controllers"), "memory") {
-		if p, err := unifiedParent(u); err == nil {
+		if p, err := unifiedParent(u, name); err == nil {
 			c.v2 = p
 			return c, nil
 		} else {
@@ -158,8 +163,8 @@ func hasController(file, name string) bool {
 
 // unifiedParent makes this run's group under the v2 directory u and hands it the controllers. v2 allows processes only in
 // leaves, so the trainer itself moves into a leaf beside it when it is not there yet.
-func unifiedParent(u string) (string, error) {
-	p := filepath.Join(u, ownGroupName())
+func unifiedParent(u, name string) (string, error) {
+	p := filepath.Join(u, name)
 	if err := os.Mkdir(p, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return "", err
 	}
@@ -174,7 +179,7 @@ func unifiedParent(u string) (string, error) {
 	}
 	if !hasController(filepath.Join(u, "cgroup.subtree_control"), "memory") {
 		if err := enable(); errors.Is(err, unix.EBUSY) {
-			leaf := filepath.Join(u, ownGroupName()+"-trainer")
+			leaf := filepath.Join(u, ownGroupPrefix()+"-trainer")
 			if err := os.Mkdir(leaf, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 				os.Remove(p)
 				return "", err
@@ -343,8 +348,9 @@ func (c *cgroups) close() {
 	}
 	if c.v2 != "" { // back to where the trainer was, if the kernel lets it
 		u := filepath.Dir(c.v2)
-		leaf := filepath.Join(u, ownGroupName()+"-trainer")
-		if _, err := os.Stat(leaf); err == nil {
+		leaf := filepath.Join(u, ownGroupPrefix()+"-trainer")
+		others, _ := filepath.Glob(filepath.Join(u, ownGroupPrefix()+"-[0-9]*"))
+		if _, err := os.Stat(leaf); err == nil && len(others) == 0 {
 			for _, name := range []string{"-memory", "-pids", "-cpu"} {
 				os.WriteFile(filepath.Join(u, "cgroup.subtree_control"), []byte(name), 0o644)
 			}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -88,6 +89,29 @@ func openTier(ctx context.Context, cfg Config, py *python, tier Tier, layers []C
 			return nil, fmt.Errorf("no %s (%s)", n, l.Detail)
 		}
 	}
+	p, err := bare(cfg, py, tier, log)
+	if err != nil {
+		return nil, err
+	}
+	boot := p.zygotes[0].boot
+	p.info = Info{Tier: tier, Landlock: boot.Landlock, Seccomp: len(p.f.filter), Cgroup: p.cg.version(), Python: boot.Python, Path: py.Executable,
+		Modules: boot.Modules, Missing: sortedKeys(boot.Missing), Sessions: cfg.warm()}
+	if boot.Landlock == 0 && tier != TierB {
+		err = errors.New("Landlock was not applied")
+	}
+	if err == nil {
+		p.info.SelfTest, err = p.test(ctx)
+	}
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	p.stats.reset()
+	return p, nil
+}
+
+// bare builds a pool that has not been tested.
+func bare(cfg Config, py *python, tier Tier, log *slog.Logger) (*Pool, error) {
 	f := &fences{cfg: cfg, tier: tier, py: py, omit: omitted(cfg), preload: append([]string{}, cfg.Preload...)}
 	if os.Geteuid() == 0 && tier != TierC2 {
 		f.uidBase, f.uids = userRange()
@@ -111,22 +135,28 @@ func openTier(ctx context.Context, cfg Config, py *python, tier Tier, layers []C
 		}
 		return nil, err
 	}
-	boot := p.zygotes[0].boot
-	p.info = Info{Tier: tier, Landlock: boot.Landlock, Seccomp: len(f.filter), Cgroup: cg.version(), Python: boot.Python, Path: py.Executable,
-		Modules: boot.Modules, Missing: sortedKeys(boot.Missing), Sessions: cfg.warm()}
-	if boot.Landlock == 0 && tier != TierB {
-		err = errors.New("Landlock was not applied")
-	}
-	if err == nil {
-		p.info.SelfTest, err = p.test(ctx)
-	}
-	if err != nil {
-		p.Close()
-		return nil, err
-	}
-	p.stats.reset()
 	return p, nil
 }
+
+// Cold starts a pool for one call, at the tier and with the interpreter that info names, without a self-test of its own: what a
+// sandbox costs that is made for each call. `retool bench sandbox` compares it.
+func Cold(ctx context.Context, cfg Config, info Info) (*Pool, error) {
+	cfg.Python = info.Path
+	key := coldKey{info.Path, info.Python}
+	py, ok := coldPython.Load(key)
+	if !ok {
+		found, err := findPython(ctx, cfg.Python)
+		if err != nil {
+			return nil, err
+		}
+		py, _ = coldPython.LoadOrStore(key, found)
+	}
+	return bare(cfg, py.(*python), info.Tier, slog.New(slog.DiscardHandler))
+}
+
+type coldKey struct{ path, version string }
+
+var coldPython sync.Map // the probe of an interpreter is not part of a cold start
 
 func omitted(cfg Config) map[string]bool {
 	m := map[string]bool{}

@@ -49,3 +49,6 @@ func Diagnose(ctx context.Context, cfg Config) (Report, error) {
 	_, err := New(ctx, cfg, nil)
 	return Report{}, err
 }
+
+// Cold returns ErrTier.
+func Cold(ctx context.Context, cfg Config, info Info) (*Pool, error) { return New(ctx, cfg, nil) }
