@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -43,13 +42,17 @@ type use struct {
 }
 
 // build wires device, tokenizer, models, interpreter and engine.
-func build(ctx context.Context, cfg *Config, u use) (p *program, err error) {
-	p = &program{cfg: cfg}
-	defer func() {
-		if err != nil {
-			p.Close()
-		}
-	}()
+func build(ctx context.Context, cfg *Config, u use) (*program, error) {
+	p := &program{cfg: cfg}
+	if err := p.build(ctx, u); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *program) build(ctx context.Context, u use) (err error) {
+	cfg := p.cfg
 	p.dev = kernels.NewCPU(cfg.Threads)
 	p.closer = append(p.closer, func() { p.dev.Close() })
 	from := u.from
@@ -57,14 +60,14 @@ func build(ctx context.Context, cfg *Config, u use) (p *program, err error) {
 		from = cfg.Model.Path
 	}
 	if err := p.tokenizer(from); err != nil {
-		return nil, err
+		return err
 	}
 	mc, err := cfg.modelConfig(from, p.tok)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if cfg.Engine.MaxTokens > mc.MaxPositions {
-		return nil, fmt.Errorf("config: engine.max_tokens: %d is more than the %d positions of the model", cfg.Engine.MaxTokens, mc.MaxPositions)
+		return fmt.Errorf("config: engine.max_tokens: %d is more than the %d positions of the model", cfg.Engine.MaxTokens, mc.MaxPositions)
 	}
 	ppo := cfg.RL.Steps > 0 && cfg.RL.Algorithm == "ppo"
 	mc.ValueHead = u.train && ppo && cfg.Critic.Trunk == "shared" || mc.ValueHead
@@ -74,32 +77,32 @@ func build(ctx context.Context, cfg *Config, u use) (p *program, err error) {
 	}
 	opt := model.Options{MaxTokens: pass, Train: u.train, Recompute: u.train && cfg.Model.Recompute, Positions: cfg.Engine.MaxTokens}
 	if p.policy, err = p.model(mc, opt, from); err != nil {
-		return nil, err
+		return err
 	}
 	if u.train && ppo && cfg.Critic.Trunk == "own" {
 		cc := mc
 		cc.LMHead, cc.ValueHead = false, true
 		if p.critic, err = p.model(cc, opt, ""); err != nil {
-			return nil, err
+			return err
 		}
 		if err := p.critic.CopyFrom(p.policy); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if u.train && cfg.RL.Steps > 0 && cfg.RL.KL > 0 {
 		opt.Train, opt.Recompute = false, false
 		if p.ref, err = p.model(mc, opt, ""); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if p.proto, err = engine.NewProtocol(cfg.Protocol, p.tok); err != nil {
-		return nil, err
+		return err
 	}
 	var proto engine.Protocol
 	var in engine.Interpreter
 	if cfg.tools() {
 		if p.pool, err = interp.New(ctx, cfg.Interp, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))); err != nil {
-			return nil, err
+			return err
 		}
 		p.closer = append(p.closer, func() { p.pool.Close() })
 		proto, in = p.proto, python{p.pool, cfg.Interp.Limits}
@@ -109,7 +112,7 @@ func build(ctx context.Context, cfg *Config, u use) (p *program, err error) {
 		eos = []int32{p.tok.EOS()}
 	}
 	p.engine, err = engine.New(p.policy, cfg.Engine, p.tok, eos, proto, in, u.concurrent)
-	return p, err
+	return err
 }
 
 // Close releases everything, last built first.
@@ -243,7 +246,6 @@ func (p *program) data() (trainer.Data, error) {
 	if c.SFT.Steps == 0 && len(traces) > 0 {
 		c.SFT.Steps = (c.SFT.Epochs*len(traces) + c.SFT.Batch - 1) / c.SFT.Batch
 	}
-	var errs []error
 	for _, set := range [][]*trainer.Problem{d.Train, d.Test} {
 		for _, q := range set {
 			if err := p.fits(q); err != nil {
@@ -258,7 +260,7 @@ func (p *program) data() (trainer.Data, error) {
 		}
 		d.Traces = append(d.Traces, e)
 	}
-	return d, errors.Join(errs...)
+	return d, nil
 }
 
 // fits refuses a prompt that leaves no room for a response.
@@ -296,8 +298,8 @@ func (p *program) example(key int64, t arith.Trace) (*trainer.Episode, error) {
 		}
 	}
 	tr.Sample(p.tok.EOS(), 0)
-	if tr.Len() > p.cfg.SFT.Tokens {
-		return nil, fmt.Errorf("trace %s: %d tokens, sft.tokens allows %d", t.Problem.ID, tr.Len(), p.cfg.SFT.Tokens)
+	if limit := min(p.cfg.SFT.Tokens, p.cfg.Engine.MaxTokens); tr.Len() > limit {
+		return nil, fmt.Errorf("trace %s: %d tokens, sft.tokens and engine.max_tokens allow %d", t.Problem.ID, tr.Len(), limit)
 	}
 	return trainer.NewEpisode(tr, &trainer.Problem{ID: t.Problem.ID}, 0), nil
 }

@@ -118,7 +118,10 @@ func loadConfig(source string, sets []string) (*Config, error) {
 				text.WriteByte('\n')
 			}
 		}
-		text.WriteString(" " + strings.TrimSpace(value) + "\n")
+		if value = strings.TrimSpace(value); value == "" {
+			value = `""`
+		}
+		text.WriteString(" " + value + "\n")
 		if err := c.merge("--set "+set, []byte(text.String()), explicit); err != nil {
 			return nil, err
 		}

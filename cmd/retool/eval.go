@@ -86,6 +86,9 @@ func regrade(c *cli.Context) (trainer.Evaluation, error) {
 	var records []trace.Record
 	changed := 0
 	err := trace.Read(c.String("trace"), func(r trace.Record) error {
+		if err := r.Check(); err != nil {
+			return err
+		}
 		if p := c.String("phase"); p != "" && r.Phase != p {
 			return nil
 		}

@@ -65,6 +65,9 @@ var explanations = map[string]string{
 	"interp.limits.session":       "age of a session",
 	"interp.limits.idle":          "time between two calls of a session",
 
+	"interp.allow_fork": "cells may fork; tier A only",
+	"interp.allow_exec": "cells may run programs; tier A only",
+
 	"engine.max_tokens":  "of a trajectory: prompt, sampled and observed (paper: 16 384)",
 	"engine.max_prompt":  "of a prompt; 0: max_tokens − 1",
 	"engine.turn_tokens": "of one assistant turn; 0: no limit",

@@ -93,11 +93,10 @@ func (t *terminal) Note(text string) { fmt.Fprintln(t.out, text) }
 
 // header prints what a run is about to do.
 func (p *program) header(t *terminal, dir string) {
-	info := p.dev.Info()
 	line := func(name, format string, a ...any) { fmt.Fprintf(t.out, "%-10s%s\n", name, fmt.Sprintf(format, a...)) }
-	line("device", "%s, %d threads, %s kernels", info.Name, info.Threads, info.Variant)
-	line("contract", "%s", info.Contract)
-	line("model", "%v, %.2f M parameters", p.policy.Config, float64(p.policy.Parameters())/1e6)
+	line("device", "%s", p.deviceLine())
+	line("contract", "%s", p.dev.Info().Contract)
+	line("model", "%s", p.modelLine())
 	if p.pool != nil {
 		line("python", "%s", pythonLine(p.pool.Info()))
 		line("protocol", "%s", p.proto.Contract())
@@ -107,6 +106,15 @@ func (p *program) header(t *terminal, dir string) {
 		line("batch", "%s", p.cfg.RL.Batches())
 	}
 	line("run", "%s", dir)
+}
+
+func (p *program) deviceLine() string {
+	info := p.dev.Info()
+	return fmt.Sprintf("%s, %d threads, %s kernels", info.Name, info.Threads, info.Variant)
+}
+
+func (p *program) modelLine() string {
+	return fmt.Sprintf("%v, %.2f M parameters", p.policy.Config, float64(p.policy.Parameters())/1e6)
 }
 
 // pythonLine says which Python runs, and behind which fences.

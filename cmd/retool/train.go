@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -67,7 +66,8 @@ func trainOnce(ctx context.Context, cfg *Config) error {
 
 // train runs a configuration in a directory, or goes on with it there.
 func train(ctx context.Context, cfg *Config, dir string, out *terminal) (*trainer.State, error) {
-	if err := settle(cfg, dir); err != nil {
+	settled, err := settle(cfg, dir)
+	if err != nil {
 		return nil, err
 	}
 	p, err := build(ctx, cfg, use{train: true, concurrent: cfg.concurrency()})
@@ -79,25 +79,34 @@ func train(ctx context.Context, cfg *Config, dir string, out *terminal) (*traine
 	if err != nil {
 		return nil, err
 	}
-	p.header(out, dir)
-	if err := p.writeEnvironment(dir); err != nil {
-		return nil, err
+	if err := p.describe(dir, settled); err != nil {
+		return nil, fmt.Errorf("run directory: %w", err)
 	}
+	p.header(out, dir)
 	return run.Train(ctx)
 }
 
-// writeEnvironment stores what the run runs on: device, kernels, the sandbox's tier, the Python inside it.
-func (p *program) writeEnvironment(dir string) error {
+// describe stores the configuration in the run directory, and what the run runs on: device, kernels, the sandbox's tier, the Python
+// inside it.
+func (p *program) describe(dir string, config []byte) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := model.WriteAtomic(filepath.Join(dir, "config.yaml"), func(w io.Writer) error { _, err := w.Write(config); return err }); err != nil {
+		return err
+	}
 	env := struct {
-		Go     string       `json:"go"`
-		System string       `json:"system"`
-		Device kernels.Info `json:"device"`
-		Python *interp.Info `json:"python,omitempty"`
-		Begun  time.Time    `json:"begun"` // this process, not the run
-	}{Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, Device: p.dev.Info(), Begun: time.Now().UTC().Round(time.Second)}
+		Device  string       `json:"device"` // the lines that the terminal shows
+		Model   string       `json:"model"`
+		Python  string       `json:"python,omitempty"`
+		Go      string       `json:"go"`
+		System  string       `json:"system"`
+		Kernels kernels.Info `json:"kernels"`
+		Sandbox *interp.Info `json:"sandbox,omitempty"`
+	}{Device: p.deviceLine(), Model: p.modelLine(), Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, Kernels: p.dev.Info()}
 	if p.pool != nil {
 		info := p.pool.Info()
-		env.Python = &info
+		env.Python, env.Sandbox = pythonLine(info), &info
 	}
 	return writeJSON(filepath.Join(dir, "environment.json"), env)
 }
@@ -111,29 +120,19 @@ func writeJSON(path string, v any) error {
 	return model.WriteAtomic(path, func(w io.Writer) error { _, err := w.Write(append(text, '\n')); return err })
 }
 
-// settle writes the configuration into a new run directory, or refuses to go on in one that was begun with another.
-func settle(cfg *Config, dir string) error {
+// settle is the configuration as a run directory stores it. It refuses one that differs from that of a run with checkpoints there.
+func settle(cfg *Config, dir string) ([]byte, error) {
 	saved := *cfg
 	saved.Run, saved.Threads = "", 0 // neither changes a bit of the result
 	text, err := saved.text()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	path := filepath.Join(dir, "config.yaml")
-	old, err := os.ReadFile(path)
-	if err == nil {
-		if bytes.Equal(old, text) {
-			return nil
-		}
-		return fmt.Errorf("%s was begun with other settings (%s): choose another run=, or repeat the command that began it", dir, firstDifference(string(old), string(text)))
+	old, err := os.ReadFile(filepath.Join(dir, "config.yaml"))
+	if err == nil && !bytes.Equal(old, text) && trainer.Latest(dir) != "" {
+		return nil, fmt.Errorf("%s was begun with other settings (%s): choose another run=, or repeat the command that began it", dir, firstDifference(string(old), string(text)))
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("run directory: %w", err)
-	}
-	if err := model.WriteAtomic(path, func(w io.Writer) error { _, err := w.Write(text); return err }); err != nil {
-		return fmt.Errorf("run directory: %w", err)
-	}
-	return nil
+	return text, nil
 }
 
 // firstDifference names the first line in which two configurations differ.

@@ -116,6 +116,25 @@ func Of(t *engine.Trajectory, v Vocabulary) Record {
 	return r
 }
 
+// Check reports what keeps a decoded line from being a record: a line of some other file, or one cut short.
+func (r *Record) Check() error {
+	n := len(r.IDs)
+	switch {
+	case n == 0 || r.Phase == "" || r.Finish == "":
+		return errors.New("want a trajectory with phase, finish and ids, got another object")
+	case len(r.Sources) != n || len(r.LogProbs) != n || len(r.Pieces) != n:
+		return fmt.Errorf("%d ids, %d sources, %d log-probabilities, %d pieces: want as many of each", n, len(r.Sources), len(r.LogProbs), len(r.Pieces))
+	case r.Prompt < 1 || r.Prompt > n:
+		return fmt.Errorf("a prompt of %d of %d tokens", r.Prompt, n)
+	}
+	for i, c := range r.Calls {
+		if c.To < r.Prompt || c.To > n || c.ReplyFrom != c.ReplyTo && (c.ReplyFrom != c.To || c.ReplyTo < c.ReplyFrom || c.ReplyTo > n) {
+			return fmt.Errorf("call %d ends at token %d and its reply spans %d to %d, of %d tokens", i+1, c.To, c.ReplyFrom, c.ReplyTo, n)
+		}
+	}
+	return nil
+}
+
 // Trajectory is the stored one as the engine had it: tokens with provenance, and one call per execution.
 func (r *Record) Trajectory() *engine.Trajectory {
 	t := engine.NewTrajectory(r.Key, r.IDs[:r.Prompt])
@@ -240,7 +259,7 @@ func Read[T any](path string, f func(T) error) error {
 			return fmt.Errorf("trace: %s:%d: %w", path, n, err)
 		}
 		if err := f(v); err != nil {
-			return err
+			return fmt.Errorf("trace: %s:%d: %w", path, n, err)
 		}
 	}
 }

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestEverySettingIsExplained(t *testing.T) {
+	keys := map[string]bool{}
+	leaves(reflect.ValueOf(DefaultConfig()), "", func(key string, _ reflect.Value) {
+		keys[key] = true
+		require.NotEmpty(t, explanations[key], "no explanation of %s", key)
+	})
+	for key := range explanations {
+		require.True(t, keys[key], "explanation of %s, which is no setting", key)
+	}
+}
+
+func TestPrintedConfigurationReloads(t *testing.T) {
+	for _, recipe := range recipeNames() {
+		sets := []string{"rl.lr=3e-5", "run=some/where"}
+		if recipe == "demo" {
+			sets = append(sets, "interp.preload=[math, cmath]")
+		}
+		c, err := loadConfig(recipe, sets)
+		require.NoError(t, err)
+		require.Equal(t, 3e-5, c.RL.LR)
+		if recipe == "demo" {
+			require.Equal(t, []string{"math", "cmath"}, c.Interp.Preload)
+		}
+		text, err := c.text()
+		require.NoError(t, err)
+		path := filepath.Join(t.TempDir(), "c.yaml")
+		require.NoError(t, os.WriteFile(path, text, 0o644))
+		again, err := loadConfig(path, nil)
+		require.NoError(t, err)
+		require.Equal(t, c, again)
+	}
+}
+
+func TestBadConfigurationIsOneClearSentence(t *testing.T) {
+	file := func(text string) string {
+		path := filepath.Join(t.TempDir(), "c.yaml")
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+		return path
+	}
+	for _, c := range []struct {
+		source string
+		sets   []string
+		want   []string
+	}{
+		{file("seed: 1\nsft:\n  lrr: 1\n"), nil, []string{"c.yaml:3", `unknown key "lrr" in sft`, `did you mean "lr"?`}},
+		{file("seed: 1\nseed: 2\n"), nil, []string{"c.yaml:2", `key "seed"`, "line 1 already"}},
+		{file("sft:\n  steps: many\n"), nil, []string{"c.yaml:2", "sft.steps: want a whole number", `got "many"`}},
+		{file("- 1\n"), nil, []string{"c.yaml:1", "want settings"}},
+		{"demo", []string{"rl.minibach=3"}, []string{"--set rl.minibach=3", `did you mean "minibatch"?`}},
+		{"demo", []string{"rl.minibatch=100"}, []string{"rl.minibatch: 100", "128"}},
+		{"demo", []string{"rl.lr"}, []string{"want key=value"}},
+		{"demo", []string{"rl.algorithm=grpo"}, []string{"rl.group", "at least 2, got 1"}},
+		{"demo", []string{"rl.algorithm=grpo", "rl.group=8", "rl.prompts=16", "critic.warmup=3"}, []string{"critic.warmup would do nothing: rl.algorithm grpo has no critic"}},
+		{"demo", []string{"critic.lr=3e-3"}, []string{"critic.lr would do nothing"}},
+		{"demo-text", []string{"interp.warm=3"}, []string{"interp.warm would do nothing: protocol.name none runs no code"}},
+		{"demo", []string{"rl.top_p=0.9"}, []string{"rl.top_p", "another policy"}},
+		{"demo", []string{"engine.max_tokens=100000"}, []string{"rl.tokens", "100000"}},
+		{"demo", []string{"device=gpu"}, []string{`device: "gpu" is not known`}},
+		{"demo", []string{"data.mix.working=0.9"}, []string{"data.mix", "want 1"}},
+		{"demo", []string{"interp.limits.cpu=-1s"}, []string{"limits.cpu"}},
+		{"demos", nil, []string{`"demos" is neither an embedded recipe (demo`}},
+	} {
+		_, err := loadConfig(c.source, c.sets)
+		require.Error(t, err, "%v", c.sets)
+		require.True(t, strings.HasPrefix(err.Error(), "config: "), err.Error())
+		require.NotContains(t, err.Error(), "\n")
+		for _, want := range c.want {
+			require.Contains(t, err.Error(), want)
+		}
+	}
+}
+
+func TestFlagsMayFollowArguments(t *testing.T) {
+	commands := app().Commands
+	for in, want := range map[string]string{
+		"retool train demo --set a=1 --set b=2": "retool train --set a=1 --set b=2 demo",
+		"retool train --set a=1 demo":           "retool train --set a=1 demo",
+		"retool bench kernels --json x":         "retool bench kernels --json x",
+		"retool eval --json --from x":           "retool eval --json --from x",
+		"retool config explain rl.lr":           "retool config explain rl.lr",
+		"retool exec - --timeout 3s":            "retool exec --timeout 3s -",
+		"retool --help":                         "retool --help",
+	} {
+		require.Equal(t, want, strings.Join(flagsFirst(strings.Fields(in), commands), " "))
+	}
+}
