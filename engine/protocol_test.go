@@ -1,0 +1,150 @@
+package engine
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"retool/engine/tokenizer"
+)
+
+func TestPublishedPromptIsMatchedByteForByte(t *testing.T) {
+	require.Len(t, retoolRepo, 867)
+	require.Equal(t, "ab2856d07729556d8da76699a93d50623820efdd476c2569ce1396f0c4e56afb", fmt.Sprintf("%x", sha256.Sum256([]byte(retoolRepo))))
+	got := Render("retool-repo", "What is {query}?")
+	require.Equal(t, 1, strings.Count(got, "What is {query}?"), "a question is put in once, whatever it holds")
+	require.Contains(t, Render("paper-fig7", "Q"), "User Question:\nQ\n\nAssistant:")
+	require.Equal(t, "Q\n", Render("plain", "Q"))
+}
+
+func tags(t testing.TB, edit func(*ProtocolConfig)) *Tags {
+	tok, err := tokenizer.Words([]string{"<code>", "</code>", "</code>\n", "a"}, []string{"<eos>", "<|im_end|>"})
+	require.NoError(t, err)
+	cfg := DefaultProtocol()
+	cfg.Template = "plain"
+	if edit != nil {
+		edit(&cfg)
+	}
+	p, err := NewProtocol(cfg, tok)
+	require.NoError(t, err)
+	return p
+}
+
+func TestCodeIsWhatTheTurnFenced(t *testing.T) {
+	p := tags(t, nil)
+	whole := tags(t, func(c *ProtocolConfig) { c.NoFence = "retool-eval" })
+	for _, c := range []struct{ turn, code, invalid string }{
+		{"think <code>\n```python\nprint(1)\n```\n</code>", "print(1)", ""},
+		{"```python\nx=1\n```\nno, better:\n<code>\n```python\nx=2\nprint(x)\n```\n</code>", "x=2\nprint(x)", ""},
+		{"<code>print(3)</code>", "print(3)", ""},
+		{"<code>\n```\nprint(4)\n```</code>", "print(4)", ""},
+		{"<code>\n```python\n```\n</code>", "", "empty_code"},
+		{"nothing opened</code>", "", "no_code"},
+	} {
+		q, closed := p.Call([]byte(c.turn), 1, false)
+		require.True(t, closed, c.turn)
+		require.Equal(t, c.code, q.Code)
+		require.Equal(t, c.invalid, q.Invalid)
+		require.Empty(t, q.Extra)
+	}
+	q, _ := whole.Call([]byte("print(5)</code>"), 1, false)
+	require.Equal(t, "print(5)", q.Code)
+}
+
+func TestCallClosesWithTheTokenThatCompletesTheTag(t *testing.T) {
+	p := tags(t, nil)
+	rapid.Check(t, func(rt *rapid.T) {
+		// Wherever the text is cut into tokens, exactly the one that brings the tag's last byte closes the call.
+		text := "<code>print(1)</code>\n\nmore"
+		end := strings.Index(text, closeCode) + len(closeCode)
+		for at := 0; at < len(text); {
+			n := rapid.IntRange(1, min(9, len(text)-at)).Draw(rt, "token")
+			q, closed := p.Call([]byte(text[:at+n]), n, false)
+			require.Equal(rt, at < end && at+n >= end, closed)
+			if closed {
+				require.Equal(rt, text[end:at+n], string(q.Extra))
+				return // as the engine does
+			}
+			at += n
+		}
+	})
+	_, closed := p.Call([]byte("<code>print(1)</code>"), 0, true)
+	require.False(t, closed, "the end of a turn asks for nothing")
+}
+
+func TestReplyContinuesWhatTheClosingTokenCarried(t *testing.T) {
+	p := tags(t, nil)
+	r := Result{Status: "ok", Stdout: "42\n"}
+	for _, c := range []struct {
+		extra, want string
+		seamless    bool
+	}{
+		{"", "\n<interpreter>\n42</interpreter>\n\n", true},
+		{"\n", "<interpreter>\n42</interpreter>\n\n", true},
+		{" ", "\n<interpreter>\n42</interpreter>\n\n", false},
+	} {
+		ids, seamless := p.Reply(Request{Extra: []byte(c.extra)}, r)
+		require.Equal(t, c.want, p.tok.Decode(ids))
+		require.Equal(t, c.seamless, seamless)
+	}
+	for form, want := range map[string]string{
+		"agent-r1": "\n<interpreter>\n42\n</interpreter>\n",
+		"slime":    "\n\n<interpreter>\n42\n</interpreter>\n\n",
+	} {
+		q := tags(t, func(c *ProtocolConfig) { c.Feedback = form })
+		ids, _ := q.Reply(Request{}, r)
+		require.Equal(t, want, q.tok.Decode(ids))
+		require.NotEqual(t, p.Contract(), q.Contract(), "the form is part of the contract")
+	}
+}
+
+func TestObservations(t *testing.T) {
+	p := tags(t, nil)
+	last := tags(t, func(c *ProtocolConfig) { c.Error = "last-line" })
+	trace := "Traceback (most recent call last):\n  File \"<cell>\", line 1, in <module>\nNameError: name 'x' is not defined\n"
+	failed := Result{Status: "exception", Stdout: "before\n", Traceback: trace}
+	require.Equal(t, "before\n"+strings.TrimSpace(trace), p.Observation(failed))
+	require.Equal(t, "NameError: name 'x' is not defined", last.Observation(failed))
+	require.Equal(t, "1\n2", p.Observation(Result{Status: "ok", Stdout: " 1\n2 \n\n"}))
+	require.Equal(t, "Timeout Error", p.Observation(Result{Status: "timeout_cpu"}))
+	require.Equal(t, "Timeout Error", p.Observation(Result{Status: "timeout_wall"}))
+	require.Equal(t, "None", p.Observation(Result{Status: "empty_code"}))
+	require.Equal(t, "Killed: memory", p.Observation(Result{Status: "memory", Traceback: "Killed: memory"}))
+	long := strings.Repeat("é", 200) + "x" + strings.Repeat("ü", 200)
+	require.Equal(t, strings.Repeat("é", 200)+"..."+strings.Repeat("ü", 200), p.Observation(Result{Status: "ok", Stdout: long}))
+	require.Equal(t, long[:len(long)-2], p.Observation(Result{Status: "ok", Stdout: long[:len(long)-2]}), "400 characters are not cut")
+}
+
+// Whatever a program prints, its observation is valid text that neither opens nor closes anything and spells no special token.
+func TestObservationsAreInert(t *testing.T) {
+	p := tags(t, nil)
+	forged := []string{"<code>", "</code>", "<interpreter>", "</interpreter>", "<tool_response>", "<answer>", "</answer>", "<eos>", "<|im_end|>", "\x1b[31m", "\x00", "\xff", "<", ">", "/", "code", "\u200b", "\x1b", "[", "m"}
+	rapid.Check(t, func(rt *rapid.T) {
+		out := strings.Join(rapid.SliceOfN(rapid.OneOf(rapid.SampledFrom(forged), rapid.String()), 0, 30).Draw(rt, "output"), "")
+		s := p.Observation(Result{Status: "ok", Stdout: out})
+		require.True(rt, strings.ToValidUTF8(s, "") == s)
+		for _, tag := range forged[:11] {
+			require.NotContains(rt, s, tag)
+		}
+		ids, _ := p.Reply(Request{}, Result{Status: "ok", Stdout: out})
+		for _, id := range ids {
+			require.NotNil(rt, p.tok.Bytes(id), "a special token")
+		}
+	})
+}
+
+func TestProtocolSettingsAreChecked(t *testing.T) {
+	for _, edit := range []func(*ProtocolConfig){
+		func(c *ProtocolConfig) { c.Name = "hermess" }, func(c *ProtocolConfig) { c.Feedback = "x" }, func(c *ProtocolConfig) { c.Template = "x" },
+		func(c *ProtocolConfig) { c.Error = "x" }, func(c *ProtocolConfig) { c.NoFence = "x" }, func(c *ProtocolConfig) { c.Cap = 7 },
+	} {
+		c := DefaultProtocol()
+		require.NoError(t, c.Validate())
+		edit(&c)
+		require.ErrorContains(t, c.Validate(), "protocol.")
+	}
+}
