@@ -1,14 +1,19 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -22,10 +27,19 @@ import (
 func reportCommand() *cli.Command {
 	return &cli.Command{
 		Name: "report", Usage: "one web page of a run: results, curves, trajectories token by token", ArgsUsage: "RUNDIR",
-		Flags: []cli.Flag{&cli.StringFlag{Name: "out", Usage: "`FILE` to write (default: RUNDIR/report.html)"}},
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "out", Usage: "`FILE` to write (default: RUNDIR/report.html)"},
+			&cli.StringFlag{Name: "serve", Usage: "serve the page at `HOST:PORT` instead, written anew for every visit: for a run that is still training"},
+		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
 				return fmt.Errorf("report: want one run directory, got %d arguments", c.NArg())
+			}
+			if addr := c.String("serve"); addr != "" {
+				if c.IsSet("out") {
+					return fmt.Errorf("report: --serve writes no file, so --out %s would do nothing", c.String("out"))
+				}
+				return serveReport(c.Context, c.Args().First(), addr, c.App.Writer)
 			}
 			path, err := reportFile(c.Args().First(), c.String("out"))
 			if err == nil {
@@ -34,6 +48,39 @@ func reportCommand() *cli.Command {
 			return err
 		},
 	}
+}
+
+// serveReport serves the page of a run directory until the context ends. A run that has logged nothing yet is an answer of 503.
+func serveReport(ctx context.Context, dir, addr string, out io.Writer) error {
+	if _, err := os.Stat(dir); err != nil {
+		return fmt.Errorf("report: no directory %s", dir)
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("report: --serve %s: %w", addr, err)
+	}
+	var one sync.Mutex // a page takes seconds of a core: one at a time
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		one.Lock()
+		defer one.Unlock()
+		page, err := reportPage(dir)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		w.Write(page)
+	})
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	stop := context.AfterFunc(ctx, func() { s.Close() })
+	defer stop()
+	fmt.Fprintf(out, "http://%s/\n", l.Addr())
+	if err := s.Serve(l); ctx.Err() == nil {
+		return fmt.Errorf("report: --serve %s: %w", addr, err)
+	}
+	return ctx.Err()
 }
 
 // writeReport writes a run's page into its directory and says where.
@@ -47,23 +94,27 @@ func writeReport(dir string, out *terminal) error {
 
 // reportFile writes the page of a run directory, whole or not at all, and returns its path. path "" is report.html in it.
 func reportFile(dir, path string) (string, error) {
-	r, err := reported(dir)
+	page, err := reportPage(dir)
 	if err != nil {
 		return "", err
 	}
 	if path == "" {
 		path = filepath.Join(dir, "report.html")
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".report-*.html")
-	if err != nil {
+	if err := model.WriteAtomic(path, func(w io.Writer) error { _, err := w.Write(page); return err }); err != nil {
 		return "", fmt.Errorf("report: %w", err)
 	}
-	defer os.Remove(f.Name()) // fails once it is renamed
-	err = errors.Join(f.Chmod(0o644), report.Write(f, r), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
+	return path, nil
+}
+
+func reportPage(dir string) ([]byte, error) {
+	r, err := reported(dir)
+	if err != nil {
+		return nil, err
 	}
-	return path, err
+	var page bytes.Buffer
+	err = report.Write(&page, r)
+	return page.Bytes(), err
 }
 
 // reported gathers what a page says of a run directory besides its logs. Only the logs must be there; the rest is shown if it is.
@@ -86,12 +137,21 @@ func reported(dir string) (report.Run, error) {
 		r.Text = &text
 		sum = summary(s, t)
 	}
-	if err := readJSON(filepath.Join(dir, "summary.json"), &sum); err != nil {
-		return r, err
+	if len(s.Evaluations) == 0 { // without checkpoints
+		if err := readJSON(filepath.Join(dir, "summary.json"), &sum); err != nil {
+			return r, err
+		}
 	}
 	r.Results = sum.rows()
+	if s.Phase == "rl" {
+		for i := range r.Results {
+			if r.Results[i].Name == afterRL {
+				r.Results[i].Name = fmt.Sprintf("RL, step %d", r.Results[i].Step)
+			}
+		}
+	}
 	var e environment
-	if err := readJSON(filepath.Join(dir, environmentFile), &e); err != nil {
+	if err := readJSON(filepath.Join(dir, "environment.json"), &e); err != nil {
 		return r, err
 	}
 	r.Facts, err = facts(dir, s, sum, e)
@@ -107,9 +167,11 @@ func reportedRun(dir string) (report.Run, *trainer.State, error) {
 	}
 	r.Config = string(text)
 	if latest := trainer.Latest(dir); latest != "" {
-		if err := readJSON(filepath.Join(latest, "state.json"), s); err != nil {
-			return r, s, err
+		state, err := trainer.ReadState(latest)
+		if err != nil {
+			return r, s, fmt.Errorf("report: %w", err)
 		}
+		s = &state
 	}
 	for _, e := range s.Evaluations {
 		r.Evaluations = append(r.Evaluations, report.Evaluation{
@@ -135,6 +197,8 @@ func readJSON(path string, v any) error {
 	return nil
 }
 
+const afterRL = "after RL"
+
 // rows are the summary's results as the page shows them.
 func (s Summary) rows() []report.Result {
 	var rows []report.Result
@@ -143,7 +207,7 @@ func (s Summary) rows() []report.Result {
 		text bool
 		r    *Result
 	}{
-		{"untrained", false, s.Untrained}, {"after cold start", false, s.ColdStart}, {"after RL", false, s.RL},
+		{"untrained", false, s.Untrained}, {"after cold start", false, s.ColdStart}, {afterRL, false, s.RL},
 		{"text only, after cold start", true, s.TextColdStart}, {"text only, after RL", true, s.TextRL},
 	} {
 		if r := x.r; r != nil {
@@ -157,25 +221,11 @@ func (s Summary) rows() []report.Result {
 	return rows
 }
 
-// environment is what a run ran on and no setting says. A run writes it when it begins and whenever it goes on.
+// environment is what a run ran on and no setting says: the part of environment.json that the page shows.
 type environment struct {
 	Device string `json:"device"`
 	Model  string `json:"model"`
 	Python string `json:"python"` // "" without a tool
-}
-
-const environmentFile = "environment.json"
-
-// writeEnvironment leaves it for the report.
-func writeEnvironment(dir string, e environment) error {
-	text, err := json.MarshalIndent(e, "", "  ")
-	if err == nil {
-		err = model.WriteAtomic(filepath.Join(dir, environmentFile), func(w io.Writer) error { _, err := w.Write(append(text, '\n')); return err })
-	}
-	if err != nil {
-		return fmt.Errorf("run directory: %w", err)
-	}
-	return nil
 }
 
 // facts are the header's lines. Settings that today's program no longer reads leave their lines out: the page shows their text.

@@ -125,7 +125,9 @@ func TestPageInChromium(t *testing.T) {
 		is(x.Key, `document.querySelectorAll(".tokens [data-i]").length + " " + document.querySelectorAll(".tokens .m").length + " " + document.querySelectorAll(".call").length`,
 			fmt.Sprint(len(x.T), len(x.L), len(x.Calls)))
 	}
-	box := func(label string) { eval(`[...document.querySelectorAll("#filters label")].find((l) => l.textContent.startsWith("` + label + `")).click()`) }
+	box := func(label string) {
+		eval(`[...document.querySelectorAll("#filters label")].find((l) => l.textContent.startsWith("` + label + `")).click()`)
+	}
 	box("error, then fixed")
 	is("error, then fixed", rows, count(func(i int) bool { return d.Trajectories[i].Fixed }))
 	eval(`document.querySelector("#count button").click()`)

@@ -23,18 +23,18 @@
   });
 
   const finite = (x) => typeof x === "number" && isFinite(x);
-  const pct = (x, d = 1) => finite(x) ? (100 * x).toFixed(d) + " %" : "–";
+  const pct = (x, d = 1) => !finite(x) ? "–" : x !== 0 && Math.abs(x) < 5e-4 ? sig(100 * x, 2) + " %" : (100 * x).toFixed(d) + " %";
   const count = (x) => finite(x) ? x.toLocaleString("en") : "–";
   const sig = (x, n = 3) => {
     if (!finite(x)) return "–";
     if (x === 0) return "0";
     const a = Math.abs(x);
-    if (a < 1e-3 || a >= 1e6) return x.toExponential(n - 1).replace(/\.?0+e/, "e");
-    return a >= 1000 ? count(Math.round(x)) : String(+x.toPrecision(n));
+    const text = a < 1e-3 || a >= 1e6 ? a.toExponential(n - 1).replace(/\.?0+e/, "e") : a >= 1000 ? count(Math.round(a)) : String(+a.toPrecision(n));
+    return (x < 0 ? "−" : "") + text;
   };
   const ms = (s) => !finite(s) ? "–" : s >= 1 ? sig(s) + " s" : s >= 1e-3 ? sig(1e3 * s) + " ms" : s > 0 ? sig(1e6 * s) + " µs" : "0";
   const words = (s) => visible(s).replaceAll("_", " ");
-  const signed = (x) => !finite(x) ? "–" : (x > 0 ? "+" : "") + sig(x).replace("-", "−");
+  const signed = (x) => !finite(x) ? "–" : (x > 0 ? "+" : "") + sig(x);
 
   // ---- theme -------------------------------------------------------------------------------------------------------------------
   const plots = [];
@@ -104,9 +104,9 @@
   }
 
   function header() {
-    const facts = el("div", { class: "card" }, el("dl", {}, D.facts.flatMap((f) => [el("dt", {}, visible(f.name)), el("dd", {}, visible(f.value))])),
+    const facts = el("div", { class: "card" }, el("dl", {}, D.facts.map((f) => el("div", {}, el("dt", {}, visible(f.name)), el("dd", {}, visible(f.value))))),
       D.config ? el("details", {}, el("summary", {}, "config.yaml"), el("pre", {}, visible(D.config))) : null);
-    page.append(el("section", { id: "results" }, tiles(), el("div", { class: "split" }, results(), facts)));
+    page.append(el("section", { id: "results" }, tiles(), results(), facts));
   }
 
   // ---- curves ------------------------------------------------------------------------------------------------------------------
@@ -159,6 +159,8 @@
     }
     const joined = uPlot.join(tables);
     const format = spec.format || sig;
+    const share = spec.range && spec.range[1] === 1 && format !== sig;
+    const several = shown.filter((s) => !s.only).length > 1;
     const label = (u) => {
       const i = u.cursor.idx;
       const parts = [];
@@ -168,7 +170,7 @@
         if (i !== null && i !== undefined) v = joined[s.at][i];
         else for (let j = joined[0].length - 1; j >= 0 && !finite(v); j--) v = joined[s.at][j];
         if (s.only && (!finite(v) || i === null || i === undefined)) continue;
-        parts.push(el("span", { class: s.class }, (shown.length > 1 && s.label ? s.label + " " : "") + format(v)));
+        parts.push(el("span", { class: s.class }, ((several || s.only) && s.label ? s.label + " " : "") + format(v)));
       }
       values.replaceChildren(...parts);
     };
@@ -189,7 +191,7 @@
             return [low !== null ? Math.max(low, a - pad) : a - pad, high !== null ? Math.min(high, b + pad) : b + pad];
           } },
         },
-        axes: [{ ...axis, size: 26, gap: 4, space: 60 }, { ...axis, size: 50, gap: 6, space: 30, values: (u, vs) => vs.map((v) => format === pct ? pct(v, 0) : format(v)) }],
+        axes: [{ ...axis, size: 26, gap: 4, space: 60 }, { ...axis, size: 50, gap: 6, space: 30, values: (u, vs, at, space, step) => vs.map((v) => share ? +(100 * v).toFixed(Math.max(0, Math.ceil(-Math.log10(100 * step)))) + " %" : format(v)) }],
         cursor: { y: false, sync: { key: spec.sync, scales: ["x", null] }, points: { size: 7 } },
         hooks: {
           ready: [label], setCursor: [label],
@@ -480,24 +482,25 @@
     text.addEventListener("mousemove", (e) => tip(e, t));
     text.addEventListener("mouseleave", hideTip);
     const lists = state.prob
-      ? [el("span", {}, "probability of the sampled token: 1"), el("span", { class: "scale" }, [0, 1, 2, 3, 4, 5, 6].map((q) => el("i", { class: "q" + q }))), el("span", {}, "below 0.05; prompt and tool output are not scored")]
+      ? [el("span", {}, "sampled tokens, by probability: 1 ", el("span", { class: "scale" }, [0, 1, 2, 3, 4, 5, 6].map((q) => el("i", { class: "q" + q }))), " below 0.05"), el("span", {}, "prompt and tool output are not scored")]
       : [["p", `prompt, ${count(number.p)}`], ["m", `policy: trained on, ${count(number.m)}`], ["t", `tool output: masked, ${count(number.t)}`]].map(([s, name]) => el("span", {}, el("i", { class: "box " + s }), name));
     const ribbon = el("div", { class: "ribbon", role: "img", "aria-label": "sources of the tokens in order" }, [...t.sources.matchAll(/([pmt])(\d+)/g)].map(([, s, n]) => { const i = el("i", { class: s, title: `${n} ${sourceName[s]}` }); i.style.flexGrow = n; return i; }));
     const calls = t.calls.map((c, i) => call(t, c, i));
     return el("article", { class: "pane" },
       el("div", {}, el("h2", {}, visible(t.question)),
         el("div", { class: "badges" }, el("span", { class: "badge " + kind(t) }, words(t.outcome)), el("span", { class: "badge" }, t.label), t.family ? el("span", { class: "badge" }, words(t.family)) : null, el("span", { class: "badge" }, "ended: " + words(t.finish)),
-          t.fixed ? el("span", { class: "badge ok" }, "error, then fixed") : null, t.passed_wrong ? el("span", { class: "badge other" }, "last code passed, answer wrong") : null, t.evicted ? el("span", { class: "badge" }, `evicted ${t.evicted} ×`) : null)),
+          t.fixed ? el("span", { class: "badge ok" }, "error, then fixed") : null, t.passed_wrong ? el("span", { class: "badge other" }, "last code passed, answer wrong") : null, t.evicted ? el("span", { class: "badge" }, `evicted ${t.evicted} ×`) : null,
+          el("span", { class: "soft mono id" }, visible(t.problem), " · ", t.key))),
       t.error ? el("div", { class: "card t-wrong" }, visible(t.error)) : null,
       el("div", { class: "card facts" },
-        value("Answer", el("span", { class: "mono t-" + kind(t) }, visible(t.answer) || "none"), "", "span"), value("Truth", el("span", { class: "mono" }, visible(t.truth)), "", "span"),
+        value("Answer", el("span", { class: "mono t-" + kind(t) }, visible(t.answer) || "none")), value("Truth", el("span", { class: "mono" }, visible(t.truth))),
         value("Reward", signed(t.reward)), value("Advantage", t.phase === "train" ? signed(t.advantage) : "–", t.phase === "train" ? "mean" : ""),
-        value("All rewards", t.rewards.map(signed).join(" / "), "paper / DAPO strict / tool shaped", "span"),
+        value("All rewards", t.rewards.map(signed).join(" / "), "paper / DAPO strict / tool shaped"),
         value("Largest |Δlogp|", t.checked ? sig(t.difference) : "–", t.checked ? (t.difference === 0 ? "training equals rollout" : "training ≠ rollout") : "not compared"),
-        value("Tokens", count(t.length), finite(mean) ? `mean log-prob ${sig(mean)}` : ""),
-        value("Problem", el("span", { class: "mono" }, visible(t.problem)), "trajectory " + t.key, "span")),
-      el("div", {}, ribbon, el("div", { class: "legend" }, lists)), text, calls,
-      t.calls_all > t.calls.length ? el("div", { class: "soft" }, `${t.calls_all - t.calls.length} further calls are left out here; trajectories.jsonl has them.`) : null);
+        value("Tokens", count(t.length), finite(mean) ? `mean log-prob ${sig(mean)}` : "")),
+      el("div", {}, ribbon, el("div", { class: "legend" }, lists)),
+      el("div", { class: "body" + (calls.length ? " calls" : "") }, text, calls.length ? el("div", {}, calls,
+        t.calls_all > t.calls.length ? el("div", { class: "soft" }, `${t.calls_all - t.calls.length} further calls are left out here; trajectories.jsonl has them.`) : null) : null));
   }
 
   function call(t, c, i) {
@@ -514,7 +517,7 @@
         el("span", {}, `tokens ${c.from}–${c.to - 1}`), el("span", {}, c.reply_to > c.reply_from ? `reply ${c.reply_from}–${c.reply_to - 1}` : "no reply"), el("span", {}, `${c.prefilled} prefilled`)),
       el("div", { class: "cols" }, el("div", {}, el("div", { class: "what" }, "code"), c.code ? el("pre", {}, visible(c.code)) : el("div", { class: "soft" }, "no code in the call")), el("div", {}, out)),
       el("div", { class: "lane" }, el("div", { class: "track", role: "img", "aria-label": "time of the call" }, part("queue", c.queue), part("run", c.seconds), part("rest", rest)),
-        el("span", {}, el("i", { class: "sw queue" }), "queue " + ms(c.queue), el("i", { class: "sw run" }), `run ${ms(c.seconds)} (CPU ${ms(c.cpu)})`, el("i", { class: "sw rest" }), "until resumed " + ms(rest), ` · waited ${ms(c.wait)}`)));
+        [["queue", "queue " + ms(c.queue)], ["run", `run ${ms(c.seconds)} (CPU ${ms(c.cpu)})`], ["rest", "until resumed " + ms(rest)]].map(([cls, text]) => el("span", { class: "part" }, el("i", { class: "sw " + cls }), text)), el("span", { class: "part" }, "waited " + ms(c.wait))));
   }
 
   function tip(e, t) {
@@ -523,8 +526,8 @@
     const k = span.token, box = $("tip");
     box.textContent = [
       `${k.special ? "special " : ""}${JSON.stringify(visible(k.piece))}   id ${k.id}   position ${k.i}`, sourceName[k.source],
-      k.source === "m" ? `log-prob ${k.logp} in the rollout   p ${sig(Math.exp(k.logp))}` : null,
-      k.source === "m" && t.checked ? (t.difference === 0 ? `log-prob ${k.logp} in training: the same bits` : `training differs by at most ${sig(t.difference)} in this trajectory`) : null,
+      k.source === "m" ? `log-prob ${sig(k.logp, 4)} in the rollout   p ${sig(Math.exp(k.logp))}` : null,
+      k.source === "m" && t.checked ? (t.difference === 0 ? `log-prob ${sig(k.logp, 4)} in training: the same bits` : `training differs by at most ${sig(t.difference)} in this trajectory`) : null,
     ].filter(Boolean).join("\n");
     box.hidden = false;
     const w = box.offsetWidth, h = box.offsetHeight;
