@@ -24,5 +24,7 @@
 //
 // Python runs with -s -S -B, not -I: -I ignores PYTHONHASHSEED, and the environment is a fixed list anyway. A cell travels as one
 // line of numbers and raw text rather than JSON, so that nothing the code can replace parses it. Cgroups are reused. Sessions are
-// stopped between the cells of a trajectory, so that threads of an ended cell use no CPU. sendmsg is denied.
+// stopped between the cells of a trajectory, so that threads of an ended cell use no CPU. sendmsg is denied. Of the network, ipc and
+// uts namespaces sessions share the fork server's, which are empty, unless paranoid. With checkpoints every saved state sleeps
+// until its child dies, not only the newest: killing an older one would look to its parent like the death of a cell.
 package interp

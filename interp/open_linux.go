@@ -123,7 +123,7 @@ func bare(cfg Config, py *python, tier Tier, log *slog.Logger) (*Pool, error) {
 	f.filter = sessionPolicy(!f.jail(), cfg.AllowFork, cfg.AllowExec).program()
 	var cg *cgroups
 	if tier == TierA {
-		if cg, err = newCgroups(int64(cfg.Limits.Memory), cfg.Limits.Processes); err != nil {
+		if cg, err = newCgroups(int64(cfg.Limits.Memory), cfg.Limits.Processes+cfg.Limits.Cells); err != nil {
 			return nil, fmt.Errorf("cgroup: %w", err)
 		}
 	}

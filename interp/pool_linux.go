@@ -69,7 +69,7 @@ const (
 	spawnsPerZygote = 20000 // then a fresh one: forks share its address layout
 	retries         = 2
 	lostRetries     = 8 // when a fork server dies, all its warm sessions do
-	breakerAt       = 8
+	breakerAt       = 5
 	noSession       = 30 * time.Second // waiting for a warm session
 )
 
@@ -142,7 +142,7 @@ func (p *Pool) keep(i int, z *zygote) {
 			if z, err = p.f.start(p.log, p.release); err != nil {
 				z = nil
 				p.failed(err)
-				backoff = min(2*backoff+50*time.Millisecond, 2*time.Second)
+				backoff = min(2*backoff+50*time.Millisecond, time.Second)
 				select {
 				case <-p.ctx.Done():
 				case <-time.After(backoff):

@@ -362,10 +362,13 @@ func (s *session) run(ctx context.Context, c cell) (Result, error) {
 			case err != nil:
 				return finish(ProtocolViolation)
 			case f.T == "runs" && c.save && f.ID == id && runner < 0:
-				if runner, err = s.member(sender); err != nil {
+				switch runner, err = s.member(sender); {
+				case err == unix.ESRCH: // it has died already; its parent will say so
+				case err != nil:
 					return finish(ProtocolViolation)
+				default:
+					watched = sender
 				}
-				watched = sender
 			case f.T == "rolled" && c.save && f.ID == id:
 				s.drain(&out, &errs, buf)
 				text(0)
@@ -507,14 +510,14 @@ func (s *session) cpuSince(cpu0 time.Duration, watched int) (time.Duration, bool
 	return n - cpu0, ok
 }
 
-// member opens a pidfd for a process that the kernel says sent a frame, if it belongs to this session's group.
+// member opens a pidfd for a process that the kernel says sent a frame, if it belongs to this session's group. ESRCH: it is gone.
 func (s *session) member(pid int) (int, error) {
 	if pid <= 0 || s.group == nil {
 		return -1, errForged
 	}
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return -1, err
+		return -1, unix.ESRCH
 	}
 	b, _ := os.ReadFile(s.group.memory + "/cgroup.procs")
 	for _, f := range bytes.Fields(b) {
@@ -522,7 +525,10 @@ func (s *session) member(pid int) (int, error) {
 			return fd, nil
 		}
 	}
-	unix.Close(fd)
+	defer unix.Close(fd)
+	if n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0); n > 0 {
+		return -1, unix.ESRCH
+	}
 	return -1, errForged
 }
 

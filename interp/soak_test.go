@@ -55,21 +55,18 @@ func TestSoak(t *testing.T) {
 				t.Error(err)
 			}
 		}()
-		stop := make(chan struct{})
+		stop, halfway := make(chan struct{}), make(chan struct{}, 1)
 		var killer sync.WaitGroup
 		killer.Add(1)
 		kills := 0
 		go func() {
 			defer killer.Done()
-			every := 5 * time.Second
-			if n <= 300 {
-				every = 1500 * time.Millisecond
-			}
 			for i := 0; ; i++ {
 				select {
 				case <-stop:
 					return
-				case <-time.After(every):
+				case <-halfway: // a short run sees one, whatever the machine's speed
+				case <-time.After(5 * time.Second):
 				}
 				p.mu.Lock()
 				z := p.zygotes[i%len(p.zygotes)]
@@ -111,6 +108,9 @@ func TestSoak(t *testing.T) {
 		for i := 0; i < n; i++ {
 			if i == n/4 {
 				rss0 = ownRSS()
+			}
+			if i == n/2 {
+				halfway <- struct{}{}
 			}
 			jobs <- i
 		}

@@ -294,41 +294,23 @@ def answer(number, result):
 def checkpoint(number):
     """Forks before a cell. The child runs it; the parent sleeps as the state to return to.
 
-    Returns True in the child. In the parent it returns False once the child has died: the session is one cell back.
+    Returns True in the child. In the parent it returns False once the child has died: the session is one cell back. Every saved
+    state stays until its child dies, so a chain of cells is a chain of sleeping parents that share their pages.
     """
-    global guardian
-    older = guardian
-    guardian = os.getpid()
     pid = os.fork()
     if pid == 0:
-        if older > 1:
-            os.kill(older, signal.SIGKILL)  # two cells back: only pid 1 and the newest saved state stay
         return True
     while True:
         try:
-            _, status = os.waitpid(pid, 0)
+            got, status = os.waitpid(-1 if os.getpid() == 1 else pid, 0)  # pid 1 inherits orphans as well
         except ChildProcessError:
             os_exit(70)
-        except KeyboardInterrupt:
+        except BaseException:
             continue
-        break
-    if os.getpid() == 1:
-        reap_orphans()
-    guardian = older
+        if got == pid:
+            break
     os_write(3, b'{"t":"rolled","id":%d,"st":%d}' % (number, status))
     return False
-
-
-guardian = 0
-
-
-def reap_orphans():
-    while True:
-        try:
-            if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                return
-        except ChildProcessError:
-            return
 
 
 def session_loop():

@@ -114,6 +114,9 @@ func (f *fences) order() ([]byte, error) {
 	}
 	if f.tier != TierC2 { // counted per user: in C2 that is the trainer's own
 		limits["RLIMIT_NPROC"] = int64(l.Processes)
+		if f.cfg.Checkpoint {
+			limits["RLIMIT_NPROC"] += int64(l.Cells) // one sleeping parent per cell
+		}
 	} else {
 		limits["RLIMIT_NPROC"] = int64(tasksOfUser() + 512)
 	}

@@ -1,0 +1,459 @@
+//go:build linux
+
+package interp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func run(t testing.TB, p *Pool, key int64, code string) Result {
+	t.Helper()
+	r, err := p.Run(context.Background(), key, code)
+	if err != nil {
+		t.Fatalf("%q: %v", code, err)
+	}
+	return r
+}
+
+// Calls share nothing: not variables, not files, not modules.
+func TestCallsShareNothing(t *testing.T) {
+	p := testPool(t, nil)
+	run(t, p, 1, "x=1\nimport builtins,sys\nbuiltins.leak=1; sys.leak=1\nopen('/tmp/leak','w').write('x')")
+	for range 20 { // both fork servers, every slot
+		if r := run(t, p, 1, "import builtins,sys,os\nprint('x' in globals(), hasattr(builtins,'leak'), hasattr(sys,'leak'), os.path.exists('/tmp/leak'), os.listdir('/tmp'))"); string(r.Stdout) != "False False False False []\n" {
+			t.Fatalf("%v %s%s", r, r.Stdout, r.Traceback)
+		}
+	}
+}
+
+// A trajectory's cells share variables; keys share none; Forget ends them.
+func TestTrajectoryKeepsVariables(t *testing.T) {
+	before := census(t)
+	func() {
+		p := testPool(t, func(c *Config) { c.Session = SessionTrajectory; c.Limits.Cells = 5 })
+		defer p.Close()
+		run(t, p, 1, "x=40\ndef f(): return x+2\nclass P: pass")
+		run(t, p, 2, "x=7")
+		if r := run(t, p, 1, "import pickle\nprint(f(), type(pickle.loads(pickle.dumps(P()))).__name__)"); string(r.Stdout) != "42 P\n" || r.Session != Alive {
+			t.Errorf("%v %s %s%s", r, r.Session, r.Stdout, r.Traceback)
+		}
+		if r := run(t, p, 2, "print(x)"); string(r.Stdout) != "7\n" {
+			t.Errorf("%s", r.Stdout)
+		}
+		if r := run(t, p, 1, "1/0"); r.Exc != "ZeroDivisionError" || !strings.Contains(string(r.Traceback), "<cell 3>") || len(r.Stderr) > 0 {
+			t.Errorf("%v: traceback %q, stderr %q", r, r.Traceback, r.Stderr)
+		}
+		p.Forget(1)
+		if r := run(t, p, 1, "print('x' in globals())"); string(r.Stdout) != "False\n" {
+			t.Errorf("after Forget: %s", r.Stdout)
+		}
+		for i := 2; i <= 5; i++ {
+			r := run(t, p, 1, "y=1")
+			if want := map[bool]string{false: Alive, true: Gone}[i == 5]; r.Session != want {
+				t.Errorf("cell %d of 5: session %s, want %s", i, r.Session, want)
+			}
+		}
+		if r := run(t, p, 1, "print('y' in globals())"); string(r.Stdout) != "False\n" {
+			t.Errorf("after the last cell: %s", r.Stdout)
+		}
+	}()
+	before.same(t)
+}
+
+// Threads and timers of an ended cell use no CPU until the next one.
+func TestNothingRunsBetweenCells(t *testing.T) {
+	p := testPool(t, func(c *Config) { c.Session = SessionTrajectory })
+	run(t, p, 1, "import threading\nn=0\ndef spin():\n    global n\n    while True: n+=1\nthreading.Thread(target=spin,daemon=True).start()")
+	p.mu.Lock()
+	s := p.byKey[1].s
+	p.mu.Unlock()
+	time.Sleep(20 * time.Millisecond)
+	a, ok := s.cpu()
+	time.Sleep(200 * time.Millisecond)
+	b, _ := s.cpu()
+	if !ok || b-a > 2*time.Millisecond {
+		t.Errorf("used %v between two cells", b-a)
+	}
+	if r := run(t, p, 1, "print(n>0)"); string(r.Stdout) != "True\n" {
+		t.Errorf("%v %s", r, r.Stdout)
+	}
+}
+
+// With checkpoints a killed, crashed or timed-out cell costs that cell alone.
+func TestCheckpointRollsBackOneCell(t *testing.T) {
+	before := census(t)
+	func() {
+		cfg := Default()
+		cfg.Python, cfg.Preload, cfg.Session, cfg.Checkpoint, cfg.AllowFork = barePython(t), nil, SessionTrajectory, true, true
+		cfg.Limits.CPU, cfg.Limits.Wall, cfg.Limits.Cells = 500*time.Millisecond, time.Second, 100
+		p, err := New(context.Background(), cfg, nil)
+		if isTier(err) {
+			t.Skipf("checkpoints need tier A: %v", err)
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		run(t, p, 1, "x=1")
+		for i, c := range []struct {
+			code string
+			want Status
+		}{
+			{"x=99\nimport signal\nsignal.signal(2,signal.SIG_IGN)\nwhile True: pass", TimeoutCPU},
+			{"x=99\nimport ctypes; ctypes.string_at(0)", Crashed},
+			{"x=99\nimport os; os._exit(7)", Exited},
+			{"x=99\nsum(range(10**12))", TimeoutCPU},
+		} {
+			r := run(t, p, 1, c.code)
+			if r.Status != c.want && !(c.want == TimeoutCPU && r.Status == TimeoutWall) || !r.RolledBack || r.Session != Alive {
+				t.Errorf("%q: %v, rolled back %v, session %s", c.code, r, r.RolledBack, r.Session)
+			}
+			if r := run(t, p, 1, "print(x); x+=1"); string(r.Stdout) != fmt.Sprintf("%d\n", i+1) {
+				t.Errorf("after %q: %v x=%q, want %d", c.code, r, r.Stdout, i+1)
+			}
+		}
+		for i := range 20 { // a long chain of saved states
+			run(t, p, 2, fmt.Sprintf("z=%d", i))
+		}
+		if r := run(t, p, 2, "print(z)"); string(r.Stdout) != "19\n" {
+			t.Errorf("%v %s", r, r.Stdout)
+		}
+		p.mu.Lock()
+		s := p.byKey[2].s
+		p.mu.Unlock()
+		b, _ := os.ReadFile(filepath.Join(s.group.memory, "cgroup.procs"))
+		if n := strings.Count(string(b), "\n"); n > 22 {
+			t.Errorf("%d processes after 21 cells, want a parent per cell and the runner", n)
+		}
+	}()
+	before.same(t)
+}
+
+func TestEchoPrintsFinalExpression(t *testing.T) {
+	p := testPool(t, func(c *Config) { c.Echo = EchoLastExpression })
+	for code, want := range map[string]string{"1+1": "2\n", "x=3\nx": "3\n", "x=3": "", "None": "", "print(1)": "1\n", "'a\\nb'": "'a\\nb'\n",
+		"[1,\n 2\n]": "[1, 2]\n", "if True:\n    5": "", "x=1;x+1": "2\n", "5 # comment\n\n": "5\n", "": ""} {
+		if r := run(t, p, 0, code); string(r.Stdout) != want || r.Status != OK {
+			t.Errorf("%q: got %q (%v %s), want %q", code, r.Stdout, r, r.Traceback, want)
+		}
+	}
+}
+
+// Equal code and seed print equal bytes, in every session of every fork server; other seeds print others.
+func TestSeedsDecideRandomness(t *testing.T) {
+	p := testPool(t, nil)
+	code := "import random\nprint(random.random(), random.sample(range(1000),5), hash('a'), {3,1,2,'x','y'})"
+	seen := map[string]bool{}
+	for seed := range uint32(3) {
+		var first string
+		for i := range 30 {
+			r, err := p.RunSeeded(context.Background(), 0, seed, code)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i == 0 {
+				first = string(r.Stdout)
+			} else if string(r.Stdout) != first {
+				t.Fatalf("seed %d: %q then %q", seed, first, r.Stdout)
+			}
+		}
+		seen[first] = true
+	}
+	if len(seen) != 3 {
+		t.Errorf("3 seeds, %d different outputs", len(seen))
+	}
+}
+
+// Output of every length arrives complete, byte for byte, at 16 at a time.
+func TestOutputIsByteExact(t *testing.T) {
+	p := testPool(t, nil)
+	n := 200
+	if *soakRuns > 0 {
+		n = *soakRuns
+	}
+	jobs := make(chan int)
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for size := range jobs {
+				r, err := p.Run(context.Background(), 0, fmt.Sprintf("import sys,os\nos.write(2,b'e'*%d)\nsys.stdout.write('o'*%d)", size/3, size))
+				if err != nil || len(r.Stdout) != size || len(r.Stderr) != size/3 || r.StdoutBytes != int64(size) {
+					t.Errorf("size %d: %v %v, %d and %d bytes", size, r, err, r.StdoutBytes, r.StderrBytes)
+				}
+			}
+		}()
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	for range n {
+		jobs <- 1 + r.IntN(60000)
+	}
+	close(jobs)
+	wg.Wait()
+}
+
+// Big outputs are counted in full while the process still runs; nobody waits for its exit first.
+func TestLargeOutputIsNoTimeout(t *testing.T) {
+	p := testPool(t, nil)
+	for _, n := range []int{64 << 10, 192 << 10, 1 << 20, 7 << 20} {
+		if r := run(t, p, 0, fmt.Sprintf("print('x'*%d)", n-1)); r.Status != OK || r.StdoutBytes != int64(n) {
+			t.Errorf("%d bytes: %v, %d counted", n, r, r.StdoutBytes)
+		}
+	}
+}
+
+// Time in the queue is reported and never charged to the cell.
+func TestQueueIsNotCharged(t *testing.T) {
+	p := testPool(t, func(c *Config) { c.Concurrency = 1; c.Limits.Wall = 1500 * time.Millisecond })
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var queued time.Duration
+	for range 6 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			r, err := p.Run(context.Background(), 0, "import time; time.sleep(0.4); print(1)")
+			if err != nil || r.Status != OK {
+				t.Errorf("%v %v after %v in the queue", r, err, r.Queue)
+			}
+			mu.Lock()
+			queued = max(queued, r.Queue)
+			mu.Unlock()
+		}()
+	}
+	wg.Wait()
+	if queued < 1800*time.Millisecond {
+		t.Errorf("longest queue %v, want about 2 s", queued)
+	}
+}
+
+func TestContextAndCloseEndCalls(t *testing.T) {
+	before := census(t)
+	p := testPool(t, nil)
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	if _, err := p.Run(ctx, 0, "import time; time.sleep(10)"); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 2*time.Second {
+		t.Errorf("got %v after %v", err, time.Since(began))
+	}
+	ended := make(chan error, 8)
+	for range 8 {
+		go func() {
+			_, err := p.Run(context.Background(), 0, "import time; time.sleep(10)")
+			ended <- err
+		}()
+	}
+	time.Sleep(100 * time.Millisecond)
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	for range 8 {
+		select {
+		case err := <-ended:
+			if !errors.Is(err, ErrClosed) {
+				t.Errorf("want ErrClosed, got %v", err)
+			}
+		case <-time.After(3 * time.Second):
+			t.Fatal("a call outlives Close")
+		}
+	}
+	if _, err := p.Run(context.Background(), 0, "1"); !errors.Is(err, ErrClosed) {
+		t.Errorf("want ErrClosed, got %v", err)
+	}
+	before.same(t)
+}
+
+// A killed fork server costs no call in call mode; variables of a trajectory are lost as an error, never as a wrong answer.
+func TestForkServerDeath(t *testing.T) {
+	p := testPool(t, func(c *Config) { c.Session = SessionTrajectory; c.Zygotes = 1 })
+	run(t, p, 1, "x=1")
+	p.mu.Lock()
+	z := p.zygotes[0]
+	p.mu.Unlock()
+	z.cmd.Process.Kill()
+	<-z.buried
+	_, err := p.Run(context.Background(), 1, "print(x)")
+	var lost *SandboxError
+	if !errors.As(err, &lost) {
+		t.Errorf("want a SandboxError for the lost variables, got %v", err)
+	}
+	began := time.Now()
+	if r := run(t, p, 1, "print(2)"); string(r.Stdout) != "2\n" {
+		t.Errorf("%v", r)
+	}
+	t.Logf("recovered in %v", time.Since(began))
+	if d := time.Since(began); d > 5*time.Second {
+		t.Errorf("recovery took %v", d)
+	}
+	if s := p.Stats(); s.Restarts != 1 {
+		t.Errorf("%d restarts, want 1", s.Restarts)
+	}
+}
+
+// A worn fork server is replaced while calls go on.
+func TestWornForkServerIsReplaced(t *testing.T) {
+	before := census(t)
+	p := testPool(t, func(c *Config) { c.Zygotes = 1 })
+	p.mu.Lock()
+	z := p.zygotes[0]
+	p.mu.Unlock()
+	z.mu.Lock()
+	z.spawns = spawnsPerZygote
+	z.mu.Unlock()
+	for i := range 60 {
+		if r := run(t, p, 0, fmt.Sprintf("print(%d)", i)); string(r.Stdout) != fmt.Sprintf("%d\n", i) {
+			t.Fatalf("%v", r)
+		}
+	}
+	select {
+	case <-z.buried:
+	case <-time.After(3 * time.Second):
+		t.Error("the worn fork server still lives")
+	}
+	p.Close()
+	before.same(t)
+}
+
+// When no session can be made, calls fail soon and typed, and the pool recovers by itself.
+func TestBreakerFailsFastAndRecovers(t *testing.T) {
+	p := testPool(t, func(c *Config) { c.Zygotes, c.Warm = 1, 2 })
+	good := p.f.py.Executable
+	p.mu.Lock()
+	z := p.zygotes[0]
+	p.mu.Unlock()
+	p.f.py.Executable = "/nonexistent/python3"
+	z.cmd.Process.Kill()
+	<-z.buried
+	began := time.Now()
+	_, err := p.Run(context.Background(), 0, "print(1)")
+	var sb *SandboxError
+	if !errors.As(err, &sb) || time.Since(began) > 15*time.Second {
+		t.Errorf("got %v after %v", err, time.Since(began))
+	}
+	p.f.py.Executable = good
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		r, err := p.Run(context.Background(), 0, "print(1)")
+		if err == nil && string(r.Stdout) == "1\n" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no recovery: %v", err)
+		}
+	}
+}
+
+// A session shows exactly these mounts' worth of files, these descriptors and these names.
+func TestSessionSeesOnlyItsJail(t *testing.T) {
+	p := testPool(t, nil)
+	if p.Info().Tier < TierB {
+		t.Skip("no mount namespace in tier " + p.Info().Tier.String())
+	}
+	r := run(t, p, 0, "import os\nprint(sorted(os.listdir('/')),sorted(os.listdir('/dev')),os.getpid(),os.getppid(),os.getuid(),os.getgid(),os.uname().nodename,os.getcwd())")
+	for _, never := range []string{"proc", "sys'", "root", "home", "var", "shm", "boot", "mnt"} {
+		if strings.Contains(string(r.Stdout), "'"+never) {
+			t.Errorf("%s is visible: %s", never, r.Stdout)
+		}
+	}
+	if want := "['full', 'null', 'random', 'urandom', 'zero'] 1 0 1000 1000 sandbox /tmp\n"; !strings.HasSuffix(string(r.Stdout), want) {
+		t.Errorf("got %s%s, want it to end in %s", r.Stdout, r.Traceback, want)
+	}
+}
+
+// Starts never fail by chance: capabilities and Landlock belong to threads, and the child asserts its own state.
+func TestManyStarts(t *testing.T) {
+	p := testPool(t, nil)
+	for i := range 12 {
+		z, err := p.f.start(p.log, p.release)
+		if err != nil {
+			t.Fatalf("start %d: %v", i, err)
+		}
+		z.stop()
+	}
+	if s := p.Stats(); s.SpawnFailures != 0 {
+		t.Errorf("%d spawn failures", s.SpawnFailures)
+	}
+}
+
+// Fork servers keep working when the trainer has few free descriptors and its low numbers are taken.
+func TestSpawnsUnderDescriptorPressure(t *testing.T) {
+	var held []int
+	for range 500 {
+		fd, err := unix.Dup(0)
+		if err != nil {
+			break
+		}
+		unix.CloseOnExec(fd)
+		held = append(held, fd)
+	}
+	defer closeAll(held)
+	p := testPool(t, nil)
+	for i := range 100 {
+		if r := run(t, p, 0, "import os\nprint([fd for fd in range(64) if not os.system and 0 or __import__('os').path.exists('/tmp') and fd<4])"); r.Status != OK {
+			t.Fatalf("spawn %d: %v", i, r)
+		}
+	}
+}
+
+// Every kind of interpreter a user may have works inside: the system's, a virtual environment of it, a pyenv build.
+func TestEveryKindOfPython(t *testing.T) {
+	pythons := map[string]string{}
+	if _, err := os.Stat("/usr/bin/python3"); err == nil {
+		pythons["system"] = "/usr/bin/python3"
+		dir := filepath.Join(t.TempDir(), "venv")
+		if out, err := exec.Command("/usr/bin/python3", "-m", "venv", "--without-pip", dir).CombinedOutput(); err == nil {
+			os.Chmod(filepath.Dir(filepath.Dir(dir)), 0o755)
+			pythons["venv"] = filepath.Join(dir, "bin", "python3")
+		} else {
+			t.Logf("no venv module: %s", out)
+		}
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		m, _ := filepath.Glob(filepath.Join(home, ".pyenv", "versions", "3.*", "bin", "python3"))
+		if len(m) > 3 && *soakRuns == 0 {
+			m = []string{m[0], m[len(m)-4], m[len(m)-1]}
+		}
+		for _, v := range m {
+			if !strings.Contains(v, "/3.6") && !strings.Contains(v, "/3.7") {
+				pythons["pyenv "+filepath.Base(filepath.Dir(filepath.Dir(v)))] = v
+			}
+		}
+	}
+	if p := DefaultPython(); filepath.IsAbs(p) {
+		pythons["make python"] = p
+	}
+	if len(pythons) == 0 {
+		t.Skip("no interpreter of any kind on this host")
+	}
+	for kind, path := range pythons {
+		cfg := Default()
+		cfg.Python, cfg.Warm, cfg.Zygotes, cfg.Preload = path, 1, 1, nil
+		p, err := New(context.Background(), cfg, nil)
+		if isTier(err) && os.Geteuid() != 0 {
+			t.Skip(err)
+		} else if err != nil {
+			t.Errorf("%s %s: %v", kind, path, err)
+			continue
+		}
+		r := run(t, p, 0, "import sys,json,decimal,zlib\nprint(sys.version_info[:2])\n1/0")
+		if r.Exc != "ZeroDivisionError" || !strings.HasPrefix(string(r.Traceback), "Traceback (most recent call last):\n  File \"<cell 1>\", line 3") {
+			t.Errorf("%s: %v %s%s", kind, r, r.Stdout, r.Traceback)
+		}
+		t.Logf("%-14s %s tier %v", kind, p.Info().Python, p.Info().Tier)
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
