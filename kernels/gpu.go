@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -43,7 +42,15 @@ type GPU struct {
 	mods   map[string]driver.Module
 	work   []scratch
 	graphs map[string]driver.Graph
+	maps   map[mapKey][128]byte
+	hopper bool // products of bf16 by wgmma
 	bytes  atomic.Int64
+}
+
+// mapKey is a matrix of bf16 that the copy engine reads by boxes of 128 rows.
+type mapKey struct {
+	p              uint64
+	rows, cols, ld int
 }
 
 // scratch is working memory of operations; only the last one is used, older ones live on because a graph may hold their address.
@@ -62,6 +69,16 @@ func NewGPU(drv driver.Driver) (*GPU, error) {
 	return newGPU(func() (driver.Driver, error) { return drv, nil })
 }
 
+// Hopper makes Linear multiply bf16 by wgmma, on sm_90. It is to be called before the first operation: its bits are of a class of their own,
+// and one run uses one class. The portable kernels are the default until hardware has confirmed these.
+func (g *GPU) Hopper() error {
+	if g.info.Capability != 90 {
+		return fmt.Errorf("kernels: %s is sm_%d: the kernels of Hopper run on sm_90 only", g.info.Name, g.info.Capability)
+	}
+	g.hopper = true
+	return nil
+}
+
 // OpenGPU opens GPU number ordinal on the thread that will own it.
 func OpenGPU(ordinal int) (*GPU, error) {
 	return newGPU(func() (driver.Driver, error) { return driver.Open(ordinal) })
@@ -71,6 +88,7 @@ func newGPU(open func() (driver.Driver, error)) (*GPU, error) {
 	g := &GPU{
 		jobs: make(chan func(driver.Driver)), done: make(chan struct{}),
 		funcs: map[string]*gpuFunc{}, mods: map[string]driver.Module{}, graphs: map[string]driver.Graph{},
+		maps: map[mapKey][128]byte{},
 	}
 	ready := make(chan error)
 	go func() {
@@ -126,9 +144,13 @@ func (g *GPU) submit() {
 
 // Info names the GPU and what fixes its bits.
 func (g *GPU) Info() Info {
+	variant, class := "sm80", "mma.m16n8k16"
+	if g.hopper {
+		variant, class = "sm90a", "wgmma.m64n128k16"
+	}
 	return Info{
-		Name: g.info.Name, Variant: "sm80", Threads: g.info.Multiprocessors,
-		Contract: fmt.Sprintf("gpu %s, driver %s, kernels sm80: mma.m16n8k16 chains, keys in tiles of %d", g.info.Name, g.info.Version, PageTokens),
+		Name: g.info.Name, Variant: variant, Threads: g.info.Multiprocessors,
+		Contract: fmt.Sprintf("gpu %s, driver %s, kernels %s: %s chains, keys in tiles of %d", g.info.Name, g.info.Version, variant, class, PageTokens),
 	}
 }
 
@@ -468,13 +490,11 @@ func (g *GPU) Zero(t Tensor) {
 	g.finish()
 }
 
-// The kernels that an entry's name belongs to, found in the manifest.
+// family is the PTX file that holds an entry; names are unique among all files.
 func family(entry string) (string, ptx.Entry, bool) {
 	for name, f := range ptx.Read().Families {
-		if strings.HasSuffix(name, ".sm80") {
-			if e, ok := f.Entries[entry]; ok {
-				return name, e, true
-			}
+		if e, ok := f.Entries[entry]; ok {
+			return name, e, true
 		}
 	}
 	return "", ptx.Entry{}, false

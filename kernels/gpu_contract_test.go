@@ -520,3 +520,95 @@ func TestGPUFailuresNameTheOperation(t *testing.T) {
 		t.Errorf("out of memory: %v", err)
 	}
 }
+
+// The product of Hopper's tensor cores against the portable one, through copies by tensor maps, for sizes that fill no tile; its own rows do
+// not see each other.
+func TestGPUHopperLinearAgreesWithThePortable(t *testing.T) {
+	portable := emulated(t, emu.Options{Capability: 80})
+	if err := portable.Hopper(); err == nil {
+		t.Error("sm_80 takes the kernels of Hopper")
+	}
+	for _, c := range []struct{ T, N, M int }{{1, 8, 8}, {130, 136, 72}, {100, 64, 456}, {7, 200, 128}} {
+		run := func(d *GPU, T int) []uint16 {
+			x, w, y := upload(d, normals(1, c.T*c.M), c.T, c.M).Rows(0, T), upload(d, normals(2, c.N*c.M), c.N, c.M), d.Alloc(BF16, T, c.N)
+			b := d.Alloc(F32, c.N)
+			d.Upload(b, normals(3, c.N))
+			mustDo(t, d, func() { d.Linear(y, x, w, b) })
+			return bits16(d, y)
+		}
+		for seed := range uint64(3) {
+			d := emulated(t, emu.Options{Capability: 90, Seed: seed})
+			if err := d.Hopper(); err != nil {
+				t.Fatal(err)
+			}
+			got := run(d, c.T)
+			// The emulator adds both in the same order: here even the bits agree.
+			if !slices.Equal(got, run(portable, c.T)) {
+				t.Errorf("%v, schedule %d: differs from the portable product", c, seed)
+			}
+			if T := c.T/2 + 1; !slices.Equal(run(d, T), got[:T*c.N]) {
+				t.Errorf("%v: rows among %d differ from those among %d", c, T, c.T)
+			}
+		}
+	}
+}
+
+// Bugs of a pipeline over mbarriers, made in the PTX that ships.
+func TestGPUHopperBugsAreReported(t *testing.T) {
+	const fam = "linear.sm90a"
+	text, err := ptx.Text(fam)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(text), "\n")
+	edit := func(find string, nth int, to func(line string) string) string {
+		out := slices.Clone(lines)
+		for i, l := range out {
+			if strings.Contains(l, find) && !strings.HasPrefix(l, "//") {
+				if nth--; nth == 0 {
+					out[i] = to(l)
+				}
+			}
+		}
+		return strings.Join(out, "\n")
+	}
+	gone := func(string) string { return "" }
+	open := func(l string) string { // the wait that does not wait
+		return "setp.eq.u32 p, 0, 0;"
+	}
+	for _, c := range []struct {
+		name, text string
+		want       emu.Kind
+	}{
+		{"as it ships", string(text), ""},
+		{"the producer ignores the empty barrier", edit("mbarrier.try_wait", 1, open), emu.MBarrier},
+		{"the consumer ignores the full barrier", edit("mbarrier.try_wait", 2, open), emu.AsyncInFlight},
+		{"too few bytes are expected", strings.ReplaceAll(string(text), "32768", "32752"), emu.Deadlock},
+		{"a stage is never given back", strings.ReplaceAll(string(text), "mbarrier.arrive.shared::cta.b64 _", "// "), emu.Deadlock},
+		{"barriers are not initialised", edit("mbarrier.init", 1, gone), emu.MBarrier},
+		{"no barrier after the initialisation", edit("\tbar.sync \t0;", 1, gone), emu.MBarrier},
+	} {
+		d := emulated(t, emu.Options{Capability: 90})
+		if err := d.Hopper(); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Raw(func(drv driver.Driver) error {
+			m, err := drv.Load([]byte(c.text))
+			d.mods[fam] = m
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		x, w, y := upload(d, normals(1, 40*520), 40, 520), upload(d, normals(2, 24*520), 24, 520), d.Alloc(BF16, 40, 24)
+		err := d.Do(func() { d.Linear(y, x, w, Tensor{}) })
+		if c.want == "" {
+			if err != nil {
+				t.Errorf("%s: %v", c.name, err)
+			}
+			continue
+		}
+		if !slices.ContainsFunc(emu.Reports(err), func(r emu.Report) bool { return r.Kind == c.want }) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}

@@ -141,6 +141,10 @@ func packParams(name string, e ptx.Entry, args []any) []byte {
 				binary.LittleEndian.PutUint32(to[8:], uint32(v.ld))
 				binary.LittleEndian.PutUint32(to[12:], uint32(v.dtype))
 			}
+		case [128]byte:
+			if size = 128; size == p.Size {
+				copy(to, v[:])
+			}
 		case uint64:
 			if size = 8; size == p.Size {
 				binary.LittleEndian.PutUint64(to, v)
@@ -167,6 +171,25 @@ func packParams(name string, e ptx.Entry, args []any) []byte {
 		}
 	}
 	return b
+}
+
+// tensorMap describes a bf16 matrix to the copy engine: boxes of 128 rows and 64 columns, swizzled.
+func (g *GPU) tensorMap(a arg, rows, cols int) (m [128]byte) {
+	key := mapKey{a.p, rows, cols, int(a.ld)}
+	if m, ok := g.maps[key]; ok {
+		return m
+	}
+	g.call(g.op, func(drv driver.Driver) (err error) {
+		m, err = drv.TensorMap(driver.TensorMapSpec{
+			ElemBytes: 2, Base: driver.Ptr(a.p), Dims: []uint64{uint64(cols), uint64(rows)}, Strides: []uint64{2 * uint64(a.ld)}, Box: []uint32{64, 128}, Swizzle: driver.Swizzle128,
+		})
+		return err
+	})
+	if len(g.maps) > 1<<14 {
+		clear(g.maps) // activations move from pass to pass in a badly behaved caller
+	}
+	g.maps[key] = m
+	return m
 }
 
 // rowwise launches a kernel of swiglu.cu: eight neighbouring elements a thread.

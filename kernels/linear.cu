@@ -10,12 +10,50 @@
 // Launch    128x128x32 tiles, 4 warps of 64x64, 4 stages of cp.async, 64 KB shared (nt16: 16x128 tiles for few rows, 36 KB). Blocks walk
 //           down 8 tiles of rows before they move to the next tile of columns, so that b stays in the second-level cache.
 // Layout    a tile is as in memory, its 16-byte pieces XOR-swizzled by row: ldmatrix, plain or transposed, without bank conflicts.
+//           On sm_90a, if asked for, linear_nt_wgmma takes bf16 factors: 128x128x64 tiles, two warpgroups of m64n128k16 and a warp that feeds
+//           four stages through the copy engine, 129 KB shared.
 // Contract  an output is one chain acc = mma16(acc, a[k0…k0+15], b[k0…k0+15]) over ascending k0 in fp32, plus b, rounded once. Tile shape
-//           and the number of rows do not change its bits: nt and nt16 agree.
+//           and the number of rows do not change its bits: nt and nt16 agree. wgmma is a class of its own.
 // Floor     2·M·N·K flop. 4096³ at 790 Tflop/s (H200): 0.17 ms; mma.sync is expected to reach about 400.
 // Reached   not measured: no hardware yet.
 // Error     |Δc| ≤ 2⁻⁸·|c| + K·2⁻²³·Σ|a·b| in bf16.
 #include "common.cuh"
+
+// The tile of this block: blocks take 8 tiles of rows before the next tile of columns.
+template <int BM, int BN> __device__ __forceinline__ void tile_of_block(int &m0, int &n0, int m, int n) {
+	const int tiles_m = (m + BM - 1) / BM, tiles_n = (n + BN - 1) / BN;
+	const int group = blockIdx.x / (8 * tiles_n), first = group * 8, height = min(tiles_m - first, 8), within = blockIdx.x % (8 * tiles_n);
+	m0 = (first + within % height) * BM, n0 = within / height * BN;
+}
+
+// where a sum stands in shared memory: columns are XORed with the row, so that neighbouring rows fall into different banks
+template <int BN> __device__ __forceinline__ int sum_at(int row, int col) { return row * BN + (col ^ ((row & 3) << 3)); }
+
+// c (+)= sums + bias, eight neighbours a thread
+template <int BM, int BN, int THREADS> __device__ __forceinline__ void store_sums(const Tensor &c, const Tensor &bias, const float *sums, int m0, int n0, int m, int n, int add) {
+#pragma unroll 1
+	for (int i = threadIdx.x; i < BM * BN / 8; i += THREADS) {
+		const int r = i / (BN / 8), col = i % (BN / 8) * 8, row = m0 + r, left = n - n0 - col;
+		if (row >= m || left <= 0) continue;
+		const float4 *from = (const float4 *)(sums + sum_at<BN>(r, col));
+		const int flip = i >> 2 & 1; // four neighbours take the other half first: eight in a row would meet in banks
+		const float4 a = from[flip], b = from[flip ^ 1], lo = flip ? b : a, hi = flip ? a : b;
+		float v[8] = {lo.x, lo.y, lo.z, lo.w, hi.x, hi.y, hi.z, hi.w};
+		const long at = (long)row * c.ld + n0 + col;
+		if (bias.p) {
+			float u[8];
+			load8(u, bias, n0 + col, left);
+#pragma unroll
+			for (int e = 0; e < 8; e++) v[e] += u[e];
+		}
+		if (add)
+			add8(c, at, left, v);
+		else
+			store8(c, at, left, v);
+	}
+}
+
+#if !RETOOL_SM90
 
 constexpr int BK = 32, STAGES = 4;
 
@@ -52,10 +90,8 @@ template <int BM, int BN, int WM, int WN, bool TA, bool TB> __device__ __forcein
 	constexpr int TILES_M = WM / 16, TILES_N = WN / 8;
 	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warp_m = warp / (BN / WN) * WM, warp_n = warp % (BN / WN) * WN;
 
-	// groups of 8 tiles of rows
-	const int tiles_m = (m + BM - 1) / BM, tiles_n = (n + BN - 1) / BN;
-	const int group = blockIdx.x / (8 * tiles_n), first = group * 8, height = min(tiles_m - first, 8), within = blockIdx.x % (8 * tiles_n);
-	const int m0 = (first + within % height) * BM, n0 = within / height * BN;
+	int m0, n0;
+	tile_of_block<BM, BN>(m0, n0, m, n);
 
 	auto load = [&](int step) {
 		char *stage = shared + step % STAGES * BYTES;
@@ -116,7 +152,7 @@ template <int BM, int BN, int WM, int WN, bool TA, bool TB> __device__ __forcein
 		}
 	}
 
-	// The sums go through shared memory, so that a thread stores eight neighbours. Columns are XORed with the row: no bank conflicts.
+	// The sums go through shared memory, so that a thread stores eight neighbours.
 	float *sums = (float *)shared;
 	async_wait<0>();
 	__syncthreads(); // all have read the last stages
@@ -127,29 +163,10 @@ template <int BM, int BN, int WM, int WN, bool TA, bool TB> __device__ __forcein
 #pragma unroll
 			for (int h = 0; h < 2; h++) {
 				const int row = warp_m + i * 16 + (lane >> 2) + h * 8, col = warp_n + j * 8 + (lane & 3) * 2;
-				store_shared2(shared_address(sums + row * BN + (col ^ ((row & 3) << 3))), acc[i][j][h * 2], acc[i][j][h * 2 + 1]);
+				store_shared2(shared_address(sums + sum_at<BN>(row, col)), acc[i][j][h * 2], acc[i][j][h * 2 + 1]);
 			}
 	__syncthreads();
-#pragma unroll 1
-	for (int i = threadIdx.x; i < BM * BN / 8; i += THREADS) {
-		const int r = i / (BN / 8), col = i % (BN / 8) * 8, row = m0 + r, left = n - n0 - col;
-		if (row >= m || left <= 0) continue;
-		const float4 *from = (const float4 *)(sums + r * BN + (col ^ ((r & 3) << 3)));
-		const int flip = i >> 2 & 1; // four neighbours take the other half first: eight in a row would meet in banks
-		const float4 a = from[flip], b = from[flip ^ 1], lo = flip ? b : a, hi = flip ? a : b;
-		float v[8] = {lo.x, lo.y, lo.z, lo.w, hi.x, hi.y, hi.z, hi.w};
-		const long at = (long)row * c.ld + n0 + col;
-		if (bias.p) {
-			float u[8];
-			load8(u, bias, n0 + col, left);
-#pragma unroll
-			for (int e = 0; e < 8; e++) v[e] += u[e];
-		}
-		if (add)
-			add8(c, at, left, v);
-		else
-			store8(c, at, left, v);
-	}
+	store_sums<BM, BN, THREADS>(c, bias, sums, m0, n0, m, n, add);
 }
 
 extern "C" __global__ void __launch_bounds__(128) linear_nt(Tensor c, Tensor a, Tensor b, Tensor bias, int m, int n, int k, int add) {
@@ -202,3 +219,70 @@ extern "C" __global__ void __launch_bounds__(256) linear_f32(Tensor c, const flo
 			store1(c, at, v);
 		}
 }
+
+#else // Hopper
+
+// Warps 0-3 and 4-7 multiply, 64 rows of the tile each, on the four stages that warp 8 has the copy engine fill. full[s]: its bytes are there;
+// empty[s]: the eight warps have read it.
+constexpr int HK = 64, HSTAGES = 4, HTILE = 128 * HK * 2; // bytes of a tile of 128 rows
+
+extern "C" __global__ void __launch_bounds__(288) linear_nt_wgmma(Tensor c, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, Tensor bias, int m, int n, int k, int add) {
+	extern __shared__ __align__(1024) char dynamic[];
+	__shared__ __align__(8) unsigned long long full[HSTAGES], empty[HSTAGES];
+	char *shared = dynamic + (-shared_address(dynamic) & 1023); // swizzled tiles begin on 1024 bytes
+	const unsigned tiles = shared_address(shared), bars = shared_address(full), bars_empty = shared_address(empty);
+	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, steps = (k + HK - 1) / HK;
+	int m0, n0;
+	tile_of_block<128, 128>(m0, n0, m, n);
+	if (threadIdx.x == 0) {
+		for (int s = 0; s < HSTAGES; s++) {
+			mbarrier_init(bars + 8 * s, 1);
+			mbarrier_init(bars_empty + 8 * s, 8);
+		}
+		mbarrier_init_fence();
+	}
+	__syncthreads();
+
+	if (warp == 8) {
+		if (lane != 0) return;
+		for (int s = 0; s < steps; s++) {
+			const int stage = s % HSTAGES;
+			mbarrier_wait(bars_empty + 8 * stage, (s / HSTAGES & 1) ^ 1); // the first round finds it empty
+			mbarrier_arrive_expect(bars + 8 * stage, 2 * HTILE);
+			tensor_copy2(tiles + stage * 2 * HTILE, a, s * HK, m0, bars + 8 * stage);
+			tensor_copy2(tiles + stage * 2 * HTILE + HTILE, b, s * HK, n0, bars + 8 * stage);
+		}
+		return;
+	}
+
+	float acc[64];
+#pragma unroll
+	for (int i = 0; i < 64; i++) acc[i] = 0.f;
+	const int half = warp / 4;
+	for (int s = 0; s < steps; s++) {
+		const int stage = s % HSTAGES;
+		mbarrier_wait(bars + 8 * stage, s / HSTAGES & 1);
+		const unsigned long long da = matrix_descriptor(tiles + stage * 2 * HTILE + half * (HTILE / 2)), db = matrix_descriptor(tiles + stage * 2 * HTILE + HTILE);
+		warpgroup_fence();
+#pragma unroll
+		for (int kk = 0; kk < HK / 16; kk++) wgmma_64x128(acc, da + 2 * kk, db + 2 * kk, 1);
+		warpgroup_commit();
+		warpgroup_wait<1>(); // the products of the stage before are done
+		if (s > 0 && lane == 0) mbarrier_arrive(bars_empty + 8 * ((s - 1) % HSTAGES));
+	}
+	warpgroup_wait<0>();
+#pragma unroll
+	for (int i = 0; i < 64; i++) asm volatile("" : "+f"(acc[i])::"memory"); // no use of the sums moves above the wait
+
+	float *sums = (float *)shared;
+	barrier_some(1, 256); // all have finished reading the stages
+#pragma unroll
+	for (int i = 0; i < 64; i += 2) {
+		const int row = half * 64 + warp % 4 * 16 + (lane >> 2) + i / 2 % 2 * 8, col = i / 4 * 8 + (lane & 3) * 2;
+		store_shared2(shared_address(sums + sum_at<128>(row, col)), acc[i], acc[i + 1]);
+	}
+	barrier_some(1, 256);
+	store_sums<128, 128, 256>(c, bias, sums, m0, n0, m, n, add);
+}
+
+#endif

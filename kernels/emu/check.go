@@ -27,6 +27,7 @@ const (
 	DivergentBarrier Kind = "divergent-barrier"
 	Mask             Kind = "mask"
 	Deadlock         Kind = "deadlock"
+	MBarrier         Kind = "mbarrier"
 )
 
 const maxReports = 16 // of one launch
@@ -155,6 +156,7 @@ type sharedShadow struct {
 const (
 	initialised = 1 << iota
 	inFlight
+	isBarrier // part of an mbarrier
 )
 
 func newSharedShadow(bytes, threads int) *sharedShadow {
@@ -274,7 +276,7 @@ func (w *warp) conflict(a *access, me int32, bytes uint8, lane int, atomic bool)
 // check holds one access against what the cells remember, and remembers it. data is what a write stores: equal values do not race.
 func (w *warp) check(cells []cell, stamp uint32, off, n, lane int, write, atomic bool, old, data []byte, name func() string) {
 	s := w.b.shadow
-	me := int32(w.b.number*w.b.threads+w.first+lane) + 1
+	me := w.me(lane)
 	now := access{thread: me, clock: s.clock[w.first+lane], pc: w.pc, atomic: atomic}
 	for at := off &^ 3; at < off+n; at += 4 {
 		c := &cells[at/4]

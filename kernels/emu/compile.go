@@ -278,6 +278,19 @@ func (c *compiler) step(s *step) {
 		c.ldmatrix(s)
 	case "cp":
 		c.async(s)
+	case "mbarrier":
+		c.mbarrier(s)
+	case "wgmma":
+		c.wgmma(s)
+	case "elect":
+		c.elect(s)
+	case "setmaxnreg":
+		c.has("inc", "dec")
+		c.has("sync")
+		c.has("aligned")
+		c.typ()
+		s.kind = gather
+		s.run = func(*warp, uint32) {}
 	case "ld", "ldu":
 		c.load(s)
 	case "st":
@@ -285,6 +298,14 @@ func (c *compiler) step(s *step) {
 	case "atom", "red":
 		c.atomic(s)
 	case "membar", "fence":
+		// What these order is ordered here: execution is sequentially consistent.
+		if c.has("proxy") {
+			c.one("async", "async::shared::cta", "async.shared::cta")
+			c.has("shared::cta")
+		}
+		if c.has("mbarrier_init") {
+			c.has("release")
+		}
 		c.one("cta", "gl", "sys", "gpu", "cluster")
 		c.one("sc", "acq_rel")
 		c.one("cta", "gl", "sys", "gpu", "cluster")

@@ -1,7 +1,7 @@
 // Package emu is a GPU in pure Go: it interprets the PTX that ships, and checks memory, races and barriers while it does.
 //
 // Device implements driver.Driver, so every kernel runs, through the wrappers that use it on hardware, in plain go test. parse.go reads PTX,
-// compile.go, arith.go and mma.go turn each instruction into a Go closure, exec.go runs warps (fragments of lanes, the one furthest behind
+// compile.go, arith.go, mma.go and hopper.go turn each instruction into a Go closure, exec.go runs warps (fragments of lanes, the one furthest behind
 // first), barriers and schedules, memory.go holds the address spaces, check.go the shadow state.
 //
 // # What is checked
@@ -14,8 +14,11 @@
 // # What it cannot show
 //
 // Weak memory, timing, occupancy, and bits where the hardware's are not IEEE: sums inside an mma are taken here in ascending order, and ex2, lg2,
-// rsqrt are correctly rounded. Equal bits here show an equal order. mbarrier, bulk copies, wgmma, clusters, acquire and release chains between blocks,
-// and calls are not emulated: such PTX does not load. Streams run in the order issued.
+// rsqrt are correctly rounded. Equal bits here show an equal order. Of sm_90a there are mbarriers (parity form), tensor copies to shared memory
+// and wgmma of bf16 with both factors K-major in shared memory: a copy completes as late as the program allows, sums are NaN until their
+// wait, and each warp carries out its quarter of a wgmma by itself, so a warpgroup must give a stage back warp by warp. Clusters, multicast,
+// bulk stores and reductions, the order between generic and asynchronous accesses, acquire and release chains between blocks, and calls are
+// not emulated: such PTX does not load, but for fences, which are accepted. Streams run in the order issued.
 //
 // It departs from the design in two places. Shadow cells cover 4 bytes and remember which of them were touched. A full barrier moves one
 // vector of clocks instead of a matrix; only barriers of some warps make the matrix.

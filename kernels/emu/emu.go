@@ -310,14 +310,6 @@ func (d *Device) WaitEvent(driver.Stream, driver.Event) error { return nil }
 // Elapsed is 0: the emulator has no clock that would mean anything.
 func (d *Device) Elapsed(a, b driver.Event) (float32, error) { return 0, nil }
 
-// TensorMap is refused: the copy engine of sm_90 is not emulated.
-func (d *Device) TensorMap(spec driver.TensorMapSpec) ([128]byte, error) {
-	if err := spec.Check(); err != nil {
-		return [128]byte{}, err
-	}
-	return [128]byte{}, fmt.Errorf("emu: tensor maps are not emulated: use the portable kernels")
-}
-
 // Wait returns at once.
 func (d *Device) Wait(driver.Stream) error { return nil }
 

@@ -66,6 +66,7 @@ type fragment struct {
 	waiting bool   // for the other members, or for the barrier
 	need    uint32 // members that have not come
 	inBar   bool   // it has arrived at a barrier
+	poll    bool   // it asked an mbarrier in vain: it goes on when something has happened in the block
 }
 
 type warp struct {
@@ -83,6 +84,10 @@ type warp struct {
 	seen      *[lanes][lanes]uint32 // clocks of the other lanes that a bar.warp.sync made visible
 	count     uint64
 	pc        int32 // of the instruction at work
+	polled    bool  // the instruction at work asked an mbarrier in vain
+	wg        []wgmmaOp
+	wgGroup   int
+	acc       map[int]*accumulator // by their first register
 }
 
 type block struct {
@@ -95,6 +100,8 @@ type block struct {
 	bars    [16]barState
 	shadow  *sharedShadow
 	dead    bool // a report stopped it
+	mbars   map[uint64]*mbarrier
+	bulk    []bulkCopy
 }
 
 type barState struct {
@@ -175,6 +182,7 @@ func (b *block) start(number int) {
 	b.id = [3]uint32{uint32(number % gx), uint32(number / gx % gy), uint32(number / gx / gy)}
 	b.dead = false
 	b.bars = [16]barState{}
+	b.mbars, b.bulk = map[uint64]*mbarrier{}, nil
 	for i := range b.shared {
 		b.shared[i] = 0xff
 	}
@@ -190,6 +198,7 @@ func (b *block) start(number int) {
 		w.count = 0
 		w.seen = nil
 		w.last = nil
+		w.polled, w.wg, w.wgGroup, w.acc = false, nil, 0, map[int]*accumulator{}
 		for i := range w.local {
 			w.local[i] = 0xff
 		}
@@ -218,6 +227,9 @@ func (b *block) run() {
 	rng := b.l.rng
 	for {
 		ran, alive := false, false
+		if rng != nil && len(b.bulk) > 0 && rng.IntN(8) == 0 {
+			b.completeBulk(rng.IntN(len(b.bulk)))
+		}
 		if rng == nil {
 			for _, w := range b.warps {
 				if w.live != 0 && !b.dead {
@@ -241,6 +253,10 @@ func (b *block) run() {
 			break
 		}
 		if !ran {
+			if len(b.bulk) > 0 { // as late as the program allows
+				b.completeBulk(0)
+				continue
+			}
 			b.stuck()
 			break
 		}
@@ -340,6 +356,11 @@ func (w *warp) run(quantum int) bool {
 				}
 				f.pc++
 				ran = true
+				if w.polled {
+					w.polled = false
+					f.waiting, f.poll, f.need = true, true, 0
+					break
+				}
 				continue
 			}
 			if s.kind == branch {
@@ -424,7 +445,7 @@ func (w *warp) run(quantum int) bool {
 	// All wait, none at a barrier: members that will never meet.
 	if w.live != 0 && !w.ready() && !w.b.dead {
 		for i := range w.frags {
-			if w.frags[i].inBar {
+			if w.frags[i].inBar || w.frags[i].poll {
 				return ran
 			}
 		}
@@ -446,7 +467,7 @@ func (w *warp) merge() {
 		for j := i + 1; j < len(w.frags); j++ {
 			if w.frags[i].pc == w.frags[j].pc && !w.frags[i].inBar && !w.frags[j].inBar {
 				w.frags[i].mask |= w.frags[j].mask
-				w.frags[i].waiting = false
+				w.frags[i].waiting, w.frags[i].poll = false, false
 				w.frags = slices.Delete(w.frags, j, j+1)
 				j--
 			}
@@ -457,7 +478,18 @@ func (w *warp) merge() {
 func (w *warp) wake() {
 	for i := range w.frags {
 		if !w.frags[i].inBar {
-			w.frags[i].waiting = false
+			w.frags[i].waiting, w.frags[i].poll = false, false
+		}
+	}
+}
+
+// progress lets everyone who polls look again.
+func (b *block) progress() {
+	for _, w := range b.warps {
+		for i := range w.frags {
+			if w.frags[i].poll {
+				w.frags[i].waiting, w.frags[i].poll = false, false
+			}
 		}
 	}
 }

@@ -165,8 +165,11 @@ func (w *warp) mem(sp space, addr uint64, n, lane int, write, atomic bool, data 
 				all &= f
 				any |= f
 			}
+			if any&isBarrier != 0 {
+				w.reportLane(MBarrier, lane, fmt.Sprintf("%s of %s, where an mbarrier stands", verb(write), name()))
+			}
 			if any&inFlight != 0 {
-				w.reportLane(AsyncInFlight, lane, fmt.Sprintf("%s of %s, to which a cp.async is under way", verb(write), name()))
+				w.reportLane(AsyncInFlight, lane, fmt.Sprintf("%s of %s, to which a copy is under way", verb(write), name()))
 			} else if write {
 				for i := range flags {
 					flags[i] |= initialised

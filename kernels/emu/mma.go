@@ -19,6 +19,10 @@ func (c *compiler) async(s *step) {
 		c.fail("not emulated")
 		return
 	}
+	if c.has("bulk") {
+		c.bulk(s)
+		return
+	}
 	switch {
 	case c.has("commit_group"):
 		s.run = func(w *warp, m uint32) { each(m, func(l int) { w.committed[l]++ }) }
@@ -113,7 +117,7 @@ func (w *warp) finishCopies(m uint32, keep int) {
 				s.flags[off+i] = s.flags[off+i]&^inFlight | initialised
 			}
 			// From here on it is a write of this thread at this time.
-			me := int32(w.b.number*w.b.threads+w.first+cp.lane) + 1
+			me := w.me(cp.lane)
 			for at := off / 4; at < (off+cp.n)/4; at++ {
 				if cl := &s.cells[at]; cl.stamp == s.stamp && cl.w.thread == me {
 					cl.w.clock = s.clock[w.first+cp.lane]

@@ -149,7 +149,7 @@ func TestPlantedBugsAreReported(t *testing.T) {
 		{"turns_14", []Kind{Uninitialised, ReadAfterWrite, WriteAfterRead}, line("out[t] = box[(t + 32)"), "box"},
 		{"neighbours_16", []Kind{ReadAfterWrite}, line("out[t] = box[t ^ 1]"), ""},
 		{"count_17", []Kind{BlockRace}, line("bug 17"), ""},
-		{"stage_7", []Kind{AsyncInFlight, ReadAfterWrite}, line("out[t] = box[127"), "cp.async"},
+		{"stage_7", []Kind{AsyncInFlight, ReadAfterWrite}, line("out[t] = box[127"), "a copy is under way"},
 		{"stage_8", []Kind{Uninitialised, ReadAfterWrite, WriteAfterRead}, line("out[t] = box[127"), ""},
 		{"stage_19", []Kind{GlobalBounds}, line("bug 19"), "byte 1600 of an allocation of 1600"},
 		{"crooked_18", []Kind{Misaligned}, line("void crooked("), ""},

@@ -8,7 +8,7 @@ import (
 
 // Every instruction of every kernel that ships is understood.
 func TestShippedKernelsLoad(t *testing.T) {
-	files, err := filepath.Glob("../ptx/*.sm80.ptx")
+	files, err := filepath.Glob("../ptx/*.ptx")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no PTX: %v", err)
 	}
@@ -17,7 +17,7 @@ func TestShippedKernelsLoad(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := New(Options{Capability: 80}).Load(text)
+		m, err := New(Options{Capability: 90}).Load(text)
 		if err != nil {
 			t.Errorf("%s: %v", filepath.Base(f), err)
 			continue

@@ -258,6 +258,9 @@ func build(nvcc, src, dst, assemble string, args []string) (*family, error) {
 	if f.Version == "" {
 		return nil, fmt.Errorf("ptxas refuses it:\n%s", report)
 	}
+	if bytes.Contains(report, []byte("serializ")) {
+		return nil, fmt.Errorf("ptxas serialises wgmma:\n%s", report)
+	}
 	if err := entries(text, f.Entries); err != nil {
 		return nil, err
 	}
