@@ -14,6 +14,7 @@ import (
 	"retool/engine/tokenizer"
 	"retool/interp"
 	"retool/kernels"
+	"retool/kernels/emu"
 	"retool/trainer"
 	"retool/trainer/arith"
 	"retool/trainer/trace"
@@ -53,7 +54,9 @@ func build(ctx context.Context, cfg *Config, u use) (*program, error) {
 
 func (p *program) build(ctx context.Context, u use) (err error) {
 	cfg := p.cfg
-	p.dev = kernels.NewCPU(cfg.Threads)
+	if p.dev, err = openDevice(cfg.Device, cfg.Threads); err != nil {
+		return err
+	}
 	p.closer = append(p.closer, func() { p.dev.Close() })
 	from := u.from
 	if from == "" {
@@ -113,6 +116,20 @@ func (p *program) build(ctx context.Context, u use) (err error) {
 	}
 	p.engine, err = engine.New(p.policy, cfg.Engine, p.tok, eos, proto, in, u.concurrent)
 	return err
+}
+
+// openDevice opens a device by its name in the configuration. There is no automatic choice: a job that asked for a GPU and got a CPU
+// is a lost night.
+func openDevice(name string, threads int) (kernels.Device, error) {
+	switch name {
+	case "cpu":
+		return kernels.NewCPU(threads), nil
+	case "gpu":
+		return kernels.OpenGPU(0)
+	case "emu":
+		return kernels.NewGPU(emu.New(emu.Options{Capability: 80}))
+	}
+	return nil, fmt.Errorf("device: %q is not known (known: cpu, gpu, emu)", name)
 }
 
 // Close releases everything, last built first.

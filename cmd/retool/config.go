@@ -25,7 +25,7 @@ import (
 // Config is every setting of a run. Each section is the struct of the package that reads it; defaults and rules live there.
 type Config struct {
 	Run     string `yaml:"run"`     // directory; "": the next free number under runs/
-	Device  string `yaml:"device"`  // cpu
+	Device  string `yaml:"device"`  // cpu | gpu | emu: the GPU kernels, interpreted and checked
 	Threads int    `yaml:"threads"` // 0: one per core
 
 	Model    Model                 `yaml:"model"`
@@ -302,8 +302,8 @@ func editDistance(a, b string) int {
 
 // Validate checks every section, and what no section can see alone.
 func (c *Config) Validate() error {
-	if c.Device != "cpu" {
-		return fmt.Errorf("device: %q is not known (known: cpu)", c.Device)
+	if c.Device != "cpu" && c.Device != "gpu" && c.Device != "emu" {
+		return fmt.Errorf("device: %q is not known (known: cpu, gpu, emu)", c.Device)
 	}
 	if c.Threads < 0 {
 		return fmt.Errorf("threads: want 0 (one per core) or more, got %d", c.Threads)

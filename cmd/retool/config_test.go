@@ -67,7 +67,7 @@ func TestBadConfigurationIsOneClearSentence(t *testing.T) {
 		{"demo-text", []string{"interp.warm=3"}, []string{"interp.warm would do nothing: protocol.name none runs no code"}},
 		{"demo", []string{"rl.top_p=0.9"}, []string{"rl.top_p", "another policy"}},
 		{"demo", []string{"engine.max_tokens=100000"}, []string{"rl.tokens", "100000"}},
-		{"demo", []string{"device=gpu"}, []string{`device: "gpu" is not known`}},
+		{"demo", []string{"device=tpu"}, []string{`device: "tpu" is not known`}},
 		{"demo", []string{"data.mix.working=0.9"}, []string{"data.mix", "want 1"}},
 		{"demo", []string{"interp.limits.cpu=-1s"}, []string{"limits.cpu"}},
 		{"demos", nil, []string{`"demos" is neither an embedded recipe (demo`}},

@@ -4,7 +4,7 @@ package main
 // recipe with the best published accuracy, where the paper is silent; "choice" is ours.
 var explanations = map[string]string{
 	"run":     "run directory; empty: the next free number under runs/",
-	"device":  "cpu",
+	"device":  "cpu; gpu (needs a binary made by `make gpu`); emu: the GPU's kernels, interpreted and checked, slow",
 	"threads": "0: one per core; never changes a bit of the result",
 
 	"model.path":       "folder with config.json, model.safetensors, tokenizer.json; empty: a new model of the shape below",
