@@ -190,8 +190,8 @@ func TestPageIsTheSameEveryTime(t *testing.T) {
 // Ten times the rollouts, and responses too long for a page.
 func TestPageStaysSmall(t *testing.T) {
 	for name, s := range map[string]shape{
-		"many": {sft: 2500, rl: 5, rollouts: 300, problems: 300, samples: 1},
-		"long": {rl: 3, rollouts: 40, problems: 40, samples: 1, long: 2 * maxTokens, bits: true},
+		"many": {sft: 2500, rl: 3, rollouts: 200, problems: 200, samples: 1},
+		"long": {rl: 3, rollouts: 30, problems: 30, samples: 1, long: 5 * maxTokens / 4, bits: true},
 	} {
 		page := write(t, writeRun(t, t.TempDir(), s))
 		if n := len(page); n > 4<<20 {

@@ -145,7 +145,7 @@
         series.push({ stroke: () => css(colour[l.class]) + "55", width: 1, points: { show: false }, spanGaps: true });
       }
       tables.push([l.x, soft || l.y]);
-      series.push({ stroke, width: 2, dash: l.dash, points: { show: l.x.length < 3, size: 5, fill: stroke }, spanGaps: true });
+      series.push({ stroke, width: 2, dash: l.dash, main: true, points: { show: l.x.length < 3, size: 5, fill: stroke }, spanGaps: true });
       shown.push({ at: series.length - 1, label: l.label, class: l.class });
     }
     for (const p of points) {
@@ -192,7 +192,7 @@
           } },
         },
         axes: [{ ...axis, size: 26, gap: 4, space: 60 }, { ...axis, size: 50, gap: 6, space: 30, values: (u, vs, at, space, step) => vs.map((v) => share ? +(100 * v).toFixed(Math.max(0, Math.ceil(-Math.log10(100 * step)))) + " %" : format(v)) }],
-        cursor: { y: false, sync: { key: spec.sync, scales: ["x", null] }, points: { size: 7 } },
+        cursor: { y: false, sync: { key: spec.sync, scales: ["x", null] }, points: { size: (u, i) => u.series[i].main ? 7 : 0 } },
         hooks: {
           ready: [label], setCursor: [label],
           setSelect: [(u) => { u.zoomed = u.select.width > 0 || u.zoomed; }],
