@@ -7,12 +7,13 @@
 The weights are not stored: parameter() computes them, here and in the test, from name and index. NAME.safetensors holds, for two
 rows of ids, `logits.0` and `logits.1` (T, V), and for the mean cross-entropy over both rows' predicted tokens every gradient as
 `gradient.<name>`; its metadata holds ids, loss, a prompt and its greedy continuation. NAME.vN.json is the config.json that
-transformers N wrote.
+transformers N wrote. The committed files are of torch 2.15.0 with transformers 5.23.0 and 4.57.6.
 """
 
 import json
 import os
 import sys
+import tempfile
 
 import numpy as np
 import torch
@@ -97,10 +98,10 @@ def make(name, cls, config, kw):
             values = [parameter(name + "/" + n, i) for i in range(p.numel())]
             p.copy_(torch.tensor(values, dtype=torch.float64).to(torch.float32).view(p.shape))
     model.tie_weights()
-    folder = os.path.join("/tmp", "retool-golden")
-    model.save_pretrained(folder)
-    with open(os.path.join(folder, "config.json")) as f, open(f"{name}.v{major}.json", "w") as out:
-        out.write(f.read())
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        with open(os.path.join(folder, "config.json")) as f, open(f"{name}.v{major}.json", "w") as out:
+            out.write(f.read())
     if major != "5":
         return
 
