@@ -93,9 +93,9 @@ func openTier(ctx context.Context, cfg Config, py *python, tier Tier, layers []C
 	if err != nil {
 		return nil, err
 	}
-	boot := p.zygotes[0].boot
+	boot := p.zygotes[len(p.zygotes)-1].boot // with libraries, if there are such
 	p.info = Info{Tier: tier, Landlock: boot.Landlock, Seccomp: len(p.f.filter), Cgroup: p.cg.version(), Python: boot.Python, Path: py.Executable,
-		Modules: boot.Modules, Missing: sortedKeys(boot.Missing), Sessions: cfg.warm()}
+		Modules: boot.Modules, Missing: missing(cfg, boot), Sessions: cap(p.warm) + cap(p.rich)}
 	if boot.Landlock == 0 && tier != TierB {
 		err = errors.New("Landlock was not applied")
 	}
@@ -112,7 +112,8 @@ func openTier(ctx context.Context, cfg Config, py *python, tier Tier, layers []C
 
 // bare builds a pool that has not been tested.
 func bare(cfg Config, py *python, tier Tier, log *slog.Logger) (*Pool, error) {
-	f := &fences{cfg: cfg, tier: tier, py: py, omit: omitted(cfg), preload: append([]string{}, cfg.Preload...)}
+	f := &fences{cfg: cfg, tier: tier, py: py, omit: omitted(cfg), preload: []string{}}
+	f.divide()
 	if os.Geteuid() == 0 && tier != TierC2 {
 		f.uidBase, f.uids = userRange()
 	}
@@ -136,6 +137,38 @@ func bare(cfg Config, py *python, tier Tier, log *slog.Logger) (*Pool, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// missing lists the modules to preload that the interpreter does not have.
+func missing(cfg Config, boot bootFrame) []string {
+	var out []string
+	for _, m := range cfg.Preload {
+		if _, ok := boot.Modules[m]; !ok {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// divide sorts the modules to preload: libraries the interpreter has make a second kind of fork server.
+func (f *fences) divide() {
+	has := map[string]bool{}
+	for _, m := range f.py.Has {
+		has[m] = true
+	}
+	var heavy []string
+	for _, m := range f.cfg.Preload {
+		root, _, _ := strings.Cut(m, ".")
+		switch {
+		case !isLibrary(m):
+			f.preload = append(f.preload, m)
+		case has[root]:
+			heavy = append(heavy, m)
+		}
+	}
+	if heavy != nil {
+		f.rich = append(append([]string{}, f.preload...), heavy...)
+	}
 }
 
 // Cold starts a pool for one call, at the tier and with the interpreter that info names, without a self-test of its own: what a
@@ -245,7 +278,7 @@ func probeSeccomp() error {
 // Stats is a snapshot of the pool's counters.
 func (p *Pool) Stats() Stats {
 	s := p.stats.snapshot()
-	s.Warm, s.Running, s.Waiting = len(p.warm), len(p.run), int(p.waiting.Load())
+	s.Warm, s.Running, s.Waiting = len(p.warm)+len(p.rich), len(p.run), int(p.waiting.Load())
 	p.mu.Lock()
 	s.Sessions = p.sessions
 	for _, z := range p.zygotes {

@@ -28,7 +28,8 @@ type Pool struct {
 	info Info
 
 	run  chan struct{} // one token per running cell; waiters are served in order
-	warm chan *session
+	warm chan *session // ready sessions of the plain fork servers
+	rich chan *session // of those with libraries; nil: there are none
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -93,6 +94,9 @@ func newPool(cfg Config, log *slog.Logger, f *fences, cg *cgroups) *Pool {
 	p := &Pool{cfg: cfg, log: log, f: f, cg: cg, run: make(chan struct{}, cfg.concurrency()), warm: make(chan *session, cfg.warm()),
 		byKey: map[int64]*trajectory{}, holding: map[*session]holder{}}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
+	if f.rich != nil {
+		p.rich = make(chan *session, max(1, cfg.warm()/2))
+	}
 	for i := f.uids - 1; i > 0; i-- {
 		p.uids = append(p.uids, i)
 	}
@@ -103,6 +107,9 @@ func newPool(cfg Config, log *slog.Logger, f *fences, cg *cgroups) *Pool {
 // begin starts the fork servers and the goroutines that keep sessions warm.
 func (p *Pool) begin() error {
 	n := p.cfg.zygotes()
+	if p.rich != nil {
+		n *= 2 // the second half has the libraries
+	}
 	first := make([]*zygote, n)
 	errs := make([]error, n)
 	var wg sync.WaitGroup
@@ -110,7 +117,7 @@ func (p *Pool) begin() error {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			first[i], errs[i] = p.f.start(p.log, p.release)
+			first[i], errs[i] = p.f.start(p.log, i >= p.cfg.zygotes(), p.release)
 		}()
 	}
 	wg.Wait()
@@ -135,11 +142,15 @@ func (p *Pool) begin() error {
 // keep is the goroutine of fork server i: it fills the warm pool and replaces the server when it dies or is worn out.
 func (p *Pool) keep(i int, z *zygote) {
 	defer p.work.Done()
+	rich, ready := z.rich, p.warm
+	if rich {
+		ready = p.rich
+	}
 	backoff := time.Duration(0)
 	for p.ctx.Err() == nil {
 		if z == nil {
 			var err error
-			if z, err = p.f.start(p.log, p.release); err != nil {
+			if z, err = p.f.start(p.log, rich, p.release); err != nil {
 				z = nil
 				p.failed(err)
 				backoff = min(2*backoff+50*time.Millisecond, time.Second)
@@ -170,7 +181,7 @@ func (p *Pool) keep(i int, z *zygote) {
 		}
 		p.faults.Store(0)
 		select {
-		case p.warm <- s:
+		case ready <- s:
 		case <-z.dead:
 			p.discard(s)
 			z = nil
@@ -315,15 +326,33 @@ func (p *Pool) discard(s *session) {
 	s.drop()
 }
 
+// lane is where a call's session comes from. A trajectory may name a library in any later cell, so it starts with all of them.
+// Code that hides the name of a library from this look can still import it, slowly.
+func (p *Pool) lane(code string) chan *session {
+	if p.rich == nil {
+		return p.warm
+	}
+	if p.cfg.Session == SessionTrajectory {
+		return p.rich
+	}
+	for _, l := range p.f.rich {
+		if isLibrary(l) && strings.Contains(code, l) {
+			return p.rich
+		}
+	}
+	return p.warm
+}
+
 // take returns a warm session whose process lives.
-func (p *Pool) take(ctx context.Context) (*session, error) {
+func (p *Pool) take(ctx context.Context, code string) (*session, error) {
+	ready := p.lane(code)
 	deadline := time.NewTimer(noSession)
 	defer deadline.Stop()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
-		case s := <-p.warm:
+		case s := <-ready:
 			select {
 			case <-s.z.dead:
 				p.discard(s)
@@ -436,7 +465,7 @@ func (p *Pool) runOnce(ctx context.Context, key int64, seed uint32, code string,
 		return Result{}, err
 	}
 	defer func() { <-p.run }()
-	s, err := p.take(ctx)
+	s, err := p.take(ctx, code)
 	if err != nil {
 		return Result{}, err
 	}
@@ -488,7 +517,7 @@ func (p *Pool) runTrajectory(ctx context.Context, key int64, seed uint32, code s
 	for try := 0; try <= retries; {
 		fresh := t.s == nil
 		if fresh {
-			s, err := p.take(ctx)
+			s, err := p.take(ctx, code)
 			var sb *SandboxError
 			if errors.As(err, &sb) {
 				last = err
@@ -653,6 +682,9 @@ func (p *Pool) Close() error {
 	for {
 		select {
 		case s := <-p.warm:
+			p.discard(s)
+			continue
+		case s := <-p.rich: // never ready if there is none
 			p.discard(s)
 			continue
 		default:

@@ -23,6 +23,7 @@ type python struct {
 	Version    []int    `json:"version"`
 	Path       []string `json:"path"` // sys.path with site-packages
 	Libs       []string `json:"libs"` // shared objects it has mapped
+	Has        []string `json:"has"`  // of the libraries, those it can import
 
 	show []string // absolute, sorted, no entry inside another
 }
@@ -38,9 +39,23 @@ func DefaultPython() string {
 	return "python3"
 }
 
+// libraries are modules whose import multiplies the memory of a fork server, and with it the price of every fork. They are
+// preloaded in fork servers of their own, and a call gets a session of those only if its text names one.
+var libraries = []string{"numpy", "sympy", "scipy", "mpmath", "pandas", "networkx", "matplotlib", "sklearn", "torch"}
+
+func isLibrary(module string) bool {
+	for _, l := range libraries {
+		if l == module || strings.HasPrefix(module, l+".") {
+			return true
+		}
+	}
+	return false
+}
+
 const probePython = `
-import sys, json, os
+import sys, json, os, importlib.util
 libs = []
+has = [m for m in sys.argv[1].split(",") if importlib.util.find_spec(m)]
 try:
     import ctypes, socket, select, resource, array, hashlib, random, ast, traceback, json, decimal, zlib
     for line in open("/proc/self/maps"):
@@ -50,7 +65,7 @@ except Exception as e:
     sys.exit("the standard library is incomplete: %s" % e)
 p = [x for x in sys.path if x and os.path.exists(x)]
 print(json.dumps(dict(executable=sys.executable, prefix=sys.prefix, base=sys.base_prefix,
-    version=list(sys.version_info[:3]), path=p, libs=sorted(set(libs)))))
+    version=list(sys.version_info[:3]), path=p, libs=sorted(set(libs)), has=has)))
 `
 
 // findPython runs the configured interpreter once, outside every fence: it is the user's own, and no model code is near.
@@ -64,7 +79,7 @@ func findPython(ctx context.Context, name string) (*python, error) {
 	if err != nil {
 		return nil, fmt.Errorf("interp: python %q: not found: run `make python`, or set interp.python", name)
 	}
-	cmd := exec.CommandContext(ctx, path, "-I", "-c", probePython)
+	cmd := exec.CommandContext(ctx, path, "-I", "-c", probePython, strings.Join(libraries, ","))
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -376,7 +376,7 @@ func TestSessionSeesOnlyItsJail(t *testing.T) {
 func TestManyStarts(t *testing.T) {
 	p := testPool(t, nil)
 	for i := range 12 {
-		z, err := p.f.start(p.log, p.release)
+		z, err := p.f.start(p.log, false, p.release)
 		if err != nil {
 			t.Fatalf("start %d: %v", i, err)
 		}
@@ -416,6 +416,10 @@ func TestEveryKindOfPython(t *testing.T) {
 		if out, err := exec.Command("/usr/bin/python3", "-m", "venv", "--without-pip", dir).CombinedOutput(); err == nil {
 			os.Chmod(filepath.Dir(filepath.Dir(dir)), 0o755)
 			pythons["venv"] = filepath.Join(dir, "bin", "python3")
+			site, _ := filepath.Glob(filepath.Join(dir, "lib", "python3*", "site-packages"))
+			for _, s := range site { // below /tmp, where a session has its own scratch
+				os.WriteFile(filepath.Join(s, "lazy.py"), []byte("answer = 42\n"), 0o644)
+			}
 		} else {
 			t.Logf("no venv module: %s", out)
 		}
@@ -450,6 +454,11 @@ func TestEveryKindOfPython(t *testing.T) {
 		r := run(t, p, 0, "import sys,json,decimal,zlib\nprint(sys.version_info[:2])\n1/0")
 		if r.Exc != "ZeroDivisionError" || !strings.HasPrefix(string(r.Traceback), "Traceback (most recent call last):\n  File \"<cell 1>\", line 3") {
 			t.Errorf("%s: %v %s%s", kind, r, r.Stdout, r.Traceback)
+		}
+		if kind == "venv" {
+			if r := run(t, p, 0, "import lazy\nprint(lazy.answer)\ntry: open(lazy.__file__,'a').write('x'); print('wrote')\nexcept OSError as e: pass\nopen('/tmp/x','w').write('y')"); string(r.Stdout) != "42\n" || r.Status != OK {
+				t.Errorf("a module of the environment: %v %s%s", r, r.Stdout, r.Traceback)
+			}
 		}
 		t.Logf("%-14s %s tier %v", kind, p.Info().Python, p.Info().Tier)
 		if err := p.Close(); err != nil {

@@ -42,6 +42,7 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_GET_SECCOMP, PR_SET_SECCOMP = 1, 4, 21, 22
 PR_CAPBSET_DROP, PR_SET_SECUREBITS, PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS = 24, 28, 38, 39
 PR_CAP_AMBIENT = 47
 SYS_PIDFD_OPEN, SYS_CLOSE_RANGE = 434, 436  # the same on every architecture
+SYS_OPEN_TREE, SYS_MOVE_MOUNT = 428, 429
 SYS_LANDLOCK_CREATE, SYS_LANDLOCK_ADD, SYS_LANDLOCK_RESTRICT = 444, 445, 446
 
 libc = ctypes.PyDLL(None, use_errno=True)  # PyDLL keeps the GIL: nothing may run between two set-up steps
@@ -127,6 +128,7 @@ fprog = SockFprog(len(bpf) // 8, ctypes.addressof(bpf_buffer))
 cap_header = (ctypes.c_uint32 * 2)(0x20080522, 0)
 cap_zero = (ctypes.c_uint32 * 6)()
 RLIMITS = [(getattr(resource, k), v) for k, v in cfg["rlimits"].items() if hasattr(resource, k)]
+UNDER_TMP = [p for p in cfg["ro"] if p.startswith("/tmp/")]  # a virtual environment there must outlast the private /tmp
 TMP_OPTIONS = ("size=%d,nr_inodes=%d,mode=1777" % (cfg["tmp"], cfg["inodes"])).encode()
 
 modules, missing = {}, {}
@@ -363,7 +365,15 @@ def confine(uid, private):
         put("self/setgroups", b"deny")
         put("self/uid_map", b"1000 %d 1" % uid)
         put("self/gid_map", b"1000 %d 1" % uid)
+        trees = [
+            (p, os.path.isdir(p), call("open_tree", libc.syscall, SYS_OPEN_TREE, -100, p.encode(), 0x88001, 0)) for p in UNDER_TMP
+        ]
         call("mount /tmp", libc.mount, b"tmpfs", b"/tmp", b"tmpfs", 14, TMP_OPTIONS)
+        for p, isdir, tree in trees:
+            os.makedirs(p if isdir else os.path.dirname(p), exist_ok=True)
+            if not isdir:
+                os.close(os.open(p, os.O_CREAT | os.O_WRONLY))
+            call("move_mount", libc.syscall, SYS_MOVE_MOUNT, tree, b"", -100, p.encode(), 4)
         os.chdir("/tmp")
     else:
         os.chdir("/")

@@ -31,6 +31,7 @@ type zygote struct {
 	conn *os.File // our end of the control socket, non-blocking
 	log  *slog.Logger
 	boot bootFrame
+	rich bool  // has the libraries
 	rss0 int64 // after the imports
 
 	mu      sync.Mutex
@@ -77,8 +78,9 @@ type fences struct {
 	py      *python
 	show    []shown
 	filter  []unix.SockFilter
-	preload []string
-	uidBase int // host uid of slot 0; 0: no range
+	preload []string // without libraries
+	rich    []string // with those the interpreter has; nil: it has none of those asked for
+	uidBase int      // host uid of slot 0; 0: no range
 	uids    int
 	omit    map[string]bool
 }
@@ -101,7 +103,7 @@ func lastCap() int {
 }
 
 // order is the configuration frame of the fork server.
-func (f *fences) order() ([]byte, error) {
+func (f *fences) order(preload []string) ([]byte, error) {
 	l := f.cfg.Limits
 	cpu := int64((l.CPU+l.Grace)/time.Second) + 2
 	if f.cfg.Session == SessionTrajectory {
@@ -144,7 +146,7 @@ func (f *fences) order() ([]byte, error) {
 	return json.Marshal(map[string]any{
 		"v": 1, "tier": f.tier.String(), "unshare": unshare, "last_cap": lastCap(), "path": f.py.Path, "landlock_max": landlockMax,
 		"ro": ro, "allow_exec": f.cfg.AllowExec, "bpf": base64.StdEncoding.EncodeToString(encode(f.filter)), "rlimits": limits,
-		"tmp": int64(l.Tmp), "inodes": l.TmpFiles, "preload": f.preload, "warm": warmUp, "skip": skip,
+		"tmp": int64(l.Tmp), "inodes": l.TmpFiles, "preload": preload, "warm": warmUp, "skip": skip,
 	})
 }
 
@@ -185,8 +187,8 @@ func tasksOfUser() int {
 	return n
 }
 
-// startZygote starts a fork server and waits until it has imported its modules.
-func (f *fences) start(log *slog.Logger, release func(*session)) (*zygote, error) {
+// start starts a fork server, with libraries if rich, and waits until it has imported its modules.
+func (f *fences) start(log *slog.Logger, rich bool, release func(*session)) (*zygote, error) {
 	sp, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("socketpair: %w", err)
@@ -197,7 +199,7 @@ func (f *fences) start(log *slog.Logger, release func(*session)) (*zygote, error
 	unix.SetNonblock(sp[0], true)
 	conn, theirs := os.NewFile(uintptr(sp[0]), "zygote"), os.NewFile(uintptr(sp[1]), "zygote-child")
 	defer theirs.Close()
-	z := &zygote{f: f, conn: conn, log: log, waiting: map[int64]chan spawned{}, live: map[int64]*session{}, dead: make(chan struct{}), buried: make(chan struct{}), release: release}
+	z := &zygote{f: f, rich: rich, conn: conn, log: log, waiting: map[int64]chan spawned{}, live: map[int64]*session{}, dead: make(chan struct{}), buried: make(chan struct{}), release: release}
 
 	show := append([]shown(nil), f.show...)
 	o := initOrder{Jail: f.jail(), Show: show, Python: f.py.Executable, Env: sandboxEnv}
@@ -273,7 +275,11 @@ func (f *fences) start(log *slog.Logger, release func(*session)) (*zygote, error
 		}
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	cfg, err := f.order()
+	preload := f.preload
+	if rich {
+		preload = f.rich
+	}
+	cfg, err := f.order(preload)
 	if err != nil {
 		return abort("order", err)
 	}
