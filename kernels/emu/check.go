@@ -81,15 +81,19 @@ func Reports(err error) []Report {
 	return nil
 }
 
+// known says whether a report of this kind and line would say nothing new.
+func (l *launch) known(kind Kind, at *place) bool {
+	return len(l.reports) >= maxReports || len(l.seen) > 0 && l.seen[reportKey{kind, at.String()}]
+}
+
 func (l *launch) report(r Report) {
-	k := reportKey{r.Kind, r.At.String()}
-	if l.seen[k] || len(l.reports) >= maxReports {
+	if l.known(r.Kind, r.At) {
 		return
 	}
 	if l.seen == nil {
 		l.seen = map[reportKey]bool{}
 	}
-	l.seen[k] = true
+	l.seen[reportKey{r.Kind, r.At.String()}] = true
 	r.Entry = l.p.f.name
 	l.reports = append(l.reports, r)
 }
@@ -337,10 +341,15 @@ func (w *warp) race(kind Kind, a *access, lane int, name func() string) {
 	l := w.b.l
 	in, other := l.p.steps[w.pc].in, l.p.steps[a.pc].in
 	t := int(a.thread - 1)
-	who := fmt.Sprintf("thread %d", t%w.b.threads)
 	what := kind
 	if t/w.b.threads != w.b.number {
 		what = BlockRace
+	}
+	if l.known(what, in.at) {
+		return // one bug is met millions of times: no text is made for it again
+	}
+	who := fmt.Sprintf("thread %d", t%w.b.threads)
+	if what == BlockRace {
 		who += fmt.Sprintf(" of block %d", t/w.b.threads)
 	}
 	verb := map[Kind][2]string{ReadAfterWrite: {"read", "a write"}, WriteAfterRead: {"write", "a read"}, WriteAfterWrite: {"write", "a write"}}[kind]

@@ -1,7 +1,10 @@
 package emu
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"math"
 	"os"
@@ -214,6 +217,33 @@ func TestCorrectKernelsAreSilent(t *testing.T) {
 					t.Errorf("norm: %v, want %v", got, want)
 				}
 			}
+		}
+	}
+}
+
+// planted.sm80.ptx is what gen.go made of planted.cu as it stands.
+func TestPlantedPTXMatchesItsSource(t *testing.T) {
+	var m struct {
+		Families map[string]struct {
+			Sources map[string]string
+			PTX     string
+		}
+	}
+	read := func(name string) []byte {
+		b, err := os.ReadFile("testdata/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	if err := json.Unmarshal(read("manifest.json"), &m); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []struct{ file, want string }{
+		{"planted.cu", m.Families["planted.sm80"].Sources["planted.cu"]}, {"planted.sm80.ptx", m.Families["planted.sm80"].PTX},
+	} {
+		if h := sha256.Sum256(read(f.file)); hex.EncodeToString(h[:]) != f.want {
+			t.Errorf("%s changed: run go run kernels/ptx/gen.go -planted", f.file)
 		}
 	}
 }

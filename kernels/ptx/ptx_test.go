@@ -102,7 +102,7 @@ func TestNothingSpills(t *testing.T) {
 	}
 }
 
-// Portable PTX loads on drivers of the CUDA 11.0 generation.
+// Portable PTX loads on drivers of the CUDA 11 generation, Hopper's on those of 12.
 func TestVersionIsTheLowest(t *testing.T) {
 	for name, f := range Read().Families {
 		text, err := Text(name)
@@ -114,6 +114,9 @@ func TestVersionIsTheLowest(t *testing.T) {
 		}
 		if strings.HasSuffix(name, ".sm80") && f.Version > "7.4" {
 			t.Errorf("%s.ptx needs PTX %s: drivers before CUDA 11.4 cannot load it", name, f.Version)
+		}
+		if f.Version > "8.0" {
+			t.Errorf("%s.ptx needs PTX %s: drivers before CUDA 12.0 cannot load it", name, f.Version)
 		}
 	}
 }
