@@ -65,11 +65,11 @@ func tiny(run string, more ...string) []string {
 
 func TestDemoLeavesEverythingBehind(t *testing.T) {
 	run := filepath.Join(t.TempDir(), "run")
-	out := retool(t, append([]string{"demo"}, tiny(run)...)...)
+	out := retool(t, append([]string{"demo"}, tiny(run, "sft.steps=90")...)...)
 	for _, want := range []string{"after cold start", "after RL", "text only, after RL", "code ratio", "python", "tier", "|Δlogp| 0 ", "step  6/6", "report"} {
 		require.Contains(t, out, want)
 	}
-	for _, f := range []string{"config.yaml", "environment.json", "metrics.jsonl", "trajectories.jsonl", "summary.json", "report.html", "checkpoints/36/model.safetensors", "checkpoints/36/config.json", "checkpoints/36/tokenizer.json"} {
+	for _, f := range []string{"config.yaml", "environment.json", "metrics.jsonl", "trajectories.jsonl", "summary.json", "report.html", "checkpoints/96/model.safetensors", "checkpoints/96/config.json", "checkpoints/96/tokenizer.json"} {
 		info, err := os.Stat(filepath.Join(run, f))
 		require.NoError(t, err)
 		require.Positive(t, info.Size(), f)
@@ -89,7 +89,7 @@ func TestDemoLeavesEverythingBehind(t *testing.T) {
 
 	// The same command on a finished run repeats its result and changes nothing.
 	before := checksum(t, run)
-	again := retool(t, append([]string{"demo"}, tiny(run)...)...)
+	again := retool(t, append([]string{"demo"}, tiny(run, "sft.steps=90")...)...)
 	require.Contains(t, again, "after RL")
 	require.Equal(t, before, checksum(t, run))
 
