@@ -119,9 +119,13 @@ func regrade(c *cli.Context) (trainer.Evaluation, error) {
 func printEvaluation(e trainer.Evaluation) {
 	b := e.Behaviour
 	pct := func(x float64) string { return fmt.Sprintf("%.1f %%", 100*x) }
+	again := "unknown: one sample a problem"
+	if e.Samples > 1 {
+		again = fmt.Sprintf("%.1f", 196*e.Sampling)
+	}
 	rows := [][]string{
 		{fmt.Sprintf("accuracy, avg@%d over %d problems", e.Samples, e.Problems), pct(e.Accuracy)},
-		{"  ± these problems sampled again (95 %)", fmt.Sprintf("%.1f", 196*e.Sampling)},
+		{"  ± these problems sampled again (95 %)", again},
 		{"  ± other problems (95 %)", fmt.Sprintf("%.1f", 196*e.Population)},
 		{"majority vote", pct(e.Majority)},
 	}

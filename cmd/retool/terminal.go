@@ -76,7 +76,7 @@ func (t *terminal) Step(m trace.Metrics, done, of int) {
 		}
 		return
 	}
-	fmt.Fprintf(t.out, "step  %*d/%d  reward %+.2f  accuracy %3.0f%%  code %3.0f%%  calls %.2f ok %3.0f%%  length %4.1f  kl %.4f  clip %4.1f%%  grad %5.2f  entropy %.3f  |Δlogp| %g  %5.0f tok/s  rollout %2.0f%% train %2.0f%% tool wait %2.0f%%%s\n",
+	fmt.Fprintf(t.out, "step  %*d/%d  reward %+.2f  accuracy %3.0f%%  code %3.0f%%  calls %.2f ok %3.0f%%  length %4.1f  kl %.1e  clip %4.1f%%  grad %5.2f  entropy %.3f  |Δlogp| %g  %5.0f tok/s  rollout %2.0f%% train %2.0f%% tool wait %2.0f%%%s\n",
 		width, done, of, m.Reward, 100*m.Accuracy, 100*m.CodeRatio, m.Calls, 100*m.CallsOK, m.Length, m.KL, 100*m.Clip, m.Norm, m.RL.Entropy, m.Difference, m.Speed,
 		100*m.Rollout, 100*(m.Train+m.Score), 100*m.ToolWait, skipped)
 }
@@ -84,8 +84,12 @@ func (t *terminal) Step(m trace.Metrics, done, of int) {
 // Evaluated prints a line of accuracy and behaviour.
 func (t *terminal) Evaluated(e trainer.Evaluation) {
 	b := e.Behaviour
-	fmt.Fprintf(t.out, "eval  %-10s step %d  avg@%d %5.1f%%  ±%.1f (these %d problems sampled again) ±%.1f (other problems)  code %.0f%%  with code %.1f%% right  length %.1f  (%s, %.1f s)\n",
-		e.Name, e.Step, e.Samples, 100*e.Accuracy, 196*e.Sampling, e.Problems, 196*e.Population, 100*b.CodeRatio, 100*e.AccuracyCode, b.ResponseLength, e.Rules, e.Seconds)
+	again := ""
+	if e.Samples > 1 { // one sample a problem says nothing of how samples vary
+		again = fmt.Sprintf(" ±%.1f (these sampled again)", 196*e.Sampling)
+	}
+	fmt.Fprintf(t.out, "eval  %-10s step %d  avg@%d %5.1f%%%s ±%.1f (other %d problems)  code %.0f%%  with code %.1f%% right  length %.1f  (%s, %.1f s)\n",
+		e.Name, e.Step, e.Samples, 100*e.Accuracy, again, 196*e.Population, e.Problems, 100*b.CodeRatio, 100*e.AccuracyCode, b.ResponseLength, e.Rules, e.Seconds)
 }
 
 // Note prints a sentence.
