@@ -547,6 +547,8 @@ send(
 )
 try:
     serve()
+except (ConnectionResetError, BrokenPipeError):
+    os_exit(0)  # as above, with frames of ours unread
 except BaseException:
     traceback.print_exc()
 os_exit(1)
