@@ -4,11 +4,18 @@
 GO ?= go
 BIN := bin/retool
 
-.PHONY: build test check demo bench soak python python3 clean
+.PHONY: build test check demo bench soak python python3 clean gpu gpu-vet gpu-check kernels
 
 build: ## bin/retool
 	@echo "build: $(BIN)"
 	@$(GO) build -trimpath -o $(BIN) ./cmd/retool
+
+gpu: ## bin/retool with CUDA: the same program, which then knows device: gpu; it starts without a GPU too
+	@echo "build: $(BIN), with CUDA"
+	@sh kernels/driver/gpu.sh $(GO) build -trimpath -tags cuda -o $(BIN) ./cmd/retool
+
+kernels: ## compile every .cu to kernels/ptx; fetches nvcc 13.0 where there is none. Nobody needs this to build or to run
+	$(GO) run kernels/ptx/gen.go
 
 demo: build python3 ## cold start, PPO with real Python, the same without the tool; writes runs/NNNN/report.html
 	@$(BIN) demo
@@ -16,6 +23,11 @@ demo: build python3 ## cold start, PPO with real Python, the same without the to
 test: python3 ## every package, under ten minutes on two cores
 	$(GO) vet ./...
 	$(GO) test -timeout 15m ./...
+	@$(MAKE) -s gpu-vet
+
+gpu-vet: ## what tag cuda adds, vetted, linked, tested against a driver made for the test; left out with a word where there is no cuda.h to be had
+	@echo "gpu: vet, link and test with tag cuda"
+	@GPU_OPTIONAL=1 sh kernels/driver/gpu.sh sh -c '$(GO) vet -tags cuda ./... && $(GO) test -tags cuda ./kernels/driver && $(GO) build -tags cuda -o "$${TMPDIR:-/tmp}/retool-gpu-link" ./cmd/retool && "$${TMPDIR:-/tmp}/retool-gpu-link" --help >/dev/null && rm "$${TMPDIR:-/tmp}/retool-gpu-link"'
 
 check: test ## test, and what takes longer: another architecture, the race detector, kill -9, a soak of the sandbox
 	GOARCH=arm64 $(GO) vet ./...

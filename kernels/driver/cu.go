@@ -10,9 +10,6 @@ import (
 	"gorgonia.org/cu"
 )
 
-// ErrNoGPU is returned by Open where there is no GPU to open.
-var ErrNoGPU = errors.New("driver: no such GPU: check nvidia-smi and CUDA_VISIBLE_DEVICES, or set device: cpu")
-
 // gpu is a GPU behind the CUDA driver. Its context is the device's primary one, which NCCL shares; it is current on the thread that
 // called Open, and that thread makes every call.
 type gpu struct {
@@ -23,6 +20,7 @@ type gpu struct {
 	events  []cu.Event
 	graphs  map[Graph]bool
 	pinned  map[*byte]int
+	claim   *claim
 }
 
 type cuModule struct {
@@ -48,12 +46,16 @@ const (
 
 // Open takes GPU number ordinal for the calling thread, which must stay locked (runtime.LockOSThread) and make every later call.
 func Open(ordinal int) (Driver, error) {
+	version, err := library()
+	if err != nil {
+		return nil, err
+	}
 	n, err := cu.NumDevices()
-	if err != nil || n == 0 {
-		return nil, ErrNoGPU
+	if err != nil {
+		return nil, wrap("count GPUs", err)
 	}
 	if ordinal < 0 || ordinal >= n {
-		return nil, fmt.Errorf("driver: GPU %d of %d: the first is 0: %w", ordinal, n, ErrNoGPU)
+		return nil, noGPU(fmt.Sprintf("GPU %d is not among the %d of this machine, which count from 0: check CUDA_VISIBLE_DEVICES", ordinal, n))
 	}
 	g := &gpu{graphs: map[Graph]bool{}, pinned: map[*byte]int{}}
 	if g.dev, err = cu.GetDevice(ordinal); err != nil {
@@ -62,13 +64,29 @@ func Open(ordinal int) (Driver, error) {
 	if g.info, err = describe(g.dev); err != nil {
 		return nil, fmt.Errorf("driver: open GPU %d: %w", ordinal, err)
 	}
+	g.info.Version = versionName(version)
 	if g.info.Capability < 80 {
 		return nil, fmt.Errorf("driver: GPU %d, %s, is sm_%d: bf16 kernels need sm_80 or newer: set device: cpu", ordinal, g.info.Name, g.info.Capability)
 	}
+	bus, err := g.dev.Attribute(cu.PciBusID)
+	if err != nil {
+		return nil, fmt.Errorf("driver: open GPU %d: %w", ordinal, err)
+	}
+	if g.claim, err = claimGPU(fmt.Sprintf("GPU %d, %s", ordinal, g.info.Name), bus); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			g.claim.release()
+		}
+	}()
 	// Waiting threads sleep: a spinning one would take a core from the interpreters. Fails where the context is active already.
 	_ = g.dev.SetPrimaryCtxFlags(cu.SchedBlockingSync)
-	if g.ctx, err = g.dev.RetainPrimaryCtx(); err != nil {
-		return nil, fmt.Errorf("driver: GPU %d, %s: no context: %w: is another process using it exclusively?", ordinal, g.info.Name, err)
+	if err = retainPrimary(g.dev, &g.ctx); err != nil {
+		if errors.Is(err, result(unavailable)) {
+			return nil, fmt.Errorf("driver: GPU %d, %s, is taken by another process, and lets one in at a time: wait for it, or choose another with CUDA_VISIBLE_DEVICES", ordinal, g.info.Name)
+		}
+		return nil, fmt.Errorf("driver: GPU %d, %s: no context: %w", ordinal, g.info.Name, err)
 	}
 	if err = cu.SetCurrentContext(g.ctx); err != nil {
 		return nil, fmt.Errorf("driver: GPU %d: %w", ordinal, err)
@@ -101,7 +119,6 @@ func describe(d cu.Device) (Info, error) {
 		}
 	}
 	in.Capability = 10*major + minor
-	in.Version = driverVersion()
 	return in, nil
 }
 
@@ -333,6 +350,7 @@ func (g *gpu) Close() error {
 		errs = append(errs, g.streams[i].Destroy())
 	}
 	errs = append(errs, g.dev.ReleasePrimaryCtx())
+	g.claim.release()
 	return errors.Join(errs...)
 }
 

@@ -4,6 +4,6 @@
 // it: the hardware (Open, with build tag cuda, through gorgonia.org/cu and one cgo file), and package emu, which runs PTX in Go.
 // Nothing above the seam carries a build tag.
 //
-// With the tag, the package's import of gorgonia.org/cu ends the process at start when no CUDA driver is installed (its init calls
-// cuInit and exits with status 1). A binary built with the tag is therefore for GPU machines only.
+// With the tag, the program is linked with lazy/lazy.c in place of NVIDIA's library, and loads libcuda.so.1 in Open. It therefore starts
+// without a driver: gorgonia.org/cu, whose init ends the process where cuInit fails, meets one that succeeds. gpu.sh has the flags.
 package driver

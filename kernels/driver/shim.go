@@ -3,9 +3,12 @@
 package driver
 
 /*
+#cgo LDFLAGS: -lcuda -ldl
 #include <cuda.h>
 #include <stdlib.h>
 #include <string.h>
+
+const char *retool_cuda_open(int *result); // lazy/lazy.c
 
 typedef struct {
 	CUfunction fn;
@@ -93,6 +96,7 @@ import "C"
 import (
 	"fmt"
 	"runtime"
+	"sync"
 	"unsafe"
 
 	"gorgonia.org/cu"
@@ -123,12 +127,44 @@ func functionHandle(f cu.Function) C.CUfunction { return *(*C.CUfunction)(unsafe
 func streamHandle(s cu.Stream) uintptr          { return *(*uintptr)(unsafe.Pointer(&s)) }
 func streamOf(s uintptr) C.CUstream             { return *(*C.CUstream)(unsafe.Pointer(&s)) }
 
-func driverVersion() string {
-	var v C.int
-	if C.cuDriverGetVersion(&v) != C.CUDA_SUCCESS {
-		return "unknown"
+// oldest is the first driver that has every function called here: those of tensor maps and of launches with attributes.
+const oldest = 12000
+
+// library loads the CUDA driver of this machine, once, and returns its version: 13000 for CUDA 13.0.
+var library = sync.OnceValues(func() (version int, err error) {
+	var r C.int
+	if why := C.retool_cuda_open(&r); why != nil {
+		return 0, noGPU("there is no CUDA driver on this machine (" + C.GoString(why) + "): install NVIDIA's, or set device: cpu")
 	}
-	return fmt.Sprintf("CUDA %d.%d", int(v)/1000, int(v)%1000/10)
+	switch r {
+	case C.CUDA_SUCCESS:
+	case C.CUDA_ERROR_NO_DEVICE:
+		return 0, noGPU("the CUDA driver finds no GPU: check nvidia-smi and CUDA_VISIBLE_DEVICES, or set device: cpu")
+	default:
+		return 0, fmt.Errorf("driver: the CUDA driver does not start: %w: check nvidia-smi, or set device: cpu", result(r))
+	}
+	var v C.int
+	if err := check(C.cuDriverGetVersion(&v)); err != nil {
+		return 0, wrap("version of the CUDA driver", err)
+	}
+	if v < oldest {
+		return 0, fmt.Errorf("driver: the driver of this machine is for %s, the kernels need CUDA 12.0: install driver 525 or newer", versionName(int(v)))
+	}
+	return int(v), nil
+})
+
+func versionName(v int) string { return fmt.Sprintf("CUDA %d.%d", v/1000, v%1000/10) }
+
+const unavailable = C.CUDA_ERROR_DEVICE_UNAVAILABLE
+
+// retainPrimary is cu's RetainPrimaryCtx with an error that can be told from others.
+func retainPrimary(d cu.Device, to *cu.CUContext) error {
+	var ctx C.CUcontext
+	err := check(C.cuDevicePrimaryCtxRetain(&ctx, C.CUdevice(d)))
+	if err == nil {
+		*to = *(*cu.CUContext)(unsafe.Pointer(&ctx))
+	}
+	return err
 }
 
 func pinnedAlloc(n int) ([]byte, error) {
