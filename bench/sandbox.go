@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,33 @@ type SandboxRow struct {
 	P99ms       float64 `json:"p99_ms"`
 }
 
+// SandboxReport is what Sandbox measured, and where.
+type SandboxReport struct {
+	Tier      interp.Tier    `json:"tier"`
+	Python    string         `json:"python"`
+	Libraries string         `json:"libraries"`
+	Missing   []string       `json:"missing,omitempty"` // libraries without which a workload was left out
+	Rows      []SandboxRow   `json:"rows"`
+	Ratios    []SandboxRatio `json:"ratios"`
+}
+
+// SandboxRatio says how many times as many calls a second the warm pool makes as the two ways to start a process per call.
+type SandboxRatio struct {
+	Workload    string  `json:"workload"`
+	Concurrency int     `json:"concurrency"`
+	Naive       float64 `json:"warm_to_naive"`
+	Cold        float64 `json:"warm_to_cold"`
+}
+
+// ratios needs the four rows of a workload and a concurrency beside each other.
+func ratios(rows []SandboxRow) (out []SandboxRatio) {
+	for i := 0; i+3 < len(rows); i += 4 {
+		r := rows[i : i+4]
+		out = append(out, SandboxRatio{r[0].Workload, r[0].Concurrency, r[2].PerSecond / r[0].PerSecond, r[2].PerSecond / r[1].PerSecond})
+	}
+	return out
+}
+
 // The modes of Sandbox, slowest first. Naive is a plain subprocess without any fence: what most training code does. Cold is the
 // whole sandbox started for one call. Warm is the pool as a run uses it. Stateful is a cell in a session that has run before.
 const (
@@ -55,7 +83,7 @@ const (
 
 // Sandbox measures executions per second in the four modes side by side: at each concurrency the modes follow one another
 // closely, so that a machine that is busy is busy for all of them. Every output is checked.
-func Sandbox(ctx context.Context, o SandboxOptions) ([]SandboxRow, error) {
+func Sandbox(ctx context.Context, o SandboxOptions) (SandboxReport, error) {
 	if o.Concurrency == nil {
 		o.Concurrency = []int{1, 8, 64}
 	}
@@ -68,7 +96,7 @@ func Sandbox(ctx context.Context, o SandboxOptions) ([]SandboxRow, error) {
 	cfg.Session = interp.SessionCall
 	pool, err := interp.New(ctx, cfg, o.Log)
 	if err != nil {
-		return nil, err
+		return SandboxReport{}, err
 	}
 	defer pool.Close()
 	stateful := cfg
@@ -76,19 +104,22 @@ func Sandbox(ctx context.Context, o SandboxOptions) ([]SandboxRow, error) {
 	stateful.Limits.Cells, stateful.Limits.Session = 1<<30, time.Hour
 	sessions, err := interp.New(ctx, stateful, o.Log)
 	if err != nil {
-		return nil, err
+		return SandboxReport{}, err
 	}
 	defer sessions.Close()
 	info := pool.Info()
+	report := SandboxReport{Tier: info.Tier, Python: info.Python, Libraries: libraries(info)}
 	if o.Snippets == nil {
 		o.Snippets = []Snippet{W1}
 		if _, ok := info.Modules["sympy"]; ok {
 			o.Snippets = append(o.Snippets, W2)
+		} else {
+			report.Missing = append(report.Missing, "sympy")
 		}
 	}
-	cold := func(ctx context.Context) (*interp.Pool, error) { // no self-test, no second server, no spare session
+	cold := func(ctx context.Context) (*interp.Pool, error) { // no self-test, second server, spare session or library the call does not import
 		c := cfg
-		c.Zygotes, c.Warm, c.Concurrency = 1, 1, 1
+		c.Zygotes, c.Warm, c.Concurrency, c.Preload = 1, 1, 1, nil
 		return interp.Cold(ctx, c, info)
 	}
 
@@ -125,14 +156,29 @@ func Sandbox(ctx context.Context, o SandboxOptions) ([]SandboxRow, error) {
 			} {
 				row, err := measureCalls(ctx, n, o.Each, m.name == Stateful, m.call)
 				if err != nil {
-					return rows, err
+					return SandboxReport{}, err
 				}
 				row.Workload, row.Mode = w.Name, m.name
 				rows = append(rows, row)
 			}
 		}
 	}
-	return rows, nil
+	report.Rows, report.Ratios = rows, ratios(rows)
+	return report, nil
+}
+
+// libraries lists the preloaded modules that have versions of their own.
+func libraries(info interp.Info) string {
+	var out []string
+	for _, m := range []string{"numpy", "scipy", "sympy", "mpmath"} {
+		if v := info.Modules[m]; v != "" {
+			out = append(out, m+" "+v)
+		}
+	}
+	if out == nil {
+		return "no libraries"
+	}
+	return strings.Join(out, ", ")
 }
 
 // naive is the baseline: a Python per call, with a clean environment and nothing else.

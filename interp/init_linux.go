@@ -128,9 +128,10 @@ func openTree(path string) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("open_tree %s: %w", path, err)
 	}
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID, Propagation: unix.MS_PRIVATE}
+	// A device on a read-only mount can still be written to; its times, mode and owner cannot be changed.
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_RDONLY, Propagation: unix.MS_PRIVATE}
 	if filepath.Dir(path) != "/dev" {
-		attr.Attr_set |= unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NODEV
+		attr.Attr_set |= unix.MOUNT_ATTR_NODEV
 	} else {
 		attr.Attr_set |= unix.MOUNT_ATTR_NOEXEC
 	}

@@ -89,6 +89,9 @@ func openTier(ctx context.Context, cfg Config, py *python, tier Tier, layers []C
 			return nil, fmt.Errorf("no %s (%s)", n, l.Detail)
 		}
 	}
+	if dir := py.hidden(); tier == TierC1 && dir != "" {
+		return nil, fmt.Errorf("python %s lies below %s, which the sessions' users cannot enter", py.Executable, dir)
+	}
 	p, err := bare(cfg, py, tier, log)
 	if err != nil {
 		return nil, err
@@ -96,6 +99,9 @@ func openTier(ctx context.Context, cfg Config, py *python, tier Tier, layers []C
 	boot := p.zygotes[len(p.zygotes)-1].boot // with libraries, if there are such
 	p.info = Info{Tier: tier, Landlock: boot.Landlock, Seccomp: len(p.f.filter), Cgroup: p.cg.version(), Python: boot.Python, Path: py.Executable,
 		Modules: boot.Modules, Missing: missing(cfg, boot), Sessions: cap(p.warm) + cap(p.rich)}
+	for _, why := range unpinned(py, boot.Modules) {
+		log.Warn("interp: "+why, "remedy", "make python")
+	}
 	if boot.Landlock == 0 && tier != TierB {
 		err = errors.New("Landlock was not applied")
 	}

@@ -28,7 +28,8 @@ func Clean(b []byte, limit int) string {
 		case r == '\n', r == '\t':
 			out.WriteRune(r)
 		case r < 0x20, r >= 0x7f && r < 0xa0: // C0, DEL, C1
-		case r == 0x2028, r == 0x2029, r >= 0x200b && r <= 0x200f, r >= 0x202a && r <= 0x202e, r >= 0x2060 && r <= 0x206f, r == 0xfeff:
+		case r == 0x2028, r == 0x2029, r >= 0x200b && r <= 0x200f, r >= 0x202a && r <= 0x202e, r >= 0x2060 && r <= 0x206f, r == 0xfeff,
+			r == 0x61c, r == 0x180e, r >= 0xfff9 && r <= 0xfffb, r >= 0xe0000 && r <= 0xe007f:
 			// invisible and direction-changing marks: they can make text read as what it is not
 		default:
 			out.WriteRune(r)

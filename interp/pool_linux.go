@@ -64,6 +64,7 @@ type trajectory struct {
 type holder struct {
 	key   int64
 	since time.Time
+	late  time.Duration // beyond every limit of its cell
 }
 
 const (
@@ -72,6 +73,7 @@ const (
 	lostRetries     = 8 // when a fork server dies, all its warm sessions do
 	breakerAt       = 5
 	noSession       = 30 * time.Second // waiting for a warm session
+	beyondLimits    = 5 * time.Second  // then the watchdog names and kills a session
 )
 
 // New finds the interpreter, decides the tier by a self-test in the real sandbox and fills the warm pool. It fails with ErrTier
@@ -418,7 +420,7 @@ func (p *Pool) RunSeeded(ctx context.Context, key int64, seed uint32, code strin
 	var last error
 	lost := 0
 	for try := 0; try <= retries; {
-		r, err := p.runOnce(ctx, key, seed, code, asked)
+		r, err := p.runOnce(ctx, key, cell{code: code, seed: seed, echo: p.cfg.Echo == EchoLastExpression, limits: p.cfg.Limits}, asked)
 		if err == nil {
 			p.stats.note(r)
 			return r, nil
@@ -460,18 +462,18 @@ func (p *Pool) slot(ctx context.Context) error {
 	}
 }
 
-func (p *Pool) runOnce(ctx context.Context, key int64, seed uint32, code string, asked time.Time) (Result, error) {
+func (p *Pool) runOnce(ctx context.Context, key int64, c cell, asked time.Time) (Result, error) {
 	if err := p.slot(ctx); err != nil {
 		return Result{}, err
 	}
 	defer func() { <-p.run }()
-	s, err := p.take(ctx, code)
+	s, err := p.take(ctx, c.code)
 	if err != nil {
 		return Result{}, err
 	}
-	p.hold(s, key)
+	p.hold(s, key, c.limits)
 	queue := time.Since(asked)
-	r, err := s.run(ctx, cell{code: code, seed: seed, echo: p.cfg.Echo == EchoLastExpression, limits: p.cfg.Limits})
+	r, err := s.run(ctx, c)
 	p.unhold(s)
 	p.discard(s)
 	r.Queue = queue
@@ -486,9 +488,9 @@ func (p *Pool) closedInstead(err error) error {
 	return err
 }
 
-func (p *Pool) hold(s *session, key int64) {
+func (p *Pool) hold(s *session, key int64, l Limits) {
 	p.mu.Lock()
-	p.holding[s] = holder{key, time.Now()}
+	p.holding[s] = holder{key, time.Now(), l.Wall + 3*l.Grace + beyondLimits}
 	p.mu.Unlock()
 }
 
@@ -530,9 +532,9 @@ func (p *Pool) runTrajectory(ctx context.Context, key int64, seed uint32, code s
 			t.s = s
 		}
 		s := t.s
-		p.hold(s, key)
 		queue := time.Since(asked)
 		c := cell{code: code, seed: seed + t.seed, echo: p.cfg.Echo == EchoLastExpression, save: p.cfg.Checkpoint, keep: true, limits: p.cfg.Limits}
+		p.hold(s, key, c.limits)
 		r, err := s.run(ctx, c)
 		p.unhold(s)
 		r.Queue = queue
@@ -607,7 +609,6 @@ func (p *Pool) janitor() {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	l := p.cfg.Limits
-	late := l.Wall + 3*l.Grace + 5*time.Second
 	for {
 		select {
 		case <-p.ctx.Done():
@@ -620,7 +621,7 @@ func (p *Pool) janitor() {
 			keys[k] = t
 		}
 		for s, h := range p.holding {
-			if d := time.Since(h.since); d > late {
+			if d := time.Since(h.since); d > h.late {
 				p.log.Error("a session holds its caller beyond every limit", "key", h.key, "session", s.id, "pid", s.pid, "for", d.Round(time.Second))
 				s.signal(unix.SIGKILL)
 			}
@@ -634,12 +635,11 @@ func (p *Pool) janitor() {
 				cpu, ok := s.cpu()
 				why := ""
 				switch {
-				case s.died(0):
-					why = "exited"
 				case time.Since(s.used) > l.Idle:
 					why = "idle"
 				case time.Since(s.born) > l.Session:
 					why = "age"
+				case s.died(0): // the next cell has to learn that its variables are gone, and whether that is our fault
 				case ok && cpu-s.idleCPU > time.Second:
 					why = "busy between cells"
 				}

@@ -5,6 +5,7 @@ package interp
 import (
 	"bytes"
 	"context"
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -95,6 +96,68 @@ func findPython(ctx context.Context, name string) (*python, error) {
 	}
 	p.roots()
 	return p, nil
+}
+
+// hidden names a directory above the interpreter or its library that users other than its owner cannot enter, "" if there is none.
+func (p *python) hidden() string {
+	for _, path := range []string{p.Executable, p.Prefix, p.Base} {
+		for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+			if fi, err := os.Stat(dir); err == nil && fi.Mode().Perm()&0o001 == 0 {
+				return dir
+			}
+			if dir == filepath.Dir(dir) {
+				break
+			}
+		}
+	}
+	return ""
+}
+
+//go:embed requirements.txt
+var requirements string
+
+// pins reads requirements.txt for one Python: library → version. A line is NAME==VERSION, then optionally `; python_version OP "X.Y"`
+// with further conditions after `and`.
+func pins(major, minor int) map[string]string {
+	out := map[string]string{}
+	for _, line := range strings.Split(requirements, "\n") {
+		line, _, _ = strings.Cut(line, "#")
+		spec, marker, _ := strings.Cut(line, ";")
+		name, version, ok := strings.Cut(strings.TrimSpace(spec), "==")
+		if !ok {
+			continue
+		}
+		holds := true
+		for _, cond := range strings.Split(marker, " and ") {
+			f := strings.Fields(cond)
+			if len(f) != 3 || f[0] != "python_version" {
+				continue
+			}
+			var x, y int
+			fmt.Sscanf(strings.Trim(f[2], `"`), "%d.%d", &x, &y)
+			d := (major-x)*1000 + minor - y
+			holds = holds && (f[1] == ">=" && d >= 0 || f[1] == "<" && d < 0 || f[1] == "==" && d == 0)
+		}
+		if holds {
+			out[name] = version
+		}
+	}
+	return out
+}
+
+// unpinned says which libraries of the environment `make python` built are not those requirements.txt names. Any other interpreter
+// is the user's business.
+func unpinned(p *python, have map[string]string) (why []string) {
+	if !strings.HasPrefix(DefaultPython(), p.Prefix+"/") {
+		return nil
+	}
+	want := pins(p.Version[0], p.Version[1])
+	for _, name := range sortedKeys(want) {
+		if v, ok := have[name]; ok && v != want[name] {
+			why = append(why, fmt.Sprintf("%s of %s is %s, want %s", name, p.Prefix, v, want[name]))
+		}
+	}
+	return why
 }
 
 func tail(s string, n int) string {

@@ -85,7 +85,9 @@ func sessionPolicy(bare, fork, exec bool) policy {
 		unix.SYS_FSTATFS, unix.SYS_UMASK, unix.SYS_SENDFILE, unix.SYS_GETXATTR, unix.SYS_LGETXATTR, unix.SYS_FGETXATTR,
 		unix.SYS_LISTXATTR, unix.SYS_LLISTXATTR, unix.SYS_FLISTXATTR)
 	p.allow( // memory
-		unix.SYS_MMAP, unix.SYS_MUNMAP, unix.SYS_MPROTECT, unix.SYS_MREMAP, unix.SYS_BRK, unix.SYS_MADVISE, unix.SYS_MSYNC)
+		unix.SYS_MUNMAP, unix.SYS_MPROTECT, unix.SYS_MREMAP, unix.SYS_BRK, unix.SYS_MADVISE, unix.SYS_MSYNC)
+	// Huge pages come from a pool of the host that no limit of a session counts.
+	p.allowIf(unix.SYS_MMAP, argRule{arg: 3, mask: unix.MAP_HUGETLB, values: []uint32{0}})
 	p.allow( // time, polling, pipes
 		unix.SYS_CLOCK_GETTIME, unix.SYS_CLOCK_GETRES, unix.SYS_CLOCK_NANOSLEEP, unix.SYS_NANOSLEEP, unix.SYS_GETTIMEOFDAY,
 		unix.SYS_TIMES, unix.SYS_GETITIMER, unix.SYS_SETITIMER, unix.SYS_TIMERFD_CREATE, unix.SYS_TIMERFD_SETTIME,
@@ -102,8 +104,11 @@ func sessionPolicy(bare, fork, exec bool) policy {
 		unix.SYS_WAIT4, unix.SYS_WAITID)
 	// A connected socket pair for asyncio's self-pipe. sendmsg stays out: it carries descriptors and addresses in memory the
 	// filter cannot read, and a datagram socket could reach an abstract address of the host in tier C.
-	p.allow(unix.SYS_GETSOCKOPT, unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME, unix.SYS_SHUTDOWN, unix.SYS_RECVFROM)
+	p.allow(unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME, unix.SYS_SHUTDOWN, unix.SYS_RECVFROM)
 	p.allowIf(unix.SYS_SOCKETPAIR, argRule{arg: 0, values: []uint32{unix.AF_UNIX}})
+	// Of a socket's options those that describe it, none that describes its other end: SO_PEERPIDFD would hand out the trainer.
+	p.allowIf(unix.SYS_GETSOCKOPT, argRule{arg: 1, values: []uint32{unix.SOL_SOCKET}}, argRule{arg: 2, values: []uint32{
+		unix.SO_TYPE, unix.SO_ERROR, unix.SO_DOMAIN, unix.SO_PROTOCOL, unix.SO_SNDBUF, unix.SO_RCVBUF, unix.SO_ACCEPTCONN, unix.SO_REUSEADDR}})
 	p.allowIf(unix.SYS_SENDTO, argRule{arg: 4, values: []uint32{0}, wide: true})
 	p.allowIf(unix.SYS_FCNTL, argRule{arg: 1, values: []uint32{unix.F_DUPFD, unix.F_DUPFD_CLOEXEC, unix.F_GETFD, unix.F_SETFD,
 		unix.F_GETFL, unix.F_SETFL, unix.F_GETLK, unix.F_SETLK, unix.F_SETLKW, unix.F_GETPIPE_SZ}})
@@ -134,6 +139,12 @@ func sessionPolicy(bare, fork, exec bool) policy {
 		legacyExec(p)
 	}
 	legacy(p)
+	if bare { // nothing is writable; Landlock below ABI 3 does not govern truncate, nor below ABI 2 every rename
+		for _, n := range append(legacyChange(), unix.SYS_TRUNCATE, unix.SYS_MKDIRAT, unix.SYS_UNLINKAT, unix.SYS_RENAMEAT2, unix.SYS_LINKAT,
+			unix.SYS_SYMLINKAT) {
+			delete(p, uint32(n))
+		}
+	}
 	return p
 }
 

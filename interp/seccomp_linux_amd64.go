@@ -23,3 +23,8 @@ func legacyFull(p policy) {
 func legacyFork(p policy) { p.allow(unix.SYS_FORK, unix.SYS_VFORK) }
 
 func legacyExec(p policy) { p.allow(unix.SYS_ARCH_PRCTL) } // the loader of a new program sets its thread pointer
+
+// legacyChange are those that change a directory.
+func legacyChange() []int {
+	return []int{unix.SYS_MKDIR, unix.SYS_RMDIR, unix.SYS_UNLINK, unix.SYS_RENAME, unix.SYS_RENAMEAT, unix.SYS_LINK, unix.SYS_SYMLINK, unix.SYS_CREAT}
+}

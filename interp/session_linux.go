@@ -164,6 +164,15 @@ func (s *session) rss() int64 {
 	return n * int64(os.Getpagesize())
 }
 
+// threads counts the tasks of the process.
+func (s *session) threads() int {
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/"+strconv.Itoa(s.pid)+"/task", &st); err != nil || st.Nlink < 2 {
+		return 0
+	}
+	return int(st.Nlink) - 2
+}
+
 // awaitReady reads the first frame of a new session.
 func (s *session) awaitReady(deadline time.Time) error {
 	buf := make([]byte, maxFrame+1)
@@ -476,6 +485,11 @@ func (s *session) run(ctx context.Context, c cell) (Result, error) {
 				}
 				if peakRSS > int64(l.Memory) {
 					return finish(Memory)
+				}
+				// RLIMIT_NPROC does not count for the initial user namespace's root, which a session of tier C2 may be.
+				if s.threads() > 2*l.Processes {
+					r.Signal = int(unix.SIGKILL)
+					return finish(Crashed)
 				}
 				step = 25 * time.Millisecond // memory is bounded by looking
 			}

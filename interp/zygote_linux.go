@@ -105,7 +105,7 @@ func lastCap() int {
 // order is the configuration frame of the fork server.
 func (f *fences) order(preload []string) ([]byte, error) {
 	l := f.cfg.Limits
-	cpu := int64((l.CPU+l.Grace)/time.Second) + 2
+	cpu := int64((max(l.CPU, selfTestCPU)+l.Grace)/time.Second) + 2 // a backstop: cells are timed one by one
 	if f.cfg.Session == SessionTrajectory {
 		cpu = min(cpu*int64(l.Cells), int64(l.Session/time.Second)+1)
 	}

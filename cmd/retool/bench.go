@@ -65,6 +65,7 @@ func benchCommand() *cli.Command {
 			sub("train", "training steps, and whole steps of reinforcement learning", func(c *cli.Context, d kernels.Device, f *bench.Floor) ([]bench.Row, error) {
 				return bench.Train(c.Context, d, options(c, f))
 			}),
+			sandboxBench(),
 		},
 		Action: func(c *cli.Context) error {
 			return fmt.Errorf("bench: want kernels, rollout, train or sandbox, got %q", c.Args().First())

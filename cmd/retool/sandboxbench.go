@@ -1,0 +1,77 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"retool/bench"
+	"retool/interp"
+)
+
+// sandboxBench is `retool bench sandbox`.
+func sandboxBench() *cli.Command {
+	return &cli.Command{
+		Name: "sandbox", Usage: "Python calls: naive subprocess, isolated cold start, warm pool, stateful session, side by side",
+		OnUsageError: usageError,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "json", Usage: "print host, rows and ratios as JSON"},
+			&cli.StringFlag{Name: "python", Usage: "interpreter `PATH`; default: the one `make python` built, else python3"},
+			&cli.StringFlag{Name: "concurrency", Value: "1,8,64", Usage: "calls in flight, `N,N,…`"},
+			&cli.DurationFlag{Name: "budget", Value: 2 * time.Second, Usage: "`TIME` for each row; a row makes at least one call per worker"},
+		},
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return fmt.Errorf("bench sandbox takes no argument, got %q", c.Args().First())
+			}
+			o := bench.SandboxOptions{Config: interp.Default(), Each: c.Duration("budget"),
+				Log: slog.New(slog.NewTextHandler(c.App.ErrWriter, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+			o.Config.Python = c.String("python")
+			if o.Each <= 0 {
+				return fmt.Errorf("bench sandbox: --budget is %v: want more than 0", o.Each)
+			}
+			for _, s := range strings.Split(c.String("concurrency"), ",") {
+				n, err := strconv.Atoi(strings.TrimSpace(s))
+				if err != nil || n < 1 || n > 4096 {
+					return fmt.Errorf("bench sandbox: --concurrency %q: want counts from 1 to 4096, found %q", c.String("concurrency"), s)
+				}
+				o.Concurrency = append(o.Concurrency, n)
+			}
+			r, err := bench.Sandbox(c.Context, o)
+			if err != nil {
+				return err
+			}
+			if c.Bool("json") {
+				e := json.NewEncoder(c.App.Writer)
+				e.SetIndent("", "  ")
+				err = e.Encode(r)
+			} else {
+				printSandbox(c.App.Writer, r)
+			}
+			if err == nil && len(r.Missing) > 0 {
+				err = errors.New("bench sandbox: no row for sympy, which " + r.Python + " lacks: run `make python`")
+			}
+			return err
+		},
+	}
+}
+
+func printSandbox(w io.Writer, r bench.SandboxReport) {
+	fmt.Fprintf(w, "%d cores, tier %v, python %s, %s\n\n", runtime.NumCPU(), r.Tier, r.Python, r.Libraries)
+	fmt.Fprintf(w, "%-10s %-20s %10s %10s %10s %10s\n", "workload", "mode", "concurrent", "calls/s", "p50 ms", "p99 ms")
+	for _, row := range r.Rows {
+		fmt.Fprintf(w, "%-10s %-20s %10d %10.1f %10.2f %10.2f\n", row.Workload, row.Mode, row.Concurrency, row.PerSecond, row.P50ms, row.P99ms)
+	}
+	fmt.Fprintf(w, "\nwarm pool, times as many calls per second as\n")
+	for _, x := range r.Ratios {
+		fmt.Fprintf(w, "%-10s at %2d concurrent: naive subprocess %6.1f   isolated cold start %6.1f\n", x.Workload, x.Concurrency, x.Naive, x.Cold)
+	}
+}
