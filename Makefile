@@ -29,15 +29,38 @@ gpu-vet: ## what tag cuda adds, vetted, linked, tested against a driver made for
 	@echo "gpu: vet, link and test with tag cuda"
 	@GPU_OPTIONAL=1 sh kernels/driver/gpu.sh sh -c '$(GO) vet -tags cuda ./... && $(GO) test -tags cuda ./kernels/driver && $(GO) build -tags cuda -o "$${TMPDIR:-/tmp}/retool-gpu-link" ./cmd/retool && "$${TMPDIR:-/tmp}/retool-gpu-link" --help >/dev/null && rm "$${TMPDIR:-/tmp}/retool-gpu-link"'
 
-check: test ## test, and what takes longer: another architecture, the race detector, kill -9, a soak of the sandbox
+check: python test ## test, and what takes longer: another architecture, the race detector, kill -9, a soak of the sandbox
 	GOARCH=arm64 $(GO) vet ./...
 	GOOS=darwin GOARCH=arm64 $(GO) vet ./kernels ./engine/... ./trainer/... ./interp
 	$(GO) test -race -timeout 30m ./engine ./trainer/... ./interp
+	$(GO) test -count=1 -timeout 60m -v -run '$(SANDBOX)' ./interp -soak.runs 10000
+
+soak: python ## a hundred thousand executions in the sandbox, 15 % of them hostile, its fork servers killed every 5 s
+	$(GO) test -count=1 -timeout 180m -v -run '^TestSoak$$' ./interp -soak.runs 100000
+
+# Tests of the sandbox that take longer with -soak.runs, and those that need the libraries of `make python`.
+SANDBOX := ^(TestSoak|TestAttacks.*|TestOutputIsByteExact|TestEveryKindOfPython|TestLibraries.*|TestDeterminism.*)$$
+
+# The environment lies where interp.DefaultPython looks. The copy of requirements.txt in it says that it is complete.
+VENV := $(if $(filter Darwin,$(shell uname)),$(HOME)/Library/Caches,$(or $(XDG_CACHE_HOME),$(HOME)/.cache))/retool/python
+
+python: python3 ## numpy, scipy, sympy and mpmath, at fixed versions, in your cache folder: the sandbox takes them from there
+	@if cmp -s interp/requirements.txt '$(VENV)/requirements.txt' && '$(VENV)/bin/python3' -c 'import numpy, scipy, sympy, mpmath' 2>/dev/null; then \
+	  echo "python: $(VENV) is up to date"; \
+	else \
+	  echo "python: building $(VENV)"; \
+	  python3 -m venv --clear '$(VENV)' >/dev/null 2>&1 || { command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq python3-venv; } && \
+	  { [ -x '$(VENV)/bin/pip' ] || python3 -m venv --clear '$(VENV)'; } && \
+	  '$(VENV)/bin/python3' -m pip install -q --disable-pip-version-check --only-binary :all: -r interp/requirements.txt && \
+	  '$(VENV)/bin/python3' -c 'import numpy, scipy, sympy, mpmath; print("python:", *(m.__name__ + " " + m.__version__ for m in (numpy, scipy, sympy, mpmath)))' && \
+	  cp interp/requirements.txt '$(VENV)/requirements.txt'; \
+	fi
 
 bench: build ## every operation, rollouts and training steps beside what this machine can do
 	@$(BIN) bench kernels
 	@$(BIN) bench rollout
 	@$(BIN) bench train
+	@$(BIN) bench sandbox
 
 python3:
 	@command -v python3 >/dev/null || { \
