@@ -53,11 +53,20 @@ __device__ __forceinline__ bool find_rows(Rows &r, const Tensor &starts, int seq
 // Loads rows [row0, row0+ROWS) of a sequence's queries (or of the gradient of its outputs) as a tile. Rows past the last are zero.
 template <int D, int ROWS, int THREADS> __device__ __forceinline__ void load_rows(unsigned tile, const Tensor &q, const Rows &r, int row0, int head, int group) {
 	constexpr int PIECES = D / 8;
-	for (int i = threadIdx.x; i < ROWS * PIECES; i += THREADS) {
+	for (int i = threadIdx.x % THREADS; i < ROWS * PIECES; i += THREADS) {
 		const int row = row0 + i / PIECES, piece = i % PIECES;
 		const bool in = row < r.tokens * group;
 		const long at = in ? (long)(r.start + row / group) * q.ld + (head * group + row % group) * D + piece * 8 : 0;
 		async_copy16(tile + tile_at<D>(i / PIECES, piece), q.p + at * 2, in ? 16 : 0);
+	}
+}
+
+// Stores a tile of ROWS rows of outputs, those that exist.
+template <int D, int ROWS, int THREADS> __device__ __forceinline__ void store_rows(const Tensor &o, const char *tile, const Rows &r, int row0, int head, int group) {
+	constexpr int PIECES = D / 8;
+	for (int i = threadIdx.x % THREADS; i < ROWS * PIECES; i += THREADS) {
+		const int row = row0 + i / PIECES, piece = i % PIECES;
+		if (row < r.tokens * group) *(uint4 *)(o.p + ((long)(r.start + row / group) * o.ld + (head * group + row % group) * D + piece * 8) * 2) = *(const uint4 *)(tile + tile_at<D>(i / PIECES, piece));
 	}
 }
 
@@ -151,12 +160,10 @@ template <int D, int N> __device__ __forceinline__ void product_nn(float o[D / 8
 	}
 }
 
-// One tile of keys: key0 … key0+63. A row sees keys up to last[h]; a row that sees none of them is left exactly as it was.
-// c = log2(e)/√D.
-template <int D> __device__ __forceinline__ void attend_tile(State<D> &st, unsigned q, int q0, unsigned k, unsigned v, int key0, const int last[2], float c) {
+// One tile of scores becomes probabilities: keys key0 … key0+63, of which a row sees those up to last[h]. The sums so far are to be multiplied
+// by alpha[h]; a row that sees no key of the tile is left exactly as it was. c = log2(e)/√D.
+__device__ __forceinline__ void softmax_tile(float m[2], float l[2], float alpha[2], float s[8][4], int key0, const int last[2], float c) {
 	const int t = threadIdx.x % 4;
-	float s[8][4];
-	product_nt<D, KEYS>(s, q, q0, k, 0);
 #pragma unroll
 	for (int h = 0; h < 2; h++) {
 		if (key0 + KEYS - 1 > last[h]) {
@@ -166,40 +173,61 @@ template <int D> __device__ __forceinline__ void attend_tile(State<D> &st, unsig
 				for (int e = 0; e < 2; e++)
 					if (key0 + j * 8 + t * 2 + e > last[h]) s[j][h * 2 + e] = -INFINITY;
 		}
-		float m = st.m[h];
+		float top = m[h];
 #pragma unroll
-		for (int j = 0; j < 8; j++) m = fmaxf(m, fmaxf(s[j][h * 2], s[j][h * 2 + 1]));
-		m = quad_max(m);
-		const float at = m == -INFINITY ? 0.f : m, alpha = ex2((st.m[h] - at) * c), shift = -(at * c);
-		float l = st.l[h] * alpha;
+		for (int j = 0; j < 8; j++) top = fmaxf(top, fmaxf(s[j][h * 2], s[j][h * 2 + 1]));
+		top = quad_max(top);
+		const float at = top == -INFINITY ? 0.f : top, shift = -(at * c);
+		alpha[h] = ex2((m[h] - at) * c);
+		float sum = l[h] * alpha[h];
 #pragma unroll
 		for (int j = 0; j < 8; j++)
 #pragma unroll
 			for (int e = 0; e < 2; e++) {
 				const float p = ex2(fmaf(s[j][h * 2 + e], c, shift));
 				s[j][h * 2 + e] = p;
-				l += p;
+				sum += p;
 			}
-		st.m[h] = m;
-		st.l[h] = l;
-#pragma unroll
-		for (int d = 0; d < D / 8; d++) st.o[d][h * 2] *= alpha, st.o[d][h * 2 + 1] *= alpha;
+		m[h] = top;
+		l[h] = sum;
 	}
+}
+
+// o ← o·alpha
+template <int D> __device__ __forceinline__ void rescale(float o[D / 8][4], const float alpha[2]) {
+#pragma unroll
+	for (int d = 0; d < D / 8; d++)
+#pragma unroll
+		for (int e = 0; e < 4; e++) o[d][e] *= alpha[e / 2];
+}
+
+// one tile of keys
+template <int D> __device__ __forceinline__ void attend_tile(State<D> &st, unsigned q, int q0, unsigned k, unsigned v, int key0, const int last[2], float c) {
+	float s[8][4], alpha[2];
+	product_nt<D, KEYS>(s, q, q0, k, 0);
+	softmax_tile(st.m, st.l, alpha, s, key0, last, c);
+	rescale<D>(st.o, alpha);
 	product_nn<D, KEYS>(st.o, s, v, 0);
+}
+
+// m ← max(m, next); w[0] and w[1] are the weights of what was summed under the one and the other
+__device__ __forceinline__ void merge_weights(float w[2], float &m, float next, float c) {
+	const float top = fmaxf(m, next), at = top == -INFINITY ? 0.f : top;
+	w[0] = ex2((m - at) * c), w[1] = ex2((next - at) * c);
+	m = top;
 }
 
 // total ← total merged with the next chunk, whose l is complete. Starting from the empty state, a single chunk comes out unchanged.
 template <int D> __device__ __forceinline__ void merge(State<D> &total, const State<D> &chunk, float c) {
 #pragma unroll
 	for (int h = 0; h < 2; h++) {
-		const float m = fmaxf(total.m[h], chunk.m[h]), at = m == -INFINITY ? 0.f : m;
-		const float w0 = ex2((total.m[h] - at) * c), w1 = ex2((chunk.m[h] - at) * c);
-		total.m[h] = m;
-		total.l[h] = fmaf(chunk.l[h], w1, total.l[h] * w0);
+		float w[2];
+		merge_weights(w, total.m[h], chunk.m[h], c);
+		total.l[h] = fmaf(chunk.l[h], w[1], total.l[h] * w[0]);
 #pragma unroll
 		for (int d = 0; d < D / 8; d++)
 #pragma unroll
-			for (int e = h * 2; e < h * 2 + 2; e++) total.o[d][e] = fmaf(chunk.o[d][e], w1, total.o[d][e] * w0);
+			for (int e = h * 2; e < h * 2 + 2; e++) total.o[d][e] = fmaf(chunk.o[d][e], w[1], total.o[d][e] * w[0]);
 	}
 }
 
@@ -209,6 +237,15 @@ struct Parts {
 	int chunks, heads;
 	template <int D> __device__ __forceinline__ float *of(long token, int head, int z) const { return p + ((token * heads + head) * chunks + z) * (D + 2); }
 };
+
+// the state of a row, half h of the fragments, in chunk blockIdx.z; l is complete
+template <int D> __device__ __forceinline__ void store_part(const Parts &parts, long token, int head, const float o[D / 8][4], float m, float l, int h) {
+	const int t = threadIdx.x % 4;
+	float *p = parts.of<D>(token, head, blockIdx.z);
+#pragma unroll
+	for (int d = 0; d < D / 8; d++) *(float2 *)(p + d * 8 + t * 2) = make_float2(o[d][h * 2], o[d][h * 2 + 1]);
+	if (t == 0) p[D] = m, p[D + 1] = l;
+}
 
 // The attention of a tile of 16·WARPS rows: keys in tiles, two stages of them; chunk tiles of keys at a time. first is the position of the
 // sequence's first row among its keys: 0 in training, the tokens already in pages otherwise.
@@ -263,18 +300,17 @@ __device__ __forceinline__ void attend(Tensor o, Tensor lse, Parts parts, const 
 		const long token = r.start + row[h] / group;
 		const int at = head * group + row[h] % group;
 		if (SPLIT) {
-			float *p = parts.of<D>(token, at, blockIdx.z);
-#pragma unroll
-			for (int d = 0; d < D / 8; d++) *(float2 *)(p + d * 8 + (lane & 3) * 2) = make_float2(part.o[d][h * 2], part.o[d][h * 2 + 1]);
-			if ((lane & 3) == 0) p[D] = part.m[h], p[D + 1] = part.l[h];
+			store_part<D>(parts, token, at, part.o, part.m[h], part.l[h], h);
 			continue;
 		}
 		const float scale = __frcp_rn(total.l[h]);
-		unsigned *dst = (unsigned *)(o.p + (token * o.ld + at * D + (lane & 3) * 2) * 2);
 #pragma unroll
-		for (int d = 0; d < D / 8; d++) dst[d * 4] = pack_bf16(total.o[d][h * 2] * scale, total.o[d][h * 2 + 1] * scale);
+		for (int d = 0; d < D / 8; d++) store_shared1(tile_q + tile_at<D>(warp * 16 + (lane >> 2) + h * 8, d) + (lane & 3) * 4, pack_bf16(total.o[d][h * 2] * scale, total.o[d][h * 2 + 1] * scale));
 		if (lse.p && (lane & 3) == 0) ((float *)lse.p)[token * lse.ld + at] = fmaf(total.m[h], c, lg2(total.l[h])) * LN2;
 	}
+	if (SPLIT) return;
+	__syncwarp(); // the outputs stand where the warp's queries stood
+	store_rows<D, 16, 32>(o, shared + 2 * STAGE + tile_at<D>(warp * 16, 0), r, row0 + warp * 16, head, group);
 }
 
 // o of one row from the states of its first n chunks: a warp, D/32 numbers a lane or one.
@@ -284,11 +320,11 @@ template <int D> __device__ __forceinline__ void attend_merge(Tensor o, Parts pa
 		float m = -INFINITY, l = 0.f, x = 0.f, y = 0.f;
 		for (int z = 0; z < n; z++) {
 			const float *p = parts.of<D>(token, head, z);
-			const float next = fmaxf(m, p[D]), at = next == -INFINITY ? 0.f : next, w0 = ex2((m - at) * c), w1 = ex2((p[D] - at) * c);
-			m = next;
-			l = fmaf(p[D + 1], w1, l * w0);
-			x = fmaf(p[d], w1, x * w0);
-			y = fmaf(p[d + 1], w1, y * w0);
+			float w[2];
+			merge_weights(w, m, p[D], c);
+			l = fmaf(p[D + 1], w[1], l * w[0]);
+			x = fmaf(p[d], w[1], x * w[0]);
+			y = fmaf(p[d + 1], w[1], y * w[0]);
 		}
 		const float scale = __frcp_rn(l);
 		*(unsigned *)(o.p + (token * o.ld + head * D + d) * 2) = pack_bf16(x * scale, y * scale);

@@ -18,6 +18,8 @@
 // Error     |Δo| ≤ 2e-2·max|o| against the reference; gradients 3e-2 of their largest.
 #include "attend.cuh"
 
+#if !RETOOL_SM90
+
 template <int D> __device__ __forceinline__ void forward(Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, int chunk, float c) {
 	Rows r;
 	if (!find_rows(r, starts, seqs, group, 64)) return;
@@ -186,3 +188,20 @@ ATTENTION(16)
 ATTENTION(32)
 ATTENTION(64)
 ATTENTION(128)
+
+#else // Hopper
+
+#include "attend_wgmma.cuh"
+
+#define ATTENTION(D)                                                                                                                                                                   \
+	extern "C" __global__ void __launch_bounds__(384) attention_fwd_wgmma_d##D(Tensor o, Tensor lse, Tensor q, const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v, Tensor starts, int seqs, int group, int chunk, float c) { \
+		Rows r;                                                                                                                                                                              \
+		if (!find_rows(r, starts, seqs, group, 128)) return;                                                                                                                                 \
+		const MappedKeys<D> keys{&k, &v, r.start, r.tokens, (int)blockIdx.y};                                                                                                                \
+		attend_wgmma<D, 2, false>(o, lse, Parts{}, q, r, keys, 0, blockIdx.y, group, chunk, c);                                                                                              \
+	}
+
+ATTENTION(64)
+ATTENTION(128)
+
+#endif

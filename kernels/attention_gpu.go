@@ -92,7 +92,7 @@ func (s *staging) end() {
 	}
 }
 
-// Attention takes 64 rows a block, a row being one query head of one token.
+// Attention takes 64 rows a block, on Hopper 128, a row being one query head of one token.
 func (g *GPU) Attention(o, lse, q, k, v, starts Tensor, h Heads) {
 	g.begin("Attention")
 	defer g.end()
@@ -101,9 +101,22 @@ func (g *GPU) Attention(o, lse, q, k, v, starts Tensor, h Heads) {
 	st := staging{g: g}
 	qa, ka, va, oa := st.take(q, true), st.take(k, true), st.take(v, true), st.take(o, false)
 	st.begin()
+	if g.wgmma(h) {
+		if T > 0 {
+			g.launch(fmt.Sprint("attention_fwd_wgmma_d", h.Dim), [3]int{ceil(T*G, 128) + S, h.KV, 1}, 384, wgmmaShared(h, 2), oa.a, g.out(lse), qa.a, g.tensorMap(ka.a, T, h.KV*h.Dim, PageTokens), g.tensorMap(va.a, T, h.KV*h.Dim, PageTokens), g.in(starts), int32(S), int32(G), chunkTiles(h), scoreScale(h))
+		}
+		st.end()
+		return
+	}
 	g.launch("attention_fwd_"+kind, [3]int{ceil(T*G, 64) + S, h.KV, 1}, 128, (4+1)*tileBytes(h), oa.a, g.out(lse), qa.a, ka.a, va.a, g.in(starts), int32(S), int32(G), chunkTiles(h), scoreScale(h))
 	st.end()
 }
+
+// wgmma says whether attention over such heads is Hopper's, packed and paged alike.
+func (g *GPU) wgmma(h Heads) bool { return g.hopper && (h.Dim == 64 || h.Dim == 128) }
+
+// wgmmaShared is the dynamic shared memory of attend_wgmma.cuh: four stages of keys and values, and 64 rows of fp32 sums for each team.
+func wgmmaShared(h Heads, teams int) int { return 1024 + 4*2*tileBytes(h) + teams*256*h.Dim }
 
 // tileBytes is a tile of 64 keys.
 func tileBytes(h Heads) int { return PageTokens * h.Dim * 2 }

@@ -43,14 +43,14 @@ type GPU struct {
 	work   []scratch
 	graphs map[string]driver.Graph
 	maps   map[mapKey][128]byte
-	hopper bool // products of bf16 by wgmma
+	hopper bool // products of bf16 by wgmma where there is such a kernel
 	bytes  atomic.Int64
 }
 
-// mapKey is a matrix of bf16 that the copy engine reads by boxes of 128 rows.
+// mapKey is a matrix of bf16 that the copy engine reads by boxes.
 type mapKey struct {
-	p              uint64
-	rows, cols, ld int
+	p                   uint64
+	rows, cols, ld, box int
 }
 
 // scratch is working memory of operations; only the last one is used, older ones live on because a graph may hold their address.
@@ -69,8 +69,8 @@ func NewGPU(drv driver.Driver) (*GPU, error) {
 	return newGPU(func() (driver.Driver, error) { return drv, nil })
 }
 
-// Hopper makes Linear multiply bf16 by wgmma, on sm_90. It is to be called before the first operation: its bits are of a class of their own,
-// and one run uses one class. The portable kernels are the default until hardware has confirmed these.
+// Hopper makes Linear, and attention with heads of 64 and 128, multiply bf16 by wgmma, on sm_90. It is to be called before the first operation:
+// its bits are of a class of their own, and one run uses one class. The portable kernels are the default until hardware has confirmed these.
 func (g *GPU) Hopper() error {
 	if g.info.Capability != 90 {
 		return fmt.Errorf("kernels: %s is sm_%d: the kernels of Hopper run on sm_90 only", g.info.Name, g.info.Capability)
@@ -146,7 +146,7 @@ func (g *GPU) submit() {
 func (g *GPU) Info() Info {
 	variant, class := "sm80", "mma.m16n8k16"
 	if g.hopper {
-		variant, class = "sm90a", "wgmma.m64n128k16"
+		variant, class = "sm90a", "wgmma.m64k16"
 	}
 	return Info{
 		Name: g.info.Name, Variant: variant, Threads: g.info.Multiprocessors,

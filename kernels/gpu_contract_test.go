@@ -1,7 +1,9 @@
 package kernels
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -11,7 +13,38 @@ import (
 	"retool/kernels/ptx"
 )
 
-// The bit tests of the numerics contract on the emulated GPU. The emulator adds in a fixed order, so that equal bits show an equal order.
+// The bit tests of the numerics contract, on the emulated GPU and on hardware where there is some. The emulator adds in a fixed order: equal
+// bits there show an equal order, and equal bits on hardware show the rest.
+
+// onEveryGPU runs a test on the emulator, as sm_80 and with the kernels of Hopper as sm_90a, and likewise on the first GPU of this machine if the
+// build has the tag and there is one.
+func onEveryGPU(t *testing.T, f func(t *testing.T, d *GPU)) {
+	t.Run("sm_80", func(t *testing.T) { f(t, emulated(t, emu.Options{Capability: 80})) })
+	t.Run("sm_90a", func(t *testing.T) { f(t, hopper(t, emu.Options{})) })
+	for _, variant := range []string{"portable", "Hopper"} {
+		g, err := OpenGPU(0)
+		if errors.Is(err, driver.ErrNoGPU) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if variant == "portable" || g.Hopper() == nil {
+			t.Run("hardware, "+variant, func(t *testing.T) { f(t, g) })
+		}
+		g.Close()
+	}
+}
+
+// hopper is an emulated sm_90 that runs the kernels of Hopper.
+func hopper(t testing.TB, o emu.Options) *GPU {
+	o.Capability = 90
+	d := emulated(t, o)
+	if err := d.Hopper(); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
 
 // normals is n numbers of a bf16 tensor.
 func normals(seed uint64, n int) []float32 {
@@ -49,8 +82,9 @@ func mustDo(t testing.TB, d Device, f func()) {
 	}
 }
 
-func TestGPURowsOfLinearDoNotSeeEachOther(t *testing.T) {
-	d := emulated(t, emu.Options{Capability: 80})
+func TestGPURowsOfLinearDoNotSeeEachOther(t *testing.T) { onEveryGPU(t, rowsOfLinearDoNotSeeEachOther) }
+
+func rowsOfLinearDoNotSeeEachOther(t *testing.T, d *GPU) {
 	const N, M, most = 136, 72, 150
 	x, w := upload(d, normals(1, most*M), most, M), upload(d, normals(2, N*M), N, M)
 	y := d.Alloc(BF16, most, N)
@@ -134,8 +168,9 @@ func (a attended) resume(t testing.TB, d Device, cuts []int, pages []int32, spoi
 	return out
 }
 
-func TestGPUPausesAndPagesDoNotChangeBits(t *testing.T) {
-	d := emulated(t, emu.Options{Capability: 80})
+func TestGPUPausesAndPagesDoNotChangeBits(t *testing.T) { onEveryGPU(t, pausesAndPagesDoNotChangeBits) }
+
+func pausesAndPagesDoNotChangeBits(t *testing.T, d *GPU) {
 	for _, h := range []Heads{{Q: 7, KV: 1, Dim: 32, Chunk: 64}, {Q: 4, KV: 2, Dim: 64, Chunk: 128}, {Q: 6, KV: 1, Dim: 128, Chunk: 64}} {
 		n := 150
 		if h.Dim == 128 {
@@ -179,8 +214,9 @@ func TestGPUPausesAndPagesDoNotChangeBits(t *testing.T) {
 	}
 }
 
-func TestGPUSequencesDoNotSeeTheirBatch(t *testing.T) {
-	d := emulated(t, emu.Options{Capability: 80})
+func TestGPUSequencesDoNotSeeTheirBatch(t *testing.T) { onEveryGPU(t, sequencesDoNotSeeTheirBatch) }
+
+func sequencesDoNotSeeTheirBatch(t *testing.T, d *GPU) {
 	h := Heads{Q: 6, KV: 2, Dim: 32, Chunk: 64}
 	QD, KD := h.Q*h.Dim, h.KV*h.Dim
 	lengths := []int{3, 0, 90, 64}
@@ -215,8 +251,7 @@ func TestGPUGradientsRepeat(t *testing.T) {
 	h := Heads{Q: 4, KV: 2, Dim: 32, Chunk: 64}
 	const T = 100
 	QD, KD := h.Q*h.Dim, h.KV*h.Dim
-	run := func(seed uint64) (all []float32) {
-		d := emulated(t, emu.Options{Capability: 80, Seed: seed})
+	run := func(d *GPU) (all []float32) {
 		st := d.Alloc(I32, 3)
 		d.Upload(st, []int32{0, 30, T})
 		q, k, v, do := upload(d, normals(1, T*QD), T, QD), upload(d, normals(2, T*KD), T, KD), upload(d, normals(3, T*KD), T, KD), upload(d, normals(4, T*QD), T, QD)
@@ -232,16 +267,22 @@ func TestGPUGradientsRepeat(t *testing.T) {
 		}
 		return all
 	}
-	want := run(0)
-	for _, seed := range []uint64{0, 1, 2} {
-		if !slices.Equal(run(seed), want) {
+	onEveryGPU(t, func(t *testing.T, d *GPU) {
+		if !slices.Equal(run(d), run(d)) {
+			t.Error("two runs give different gradients")
+		}
+	})
+	want := run(emulated(t, emu.Options{Capability: 80}))
+	for _, seed := range []uint64{1, 2} {
+		if !slices.Equal(run(emulated(t, emu.Options{Capability: 80, Seed: seed})), want) {
 			t.Errorf("schedule %d changes gradients", seed)
 		}
 	}
 }
 
-func TestGPURepeatReplaysWhatDoDoes(t *testing.T) {
-	d := emulated(t, emu.Options{Capability: 80})
+func TestGPURepeatReplaysWhatDoDoes(t *testing.T) { onEveryGPU(t, repeatReplaysWhatDoDoes) }
+
+func repeatReplaysWhatDoDoes(t *testing.T, d *GPU) {
 	x, y := upload(d, normals(1, 20*64), 20, 64), d.Alloc(BF16, 20, 64)
 	w := upload(d, normals(2, 64), 1, 64).Reshape(64)
 	calls := 0
@@ -271,34 +312,56 @@ func TestGPURepeatReplaysWhatDoDoes(t *testing.T) {
 	}
 }
 
-// Shared tiles are laid out so that no two lanes meet in a bank, and the emulator counts it.
+// Shared tiles are laid out so that no two lanes meet in a bank, and the emulator counts it: in the whole of GEMM and attention, as sm_80 and as
+// sm_90a. (Operands of wgmma are read by the tensor cores themselves; their swizzle is what the descriptor says.)
 func TestGPUMainLoopsHaveNoBankConflicts(t *testing.T) {
-	dev := emu.New(emu.Options{Capability: 80})
-	d, err := NewGPU(dev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { d.Close() })
-	count := func(name string, f func()) {
-		dev.Reset()
-		mustDo(t, d, f)
-		if c := dev.Counters(); c.Conflicts != 0 || c.SharedRequests == 0 || c.MMA == 0 {
-			t.Errorf("%s: %d conflicts in %d requests, %d mma", name, c.Conflicts, c.SharedRequests, c.MMA)
+	for _, capability := range []int{80, 90} {
+		dev := emu.New(emu.Options{Capability: capability})
+		d, err := NewGPU(dev)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	x, w, y := upload(d, normals(1, 128*128), 128, 128), upload(d, normals(2, 128*128), 128, 128), d.Alloc(BF16, 128, 128)
-	count("Linear", func() { d.Linear(y, x, w, Tensor{}) })
-	count("Linear, few rows", func() { d.Linear(y.Rows(0, 16), x.Rows(0, 16), w, Tensor{}) })
-	dx, dw := d.Alloc(F32, 128, 128), d.Alloc(F32, 128, 128)
-	count("LinearBackward", func() { d.LinearBackward(dx, dw, Tensor{}, y, x, w) })
-	for _, dim := range []int{16, 32, 64, 128} {
-		h := Heads{Q: 2, KV: 1, Dim: dim, Chunk: 64}
-		q, k := upload(d, normals(3, 128*2*dim), 128, 2*dim), upload(d, normals(4, 128*dim), 128, dim)
-		o, lse, st := d.Alloc(BF16, 128, 2*dim), d.Alloc(F32, 128, 2), d.Alloc(I32, 2)
-		d.Upload(st, []int32{0, 128})
-		count(fmt.Sprint("Attention ", dim), func() { d.Attention(o, lse, q, k, k, st, h) })
-		dq, dk, dv := d.Alloc(F32, 128, 2*dim), d.Alloc(F32, 128, dim), d.Alloc(F32, 128, dim)
-		count(fmt.Sprint("AttentionBackward ", dim), func() { d.AttentionBackward(dq, dk, dv, o, o, lse, q, k, k, st, h) })
+		t.Cleanup(func() { d.Close() })
+		if capability == 90 {
+			if err := d.Hopper(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		count := func(name string, f func()) {
+			dev.Reset()
+			mustDo(t, d, f)
+			if c := dev.Counters(); c.Conflicts != 0 || c.SharedRequests == 0 || c.MMA == 0 {
+				t.Errorf("sm_%d, %s: %d conflicts in %d requests, %d mma", capability, name, c.Conflicts, c.SharedRequests, c.MMA)
+			}
+		}
+		x, w, y := upload(d, normals(1, 128*128), 128, 128), upload(d, normals(2, 128*128), 128, 128), d.Alloc(BF16, 128, 128)
+		count("Linear", func() { d.Linear(y, x, w, Tensor{}) })
+		count("Linear, few rows", func() { d.Linear(y.Rows(0, 16), x.Rows(0, 16), w, Tensor{}) })
+		dims := []int{64, 128}
+		if capability == 80 {
+			dims = []int{16, 32, 64, 128}
+			dx, dw := d.Alloc(F32, 128, 128), d.Alloc(F32, 128, 128)
+			count("LinearBackward", func() { d.LinearBackward(dx, dw, Tensor{}, y, x, w) })
+		}
+		for _, dim := range dims {
+			h := Heads{Q: 2, KV: 1, Dim: dim, Chunk: 64}
+			q, k := upload(d, normals(3, 128*2*dim), 128, 2*dim), upload(d, normals(4, 128*dim), 128, dim)
+			o, lse, st := d.Alloc(BF16, 128, 2*dim), d.Alloc(F32, 128, 2), d.Alloc(I32, 2)
+			d.Upload(st, []int32{0, 128})
+			count(fmt.Sprint("Attention ", dim), func() { d.Attention(o, lse, q, k, k, st, h) })
+			kv, pages := d.AllocKV(3, h), PageTable{Pages: d.Alloc(I32, 1, 3), Starts: d.Alloc(I32, 2), Len: d.Alloc(I32, 1)}
+			d.Upload(pages.Pages, []int32{2, 0, 1})
+			d.Upload(pages.Starts, []int32{0, 1})
+			d.Upload(pages.Len, []int32{150})
+			for _, split := range []int{0, 1 << 30} {
+				d.split = split
+				count(fmt.Sprint("PagedAttention ", dim), func() { d.PagedAttention(o.Rows(0, 1), q.Rows(0, 1), kv, pages, h) })
+			}
+			if capability == 80 {
+				dq, dk, dv := d.Alloc(F32, 128, 2*dim), d.Alloc(F32, 128, dim), d.Alloc(F32, 128, dim)
+				count(fmt.Sprint("AttentionBackward ", dim), func() { d.AttentionBackward(dq, dk, dv, o, o, lse, q, k, k, st, h) })
+			}
+		}
 	}
 }
 
@@ -322,7 +385,7 @@ func entryText(t testing.TB, text, entry string) (before, body, after string) {
 		t.Fatalf("no entry %s", entry)
 	}
 	to := len(text)
-	if n := strings.Index(text[from:], "\n}\n"); n >= 0 {
+	if n := strings.Index(text[from+1:], ".entry "); n >= 0 {
 		to = from + n
 	}
 	return text[:from], text[from:to], text[to:]
@@ -549,6 +612,56 @@ func TestGPUHopperLinearAgreesWithThePortable(t *testing.T) {
 			if T := c.T/2 + 1; !slices.Equal(run(d, T), got[:T*c.N]) {
 				t.Errorf("%v: rows among %d differ from those among %d", c, T, c.T)
 			}
+		}
+	}
+}
+
+// Attention of Hopper's tensor cores against the portable one: same tiles of keys, same steps, and in the emulator the same bits, for any group
+// of heads, in every schedule. Sequences stand side by side; what stands behind the last one is NaN, and a NaN of one does not reach another.
+func TestGPUHopperAttentionAgreesWithThePortable(t *testing.T) {
+	for _, c := range []struct {
+		h       Heads
+		lengths []int
+	}{
+		{Heads{Q: 1, KV: 1, Dim: 64, Chunk: 0}, []int{130, 1}},
+		{Heads{Q: 14, KV: 2, Dim: 64, Chunk: 64}, []int{5, 64, 0, 70}},
+		{Heads{Q: 5, KV: 1, Dim: 128, Chunk: 128}, []int{63, 150}},
+		{Heads{Q: 6, KV: 1, Dim: 128, Chunk: 64}, []int{65}},
+	} {
+		h, QD, KD, T := c.h, c.h.Q*c.h.Dim, c.h.KV*c.h.Dim, 0
+		starts := []int32{0}
+		for _, n := range c.lengths {
+			T += n
+			starts = append(starts, int32(T))
+		}
+		nan := 0 // the last token's values
+		run := func(d *GPU) ([]uint16, []float32) {
+			st, o, lse := d.Alloc(I32, len(starts)), d.Alloc(BF16, T, QD), d.Alloc(F32, T, h.Q)
+			d.Upload(st, starts)
+			q, k, v := upload(d, normals(1, T*QD), T, QD), upload(d, normals(2, (T+3)*KD), T+3, KD), upload(d, normals(3, (T+3)*KD), T+3, KD)
+			bad := make([]float32, (3+nan)*KD)
+			for i := range bad {
+				bad[i] = float32(math.NaN())
+			}
+			d.Upload(v.Rows(T-nan, T+3), bad)
+			d.Upload(k.Rows(T, T+3), bad[:3*KD])
+			mustDo(t, d, func() { d.Attention(o, lse, q, k.Rows(0, T), v.Rows(0, T), st, h) })
+			return bits16(d, o), floats32(d, lse)
+		}
+		o, lse := run(emulated(t, emu.Options{Capability: 80}))
+		for seed := range uint64(3) {
+			got, gotLSE := run(hopper(t, emu.Options{Seed: seed}))
+			if !slices.Equal(got, o) || !slices.Equal(gotLSE, lse) {
+				t.Errorf("%+v %v, schedule %d: differs from the portable attention", h, c.lengths, seed)
+			}
+		}
+		if len(c.lengths) < 2 || c.lengths[len(c.lengths)-1] == 0 {
+			continue
+		}
+		nan = 1
+		got, _ := run(hopper(t, emu.Options{}))
+		if n := int(starts[len(starts)-2]) * QD; !slices.Equal(got[:n], o[:n]) {
+			t.Errorf("%+v %v: NaN in the last sequence changes those before it", h, c.lengths)
 		}
 	}
 }

@@ -173,15 +173,15 @@ func packParams(name string, e ptx.Entry, args []any) []byte {
 	return b
 }
 
-// tensorMap describes a bf16 matrix to the copy engine: boxes of 128 rows and 64 columns, swizzled.
-func (g *GPU) tensorMap(a arg, rows, cols int) (m [128]byte) {
-	key := mapKey{a.p, rows, cols, int(a.ld)}
+// tensorMap describes a bf16 matrix to the copy engine: boxes of `box` rows and 64 columns, swizzled.
+func (g *GPU) tensorMap(a arg, rows, cols, box int) (m [128]byte) {
+	key := mapKey{a.p, rows, cols, int(a.ld), box}
 	if m, ok := g.maps[key]; ok {
 		return m
 	}
 	g.call(g.op, func(drv driver.Driver) (err error) {
 		m, err = drv.TensorMap(driver.TensorMapSpec{
-			ElemBytes: 2, Base: driver.Ptr(a.p), Dims: []uint64{uint64(cols), uint64(rows)}, Strides: []uint64{2 * uint64(a.ld)}, Box: []uint32{64, 128}, Swizzle: driver.Swizzle128,
+			ElemBytes: 2, Base: driver.Ptr(a.p), Dims: []uint64{uint64(cols), uint64(rows)}, Strides: []uint64{2 * uint64(a.ld)}, Box: []uint32{64, uint32(box)}, Swizzle: driver.Swizzle128,
 		})
 		return err
 	})

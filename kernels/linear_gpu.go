@@ -19,8 +19,12 @@ func (g *GPU) product(kernel string, c arg, a, b Tensor, bias arg, m, n, k int, 
 		g.launch("linear_f32", [3]int{ceil(n, 64), ceil(m, 64), 1}, 256, 0, c, x.p, am, ak, y.p, bn, bk, bias, int32(m), int32(n), int32(k), add)
 		return
 	}
-	if g.hopper && kernel == "nt" && m > 0 && n > 0 && k > 0 && rows16(a) && rows16(b) {
-		g.launch("linear_nt_wgmma", [3]int{ceil(m, 128) * ceil(n, 128), 1, 1}, 288, 4*2*128*64*2+1024, c, g.tensorMap(x, m, k), g.tensorMap(y, n, k), bias, int32(m), int32(n), int32(k), add)
+	if g.hopper && kernel == "nt" && m > 0 && n > 0 && k > 0 && k%8 == 0 {
+		// What the copy engine cannot take is copied first: which class multiplies depends on k alone, not on where a view begins.
+		st := staging{g: g}
+		sa, sb := st.take(a, true), st.take(b, true)
+		st.begin()
+		g.launch("linear_nt_wgmma", [3]int{ceil(m, 128) * ceil(n, 128), 1, 1}, 288, 4*2*128*64*2+1024, c, g.tensorMap(sa.a, m, k, 128), g.tensorMap(sb.a, n, k, 128), bias, int32(m), int32(n), int32(k), add)
 		return
 	}
 	rows, shared := 128, linearShared

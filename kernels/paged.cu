@@ -15,6 +15,8 @@
 // Error     as attention.cu.
 #include "attend.cuh"
 
+#if !RETOOL_SM90
+
 // a thread stores 8 numbers: grid ⌈T·K·D/8/256⌉
 template <int D> __device__ __forceinline__ void append(char *base, long stride, Tensor k, Tensor v, Tensor slots, int tokens, int heads) {
 	constexpr int PIECES = D / 8;
@@ -83,3 +85,29 @@ PAGED(16)
 PAGED(32)
 PAGED(64)
 PAGED(128)
+
+#else // Hopper
+
+#include "attend_wgmma.cuh"
+
+template <int D, bool SPLIT>
+__device__ __forceinline__ void paged(Tensor o, Parts parts, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunk, float c) {
+	Rows r;
+	if (!find_rows(r, starts, seqs, group, 64)) return;
+	const int n = id_of(len, r.seq);
+	const CopiedKeys<D> keys{base + (long)blockIdx.y * STAGE_BYTES<D>, stride, (const int *)pages.p + (long)r.seq * pages.ld, n};
+	attend_wgmma<D, 1, SPLIT>(o, Tensor{0, 0, F32}, parts, q, r, keys, n - r.tokens, blockIdx.y, group, chunk, c);
+}
+
+#define PAGED(D)                                                                                                                                                                        \
+	extern "C" __global__ void __launch_bounds__(160) paged_fwd_wgmma_d##D(Tensor o, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunk, float c) { \
+		paged<D, false>(o, Parts{}, q, base, stride, pages, starts, len, seqs, group, chunk, c);                                                                                              \
+	}                                                                                                                                                                                    \
+	extern "C" __global__ void __launch_bounds__(160) paged_part_wgmma_d##D(float *part, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunks, int chunk, float c) { \
+		paged<D, true>(q, Parts{part, chunks, (int)gridDim.y * group}, q, base, stride, pages, starts, len, seqs, group, chunk, c);                                                           \
+	}
+
+PAGED(64)
+PAGED(128)
+
+#endif

@@ -37,28 +37,33 @@ func (g *GPU) PagedAttention(o, q Tensor, kv KV, table PageTable, h Heads) {
 	defer g.end()
 	T, S, N := checkPagedAttention(o, q, kv, table, h)
 	kind, G := attentionDim(op, h), h.Q/h.KV
-	name, rows := "paged_fwd64_", 64
-	if T*G <= 16*S {
-		name, rows = "paged_fwd16_", 16
+	name, rows, threads, partRows, shared := "paged_fwd64_"+kind, 64, 128, 16, (4+1)*tileBytes(h)
+	part, partThreads := "paged_part_"+kind, 32
+	switch {
+	case g.wgmma(h):
+		name, part = fmt.Sprint("paged_fwd_wgmma_d", h.Dim), fmt.Sprint("paged_part_wgmma_d", h.Dim)
+		threads, partRows, partThreads, shared = 160, 64, 160, wgmmaShared(h, 1)
+	case T*G <= 16*S:
+		name, rows, threads = "paged_fwd16_"+kind, 16, 32
 	}
 	st := staging{g: g}
 	qa, oa := st.take(q, true), st.take(o, false)
 	pages, starts, length := g.in(table.Pages), g.in(table.Starts), g.in(table.Len)
-	tiles, chunks, shared := ceil(T*G, rows)+S, 1, (4+1)*tileBytes(h)
+	tiles, chunks := ceil(T*G, rows)+S, 1
 	if h.Chunk > 0 {
 		chunks = min(ceil(N*PageTokens, h.Chunk), 65535)
 	}
 	if chunks == 1 || tiles*h.KV >= g.split {
 		st.begin()
-		g.launch(name+kind, [3]int{tiles, h.KV, 1}, 2*rows, shared, oa.a, qa.a, g.kv(kv), int64(pageBytes(h)), pages, starts, length, int32(S), int32(G), chunkTiles(h), scoreScale(h))
+		g.launch(name, [3]int{tiles, h.KV, 1}, threads, shared, oa.a, qa.a, g.kv(kv), int64(pageBytes(h)), pages, starts, length, int32(S), int32(G), chunkTiles(h), scoreScale(h))
 		st.end()
 		return
 	}
 	at := st.bytes(4 * T * h.Q * chunks * (h.Dim + 2))
 	st.begin()
-	part := st.at + uint64(at)
-	g.launch("paged_part_"+kind, [3]int{ceil(T*G, 16) + S, h.KV, chunks}, 32, shared, part, qa.a, g.kv(kv), int64(pageBytes(h)), pages, starts, length, int32(S), int32(G), int32(chunks), chunkTiles(h), scoreScale(h))
-	g.launch("paged_merge_"+kind, [3]int{ceil(T*h.Q, 4), 1, 1}, 128, 0, oa.a, part, starts, length, int32(S), int32(T), int32(h.Q), int32(chunks), chunkTiles(h), scoreScale(h))
+	state := st.at + uint64(at)
+	g.launch(part, [3]int{ceil(T*G, partRows) + S, h.KV, chunks}, partThreads, shared, state, qa.a, g.kv(kv), int64(pageBytes(h)), pages, starts, length, int32(S), int32(G), int32(chunks), chunkTiles(h), scoreScale(h))
+	g.launch("paged_merge_"+kind, [3]int{ceil(T*h.Q, 4), 1, 1}, 128, 0, oa.a, state, starts, length, int32(S), int32(T), int32(h.Q), int32(chunks), chunkTiles(h), scoreScale(h))
 	st.end()
 }
 

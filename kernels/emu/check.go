@@ -28,6 +28,7 @@ const (
 	Mask             Kind = "mask"
 	Deadlock         Kind = "deadlock"
 	MBarrier         Kind = "mbarrier"
+	Proxy            Kind = "proxy"
 )
 
 const maxReports = 16 // of one launch
@@ -133,6 +134,7 @@ type access struct {
 	pc     int32
 	bytes  uint8 // which of the cell's 4
 	atomic bool
+	proxy  bool // by the asynchronous proxy
 }
 
 // cell remembers the last write and some reads of 4 bytes. It is empty unless its stamp is the current one.
@@ -155,6 +157,7 @@ type sharedShadow struct {
 	clock  []uint32
 	floor  []uint32
 	matrix []uint32
+	fenced []uint32 // up to which clock a thread's stores are visible to the asynchronous proxy
 }
 
 const (
@@ -164,13 +167,14 @@ const (
 )
 
 func newSharedShadow(bytes, threads int) *sharedShadow {
-	return &sharedShadow{cells: make([]cell, (bytes+3)/4), flags: make([]uint8, bytes), n: threads, clock: make([]uint32, threads), floor: make([]uint32, threads)}
+	return &sharedShadow{cells: make([]cell, (bytes+3)/4), flags: make([]uint8, bytes), n: threads, clock: make([]uint32, threads), floor: make([]uint32, threads), fenced: make([]uint32, threads)}
 }
 
 func (s *sharedShadow) reset() {
 	s.stamp++
 	clear(s.flags)
 	clear(s.floor)
+	clear(s.fenced)
 	for i := range s.clock {
 		s.clock[i] = 1
 	}
@@ -200,8 +204,9 @@ func (s *sharedShadow) join(b *block, who []arrival, whole bool) {
 		}
 	}
 	each(func(t int, _ bool) {
-		for o := range joined {
-			joined[o] = max(joined[o], s.matrix[t*s.n+o])
+		maxInto(joined, s.matrix[t*s.n:(t+1)*s.n])
+		if w := b.warps[t/lanes]; w.seen != nil {
+			maxInto(joined[w.first:], w.seen[t%lanes][:min(lanes, s.n-w.first)])
 		}
 		joined[t] = max(joined[t], s.clock[t])
 	})
@@ -281,7 +286,7 @@ func (w *warp) conflict(a *access, me int32, bytes uint8, lane int, atomic bool)
 func (w *warp) check(cells []cell, stamp uint32, off, n, lane int, write, atomic bool, old, data []byte, name func() string) {
 	s := w.b.shadow
 	me := w.me(lane)
-	now := access{thread: me, clock: s.clock[w.first+lane], pc: w.pc, atomic: atomic}
+	now := access{thread: me, clock: s.clock[w.first+lane], pc: w.pc, atomic: atomic, proxy: w.proxy}
 	for at := off &^ 3; at < off+n; at += 4 {
 		c := &cells[at/4]
 		if c.stamp != stamp {
@@ -300,6 +305,9 @@ func (w *warp) check(cells []cell, stamp uint32, off, n, lane int, write, atomic
 			} else if !bytes.Equal(old, data) {
 				w.race(WriteAfterWrite, &c.w, lane, name)
 			}
+		}
+		if w.proxy && c.w.thread != 0 && !c.w.proxy && c.w.bytes&now.bytes != 0 {
+			w.crossing(&c.w, lane, name)
 		}
 		if !write {
 			slot := none
@@ -335,6 +343,21 @@ func (w *warp) check(cells []cell, stamp uint32, off, n, lane int, write, atomic
 		c.w = now
 		c.r = [3]access{}
 	}
+}
+
+// crossing reports an access of the asynchronous proxy to what a thread stored without fence.proxy.async behind it. A fence by another
+// thread than the one that stored does not count.
+func (w *warp) crossing(a *access, lane int, name func() string) {
+	t := int(a.thread-1) - w.b.number*w.b.threads
+	if s := w.b.shadow; t < 0 || t >= w.b.threads || a.clock <= s.fenced[t] {
+		return
+	}
+	in, other := w.b.l.p.steps[w.pc].in, w.b.l.p.steps[a.pc].in
+	if w.b.l.known(Proxy, in.at) {
+		return
+	}
+	w.b.l.report(Report{Kind: Proxy, At: in.at, Line: in.line, OtherAt: other.at, Block: w.b.number, Thread: w.first + lane, Other: int(a.thread - 1),
+		Detail: fmt.Sprintf("%s touches %s, which thread %d stored at %s, and no fence.proxy.async by it came between", in.op, name(), t, other.at)})
 }
 
 func (w *warp) race(kind Kind, a *access, lane int, name func() string) {

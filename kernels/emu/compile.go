@@ -300,8 +300,11 @@ func (c *compiler) step(s *step) {
 	case "membar", "fence":
 		// What these order is ordered here: execution is sequentially consistent.
 		if c.has("proxy") {
-			c.one("async", "async::shared::cta", "async.shared::cta")
-			c.has("shared::cta")
+			if c.one("async", "async::shared::cta", "async.shared::cta") != "" {
+				c.has("shared::cta")
+				s.run = func(w *warp, m uint32) { w.fenceProxy(m) }
+				break
+			}
 		}
 		if c.has("mbarrier_init") {
 			c.has("release")

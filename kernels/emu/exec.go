@@ -85,6 +85,7 @@ type warp struct {
 	count     uint64
 	pc        int32 // of the instruction at work
 	polled    bool  // the instruction at work asked an mbarrier in vain
+	proxy     bool  // the access at work is one of the asynchronous proxy: a bulk copy or a wgmma
 	wg        []wgmmaOp
 	wgGroup   int
 	acc       map[int]*accumulator // by their first register

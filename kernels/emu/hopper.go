@@ -45,10 +45,12 @@ func (d *Device) TensorMap(spec driver.TensorMapSpec) (out [128]byte, err error)
 	return out, nil
 }
 
-// bulkCopy is a tensor copy to shared memory under way.
+// bulkCopy is a copy to shared memory under way: a box of a tensor, or bytes as they lie.
 type bulkCopy struct {
 	m      [128]byte
 	coord  []int64 // innermost first
+	src    uint64  // plain copies
+	bytes  int     // of a plain copy; 0: by the map
 	dst    uint64
 	bar    uint64
 	w      *warp
@@ -59,6 +61,9 @@ type bulkCopy struct {
 }
 
 func (b *bulkCopy) box() (elem int, sizes []int, bytes int) {
+	if b.bytes > 0 {
+		return 1, nil, b.bytes
+	}
 	elem = int(b.m[1])
 	bytes = elem
 	for i := range int(b.m[3]) {
@@ -82,11 +87,15 @@ func swizzled(a uint64, s driver.Swizzle) uint64 {
 	return a
 }
 
-// row is what a thread has seen, itself included.
-func (s *sharedShadow) row(t int) []uint32 {
+// row is what a thread has seen, itself and what __syncwarp showed it included.
+func (w *warp) row(lane int) []uint32 {
+	s, t := w.b.shadow, w.first+lane
 	v := make([]uint32, s.n)
 	if s.matrix != nil {
 		copy(v, s.matrix[t*s.n:(t+1)*s.n])
+	}
+	if w.seen != nil {
+		maxInto(v[w.first:], w.seen[lane][:min(lanes, s.n-w.first)])
 	}
 	v[t] = s.clock[t]
 	return v
@@ -129,7 +138,7 @@ func (w *warp) arriveAt(m *mbarrier, lane, n int) {
 	}
 	if s := w.b.shadow; s != nil {
 		t := w.first + lane
-		maxInto(m.vc, s.row(t))
+		maxInto(m.vc, w.row(lane))
 		s.clock[t]++
 	}
 	m.pending -= n
@@ -266,19 +275,42 @@ func (c *compiler) elect(s *step) {
 	}
 }
 
-// bulk is cp.async.bulk.tensor from global to shared memory, by tiles, with an mbarrier.
+// bulk is cp.async.bulk from global to shared memory with an mbarrier: a tile of a tensor, or bytes as they lie.
 func (c *compiler) bulk(s *step) {
 	c.hopper()
+	tensor := c.has("tensor")
 	rank := map[string]int{"1d": 1, "2d": 2, "3d": 3}[c.one("1d", "2d", "3d")]
-	if !c.has("tensor") || rank == 0 || !c.has("shared::cluster", "shared::cta") || !c.has("global") || !c.has("mbarrier::complete_tx::bytes") {
-		c.fail("only tensor copies from global to shared memory with an mbarrier are emulated")
+	if tensor != (rank > 0) || !c.has("shared::cluster", "shared::cta") || !c.has("global") || !c.has("mbarrier::complete_tx::bytes") {
+		c.fail("only copies from global to shared memory with an mbarrier are emulated")
+		return
+	}
+	dst, dstOff := c.addr(0)
+	if !tensor {
+		if !c.args(4) {
+			return
+		}
+		src, srcOff := c.addr(1)
+		size := c.src(2, typ{name: "u32", size: 4})
+		bar, barOff := c.addr(3)
+		s.run = func(w *warp, m uint32) {
+			each(m, func(l int) {
+				cp := bulkCopy{dst: w.r[dst][l] + uint64(dstOff), bar: w.r[bar][l] + uint64(barOff), src: w.r[src][l] + uint64(srcOff), bytes: int(uint32(w.r[size][l])), w: w, lane: l, pc: w.pc, thread: w.first + l}
+				if cp.dst%16 != 0 || cp.src%16 != 0 || cp.bytes%16 != 0 || cp.bytes == 0 {
+					w.reportLane(Misaligned, l, fmt.Sprintf("a copy of %d bytes from %#x to shared address %d, want positive multiples of 16", cp.bytes, cp.src, cp.dst))
+					return
+				}
+				for i := 0; i < cp.bytes; i += 16 {
+					w.mem(global, cp.src+uint64(i), 16, l, false, false, nil)
+				}
+				w.issueBulk(cp)
+			})
+		}
 		return
 	}
 	c.has("tile")
 	if !c.args(3) {
 		return
 	}
-	dst, dstOff := c.addr(0)
 	bar, barOff := c.addr(2)
 	from := c.in.args[1]
 	if from.kind != addrOperand || len(from.list) != 2 || from.list[1].kind != vecOperand || len(from.list[1].list) != rank {
@@ -303,7 +335,6 @@ func (c *compiler) bulk(s *step) {
 			for _, r := range coord {
 				cp.coord = append(cp.coord, int64(int32(w.r[r][l])))
 			}
-			_, _, bytes := cp.box()
 			align := uint64(128)
 			if cp.m[2] == byte(driver.Swizzle128) {
 				align = 1024 // or the pieces land elsewhere
@@ -312,24 +343,42 @@ func (c *compiler) bulk(s *step) {
 				w.reportLane(Misaligned, l, fmt.Sprintf("a tensor copy to shared address %d, want a multiple of %d", cp.dst, align))
 				return
 			}
-			if w.mbar(cp.bar, l) == nil {
-				return
-			}
-			for i := 0; i < bytes; i += 16 {
-				w.mem(shared, cp.dst+uint64(i), 16, l, true, false, nil)
-			}
-			off := int(cp.dst) - sharedBase
-			if off+bytes > len(w.b.shared) {
-				return
-			}
-			if sh := w.b.shadow; sh != nil {
-				for i := range bytes {
-					sh.flags[off+i] |= inFlight
-				}
-				cp.vc = sh.row(cp.thread)
-				sh.clock[cp.thread]++
-			}
-			w.b.bulk = append(w.b.bulk, cp)
+			w.issueBulk(cp)
+		})
+	}
+}
+
+// issueBulk treats the destination as written now, and puts the copy under way.
+func (w *warp) issueBulk(cp bulkCopy) {
+	if w.mbar(cp.bar, cp.lane) == nil {
+		return
+	}
+	_, _, bytes := cp.box()
+	w.proxy = true
+	for i := 0; i < bytes; i += 16 {
+		w.mem(shared, cp.dst+uint64(i), 16, cp.lane, true, false, nil)
+	}
+	w.proxy = false
+	off := int(cp.dst) - sharedBase
+	if off < 0 || off+bytes > len(w.b.shared) {
+		return
+	}
+	if sh := w.b.shadow; sh != nil {
+		for i := range bytes {
+			sh.flags[off+i] |= inFlight
+		}
+		cp.vc = w.row(cp.lane)
+		sh.clock[cp.thread]++
+	}
+	w.b.bulk = append(w.b.bulk, cp)
+}
+
+// fenceProxy is fence.proxy.async: what the lanes stored before may be touched by the asynchronous proxy.
+func (w *warp) fenceProxy(m uint32) {
+	if s := w.b.shadow; s != nil {
+		each(m, func(l int) {
+			s.fenced[w.first+l] = s.clock[w.first+l]
+			s.clock[w.first+l]++
 		})
 	}
 }
@@ -342,8 +391,13 @@ func (b *block) completeBulk(i int) {
 	base := binary.LittleEndian.Uint64(cp.m[8:])
 	off := int(cp.dst) - sharedBase
 	a := b.l.d.find(base)
+	if cp.bytes > 0 { // its source was checked when it was issued
+		if a = b.l.d.find(cp.src); a != nil && !a.dead && cp.src-a.base+uint64(bytes) <= uint64(len(a.data)) {
+			copy(b.shared[off:off+bytes], a.data[cp.src-a.base:])
+		}
+	}
 	idx := make([]int, len(sizes))
-	for n := 0; n < bytes/elem; n++ {
+	for n := 0; n < bytes/elem && cp.bytes == 0; n++ {
 		at, inside := base, true
 		for d := range idx {
 			x := cp.coord[d] + int64(idx[d])
@@ -388,6 +442,8 @@ func (b *block) completeBulk(i int) {
 type wgmmaOp struct {
 	group int
 	a, b  uint64 // descriptors
+	ra    []int  // registers of a, if it is not in shared memory: read when the product is carried out
+	mn    bool   // b lies with its inner dimension down the rows
 	n     int
 	keep  bool // add to what the accumulator holds
 	acc   *accumulator
@@ -435,8 +491,12 @@ func (c *compiler) wgmma(s *step) {
 	var n int
 	fmt.Sscanf(shape, "m64n%dk16", &n)
 	ts := c.types(3)
-	if c.err != nil || n == 0 || n%8 != 0 || n > 256 || ts[0].name != "f32" || ts[1].name != "bf16" || ts[2].name != "bf16" || len(c.in.args) != 8 {
-		c.fail("only m64nNk16 of bf16 with fp32 sums and both factors in shared memory is emulated")
+	if c.err != nil || n == 0 || n%8 != 0 || n > 256 || ts[0].name != "f32" || ts[1].name != "bf16" || ts[2].name != "bf16" || len(c.in.args) < 2 {
+		c.fail("only m64nNk16 of bf16 with fp32 sums is emulated")
+		return
+	}
+	fromRegs := c.in.args[1].kind == vecOperand
+	if want := 8; !c.args(map[bool]int{false: want, true: want - 1}[fromRegs]) { // a in registers has no major to choose
 		return
 	}
 	o := c.in.args[0]
@@ -449,14 +509,34 @@ func (c *compiler) wgmma(s *step) {
 		regs[i] = c.target(o.list[i])
 	}
 	u64 := typ{name: "u64", size: 8}
-	da, db, p := c.src(1, u64), c.src(2, u64), c.in.args[3]
+	var ra []int
+	da := none
+	if fromRegs {
+		for _, o := range c.in.args[1].list {
+			ra = append(ra, c.value(o, typ{name: "b32", size: 4}))
+		}
+		if len(ra) != 4 {
+			c.fail("a is a vector of %d registers, want 4", len(ra))
+			return
+		}
+	} else {
+		da = c.src(1, u64)
+	}
+	db, p := c.src(2, u64), c.in.args[3]
 	if p.kind != regOperand {
 		c.fail("scale-d is not a predicate")
 		return
 	}
-	for i, want := range []uint64{1, 1, 0, 0} { // no negation, both K-major
-		if o := c.in.args[4+i]; o.kind != immOperand || o.imm != want {
-			c.fail("operand %d is not %d: negated or MN-major factors are not emulated", 4+i, want)
+	mn := false
+	for i, o := range c.in.args[4:] {
+		want := uint64(1)
+		if i >= 2 {
+			want = 0
+		}
+		if last := 4+i == len(c.in.args)-1; last && o.kind == immOperand && o.imm == 1 {
+			mn = true
+		} else if o.kind != immOperand || o.imm != want {
+			c.fail("operand %d is not %d: negated factors and an MN-major a are not emulated", 4+i, want)
 			return
 		}
 	}
@@ -476,8 +556,29 @@ func (c *compiler) wgmma(s *step) {
 		}
 		acc.open++
 		lane := bits.TrailingZeros32(m)
-		w.wg = append(w.wg, wgmmaOp{group: w.wgGroup, a: w.r[da][lane], b: w.r[db][lane], n: n, keep: w.r[p.reg][lane]&1 != 0 != p.negate, acc: acc, pc: w.pc})
+		op := wgmmaOp{group: w.wgGroup, b: w.r[db][lane], ra: ra, mn: mn, n: n, keep: w.r[p.reg][lane]&1 != 0 != p.negate, acc: acc, pc: w.pc}
+		if !fromRegs {
+			op.a = w.r[da][lane]
+		}
+		w.wg = append(w.wg, op)
 	}
+}
+
+// column8 reads one 16-byte piece of an MN-major operand: columns 8·c … of the descriptor's tile, inner index k.
+func (w *warp) column8(desc uint64, c, k int) (out [8]float32) {
+	start := desc & 0x3fff << 4
+	lbo, sbo := desc>>16&0x3fff<<4, desc>>32&0x3fff<<4
+	pieces := map[uint64]int{0: 1, 1: 8, 2: 4, 3: 2}[desc>>62] // in a row of the swizzle
+	mode := map[uint64]driver.Swizzle{1: driver.Swizzle128, 2: driver.Swizzle64, 3: driver.Swizzle32}[desc>>62]
+	at := start + uint64(c%pieces)*16 + uint64(c/pieces)*lbo + uint64(k%8*pieces)*16 + uint64(k/8)*sbo
+	if desc>>62 == 0 {
+		at = start + uint64(c)*sbo + uint64(k%8)*16 + uint64(k/8)*lbo
+	}
+	b := w.mem(shared, swizzled(at, mode), 16, 0, false, false, nil)
+	for i := range out {
+		out[i] = bf16f(uint64(b[2*i]) | uint64(b[2*i+1])<<8)
+	}
+	return out
 }
 
 // tile16 reads one 16-byte piece of a K-major operand: row mn, columns 8·piece … of the descriptor's tile.
@@ -519,20 +620,40 @@ func (w *warp) finishWgmma(keep int) {
 		w.pc = op.pc // reports name the product, not the wait
 		w.b.l.counters.MMA++
 		var a [16][16]float32
+		w.proxy = true
 		row0 := w.id % 4 * 16
 		for r := range 16 {
 			for piece := range 2 {
-				x := w.tile16(op.a, row0+r, piece)
-				copy(a[r][piece*8:], x[:])
+				if op.ra == nil {
+					x := w.tile16(op.a, row0+r, piece)
+					copy(a[r][piece*8:], x[:])
+				}
+			}
+		}
+		for i, r := range op.ra { // as those of mma.m16n8k16
+			for l := range lanes {
+				v, row, col := w.r[r][l], l/4+i%2*8, l%4*2+i/2*8
+				a[row][col], a[row][col+1] = bf16f(v&0xffff), bf16f(v>>16&0xffff)
 			}
 		}
 		b := make([][16]float32, op.n)
+		for k := 0; op.mn && k < 16; k++ {
+			for c := range op.n / 8 {
+				for i, x := range w.column8(op.b, c, k) {
+					b[8*c+i][k] = x
+				}
+			}
+		}
 		for r := range b {
+			if op.mn {
+				break
+			}
 			for piece := range 2 {
 				x := w.tile16(op.b, r, piece)
 				copy(b[r][piece*8:], x[:])
 			}
 		}
+		w.proxy = false
 		for i := range op.acc.v {
 			for l := range lanes {
 				row, col := l/4+i/2%2*8, i/4*8+l%4*2+i%2

@@ -46,12 +46,14 @@ type param struct {
 	Align  int `json:"align"`
 }
 type entry struct {
-	Params    []param `json:"params"`
-	Threads   int     `json:"threads"`
-	Registers int     `json:"registers"`
-	Shared    int     `json:"shared"`
-	Stack     int     `json:"stack"`
-	Spills    int     `json:"spills"`
+	Params    []param        `json:"params"`
+	Threads   int            `json:"threads"`
+	Registers int            `json:"registers"`
+	Shared    int            `json:"shared"`
+	Stack     int            `json:"stack"`
+	Spills    int            `json:"spills"`
+	Highest   int            `json:"highest"` // register that SASS names, plus one
+	SASS      map[string]int `json:"sass,omitempty"`
 }
 type family struct {
 	Sources map[string]string `json:"sources"`
@@ -122,7 +124,7 @@ func main() {
 			m.Families[key] = f
 			for _, n := range sortedKeys(f.Entries) {
 				e := f.Entries[n]
-				log.Printf("%-14s %-28s %3d registers, %5d shared, %d spilled", key, n, e.Registers, e.Shared, e.Spills)
+				log.Printf("%-14s %-28s %3d registers, %5d shared, %d spilled, %v", key, n, e.Highest, e.Shared, e.Spills, e.SASS)
 			}
 		}
 	}
@@ -178,7 +180,7 @@ func compiler(nvcc, cache string) (string, error) {
 	log.Printf("fetching nvcc %s from PyPI into %s", release, cache)
 	venv := filepath.Join(cache, "cuda")
 	install := []string{"install", "-q", "--disable-pip-version-check"}
-	for _, p := range []string{"nvcc", "crt", "runtime", "cccl"} {
+	for _, p := range []string{"nvcc", "crt", "runtime", "cccl", "cuobjdump", "nvdisasm"} {
 		install = append(install, "nvidia-cuda-"+p+">=13.0,<13.1")
 	}
 	install = append(install, "nvidia-nvvm>=13.0,<13.1")
@@ -265,6 +267,13 @@ func build(nvcc, src, dst, assemble string, args []string) (*family, error) {
 		return nil, err
 	}
 	if err := usage(report, f.Entries); err != nil {
+		return nil, err
+	}
+	dump, err := exec.Command(filepath.Join(filepath.Dir(nvcc), "cuobjdump"), "-sass", filepath.Join(tmp, "out.cubin")).Output()
+	if err != nil {
+		return nil, fmt.Errorf("cuobjdump -sass: %v", err)
+	}
+	if err := disassembly(dump, f.Entries); err != nil {
 		return nil, err
 	}
 	f.PTX = hash(text)
@@ -377,6 +386,46 @@ func usage(report []byte, to map[string]*entry) error {
 	for name, e := range to {
 		if e.Registers == 0 {
 			return fmt.Errorf("ptxas says nothing of %s:\n%s", name, report)
+		}
+	}
+	return nil
+}
+
+// guarded are the machine instructions that the manifest counts: products of tensor cores, copies in the background, spills.
+var guarded = []string{"HMMA", "HGMMA", "LDSM", "LDGSTS", "UTMALDG", "UBLKCP", "STL", "LDL"}
+
+var (
+	function = regexp.MustCompile(`^\s*Function : (\w+)`)
+	opcode   = regexp.MustCompile(`^\s*/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z0-9]+)`)
+	register = regexp.MustCompile(`\bR(\d+)\b`)
+)
+
+// disassembly counts the guarded instructions of every kernel and finds the highest register it names: with setmaxnreg, ptxas -v reports no
+// more than the limit of the launch.
+func disassembly(dump []byte, to map[string]*entry) error {
+	var e *entry
+	for _, line := range strings.Split(string(dump), "\n") {
+		if m := function.FindStringSubmatch(line); m != nil {
+			if e = to[m[1]]; e == nil {
+				return fmt.Errorf("SASS has %s, which the PTX does not declare", m[1])
+			}
+			e.SASS = map[string]int{}
+		}
+		m := opcode.FindStringSubmatch(line)
+		if m == nil || e == nil {
+			continue
+		}
+		if slices.Contains(guarded, m[1]) {
+			e.SASS[m[1]]++
+		}
+		for _, r := range register.FindAllStringSubmatch(line, -1) {
+			n, _ := strconv.Atoi(r[1])
+			e.Highest = max(e.Highest, n+1)
+		}
+	}
+	for name, e := range to {
+		if e.SASS == nil || e.Highest == 0 {
+			return fmt.Errorf("cuobjdump says nothing of %s", name)
 		}
 	}
 	return nil

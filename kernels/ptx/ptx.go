@@ -33,6 +33,9 @@ type Entry struct {
 	Shared    int     `json:"shared"` // static bytes
 	Stack     int     `json:"stack"`
 	Spills    int     `json:"spills"` // bytes stored and loaded
+	// Highest is the highest register that SASS names, plus one. With setmaxnreg it may be above Registers, which is what a launch begins with.
+	Highest int            `json:"highest"`
+	SASS    map[string]int `json:"sass"` // machine instructions: HMMA and HGMMA multiply matrices, UTMALDG and UBLKCP are bulk copies, STL and LDL spill
 }
 
 // Param is one parameter's place in the packed buffer, in bytes.

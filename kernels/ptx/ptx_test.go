@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -91,13 +92,105 @@ func each(t *testing.T, f func(t *testing.T, name, text string)) {
 func TestNothingSpills(t *testing.T) {
 	for name, f := range Read().Families {
 		for entry, e := range f.Entries {
-			if e.Spills != 0 || e.Stack != 0 {
-				t.Errorf("%s: %s keeps %d bytes on its stack and spills %d", name, entry, e.Stack, e.Spills)
+			if e.Spills != 0 || e.Stack != 0 || e.SASS["STL"] != 0 || e.SASS["LDL"] != 0 {
+				t.Errorf("%s: %s keeps %d bytes on its stack and spills %d, SASS %v", name, entry, e.Stack, e.Spills, e.SASS)
 			}
-			// 64 K registers serve a multiprocessor: more than 255·256 cannot start.
-			if e.Registers*e.Threads > 64<<10 {
+			// Each quarter of a multiprocessor has 16 K registers for its warps, given out by 8 for each of 32 threads.
+			warps := (e.Threads + 127) / 128
+			if e.Registers == 0 || warps*32*((e.Registers+7)/8*8) > 16<<10 {
 				t.Errorf("%s: %s: %d registers for %d threads do not fit", name, entry, e.Registers, e.Threads)
 			}
+			// What SASS names is what a thread has: from the launch, or taken over.
+			most := e.Registers
+			text, err := Text(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range taken.FindAllStringSubmatch(body(string(text), entry), -1) {
+				n, _ := strconv.Atoi(m[1])
+				most = max(most, n)
+			}
+			if e.Highest == 0 || e.Highest > most {
+				t.Errorf("%s: %s: SASS names register %d of %d", name, entry, e.Highest-1, most)
+			}
+		}
+	}
+}
+
+var (
+	taken     = regexp.MustCompile(`setmaxnreg\.inc\.sync\.aligned\.u32 (\d+);`)
+	entryHead = regexp.MustCompile(`(?m)\.entry (\w+)\(`)
+	maxntid   = regexp.MustCompile(`\.maxntid (\d+)`)
+)
+
+// body is the text of an entry, from its name to the next one. (A line of "}" alone also ends inline assembly.)
+func body(text, entry string) string {
+	const head = ".entry "
+	text = text[strings.Index(text, head+entry+"("):]
+	if i := strings.Index(text[1:], head); i >= 0 {
+		text = text[:i]
+	}
+	return text
+}
+
+// The manifest speaks of the entries that the PTX has, and of their parameters and threads as the PTX declares them.
+func TestManifestAgreesWithPTX(t *testing.T) {
+	m := Read()
+	each(t, func(t *testing.T, name, text string) {
+		var found []string
+		for _, h := range entryHead.FindAllStringSubmatch(text, -1) {
+			found = append(found, h[1])
+			e, ok := m.Families[name].Entries[h[1]]
+			if !ok {
+				t.Errorf("%s.ptx has %s, which the manifest does not name", name, h[1])
+				continue
+			}
+			b := body(text, h[1])
+			head := b[:strings.Index(b, "{")]
+			if n := strings.Count(head, ".param "); n != len(e.Params) {
+				t.Errorf("%s: %s takes %d parameters, the manifest says %d", name, h[1], n, len(e.Params))
+			}
+			threads := 1024
+			if n := maxntid.FindStringSubmatch(head); n != nil {
+				threads, _ = strconv.Atoi(n[1])
+			}
+			if threads != e.Threads {
+				t.Errorf("%s: %s: blocks of %d threads, the manifest says %d", name, h[1], threads, e.Threads)
+			}
+		}
+		if len(found) != len(m.Families[name].Entries) {
+			t.Errorf("%s.ptx has %d entries, the manifest %d", name, len(found), len(m.Families[name].Entries))
+		}
+	})
+}
+
+// What PTX asks of tensor cores and of the copy engine, SASS does: nothing was taken apart or left out by the assembler.
+func TestTensorCoresAndCopiesReachSASS(t *testing.T) {
+	m := Read()
+	seen := map[string]int{}
+	each(t, func(t *testing.T, name, text string) {
+		for entry, e := range m.Families[name].Entries {
+			b := body(text, entry)
+			for _, c := range []struct{ ptx, sass string }{
+				{"mma.sync.aligned", "HMMA"}, {"wgmma.mma_async", "HGMMA"}, {"ldmatrix", "LDSM"},
+				{"cp.async.cg.shared", "LDGSTS"}, {"cp.async.bulk.tensor", "UTMALDG"}, {"cp.async.bulk.shared", "UBLKCP"},
+			} {
+				n := strings.Count(b, c.ptx)
+				if (n > 0) != (e.SASS[c.sass] > 0) {
+					t.Errorf("%s: %s: %d %s in PTX, %d %s in SASS", name, entry, n, c.ptx, e.SASS[c.sass], c.sass)
+				}
+				if n > 0 {
+					seen[c.sass]++
+				}
+			}
+			if strings.HasSuffix(name, ".sm90a") && (e.SASS["HGMMA"] == 0 || e.SASS["UTMALDG"]+e.SASS["UBLKCP"] == 0) {
+				t.Errorf("%s: %s: SASS %v: a kernel of Hopper without wgmma or without bulk copies", name, entry, e.SASS)
+			}
+		}
+	})
+	for _, op := range []string{"HMMA", "HGMMA", "LDSM", "LDGSTS", "UTMALDG", "UBLKCP"} {
+		if seen[op] == 0 {
+			t.Errorf("no kernel has %s", op)
 		}
 	}
 }
