@@ -30,4 +30,14 @@
 //
 // Gradients are outside the contract but deterministic: sums over tokens are taken in ascending order, or in blocks whose size
 // does not depend on the number of threads.
+//
+// # Variants of the CPU device
+//
+// NewCPU takes the fastest set of inner loops that the processor and its operating system can run: "avx512" (F, VL, DQ and BW),
+// "avx2" (with FMA) or "go". Info.Variant names it; NewCPUVariant takes a given one. No environment variable has a say.
+//
+// avx512 and avx2 compute the same bits, all operations, forward and backward: a run on one host goes on, or is repeated, on another
+// with the same numbers, on any number of threads. They use no approximate instruction, whose results differ between makers: roots
+// and quotients are rounded as IEEE 754 demands. "go" follows the same order of sums and lanes but rounds every product before it is
+// added, and so computes bits of its own; Info.Contract tells the two apart. TestBitsAreTheSameOnEveryProcessor pins both.
 package kernels

@@ -3,7 +3,7 @@ package kernels
 import "unsafe"
 
 const (
-	tileRows = 6  // rows of the largest product kernel
+	tileRows = 12 // rows of the largest product kernel of any set
 	tileCols = 16 // columns of a panel
 )
 
@@ -17,6 +17,7 @@ type simd struct {
 	peak  func(n int) float64 // n turns of nothing but multiply-adds; returns the operations of a turn
 	fused bool
 
+	rows    int                       // of its largest product kernel
 	product [tileRows + 1]func(*tile) // by rows: rows × 16
 	wide    [4]func(*tile)            // by rows: 1 × 64, 2 × 32, 3 × 32
 	pair    func(*[2]tile)            // two of 1 × 32, of one k, bks and acc, their numbers of A side by side
@@ -137,7 +138,7 @@ func (w *worker) product(v *simd, p *product) {
 	// All 16 columns, beside C, and back.
 	t.ldc = 4 * tileCols
 	for r := 0; r < p.rows; {
-		n := min(p.rows-r, 2*tileRows)
+		n := min(p.rows-r, tileRows)
 		for i := range n {
 			if row := unsafe.Slice((*float32)(step(c, (r+i)*p.ldc)), last); p.acc {
 				copy(w.tail[i*tileCols:], row)
@@ -153,15 +154,15 @@ func (w *worker) product(v *simd, p *product) {
 
 var wideCols = [4]int{0, 64, 32, 32}
 
-// column is one panel of a product, all rows: blocks of 6, the rest as even as can be, since small blocks are slow.
+// column is one panel of a product, all rows: blocks of the largest kernel, the rest as even as can be, since small blocks are slow.
 func (w *worker) column(v *simd, c, a, b unsafe.Pointer, rows, ldc, ars int) {
 	t := &w.tiles[0]
 	t.b = b
-	full, rest := rows/tileRows, rows%tileRows
+	full, rest := rows/v.rows, rows%v.rows
 	first := 0
-	if full > 0 && rest > 0 && rest <= 3 {
+	if full > 0 && rest > 0 && rest <= v.rows/2 {
 		full--
-		rest += tileRows
+		rest += v.rows
 		first = (rest + 1) / 2
 		rest -= first
 	}
@@ -170,12 +171,12 @@ func (w *worker) column(v *simd, c, a, b unsafe.Pointer, rows, ldc, ars int) {
 		v.product[n](t)
 	}
 	if full > 0 {
-		run(tileRows, full, 0)
+		run(v.rows, full, 0)
 	}
 	if first > 0 {
-		run(first, 1, full*tileRows)
+		run(first, 1, full*v.rows)
 	}
 	if rest > 0 {
-		run(rest, 1, full*tileRows+first)
+		run(rest, 1, full*v.rows+first)
 	}
 }

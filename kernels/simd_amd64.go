@@ -6,6 +6,7 @@ var avx2SIMD = &simd{
 	name:       "avx2",
 	peak:       func(n int) float64 { avx2Peak(n); return 12 * 16 },
 	fused:      true,
+	rows:       6,
 	product:    [tileRows + 1]func(*tile){nil, product1, product2, product3, product4, product5, product6},
 	wide:       [4]func(*tile){nil, wide1, wide2, wide3},
 	pair:       productPair,
@@ -41,11 +42,24 @@ var avx2SIMD = &simd{
 	noise:      avx2Noise,
 }
 
+// avx512SIMD does large products in wider registers. Its bits are avx2's, and so is all the rest: nothing else waits for arithmetic.
+var avx512SIMD = func() *simd {
+	v := *avx2SIMD
+	v.name, v.rows = "avx512", 12
+	v.peak = func(n int) float64 { avx512Peak(n); return 12 * 32 }
+	copy(v.product[7:], []func(*tile){product512x7, product512x8, product512x9, product512x10, product512x11, product512x12})
+	return &v
+}()
+
 // variants lists what this processor and its operating system can run, the fastest last.
 func variants() []*simd {
 	all := []*simd{goSIMD}
 	if features.X86.HasAVX2 && features.X86.HasFMA {
 		all = append(all, avx2SIMD)
+		// x/sys/cpu reports AVX-512 only where the operating system saves its registers.
+		if features.X86.HasAVX512F && features.X86.HasAVX512VL && features.X86.HasAVX512DQ && features.X86.HasAVX512BW {
+			all = append(all, avx512SIMD)
+		}
 	}
 	return all
 }
@@ -72,6 +86,24 @@ func product5(t *tile)
 
 //go:noescape
 func product6(t *tile)
+
+//go:noescape
+func product512x7(t *tile)
+
+//go:noescape
+func product512x8(t *tile)
+
+//go:noescape
+func product512x9(t *tile)
+
+//go:noescape
+func product512x10(t *tile)
+
+//go:noescape
+func product512x11(t *tile)
+
+//go:noescape
+func product512x12(t *tile)
 
 //go:noescape
 func wide1(t *tile)
@@ -158,6 +190,8 @@ func avx2SumSquares(x []float32) float64
 func avx2Noise(u []float32, first uint32, c *philoxKey)
 
 func avx2Peak(n int)
+
+func avx512Peak(n int)
 
 // relax lets a waiting core rest.
 func relax()

@@ -10,6 +10,7 @@ import (
 var goSIMD = &simd{
 	name: "go",
 	peak: goPeak,
+	rows: 6,
 	product: [tileRows + 1]func(*tile){
 		nil,
 		func(t *tile) { goProduct(t, 1, 1) }, func(t *tile) { goProduct(t, 2, 1) }, func(t *tile) { goProduct(t, 3, 1) },
@@ -87,16 +88,22 @@ func exp32(x float32) float32 {
 	return p * math.Float32frombits((math.Float32bits(t)+127)<<23)
 }
 
-// ln32 is the natural logarithm of a positive, finite, normal x, off by half a unit in the last place and a little: with x = 2ⁿ·m and
-// s = (m−1)/(m+1), it is n·ln 2 + 2·artanh s.
+// ln32 is the natural logarithm of a positive normal x, off by half a unit in the last place and a little: with x = 2ⁿ·m and
+// s = (m−1)/(m+1), it is n·ln 2 + 2·artanh s. Infinity and NaN stay what they are.
 func ln32(x float32) float32 {
+	if !(x <= math.MaxFloat32) {
+		return x
+	}
 	bits := math.Float32bits(x)
 	n := int32(bits-0x3f3504f3) >> 23 // m between √½ and √2
 	m := float64(math.Float32frombits(bits - uint32(n)<<23))
 	s := (m - 1) / (m + 1)
 	z := s * s
-	series := 1 + z*(1./3+z*(1./5+z*(1./7+z*(1./9+z*(1./11+z*(1./13))))))
-	return float32(float64(n)*math.Ln2 + 2*s*series)
+	series := 1. / 13
+	for _, c := range [...]float64{1. / 11, 1. / 9, 1. / 7, 1. / 5, 1. / 3, 1} {
+		series = float64(z*series) + c
+	}
+	return float32(float64(float64(n)*math.Ln2) + float64(2*s*series))
 }
 
 // lanes adds 32 lanes as the vector kernels do.

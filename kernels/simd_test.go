@@ -1,0 +1,137 @@
+package kernels
+
+import (
+	"math"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// ulps is the distance of got from want in units of got's last place.
+func ulps(got float32, want float64) float64 {
+	next := math.Nextafter32(got, float32(math.Inf(1)))
+	return math.Abs(float64(got)-want) / float64(next-got)
+}
+
+func TestExpAndLnAreAccurate(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		x := rapid.Float32Range(-87, 88).Draw(t, "x")
+		if u := ulps(exp32(x), math.Exp(float64(x))); u > 2 {
+			t.Fatalf("exp(%v) is off by %.1f ulp", x, u)
+		}
+		y := rapid.Float32Range(1e-37, 1e38).Draw(t, "y")
+		if u := ulps(ln32(y), math.Log(float64(y))); u > 1 && math.Abs(float64(y)-1) > 1e-6 {
+			t.Fatalf("ln(%v) is off by %.1f ulp", y, u)
+		}
+	})
+	inf, nan := float32(math.Inf(1)), float32(math.NaN())
+	if exp32(-inf) != 0 || exp32(-1000) != 0 || exp32(nan) == exp32(nan) || exp32(0) != 1 {
+		t.Error("exp at its ends")
+	}
+	if ln32(inf) != inf || ln32(nan) == ln32(nan) || ln32(1) != 0 {
+		t.Error("ln at its ends")
+	}
+}
+
+// Every loop of every variant computes what the plain one does, at every length, and touches nothing beyond it.
+func TestVariantsComputeTheSameLoops(t *testing.T) {
+	for _, v := range variants() {
+		t.Run(v.name, func(t *testing.T) {
+			memory := [4][]float32{guarded(t, 1<<10), guarded(t, 1<<10), guarded(t, 1<<10), guarded(t, 1<<10)}
+			rapid.Check(t, func(t *rapid.T) {
+				n, atEnd := rapid.IntRange(0, 100).Draw(t, "n"), rapid.Bool().Draw(t, "before the guards")
+				rng := newRand(rapid.Uint64().Draw(t, "numbers"))
+				fresh := func() []float32 {
+					x := make([]float32, n)
+					for i := range x {
+						x[i] = float32(rng.normal())
+					}
+					return x
+				}
+				in := [4][]float32{fresh(), fresh(), fresh(), fresh()}
+				for i := range n {
+					in[3][i] *= in[3][i] // AdamW's v
+				}
+				var outs [2][]float64
+				for k, s := range []*simd{v, goSIMD} {
+					x := [4][]float32{}
+					for i, m := range memory {
+						if x[i] = m[:n:n]; atEnd {
+							x[i] = m[len(m)-n:]
+						}
+						copy(x[i], in[i])
+					}
+					a, b, c, d := x[0], x[1], x[2], x[3]
+					note := func(y ...float32) {
+						for _, z := range y {
+							outs[k] = append(outs[k], float64(z))
+						}
+					}
+					note(s.sumExp(a, 0.7, 0.3), s.sumPL(a, 1, 5), s.dot(a, b), s.dot3(a, b, c))
+					if n > 0 {
+						note(s.max(a))
+					}
+					s.norm(a, b, c, 1.5)
+					s.normBack(b, a, c, d, 0.5, 0.25)
+					s.normBackW(c, a, b, 0.75)
+					s.add(a, c)
+					s.scale(b, 0.5)
+					s.rope(a, b, c, d, -1)
+					s.swiglu(c, a, b)
+					s.swigluBack(a, b, c, c, c)
+					copy(b, in[1])
+					s.expTo(c, b, 0.1, 0.2)
+					s.logGrad(b, 0.9, 3, 0.5, 0.25, 0.125)
+					s.adam(a, b, c, d, &adamConst{0.5, 0.9, 0.1, 0.95, 0.05, 0.01, 2, 1e-8, 0.99})
+					note(float32(s.sumSquares(a)))
+					for i := range x {
+						note(x[i]...)
+					}
+				}
+				for i := range outs[0] {
+					if math.Abs(outs[0][i]-outs[1][i]) > 2e-4*max(1, math.Abs(outs[1][i])) {
+						t.Fatalf("number %d is %v, in plain Go %v", i, outs[0][i], outs[1][i])
+					}
+				}
+			})
+		})
+	}
+}
+
+// Random bits, unlike sums, are the same in every variant.
+func TestNoiseIsTheSameEverywhere(t *testing.T) {
+	for _, v := range variants() {
+		for _, n := range []int{32, 64, 128} {
+			got, want := make([]float32, n), make([]float32, n)
+			k := &philoxKey{1, 2, 3, 4, 5}
+			v.noise(got, 256, k)
+			for j := range want {
+				w0, w1, w2, w3 := philox(uint32(256+j)/4, 3, 4, 5, 1, 2)
+				want[j] = uniform([4]uint32{w0, w1, w2, w3}[j%4])
+			}
+			same(t, v.name, got, want)
+		}
+	}
+}
+
+// A number that is none is not lost on its way to the loss.
+func TestNaNReachesTheLogProb(t *testing.T) {
+	onCPUs(t, func(t *testing.T, d *cpu) {
+		x, lse := d.Alloc(F32, 1, 50), d.Alloc(F32, 1)
+		nan := make([]float32, 50)
+		nan[20] = float32(math.NaN())
+		d.Upload(x, nan)
+		h := Heads{Q: 1, KV: 1, Dim: 50}
+		o := d.Alloc(F32, 1, 50)
+		run(t, d, func() {
+			d.LogSumExp(lse, x, 1)
+			d.Attention(o, Tensor{}, x, x, x, integers(d, 0, 1), h)
+		})
+		if y := content(lse)[0]; y == y {
+			t.Errorf("lse is %v", y)
+		}
+		if y := content(o)[20]; y == y {
+			t.Errorf("o is %v", y)
+		}
+	})
+}
