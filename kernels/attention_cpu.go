@@ -33,6 +33,7 @@ type attentionJob struct {
 	delta      []float32 // (T,Q): Σ do·o
 	first      []int32   // (S+1): the first tile of a sequence, and the number of tiles
 
+	slots []int32   // of AppendKV
 	kv    []float32 // pages; nil for packed tiles
 	pages []int32   // (S,N)
 	perS  int
@@ -259,7 +260,7 @@ func (j *attentionJob) pair(d *cpu, w *worker, it attentionItem, g int) {
 			p := s[h*keyBlock:][:keyBlock]
 			w.product(d.v, &product{
 				c: &p[0], a: &q[h*D], aks: 1, b: keys, bps: tileCols * D, bks: tileCols,
-				rows: 1, cols: (n + tileCols - 1) &^ (tileCols - 1), k: D, padded: true,
+				rows: 1, cols: scoreCols(n), k: D, padded: true,
 			})
 			if i == 0 {
 				m[h], l[h] = d.v.attend(&p[0], n, j.scale, float32(math.Inf(-1)))
@@ -290,6 +291,15 @@ func (j *attentionJob) pair(d *cpu, w *worker, it attentionItem, g int) {
 			j.lse.row(int(it.row))[g+h] = m[h] + ln32(l[h])
 		}
 	}
+}
+
+// scoreCols is how many scores of a tile a single row computes for n keys: whole panels, and all four of them, which a row has a
+// kernel for, rather than three.
+func scoreCols(n int) int {
+	if n > 2*tileCols {
+		return keyBlock
+	}
+	return (n + tileCols - 1) &^ (tileCols - 1)
 }
 
 // AttentionBackward recomputes p = exp(q·k/√D − lse) tile by tile. With delta = Σ do·o:

@@ -161,7 +161,7 @@ func linearBlock(d *cpu, w *worker, r0, r1, c0, c1 int) {
 		acc = true
 	}
 	block := j.M
-	if r1-r0 >= 4*tileRows && block > innerBlock+innerBlock/2 {
+	if r1-r0 >= 2*tileRows && block > innerBlock+innerBlock/2 {
 		block = innerBlock
 	}
 	for k := 0; k < j.M; k += block {
@@ -209,12 +209,18 @@ func (d *cpu) weightGradient() {
 	j := &d.lin
 	j.panels, j.rows = 4, j.N
 	if threads := len(d.workers); threads > 1 {
-		// Enough blocks that every thread has some, and that all end at about the same time.
-		for j.panels > 1 && d.weightBlocks() < 4*threads {
-			j.panels /= 2
-		}
-		for j.rows >= 16*tileRows && d.weightBlocks() < 4*threads {
-			j.rows = (j.rows/2 + tileRows - 1) / tileRows * tileRows
+		// Enough blocks that every thread has some, and that all end at about the same time: shorter ones first, as long as copying
+		// the panels of x for each costs little, then narrower ones.
+		for d.weightBlocks() < 4*threads {
+			switch {
+			case j.rows >= 16*tileRows || j.panels == 1 && j.rows >= 4*tileRows:
+				j.rows = (j.rows/2 + tileRows - 1) / tileRows * tileRows
+			case j.panels > 1:
+				j.panels /= 2
+			default:
+				d.each(d.weightBlocks(), 1, j.T*j.N*j.M/24, weightBlock)
+				return
+			}
 		}
 	}
 	d.each(d.weightBlocks(), 1, j.T*j.N*j.M/24, weightBlock)

@@ -25,22 +25,36 @@ func (d *cpu) AppendKV(kv KV, k, v, slots Tensor) {
 	T := checkAppendKV(kv, k, v, slots)
 	d.reads(op, k)
 	d.reads(op, v)
-	D, KV := kv.Heads.Dim, kv.Heads.KV
-	size := PageTokens * D
 	at := slots.ints()
-	for t := range T {
-		slot := int(at[t])
-		d.checkPage(op, kv, at[t]/PageTokens)
-		page := kv.mem.f32[slot/PageTokens*2*KV*size:][:2*KV*size]
-		offset := slot % PageTokens
-		key, val := k.row(t), v.row(t)
-		for g := range KV {
-			panel := page[g*size+offset/tileCols*tileCols*D+offset%tileCols:]
-			for i, x := range key[g*D : (g+1)*D] {
-				panel[i*tileCols] = x
-			}
-			copy(page[(KV+g)*size+offset*D:][:D], val[g*D:(g+1)*D])
+	for _, slot := range at {
+		d.checkPage(op, kv, slot>>pageBits)
+	}
+	j := &d.att
+	j.h, j.k, j.v, j.kv, j.slots = kv.Heads, k, v, kv.mem.f32, at
+	d.each(T, 4, T*kv.Heads.KV*kv.Heads.Dim, func(d *cpu, _ *worker, from, to int) {
+		for t := from; t < to; t++ {
+			d.att.append(t)
 		}
+	})
+}
+
+const pageBits = 6
+
+var _ = [1]struct{}{}[PageTokens-1<<pageBits] // compiles only if PageTokens is 1<<pageBits
+
+// append stores token t in its slot.
+func (j *attentionJob) append(t int) {
+	D, KV := j.h.Dim, j.h.KV
+	size := PageTokens * D
+	page := j.kv[int(j.slots[t])>>pageBits*2*KV*size:][:2*KV*size]
+	offset := int(j.slots[t]) % PageTokens
+	key, val := j.k.row(t), j.v.row(t)
+	for g := range KV {
+		panel := page[g*size+offset/tileCols*tileCols*D+offset%tileCols:]
+		for i, x := range key[g*D : (g+1)*D] {
+			panel[i*tileCols] = x
+		}
+		copy(page[(KV+g)*size+offset*D:][:D], val[g*D:(g+1)*D])
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 // chunks are claimed one at a time, and when other processes hold the cores, the caller does them all.
 type pool struct {
 	workers []worker
-	// ticket is epoch (24 bits), number of chunks (20), next chunk (20). Claiming a chunk is one compare-and-swap; its success
+	// ticket is epoch (36 bits), number of chunks (14), next chunk (14). Claiming a chunk is one compare-and-swap; its success
 	// proves that the operation is still the one whose job fields the worker is about to read.
 	ticket  atomic.Uint64
 	done    atomic.Int64 // chunks finished
@@ -40,9 +40,10 @@ type worker struct {
 }
 
 const (
-	chunkBits = 20
+	chunkBits = 14
 	chunkMask = 1<<chunkBits - 1
 	worthNs   = 3000  // an operation shorter than this is not shared
+	chunkNs   = 1500  // nor is one cut into shorter pieces
 	wakeNs    = 40000 // work that must have been missed before parked workers are woken
 	spinFor   = 60 * time.Microsecond
 )
@@ -51,7 +52,7 @@ func (p *pool) init(d *cpu, threads int) {
 	p.workers = make([]worker, threads)
 	for i := range p.workers {
 		p.workers[i].index = i
-		p.workers[i].tail = floats(2 * tileRows * tileCols)
+		p.workers[i].tail = floats(tileRows * tileCols)
 		p.workers[i].draw = floats(2 * (drawBlock + 8))
 	}
 	p.wake = make(chan struct{}, threads)
@@ -96,11 +97,11 @@ func (d *cpu) each(n, grain, cost int, rows func(d *cpu, w *worker, from, to int
 			}
 		}
 	}
-	// Some six chunks a thread, so that a thread that loses its core delays the others little.
-	chunks := min((n+grain-1)/grain, 6*threads, chunkMask)
-	if g := (n + chunks - 1) / chunks; g > grain {
-		grain = (g + grain - 1) / grain * grain // whole grains: a grain is what suits the kernel
-	}
+	// Many chunks a thread, so that all end together and one that loses its core delays the others little; but none of less than a
+	// microsecond or two, and all of whole grains: a grain is what suits the kernel.
+	grains := (n + grain - 1) / grain
+	chunks := min(grains, 24*threads, max(threads, cost/chunkNs), chunkMask)
+	grain *= (grains + chunks - 1) / chunks
 	chunks = (n + grain - 1) / grain
 	d.rows, d.n, d.grain = rows, n, grain
 	d.done.Store(0)
