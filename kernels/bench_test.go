@@ -120,3 +120,82 @@ func BenchmarkAttention(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkRows is the operations that go over rows once: bytes read and written a second.
+func BenchmarkRows(b *testing.B) {
+	const T, C, F, V = 4096, 128, 384, 512
+	for _, c := range []struct {
+		op    string
+		bytes int
+		f     func(dev Device) func()
+	}{
+		{"RMSNorm", 8 * T * C, func(dev Device) func() {
+			x, y, w := filled(dev, T, C), filled(dev, T, C), filled(dev, C)
+			return func() { dev.RMSNorm(y, Tensor{}, x, w, 1e-6) }
+		}},
+		{"SwiGLU", 12 * T * F, func(dev Device) func() {
+			x, y := filled(dev, T, 2*F), filled(dev, T, F)
+			return func() { dev.SwiGLU(y, x.Cols(0, F), x.Cols(F, 2*F)) }
+		}},
+		{"SwiGLUBackward", 28 * T * F, func(dev Device) func() {
+			x, dx, y := filled(dev, T, 2*F), filled(dev, T, 2*F), filled(dev, T, F)
+			return func() { dev.SwiGLUBackward(dx.Cols(0, F), dx.Cols(F, 2*F), y, x.Cols(0, F), x.Cols(F, 2*F)) }
+		}},
+		{"LogSumExp", 4 * 64 * V, func(dev Device) func() {
+			x, lse := filled(dev, 64, V), filled(dev, 64)
+			return func() { dev.LogSumExp(lse, x, 1) }
+		}},
+		{"Sample", 4 * 64 * V, func(dev Device) func() {
+			x, ids, keys := filled(dev, 64, V), dev.Alloc(I32, 64), dev.Alloc(I32, 64, 3)
+			return func() { dev.Sample(ids, x, Tensor{}, keys, Sampling{Seed: 1, Temperature: 1, TopP: 1}) }
+		}},
+		{"AdamW", 28 << 20, func(dev Device) func() {
+			w, g, m, v := filled(dev, 1<<20), filled(dev, 1<<20), filled(dev, 1<<20), dev.Alloc(F32, 1<<20)
+			return func() {
+				dev.AdamW(w, Tensor{}, g, m, v, AdamWStep{LR: 1e-6, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Scale: 1, Step: 9})
+			}
+		}},
+		{"SumSquares", 4 << 20, func(dev Device) func() {
+			x, out := filled(dev, 1<<20), dev.Alloc(F32, 1)
+			return func() { dev.SumSquares(out, x) }
+		}},
+	} {
+		b.Run(c.op, func(b *testing.B) {
+			benchCPUs(b, func(b *testing.B, dev Device) {
+				f := c.f(dev)
+				b.SetBytes(int64(c.bytes))
+				dev.Do(func() {
+					f()
+					b.ResetTimer()
+					for range b.N {
+						f()
+					}
+				})
+			})
+		})
+	}
+}
+
+// BenchmarkDecode is one row of 64 sequences of 144 tokens in pages.
+func BenchmarkDecode(b *testing.B) {
+	const S, length, perS = 64, 144, 3
+	h := Heads{Q: 4, KV: 4, Dim: 32}
+	benchCPUs(b, func(b *testing.B, dev Device) {
+		kv := dev.AllocKV(S*perS, h)
+		q, o := filled(dev, S, h.Q*h.Dim), filled(dev, S, h.Q*h.Dim)
+		table := PageTable{Pages: dev.Alloc(I32, S, perS), Starts: dev.Alloc(I32, S+1), Len: dev.Alloc(I32, S)}
+		for s := range S {
+			table.Starts.ints()[s+1], table.Len.ints()[s] = int32(s+1), length
+			for i := range perS {
+				table.Pages.ints()[s*perS+i] = int32(s*perS + i)
+			}
+		}
+		dev.Do(func() {
+			b.ResetTimer()
+			for range b.N {
+				dev.PagedAttention(o, q, kv, table, h)
+			}
+		})
+		rate(b, 4*float64(S*length*h.Q*h.Dim))
+	})
+}
