@@ -11,7 +11,7 @@ func Diagnose(ctx context.Context, cfg Config) (Report, error) {
 	if err := cfg.Validate(); err != nil {
 		return Report{}, err
 	}
-	cfg.Warm = 4
+	cfg.Warm, cfg.Zygotes = 4, 1
 	r := Report{Layers: probeLayers(cfg)}
 	py, err := findPython(ctx, cfg.Python)
 	if err != nil {

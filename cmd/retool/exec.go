@@ -9,8 +9,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -25,7 +25,7 @@ func execCommand() *cli.Command {
 		ArgsUsage: "FILE|-",
 		Description: "Prints what the model would be shown, and the status on standard error. With --session, cells separated by a line `# %%`\n" +
 			"share one process. With --jsonl, every line of FILE is {\"id\": …, \"cells\": [\"…\", …]}; cells of a line share a process, lines run\n" +
-			"side by side, and each answer is one line: {\"id\": …, \"cells\": [{\"status\", \"output\", \"seconds\", …}]}, in order of completion.",
+			"side by side, and each answer is one line, in their order: {\"id\": …, \"cells\": [{\"status\", \"output\", \"seconds\", …}]}.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "tier", Usage: "go no higher than this tier, and refuse a lower one: `A|B|C1|C2|C`"},
 			&cli.DurationFlag{Name: "timeout", Usage: "CPU time and elapsed time of a cell `D`; without it the defaults (5 s, 15 s)"},
@@ -118,20 +118,25 @@ func execute(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	in := io.Reader(os.Stdin)
+	in, name := io.Reader(os.Stdin), "standard input"
 	if path := c.Args().First(); path != "-" {
 		f, err := os.Open(path)
 		if err != nil {
 			return fmt.Errorf("exec: %w", err)
 		}
 		defer f.Close()
-		in = f
+		in, name = f, path
 	}
 	var code []byte
 	if !c.Bool("jsonl") {
 		if code, err = io.ReadAll(io.LimitReader(in, 16<<20)); err != nil {
 			return fmt.Errorf("exec: read: %w", err)
 		}
+	}
+	if !c.Bool("jsonl") { // a library the code does not name would take no part in the run, but seconds to import
+		cfg.Preload = slices.DeleteFunc(cfg.Preload, func(m string) bool {
+			return slices.Contains([]string{"numpy", "sympy", "mpmath"}, m) && !strings.Contains(string(code), m)
+		})
 	}
 	log := slog.New(slog.NewTextHandler(c.App.ErrWriter, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	pool, err := interp.New(c.Context, cfg, log)
@@ -140,7 +145,7 @@ func execute(c *cli.Context) error {
 	}
 	defer pool.Close()
 	if c.Bool("jsonl") {
-		return replay(c.Context, pool, cfg, in, c.App.Writer)
+		return replay(c.Context, pool, cfg, in, name, c.App.Writer)
 	}
 	cells := []string{string(code)}
 	if c.Bool("session") {
@@ -202,54 +207,70 @@ func splitCells(text string) []string {
 	return cells
 }
 
-// replay runs lines side by side, each with a session of its own. A line that is no object stops the stream: the error names it.
-func replay(ctx context.Context, pool *interp.Pool, cfg interp.Config, in io.Reader, out io.Writer) error {
-	type job struct {
-		ID    json.RawMessage `json:"id"`
-		Cells []string        `json:"cells"`
-		key   int64
+// A replayLine is one line of a --jsonl stream.
+type replayLine struct {
+	ID    json.RawMessage `json:"id"`
+	Cells []string        `json:"cells"`
+}
+
+// parseReplay reads one line; where is its file and number.
+func parseReplay(text []byte, where string) (replayLine, error) {
+	const want = `want {"id": …, "cells": ["…", …]}`
+	var l replayLine
+	if err := json.Unmarshal(text, &l); err != nil {
+		return l, fmt.Errorf("exec: %s: %s: %w", where, want, err)
 	}
+	if l.Cells == nil {
+		return l, fmt.Errorf("exec: %s: %s, found no cells", where, want)
+	}
+	if l.ID == nil {
+		l.ID = json.RawMessage("null")
+	}
+	return l, nil
+}
+
+// replayAtOnce is how many lines hold a session at a time; the pool bounds how many cells run.
+const replayAtOnce = 32
+
+// replay runs lines side by side, each with a session of its own, and writes the answers in the order of the lines. A line that
+// cannot be read ends the stream: what was asked before it is answered, then the error names it.
+func replay(ctx context.Context, pool *interp.Pool, cfg interp.Config, in io.Reader, name string, out io.Writer) error {
 	type answer struct {
 		ID    json.RawMessage `json:"id"`
 		Cells []cellReport    `json:"cells"`
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	jobs := make(chan job)
-	var mu sync.Mutex // of out
-	var wg sync.WaitGroup
-	for range 32 { // sessions held at a time; running cells are bounded by the pool
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			for j := range jobs {
-				a := answer{ID: j.ID, Cells: []cellReport{}}
-				for _, text := range j.Cells {
-					r, err := pool.Run(ctx, j.key, text)
-					var lost *interp.SandboxError
-					if errors.As(err, &lost) { // ours, not the code's: no text
-						a.Cells = append(a.Cells, cellReport{Status: "sandbox_error"})
-						continue
-					} else if err != nil {
-						cancel(err)
-						return
-					}
-					a.Cells = append(a.Cells, reportCell(r, cfg.Limits))
-				}
-				pool.Forget(j.key)
-				b, err := json.Marshal(a)
-				if err == nil {
-					mu.Lock()
-					_, err = out.Write(append(b, '\n'))
-					mu.Unlock()
-				}
-				if err != nil {
-					cancel(err)
-					return
+	run := func(key int64, l replayLine) ([]byte, error) {
+		a := answer{ID: l.ID, Cells: []cellReport{}}
+		defer pool.Forget(key)
+		for _, text := range l.Cells {
+			r, err := pool.Run(ctx, key, text)
+			var lost *interp.SandboxError
+			switch {
+			case errors.As(err, &lost): // ours, not the code's: no text
+				a.Cells = append(a.Cells, cellReport{Status: "sandbox_error"})
+			case err != nil:
+				return nil, err
+			default:
+				a.Cells = append(a.Cells, reportCell(r, cfg.Limits))
+			}
+		}
+		return json.Marshal(a)
+	}
+	pending := make(chan chan []byte, 1024) // in the order of the lines
+	atOnce := make(chan struct{}, replayAtOnce)
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		for p := range pending {
+			if b, ok := <-p; ok && context.Cause(ctx) == nil {
+				if _, err := out.Write(append(b, '\n')); err != nil {
+					cancel(fmt.Errorf("exec: write: %w", err))
 				}
 			}
-		}()
-	}
+		}
+	}()
 	scan := bufio.NewScanner(in)
 	scan.Buffer(nil, 64<<20)
 	n := int64(0)
@@ -260,24 +281,36 @@ feed:
 		if len(strings.TrimSpace(scan.Text())) == 0 {
 			continue
 		}
-		j := job{key: n}
-		if err := json.Unmarshal(scan.Bytes(), &j); err != nil {
-			bad = fmt.Errorf(`exec: line %d: want {"id": …, "cells": ["…"]}: %w`, n, err)
+		l, err := parseReplay(scan.Bytes(), fmt.Sprintf("%s:%d", name, n))
+		if err != nil {
+			bad = err
 			break
 		}
-		if j.ID == nil {
-			j.ID = json.RawMessage("null")
-		}
 		select {
-		case jobs <- j:
+		case atOnce <- struct{}{}:
 		case <-ctx.Done():
 			break feed
 		}
+		p := make(chan []byte, 1)
+		pending <- p
+		go func(key int64) {
+			defer func() { <-atOnce }()
+			defer close(p)
+			b, err := run(key, l)
+			if err != nil {
+				cancel(err)
+				return
+			}
+			p <- b
+		}(n)
 	}
-	close(jobs)
-	wg.Wait()
 	if bad == nil && scan.Err() != nil {
-		bad = fmt.Errorf("exec: line %d: %w", n+1, scan.Err())
+		bad = fmt.Errorf("exec: %s:%d: %w", name, n+1, scan.Err())
 	}
-	return errors.Join(bad, context.Cause(ctx))
+	close(pending)
+	<-written
+	if bad != nil {
+		return bad
+	}
+	return context.Cause(ctx)
 }
