@@ -62,7 +62,7 @@ func (a *adam) update(lr, decay float64) (norm float64, ok bool, err error) {
 	}
 	a.step++
 	err = a.dev.Do(func() {
-		a.dev.AdamW(a.model.W.All, k.Tensor{}, a.model.G.All, a.m, a.v, k.AdamWStep{
+		a.dev.AdamW(a.model.W.All, a.model.MasterAll(), a.model.G.All, a.m, a.v, k.AdamWStep{
 			LR: float32(lr), Beta1: float32(a.cfg.Beta1), Beta2: float32(a.cfg.Beta2), Eps: float32(a.cfg.Eps),
 			WeightDecay: float32(decay), Scale: float32(scale), Step: a.step,
 		})

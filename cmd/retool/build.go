@@ -78,7 +78,7 @@ func (p *program) build(ctx context.Context, u use) (err error) {
 	if u.train {
 		pass = max(pass, cfg.SFT.Tokens, cfg.RL.Tokens)
 	}
-	opt := model.Options{MaxTokens: pass, Train: u.train, Recompute: u.train && cfg.Model.Recompute, Positions: cfg.Engine.MaxTokens}
+	opt := model.Options{DType: dtype(cfg.Device), MaxTokens: pass, Train: u.train, Recompute: u.train && cfg.Model.Recompute, Positions: cfg.Engine.MaxTokens}
 	if p.policy, err = p.model(mc, opt, from); err != nil {
 		return err
 	}
@@ -130,6 +130,15 @@ func openDevice(name string, threads int) (kernels.Device, error) {
 		return kernels.NewGPU(emu.New(emu.Options{Capability: 80}))
 	}
 	return nil, fmt.Errorf("device: %q is not known (known: cpu, gpu, emu)", name)
+}
+
+// dtype is what a model's weights and activations are on a device: bf16 on GPUs, whose products take nothing else at speed, float32 on
+// the CPU.
+func dtype(device string) kernels.DType {
+	if device == "cpu" {
+		return kernels.F32
+	}
+	return kernels.BF16
 }
 
 // Close releases everything, last built first.

@@ -64,7 +64,7 @@ func generate(c *cli.Context) error {
 	defer dev.Close()
 	const slice = 512 // tokens of the prompt fed at a time
 	length := len(prompt) + most
-	m, err := model.Load(dev, c.String("model"), model.Options{MaxTokens: min(len(prompt), slice), Positions: max(length, cfg.MaxPositions)})
+	m, err := model.Load(dev, c.String("model"), model.Options{DType: dtype(c.String("device")), MaxTokens: min(len(prompt), slice), Positions: max(length, cfg.MaxPositions)})
 	if err != nil {
 		return err
 	}

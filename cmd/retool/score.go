@@ -18,7 +18,7 @@ import (
 // deviceFlags are on the commands that run a model without a configuration.
 func deviceFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "device", Value: "cpu", Usage: "where to compute: cpu"},
+		&cli.StringFlag{Name: "device", Value: "cpu", Usage: "where to compute: cpu, gpu, emu"},
 		&cli.IntFlag{Name: "threads", Usage: "threads of the CPU; 0 takes all"},
 	}
 }
@@ -26,7 +26,7 @@ func deviceFlags() []cli.Flag {
 // flaggedDevice opens the device that deviceFlags name.
 func flaggedDevice(c *cli.Context) (kernels.Device, error) {
 	if d := c.String("device"); d != "cpu" {
-		return nil, fmt.Errorf("--device %q: this command runs on: cpu", d)
+		return openDevice(d, 0)
 	}
 	if n := c.Int("threads"); n < 0 {
 		return nil, fmt.Errorf("--threads %d must not be negative", n)
@@ -84,7 +84,7 @@ func score(c *cli.Context) error {
 	}
 	defer dev.Close()
 	// Longer rows than the model was made for are the caller's choice; the rotary table has no end.
-	m, err := model.Load(dev, c.String("model"), model.Options{MaxTokens: longest, Positions: max(longest, cfg.MaxPositions), Train: gradients != ""})
+	m, err := model.Load(dev, c.String("model"), model.Options{DType: dtype(c.String("device")), MaxTokens: longest, Positions: max(longest, cfg.MaxPositions), Train: gradients != ""})
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,8 @@ package model
 
 import "retool/kernels"
 
-// align is the number of elements that a region of an allocation starts at a multiple of: 64 bytes, a cache line.
+// align is the number of elements that a region of an allocation starts at a multiple of: 64 bytes of float32, a cache line; 32 of
+// bf16, more than the 16 that a GPU's vector loads want.
 const align = 16
 
 // An arena hands out consecutive regions of one allocation. Without an allocation it only counts: the same code then runs twice,

@@ -21,7 +21,7 @@ const (
 )
 
 // Load makes a model from a folder of Hugging Face's layout: config.json, and model.safetensors or the shards that
-// model.safetensors.index.json lists. Weights of F32, BF16 or F16 become float32. Every parameter must be there, and nothing else.
+// model.safetensors.index.json lists. Weights of F32, BF16 or F16 become Options.DType, and float32 in a master copy. Every parameter must be there, and nothing else.
 func Load(dev kernels.Device, dir string, opt Options) (*Model, error) {
 	cfg, err := ReadConfig(dir)
 	if err != nil {
@@ -55,7 +55,7 @@ func (m *Model) readWeights(dir string, headsMayDiffer bool) error {
 
 	var buf []float32
 	known := map[string]bool{}
-	for name, t := range m.W.Named() {
+	for name, t := range m.full().Named() {
 		known[name] = true
 		s, ok := stored.of[name]
 		if !ok && name == headName && headsMayDiffer {
@@ -93,16 +93,17 @@ func (m *Model) readWeights(dir string, headsMayDiffer bool) error {
 			return fail("unknown tensor %s %v: config has no place for it", name, s.Shape)
 		}
 	}
+	m.round()
 	return nil
 }
 
-// Save writes the model to a folder in Hugging Face's layout, as float32: config.json and model.safetensors, each whole or not at
+// Save writes the model to a folder in Hugging Face's layout, as float32, from the master copy where there is one: config.json and model.safetensors, each whole or not at
 // all, and on the disk when Save returns.
 func (m *Model) Save(dir string) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return fmt.Errorf("model: save: %w", err)
 	}
-	if err := m.saveWeights(filepath.Join(dir, weightsFile), m.W); err != nil {
+	if err := m.saveWeights(filepath.Join(dir, weightsFile), m.full()); err != nil {
 		return err
 	}
 	return m.Config.write(filepath.Join(dir, configFile))

@@ -8,23 +8,26 @@ import (
 
 // Options are what a use of a model decides, as opposed to Config, which the weights decide.
 type Options struct {
-	MaxTokens int  // packed tokens of the largest pass: Train, Score or Step
-	HeadRows  int  // rows of the head computed at a time; 0: 64 MB of logits, at least 64 rows and at most 512
-	Positions int  // longest sequence; 0: Config.MaxPositions
-	Train     bool // have gradients, and keep activations for the backward
-	Recompute bool // keep only each layer's input and run its forward again in the backward: less memory, a third more work, equal bits
+	MaxTokens int           // packed tokens of the largest pass: Train, Score or Step
+	HeadRows  int           // rows of the head computed at a time; 0: 64 MB of logits, at least 64 rows and at most 512
+	Positions int           // longest sequence; 0: Config.MaxPositions
+	Train     bool          // have gradients, and keep activations for the backward
+	DType     kernels.DType // of weights and activations: BF16, or F32 (also 0). Gradients of weights, logits and sums are float32 in any case
+	Recompute bool          // keep only each layer's input and run its forward again in the backward: less memory, a third more work, equal bits
 }
 
 // Model is a decoder on one device. It is not safe for concurrent use: engine and trainer take turns.
 type Model struct {
 	Config  Config
 	Options Options
-	W       *Weights // parameters
-	G       *Weights // gradients; nil without Options.Train
+	W       *Weights // parameters, of type Options.DType: what every pass reads
+	Master  *Weights // the same in float32, which AdamW updates and rounds into W; nil unless a BF16 model trains
+	G       *Weights // gradients, float32; nil without Options.Train
 
 	dev    kernels.Device
 	table  kernels.Tensor // (positions, D): cosines and sines
-	floats kernels.Tensor // the arena that b's tensors are regions of
+	floats kernels.Tensor // the arenas that b's tensors are regions of, of Options.DType
+	exact  kernels.Tensor // and of float32
 	b      buffers
 	kv     []kernels.KV // one per layer while a cache is open
 	pages  int          // pages of it
@@ -55,6 +58,12 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 	if opt.Recompute && !opt.Train {
 		return nil, fmt.Errorf("model: Recompute without Train: there is no backward to recompute for")
 	}
+	if opt.DType == 0 {
+		opt.DType = kernels.F32
+	}
+	if opt.DType != kernels.F32 && opt.DType != kernels.BF16 {
+		return nil, fmt.Errorf("model: weights of %v: must be f32 or bf16", opt.DType)
+	}
 	if opt.HeadRows == 0 {
 		opt.HeadRows = min(max(16<<20/cfg.Vocab, 64), 512)
 	}
@@ -62,18 +71,21 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 
 	m := &Model{Config: cfg, Options: opt, dev: dev}
 	m.in.dev = dev
-	m.W = newWeights(dev, &m.Config)
+	m.W = newWeights(dev, &m.Config, opt.DType)
 	if opt.Train {
-		m.G = newWeights(dev, &m.Config)
+		m.G = newWeights(dev, &m.Config, kernels.F32)
+		if opt.DType == kernels.BF16 {
+			m.Master = newWeights(dev, &m.Config, kernels.F32)
+		}
 	}
 	m.table = dev.Alloc(kernels.F32, opt.Positions, cfg.HeadDim)
 	dev.Upload(m.table, ropeTable(cfg, opt.Positions))
 
-	var a arena
-	m.b.place(&a, cfg, opt)
-	m.floats = dev.Alloc(kernels.F32, a.off)
-	a = arena{t: m.floats}
-	m.b.place(&a, cfg, opt)
+	var a, exact arena
+	m.b.place(&a, &exact, cfg, opt)
+	m.floats, m.exact = dev.Alloc(opt.DType, a.off), dev.Alloc(kernels.F32, exact.off)
+	a, exact = arena{t: m.floats}, arena{t: m.exact}
+	m.b.place(&a, &exact, cfg, opt)
 	m.step.init(m)
 	return m, nil
 }
@@ -92,10 +104,13 @@ func (m *Model) Close() {
 	m.in.close()
 	m.step.close(m.dev)
 	m.dev.Free(m.floats)
+	m.dev.Free(m.exact)
 	m.dev.Free(m.table)
 	m.dev.Free(m.W.All)
-	if m.G != nil {
-		m.dev.Free(m.G.All)
+	for _, w := range []*Weights{m.G, m.Master} {
+		if w != nil {
+			m.dev.Free(w.All)
+		}
 	}
 	*m = Model{}
 }
@@ -132,8 +147,9 @@ type buffers struct {
 	drows, drowsNorm kernels.Tensor // (R,C)
 }
 
-// place takes every buffer from a.
-func (b *buffers) place(a *arena, c Config, opt Options) {
+// place takes the activations and their gradients from a; from exact, what is float32 whatever the model is: logits, values,
+// log-probabilities, what norms and attention keep of a row, and the gradient of the residual stream, which adds up over all layers.
+func (b *buffers) place(a, exact *arena, c Config, opt Options) {
 	t, q, kv := opt.MaxTokens, c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	xs, sets := 1, 1
 	if opt.Train {
@@ -156,23 +172,23 @@ func (b *buffers) place(a *arena, c Config, opt Options) {
 		s.o, s.mid, s.mlpNorm = a.take(t, q), a.take(t, c.Hidden), a.take(t, c.Hidden)
 		s.gateUp, s.act = a.take(t, 2*c.FFN), a.take(t, c.FFN)
 		if opt.Train {
-			s.attnRstd, s.mlpRstd, s.lse = a.take(t), a.take(t), a.take(t, c.Heads)
+			s.attnRstd, s.mlpRstd, s.lse = exact.take(t), exact.take(t), exact.take(t, c.Heads)
 			if c.QKNorm {
-				s.qRstd, s.kRstd = a.take(t, c.Heads), a.take(t, c.KVHeads)
+				s.qRstd, s.kRstd = exact.take(t, c.Heads), exact.take(t, c.KVHeads)
 			}
 		}
 	}
 	r := opt.HeadRows
-	b.rows, b.rowsNorm, b.rowsRstd = a.take(r, c.Hidden), a.take(r, c.Hidden), a.take(r)
+	b.rows, b.rowsNorm, b.rowsRstd = a.take(r, c.Hidden), a.take(r, c.Hidden), exact.take(r)
 	if c.LMHead {
-		b.logits = a.take(r, c.Vocab)
-		b.lse, b.logp = a.take(r), a.take(r)
+		b.logits = exact.take(r, c.Vocab)
+		b.lse, b.logp = exact.take(r), exact.take(r)
 	}
 	if c.ValueHead {
-		b.values = a.take(r, 1)
+		b.values = exact.take(r, 1)
 	}
 	if opt.Train {
-		b.dx, b.dnorm = a.take(t, c.Hidden), a.take(t, c.Hidden)
+		b.dx, b.dnorm = exact.take(t, c.Hidden), a.take(t, c.Hidden)
 		b.dqkv, b.do = a.take(t, q+2*kv), a.take(t, q)
 		if c.QKNorm {
 			b.dqk = a.take(t, q+kv)

@@ -42,12 +42,12 @@ type Block struct {
 	DownBias     kernels.Tensor
 }
 
-// newWeights allocates zeros in the layout of c.
-func newWeights(dev kernels.Device, c *Config) *Weights {
+// newWeights allocates zeros of a type in the layout of c.
+func newWeights(dev kernels.Device, c *Config, dtype kernels.DType) *Weights {
 	w := &Weights{Blocks: make([]Block, c.Layers), cfg: c}
 	var a arena
 	w.place(&a)
-	w.All = dev.Alloc(kernels.F32, a.off)
+	w.All = dev.Alloc(dtype, a.off)
 	a = arena{t: w.All}
 	split := w.place(&a)
 	w.Matrices, w.Vectors = w.All.Rows(0, split), w.All.Rows(split, a.off)
@@ -183,7 +183,7 @@ func parameterKind(name string) int {
 func (m *Model) Init(seed uint64) {
 	deep := 0.02 / math.Sqrt(2*float64(m.Config.Layers))
 	var buf []float32
-	for name, t := range m.W.Named() {
+	for name, t := range m.full().Named() {
 		buf = append(buf[:0], make([]float32, t.Len())...)
 		switch kind := parameterKind(name); {
 		case name == valueName || kind == biasParameter:
@@ -205,6 +205,30 @@ func (m *Model) Init(seed uint64) {
 		}
 		m.dev.Upload(t, buf)
 	}
+	m.round()
+}
+
+// full is the parameters in the precision that training keeps: the master copy where there is one.
+func (m *Model) full() *Weights {
+	if m.Master != nil {
+		return m.Master
+	}
+	return m.W
+}
+
+// round makes W the master copy, rounded. A failure of the device is the next pass's to report.
+func (m *Model) round() {
+	if m.Master != nil {
+		_ = m.dev.Do(func() { m.dev.Copy(m.W.All, m.Master.All) })
+	}
+}
+
+// MasterAll is the flat master copy as AdamW takes it: absent where W itself is float32.
+func (m *Model) MasterAll() kernels.Tensor {
+	if m.Master == nil {
+		return kernels.Tensor{}
+	}
+	return m.Master.All
 }
 
 // Parameters is how many numbers the model learns; a tied head counts once.
@@ -220,13 +244,13 @@ func (m *Model) Parameters() int {
 // Heads that src lacks keep what they hold; a trunk of another shape is an error. Both models are on one device.
 func (m *Model) CopyFrom(src *Model) error {
 	from := map[string]kernels.Tensor{}
-	for name, t := range src.W.Named() {
+	for name, t := range src.full().Named() {
 		from[name] = t
 	}
 	if src.Config.Tied && m.Config.LMHead && !m.Config.Tied {
-		from[headName] = src.W.Embed
+		from[headName] = src.full().Embed
 	}
-	for name, t := range m.W.Named() {
+	for name, t := range m.full().Named() {
 		s, ok := from[name]
 		if name == headName || name == valueName {
 			if ok && !sameShape(s, t) {
@@ -242,10 +266,13 @@ func (m *Model) CopyFrom(src *Model) error {
 		}
 	}
 	return m.dev.Do(func() {
-		for name, t := range m.W.Named() {
+		for name, t := range m.full().Named() {
 			if s, ok := from[name]; ok {
 				m.dev.Copy(t, s)
 			}
+		}
+		if m.Master != nil {
+			m.dev.Copy(m.W.All, m.Master.All)
 		}
 	})
 }
