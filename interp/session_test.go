@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -463,6 +464,102 @@ func TestEveryKindOfPython(t *testing.T) {
 		t.Logf("%-14s %s tier %v", kind, p.Info().Python, p.Info().Tier)
 		if err := p.Close(); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// The watchdog names the key whose session outlives every limit of its cell, and ends it.
+func TestWatchdogNamesWhoHolds(t *testing.T) {
+	var mu sync.Mutex
+	var said strings.Builder
+	cfg := Default()
+	cfg.Python, cfg.Preload, cfg.Session, cfg.Warm = barePython(t), nil, SessionTrajectory, 2
+	p, err := New(context.Background(), cfg, slog.New(slog.NewTextHandler(lockedWriter{&mu, &said}, nil)))
+	if isTier(err) {
+		t.Skipf("no pool on this host: %v", err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	run(t, p, 77, "x=1")
+	p.mu.Lock()
+	s := p.byKey[77].s
+	p.holding[s] = holder{77, time.Now().Add(-time.Hour), time.Minute} // as if a cell had never come back
+	p.mu.Unlock()
+	await(t, 20*time.Second, "the watchdog's line", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return strings.Contains(said.String(), "key=77") && strings.Contains(said.String(), "beyond every limit")
+	})
+	await(t, 20*time.Second, "the session's end", func() bool { return s.died(0) })
+	p.unhold(s)
+}
+
+type lockedWriter struct {
+	mu *sync.Mutex
+	b  *strings.Builder
+}
+
+func (w lockedWriter) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.Write(b)
+}
+
+// await polls: a busy machine may be late, never wrong.
+func await(t testing.TB, d time.Duration, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(d); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("no sign of %s within %v", what, d)
+		}
+	}
+}
+
+// Idle sessions, old ones and those that use CPU time between cells are ended by the janitor; a session that died is kept until
+// its key asks again, or the loss of its variables would look like a NameError of the model's.
+func TestJanitorEndsIdleSessions(t *testing.T) {
+	p := testPool(t, func(c *Config) { c.Session, c.Limits.Idle = SessionTrajectory, 50*time.Millisecond })
+	run(t, p, 1, "x=1")
+	p.mu.Lock()
+	tr := p.byKey[1]
+	p.mu.Unlock()
+	await(t, 20*time.Second, "the janitor", func() bool {
+		if !tr.mu.TryLock() {
+			return false
+		}
+		defer tr.mu.Unlock()
+		return tr.s == nil
+	})
+	if r := run(t, p, 1, "print('x' in globals())"); string(r.Stdout) != "False\n" {
+		t.Errorf("%v %s", r, r.Stdout)
+	}
+}
+
+// What a dead run left is swept when the next begins; what a living process or somebody else owns is not touched.
+func TestLeftoversAreSweptAtStart(t *testing.T) {
+	c, err := newCgroups(1<<29, 64)
+	if err != nil {
+		t.Skipf("no cgroups: %v", err)
+	}
+	c.close()
+	for _, d := range cgroupDirs() {
+		dead := filepath.Join(d, cgroupPrefix+"999999999-1-1")
+		nested := filepath.Join(dead, "7")
+		recycled := filepath.Join(d, fmt.Sprintf("%s%d-1-1", cgroupPrefix, os.Getpid())) // our pid, another start
+		living := filepath.Join(d, cgroupPrefix+fmt.Sprint(os.Getppid())+"-"+startTime(os.Getppid())+"-1")
+		foreign := filepath.Join(d, "retool-other-999999999-1")
+		for _, g := range []string{dead, nested, recycled, living, foreign} {
+			if err := os.Mkdir(g, 0o755); err != nil {
+				t.Skipf("%s: %v", g, err)
+			}
+			defer os.Remove(g)
+		}
+		sweepCgroups(d)
+		for g, want := range map[string]bool{dead: false, nested: false, recycled: false, living: true, foreign: true} {
+			if _, err := os.Stat(g); (err == nil) != want {
+				t.Errorf("%s: there: %v, want %v", g, err == nil, want)
+			}
 		}
 	}
 }
