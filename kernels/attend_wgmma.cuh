@@ -12,6 +12,7 @@ template <int D> constexpr int STAGE_BYTES = 2 * TILE_BYTES<D>;
 
 // PackedKeys by tensor maps of (T,K·D), boxes of 64 tokens and 64 columns.
 template <int D> struct MappedKeys {
+	static constexpr bool LANDS = true; // fill takes a second barrier
 	const TensorMap *k, *v;
 	int start, tokens, head;
 
@@ -44,6 +45,7 @@ template <int D> struct MappedKeys {
 
 // PagedKeys: a tile of keys and one of values lie side by side in a page, as they will in the stage.
 template <int D> struct CopiedKeys {
+	static constexpr bool LANDS = false;
 	const char *base;
 	long stride;
 	const int *pages;
@@ -117,7 +119,7 @@ __device__ __forceinline__ void attend_wgmma(Tensor o, Tensor lse, Parts parts, 
 			mbarrier_init(full + 8 * s, 1);
 			mbarrier_init(empty + 8 * s, 4 * teams);
 		}
-		mbarrier_init(shared_address(&landed_bar), 1);
+		if (Keys::LANDS) mbarrier_init(shared_address(&landed_bar), 1);
 		mbarrier_init_fence();
 	}
 	if (team < teams) {
@@ -144,7 +146,7 @@ __device__ __forceinline__ void attend_wgmma(Tensor o, Tensor lse, Parts parts, 
 	unsigned fq[D / 16][4], p[4][4];
 #pragma unroll
 	for (int kk = 0; kk < D / 16; kk++) load_matrix4(fq[kk], shared_address(own) + tile_at<D>(warp % 4 * 16 + (lane & 15), kk * 2 + (lane >> 4)));
-	barrier_some(1 + team, 128); // all have read the team's queries: finished chunks take their place
+	if (!SPLIT) barrier_some(1 + team, 128); // all have read the team's queries: finished chunks and outputs take their place
 	int row[2], last[2];
 #pragma unroll
 	for (int h = 0; h < 2; h++) {

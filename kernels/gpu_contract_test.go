@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -368,6 +369,9 @@ func TestGPUMainLoopsHaveNoBankConflicts(t *testing.T) {
 // edited is an emulated GPU on which one family is loaded from other text.
 func edited(t testing.TB, fam string, text string) *GPU {
 	g := emulated(t, emu.Options{Capability: 80})
+	if strings.HasSuffix(fam, ".sm90a") {
+		g = hopper(t, emu.Options{})
+	}
 	if err := g.Raw(func(drv driver.Driver) error {
 		m, err := drv.Load([]byte(text))
 		g.mods[fam] = m
@@ -391,7 +395,7 @@ func entryText(t testing.TB, text, entry string) (before, body, after string) {
 	return text[:from], text[from:to], text[to:]
 }
 
-// mutants are passes that together run every barrier of an entry.
+// barriers are passes that together run every barrier of an entry.
 var barriers = []struct {
 	family, entry string
 	pass          func(t testing.TB, d *GPU) error
@@ -446,6 +450,58 @@ var barriers = []struct {
 	}},
 }
 
+// onHopper are passes through kernels of Hopper, and what they compute.
+var onHopper = []struct {
+	family, entry string
+	pass          func(t testing.TB, d *GPU) ([]uint16, error)
+}{
+	{"attention.sm90a", "attention_fwd_wgmma_d64", attendOnHopper},
+	{"paged.sm90a", "paged_fwd_wgmma_d64", pagedOnHopper},
+	{"linear.sm90a", "linear_nt_wgmma", linearOnHopper},
+}
+
+// attendOnHopper has blocks with one team and with two, chunks to merge, tiles that end within a sequence, and stages that are used again.
+func attendOnHopper(t testing.TB, d *GPU) ([]uint16, error) {
+	h := Heads{Q: 2, KV: 1, Dim: 64, Chunk: 64}
+	const T = 330
+	x, o, st := upload(d, normals(1, T*128), T, 128), d.Alloc(BF16, T, 128), d.Alloc(I32, 2)
+	d.Upload(st, []int32{0, T})
+	return result(d, o, func() { d.Attention(o, Tensor{}, x, x.Cols(0, 64), x.Cols(64, 128), st, h) })
+}
+
+func pagedOnHopper(t testing.TB, d *GPU) ([]uint16, error) {
+	d.split = 0
+	h := Heads{Q: 2, KV: 1, Dim: 64, Chunk: 64}
+	const n = 330
+	kv, q, o := d.AllocKV(6, h), upload(d, normals(1, 64*128), 64, 128), d.Alloc(BF16, 64, 128)
+	k, slots := upload(d, normals(2, n*64), n, 64), make([]int32, n)
+	for i := range slots {
+		slots[i] = int32(i)
+	}
+	st := d.Alloc(I32, n)
+	d.Upload(st, slots)
+	table := PageTable{Pages: d.Alloc(I32, 1, 6), Starts: d.Alloc(I32, 2), Len: d.Alloc(I32, 1)}
+	d.Upload(table.Pages, []int32{0, 1, 2, 3, 4, 5})
+	d.Upload(table.Starts, []int32{0, 64})
+	d.Upload(table.Len, []int32{n})
+	return result(d, o, func() {
+		d.AppendKV(kv, k, k, st)
+		d.PagedAttention(o, q, kv, table, h)
+	})
+}
+
+func linearOnHopper(t testing.TB, d *GPU) ([]uint16, error) {
+	x, w, y := upload(d, normals(1, 40*520), 40, 520), upload(d, normals(2, 24*520), 24, 520), d.Alloc(BF16, 40, 24)
+	return result(d, y, func() { d.Linear(y, x, w, Tensor{}) })
+}
+
+func result(d *GPU, y Tensor, f func()) ([]uint16, error) {
+	if err := d.Do(f); err != nil {
+		return nil, err
+	}
+	return bits16(d, y), nil
+}
+
 func attendAndBack(t testing.TB, d *GPU) error {
 	h := Heads{Q: 2, KV: 1, Dim: 32, Chunk: 64}
 	const T = 200
@@ -462,7 +518,13 @@ func attendAndBack(t testing.TB, d *GPU) error {
 // Every barrier in the kernels that ship is needed, and its loss is seen: deleted from the PTX, one at a time, the checker reports a race, a
 // read of what nobody wrote, or a touch of a copy under way, with the line of the kernel.
 func TestGPUDeletedBarriersAreReported(t *testing.T) {
-	for _, c := range barriers {
+	all := slices.Clone(barriers)
+	for _, c := range onHopper {
+		b := barriers[0]
+		b.family, b.entry, b.pass = c.family, c.entry, func(t testing.TB, d *GPU) error { _, err := c.pass(t, d); return err }
+		all = append(all, b)
+	}
+	for _, c := range all {
 		text, err := ptx.Text(c.family)
 		if err != nil {
 			t.Fatal(err)
@@ -472,25 +534,54 @@ func TestGPUDeletedBarriersAreReported(t *testing.T) {
 			t.Errorf("%s as it ships: %v", c.entry, err)
 			continue
 		}
-		const bar = "\tbar.sync \t0;"
-		n := strings.Count(body, bar)
-		if n == 0 {
+		places := barrierLine.FindAllStringIndex(body, -1)
+		if len(places) == 0 {
 			t.Errorf("%s has no barrier", c.entry)
 		}
-		for i, at := 0, 0; i < n; i++ {
-			at += strings.Index(body[at:], bar)
-			without := before + body[:at] + body[at+len(bar):] + after
-			err := c.pass(t, edited(t, c.family, without))
+		for i, at := range places {
+			err := c.pass(t, edited(t, c.family, before+body[:at[0]]+body[at[1]:]+after))
 			reports := emu.Reports(err)
 			if len(reports) == 0 {
-				t.Errorf("%s without its barrier %d of %d: %v, want a report", c.entry, i+1, n, err)
+				t.Errorf("%s without its barrier %d of %d, %q: %v, want a report", c.entry, i+1, len(places), body[at[0]:at[1]], err)
 			}
 			for _, r := range reports {
 				if !strings.Contains(r.At.String(), ".cu:") {
 					t.Errorf("%s: a report without a line: %v", c.entry, r)
 				}
 			}
-			at += len(bar)
+		}
+	}
+}
+
+// barrierLine is a barrier of a block, of some of its warps, or of a warp.
+var barrierLine = regexp.MustCompile(`(?m)^\s*bar\.(warp\.)?sync\s[^;]*;`)
+
+// Every step by which the kernels of Hopper wait for one another is needed: deleted, one at a time, the checker reports it, or what is used too
+// early shows in the outputs.
+func TestGPUDeletedWaitsOfHopperAreReported(t *testing.T) {
+	waits := regexp.MustCompile(`(?m)^(mbarrier\.try_wait\S* p|\s*(mbarrier\.(init|arrive)|fence\.proxy|wgmma\.wait_group|cp\.async\.wait_group))[^;]*;`)
+	for _, c := range onHopper {
+		text, err := ptx.Text(c.family)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := c.pass(t, edited(t, c.family, string(text)))
+		if err != nil {
+			t.Fatalf("%s as it ships: %v", c.entry, err)
+		}
+		before, body, after := entryText(t, string(text), c.entry)
+		places := waits.FindAllStringIndex(body, -1)
+		if len(places) < 10 {
+			t.Errorf("%s has %d such steps", c.entry, len(places))
+		}
+		for _, at := range places {
+			line, instead := strings.TrimSpace(body[at[0]:at[1]]), ""
+			if strings.Contains(line, "try_wait") {
+				instead = "setp.eq.u32 p, 0, 0;"
+			}
+			if got, err := c.pass(t, edited(t, c.family, before+body[:at[0]]+instead+body[at[1]:]+after)); err == nil && slices.Equal(got, want) {
+				t.Errorf("%s without %q: nobody sees it", c.entry, line)
+			}
 		}
 	}
 }

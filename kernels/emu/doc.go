@@ -14,11 +14,13 @@
 // # What it cannot show
 //
 // Weak memory, timing, occupancy, and bits where the hardware's are not IEEE: sums inside an mma are taken here in ascending order, and ex2, lg2,
-// rsqrt are correctly rounded. Equal bits here show an equal order. Of sm_90a there are mbarriers (parity form), tensor copies to shared memory
-// and wgmma of bf16 with both factors K-major in shared memory: a copy completes as late as the program allows, sums are NaN until their
-// wait, and each warp carries out its quarter of a wgmma by itself, so a warpgroup must give a stage back warp by warp. Clusters, multicast,
-// bulk stores and reductions, the order between generic and asynchronous accesses, acquire and release chains between blocks, and calls are
-// not emulated: such PTX does not load, but for fences, which are accepted. Streams run in the order issued.
+// rsqrt are correctly rounded. Equal bits here show an equal order. Of sm_90a there are mbarriers (parity form), bulk copies to shared memory,
+// by tensor maps and plain, and wgmma of bf16 with its left factor in shared memory or registers and its right one of either major: a copy
+// completes as late as the program allows, sums are NaN until their wait, registers of a left factor are read then, and each warp carries out its
+// quarter of a wgmma by itself, so a warpgroup must give a stage back warp by warp. What a thread stored and bulk copies or wgmma then touch wants
+// a fence.proxy.async by that very thread in between. wgmma.fence is accepted, its absence not seen. Clusters, multicast, bulk stores and
+// reductions, acquire and release chains between blocks, and calls are not emulated: such PTX does not load, but for fences, which are
+// accepted. Streams run in the order issued.
 //
 // It departs from the design in two places. Shadow cells cover 4 bytes and remember which of them were touched. A full barrier moves one
 // vector of clocks instead of a matrix; only barriers of some warps make the matrix.

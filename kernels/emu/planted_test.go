@@ -239,11 +239,135 @@ func TestPlantedPTXMatchesItsSource(t *testing.T) {
 	if err := json.Unmarshal(read("manifest.json"), &m); err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range []struct{ file, want string }{
-		{"planted.cu", m.Families["planted.sm80"].Sources["planted.cu"]}, {"planted.sm80.ptx", m.Families["planted.sm80"].PTX},
-	} {
-		if h := sha256.Sum256(read(f.file)); hex.EncodeToString(h[:]) != f.want {
-			t.Errorf("%s changed: run go run kernels/ptx/gen.go -planted", f.file)
+	sum := func(b []byte) string {
+		h := sha256.Sum256(b)
+		return hex.EncodeToString(h[:])
+	}
+	if len(m.Families) != 2 {
+		t.Errorf("the manifest has %d families, want planted.sm80 and planted.sm90a", len(m.Families))
+	}
+	for name, f := range m.Families {
+		stale := func(file string) {
+			t.Errorf("%s changed after %s.ptx was made: run go run kernels/ptx/gen.go -planted", file, name)
 		}
+		if sum(read(name+".ptx")) != f.PTX {
+			stale(name + ".ptx")
+		}
+		for source, want := range f.Sources {
+			b, err := os.ReadFile("testdata/" + source)
+			if err != nil {
+				b = read("../../" + source)
+			}
+			if sum(b) != want {
+				stale(source)
+			}
+		}
+	}
+}
+
+// hopperBench is an emulated sm_90 with the planted kernels for it.
+func hopperBench(t *testing.T, o Options) *bench {
+	t.Helper()
+	text, err := os.ReadFile("testdata/planted.sm90a.ptx")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Capability = 90
+	return newBench(t, o, text)
+}
+
+// bf16 image of a·b for product: a (64,64), b (n,64) or, transposed, (64,n), in panels of 64 columns with their pieces swizzled.
+func productImage(a, b func(i, k int) float32, transposed bool) []byte {
+	image := make([]byte, 32768)
+	place := func(base, row, col int, x float32) {
+		at := base + col/64*8192 + row*128 + (col%64/8^row&7)*16 + col%8*2
+		binary.LittleEndian.PutUint16(image[at:], uint16(math.Float32bits(x)>>16))
+	}
+	for k := range 64 {
+		for m := range 64 {
+			place(0, m, k, a(m, k))
+		}
+		for n := range 128 {
+			if transposed {
+				place(8192, k, n, b(n, k))
+			} else {
+				place(8192, n, k, b(n, k))
+			}
+		}
+	}
+	return image
+}
+
+// wgmma with its left factor in shared memory and in registers, and its right one with either dimension innermost, against the product itself.
+func TestWarpgroupProducts(t *testing.T) {
+	a := func(m, k int) float32 { return float32((m*5+k*3)%17-8) / 8 }
+	b := func(n, k int) float32 { return float32((n*7+k*11)%13-6) / 4 }
+	for _, c := range []struct {
+		entry      string
+		cols       int
+		transposed bool
+	}{{"product_0_0", 128, false}, {"product_1_0", 64, false}, {"product_2_0", 128, true}} {
+		for seed := range uint64(3) {
+			bn := hopperBench(t, Options{Seed: seed})
+			out := bn.bytes("c", make([]byte, 64*128*4))
+			if err := bn.launch(c.entry, 1, 128, 32768, out, bn.bytes("image", productImage(a, b, c.transposed))); err != nil {
+				t.Fatalf("%s: %v", c.entry, err)
+			}
+			got := make([]byte, 64*128*4)
+			bn.d.CopyOut(0, got, out)
+			for m := range 64 {
+				for n := range c.cols {
+					want := float32(0) // sums of multiples of 1/32 below 2^19: exact
+					for k := range 64 {
+						want += a(m, k) * b(n, k)
+					}
+					if v := math.Float32frombits(binary.LittleEndian.Uint32(got[4*(m*128+n):])); v != want {
+						t.Fatalf("%s: element (%d,%d) is %v, want %v", c.entry, m, n, v, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+// Bugs that only Hopper's instructions allow.
+func TestPlantedHopperBugsAreReported(t *testing.T) {
+	run := func(entry string, seed uint64) (*bench, error) {
+		b := hopperBench(t, Options{Seed: seed})
+		if strings.HasPrefix(entry, "product") {
+			return b, b.launch(entry, 1, 128, 32768, b.bytes("c", make([]byte, 64*128*4)), b.bytes("image", make([]byte, 32768)))
+		}
+		return b, b.launch(entry, 1, 64, 0, b.bytes("out", make([]byte, 2048)), b.floats("in", 256))
+	}
+	for seed := range uint64(8) {
+		if _, err := run("copies_0", seed); err != nil {
+			t.Errorf("copies_0, schedule %d: %v", seed, err)
+		}
+	}
+	for _, c := range []struct {
+		entry  string
+		want   Kind
+		detail string
+	}{
+		{"copies_20", Proxy, "no fence.proxy.async by it"},
+		{"copies_21", Misaligned, "1020 bytes"},
+		{"copies_22", MBarrier, "where an mbarrier stands"},
+		{"copies_24", AsyncInFlight, "a copy is under way"},
+		{"product_2_23", Proxy, "no fence.proxy.async by it"},
+	} {
+		_, err := run(c.entry, 0)
+		if !slices.Contains(kinds(err), c.want) || !strings.Contains(err.Error(), c.detail) || !strings.Contains(err.Error(), ".cu") {
+			t.Errorf("%s: %v, want %q that says %q", c.entry, err, c.want, c.detail)
+		}
+	}
+	// What is read of sums under way is NaN.
+	b, err := run("product_0_25", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make([]byte, 4)
+	b.d.CopyOut(0, out, b.ptr["c"])
+	if v := math.Float32frombits(binary.LittleEndian.Uint32(out)); v == v {
+		t.Errorf("a sum that is being made reads as %v, want NaN", v)
 	}
 }
