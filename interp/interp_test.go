@@ -61,7 +61,7 @@ func selfCommand(args ...string) *exec.Cmd {
 func testPool(t testing.TB, change func(*Config)) *Pool {
 	t.Helper()
 	cfg := Default()
-	cfg.Python, cfg.Preload = barePython(t), nil
+	cfg.Python, cfg.Preload, cfg.Warm = barePython(t), nil, 6
 	if change != nil {
 		change(&cfg)
 	}
@@ -115,7 +115,7 @@ func TestAttacksWithoutNamespaces(t *testing.T) {
 func TestLowerTierIsReported(t *testing.T) {
 	for omit, want := range map[string]string{"cgroup": "B", "user namespaces": "C", "landlock": "B", "seccomp": "", "user namespaces,landlock": ""} {
 		cfg := Default()
-		cfg.Python, cfg.Preload, cfg.Warm = barePython(t), nil, 4
+		cfg.Python, cfg.Preload, cfg.Warm, cfg.Zygotes = barePython(t), nil, 2, 1
 		cfg.omit = strings.Split(omit, ",")
 		p, err := New(context.Background(), cfg, nil)
 		if err == nil {

@@ -80,13 +80,12 @@ func TestNothingRunsBetweenCells(t *testing.T) {
 	p.mu.Lock()
 	s := p.byKey[1].s
 	p.mu.Unlock()
-	time.Sleep(20 * time.Millisecond)
-	a, ok := s.cpu()
-	time.Sleep(200 * time.Millisecond)
-	b, _ := s.cpu()
-	if !ok || b-a > 2*time.Millisecond {
-		t.Errorf("used %v between two cells", b-a)
-	}
+	await(t, 10*time.Second, "a stopped session", func() bool { // SIGSTOP takes as long as the threads take to be interrupted
+		a, ok := s.cpu()
+		time.Sleep(200 * time.Millisecond)
+		b, _ := s.cpu()
+		return ok && b-a < 2*time.Millisecond
+	})
 	if r := run(t, p, 1, "print(n>0)"); string(r.Stdout) != "True\n" {
 		t.Errorf("%v %s", r, r.Stdout)
 	}
@@ -98,7 +97,7 @@ func TestCheckpointRollsBackOneCell(t *testing.T) {
 	func() {
 		cfg := Default()
 		cfg.Python, cfg.Preload, cfg.Session, cfg.Checkpoint, cfg.AllowFork = barePython(t), nil, SessionTrajectory, true, true
-		cfg.Limits.CPU, cfg.Limits.Wall, cfg.Limits.Cells = 500*time.Millisecond, time.Second, 100
+		cfg.Limits.CPU, cfg.Limits.Wall, cfg.Limits.Cells, cfg.Warm = 300*time.Millisecond, 2*time.Second, 100, 4
 		p, err := New(context.Background(), cfg, nil)
 		if isTier(err) {
 			t.Skipf("checkpoints need tier A: %v", err)
@@ -217,15 +216,15 @@ func TestLargeOutputIsNoTimeout(t *testing.T) {
 
 // Time in the queue is reported and never charged to the cell.
 func TestQueueIsNotCharged(t *testing.T) {
-	p := testPool(t, func(c *Config) { c.Concurrency = 1; c.Limits.Wall = 1500 * time.Millisecond })
+	p := testPool(t, func(c *Config) { c.Concurrency = 1; c.Limits.Wall = 2 * time.Second })
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var queued time.Duration
-	for range 6 {
+	for range 8 {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			r, err := p.Run(context.Background(), 0, "import time; time.sleep(0.4); print(1)")
+			r, err := p.Run(context.Background(), 0, "import time; time.sleep(0.35); print(1)")
 			if err != nil || r.Status != OK {
 				t.Errorf("%v %v after %v in the queue", r, err, r.Queue)
 			}
@@ -235,8 +234,8 @@ func TestQueueIsNotCharged(t *testing.T) {
 		}()
 	}
 	wg.Wait()
-	if queued < 1800*time.Millisecond {
-		t.Errorf("longest queue %v, want about 2 s", queued)
+	if queued < 2*time.Second { // longer than the limit
+		t.Errorf("longest queue %v, want about 2.5 s", queued)
 	}
 }
 
@@ -246,7 +245,7 @@ func TestContextAndCloseEndCalls(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	if _, err := p.Run(ctx, 0, "import time; time.sleep(10)"); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 2*time.Second {
+	if _, err := p.Run(ctx, 0, "import time; time.sleep(10)"); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 6*time.Second {
 		t.Errorf("got %v after %v", err, time.Since(began))
 	}
 	ended := make(chan error, 8)
@@ -266,7 +265,7 @@ func TestContextAndCloseEndCalls(t *testing.T) {
 			if !errors.Is(err, ErrClosed) {
 				t.Errorf("want ErrClosed, got %v", err)
 			}
-		case <-time.After(3 * time.Second):
+		case <-time.After(8 * time.Second):
 			t.Fatal("a call outlives Close")
 		}
 	}
@@ -295,7 +294,7 @@ func TestForkServerDeath(t *testing.T) {
 		t.Errorf("%v", r)
 	}
 	t.Logf("recovered in %v", time.Since(began))
-	if d := time.Since(began); d > 5*time.Second {
+	if d := time.Since(began); d > 20*time.Second {
 		t.Errorf("recovery took %v", d)
 	}
 	if s := p.Stats(); s.Restarts != 1 {
@@ -320,7 +319,7 @@ func TestWornForkServerIsReplaced(t *testing.T) {
 	}
 	select {
 	case <-z.buried:
-	case <-time.After(3 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Error("the worn fork server still lives")
 	}
 	p.Close()
@@ -340,11 +339,11 @@ func TestBreakerFailsFastAndRecovers(t *testing.T) {
 	began := time.Now()
 	_, err := p.Run(context.Background(), 0, "print(1)")
 	var sb *SandboxError
-	if !errors.As(err, &sb) || time.Since(began) > 15*time.Second {
+	if !errors.As(err, &sb) || time.Since(began) > noSession+15*time.Second {
 		t.Errorf("got %v after %v", err, time.Since(began))
 	}
 	p.f.py.Executable = good
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for {
 		r, err := p.Run(context.Background(), 0, "print(1)")
 		if err == nil && string(r.Stdout) == "1\n" {
