@@ -15,7 +15,7 @@ import (
 
 func benchCommand() *cli.Command {
 	common := []cli.Flag{
-		&cli.StringFlag{Name: "device", Value: "cpu", Usage: "`NAME`: cpu"},
+		&cli.StringFlag{Name: "device", Value: "cpu", Usage: "`NAME`: cpu; of kernels also gpu, and emu, which checks and measures nothing"},
 		&cli.IntFlag{Name: "threads", Usage: "`N`; 0: one per core"},
 		&cli.StringFlag{Name: "models", Value: "d128,d256", Usage: "`NAMES` of shapes: d128 (0.9 M parameters), d256 (5.2 M), q05 (Qwen2.5-0.5B)"},
 		&cli.StringFlag{Name: "json", Usage: "write the rows to `FILE`"},
@@ -49,16 +49,26 @@ func benchCommand() *cli.Command {
 	options := func(c *cli.Context, f *bench.Floor) bench.Options {
 		return bench.Options{Models: strings.Split(c.String("models"), ","), Budget: c.Duration("budget"), Floor: f}
 	}
+	kernelsOn := sub("kernels", "every operation at the shapes of training and decode", func(c *cli.Context, d kernels.Device, f *bench.Floor) ([]bench.Row, error) {
+		o := bench.KernelOptions{Models: strings.Split(c.String("models"), ","), Budget: c.Duration("budget"), Floor: f}
+		if ops := c.String("ops"); ops != "" {
+			o.Ops = strings.Split(ops, ",")
+		}
+		return bench.Kernels(d, o)
+	}, &cli.StringFlag{Name: "ops", Usage: "only operations whose name contains one of `NAMES`"},
+		&cli.StringFlag{Name: "peers", Usage: "gpu: compare with what bench/peers.py wrote to `FILE`, and take the rate of matrices from there"},
+		&cli.StringFlag{Name: "cases", Usage: "write the cases of a GPU, for bench/peers.py, to `FILE`, and measure nothing"})
+	onCPU := kernelsOn.Action
+	kernelsOn.Action = func(c *cli.Context) error {
+		if c.String("device") != "cpu" || c.String("cases") != "" {
+			return benchGPU(c)
+		}
+		return onCPU(c)
+	}
 	return &cli.Command{
 		Name: "bench", Usage: "how fast: operations, rollouts, training steps and the sandbox, each beside what this machine can do",
 		Subcommands: []*cli.Command{
-			sub("kernels", "every operation at the shapes of training and decode", func(c *cli.Context, d kernels.Device, f *bench.Floor) ([]bench.Row, error) {
-				o := bench.KernelOptions{Models: strings.Split(c.String("models"), ","), Budget: c.Duration("budget"), Floor: f}
-				if ops := c.String("ops"); ops != "" {
-					o.Ops = strings.Split(ops, ",")
-				}
-				return bench.Kernels(d, o)
-			}, &cli.StringFlag{Name: "ops", Usage: "only operations whose name contains one of `NAMES`"}),
+			kernelsOn,
 			sub("rollout", "prefill and decode through the engine, sampling included", func(c *cli.Context, d kernels.Device, f *bench.Floor) ([]bench.Row, error) {
 				return bench.Rollout(c.Context, d, options(c, f))
 			}),
