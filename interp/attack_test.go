@@ -473,3 +473,48 @@ func TestAttacksWithForks(t *testing.T) {
 	attackTier(t, "A", true)
 	before.same(t)
 }
+
+// An older kernel's Landlock knows less: what it does not govern, the filter must deny. Version 1 knows no truncate, 3 no TCP, 5 no scopes.
+func TestOlderLandlockVersions(t *testing.T) {
+	c, err := layCanaries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.remove()
+	newest := landlockABI()
+	for _, abi := range []int{1, 2, 3, 5} {
+		if abi >= newest {
+			continue
+		}
+		for _, tier := range []string{"B", "C2"} {
+			cfg := Default()
+			cfg.Python, cfg.Preload, cfg.Warm, cfg.Zygotes, cfg.MinTier = barePython(t), nil, 2, 1, tier
+			cfg.omit = []string{fmt.Sprintf("landlock above %d", abi)}
+			p, err := New(context.Background(), cfg.AtMost(tier), nil)
+			if isTier(err) {
+				continue
+			} else if err != nil {
+				t.Errorf("ABI %d, tier %s: %v", abi, tier, err)
+				continue
+			}
+			if got := p.Info().Landlock; got != abi {
+				t.Errorf("tier %s: ABI %d is reported, want %d", tier, got, abi)
+			}
+			for _, a := range corpus {
+				if !strings.HasPrefix(a.id, "fs-write-") && a.id != "fs-rename-exchange" && a.id != "A07" && a.id != "A14" {
+					continue
+				}
+				r := run(t, p, 0, c.fill(a.code))
+				if !outcome(r, a.want) || bytes.Contains(r.Stdout, []byte(bad)) || c.leaked(r) {
+					t.Errorf("ABI %d, tier %s, %s: %v %s%s", abi, tier, a.id, r, r.Stdout, r.Traceback)
+				}
+			}
+			if err := p.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if why := c.touched(); why != "" {
+		t.Error(why)
+	}
+}

