@@ -226,7 +226,7 @@ func (g *GPU) temp(n int) uint64 {
 		n = max(n, 2*g.work[k-1].n)
 	}
 	var p driver.Ptr
-	g.call("working memory", func(drv driver.Driver) (err error) {
+	g.call(g.op+": working memory", func(drv driver.Driver) (err error) {
 		p, err = drv.Alloc(n)
 		return err
 	})

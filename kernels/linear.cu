@@ -7,22 +7,27 @@
 //   a, b of f32 or bf16, both taken as bf16; c of either, computed in fp32. linear_f32 is the same three in fp32 throughout, for a and
 //   b of f32: strides say which. Reference: linear_test.go, float64.
 //
-// Launch    128x128x32 tiles, 4 warps of 64x64, 4 stages of cp.async, 64 KB shared (nt16: 16x128 tiles for few rows, 36 KB). Blocks walk
-//           down 8 tiles of rows before they move to the next tile of columns, so that b stays in the second-level cache.
-// Layout    a tile is as in memory, its 16-byte pieces XOR-swizzled by row: ldmatrix, plain or transposed, without bank conflicts.
-//           On sm_90a, if asked for, linear_nt_wgmma takes bf16 factors: 128x128x64 tiles, two warpgroups of m64n128k16 and a warp that feeds
-//           four stages through the copy engine, 129 KB shared.
+// Launch    128x128x32 tiles, 4 warps of 64x64, 4 stages of cp.async, 64 KB shared. nt64: 64x64x64, 4 warps of 32x32, 4 stages, 64 KB, where
+//           the large tiles would leave multiprocessors idle; nt16: 16x32x64, 2 warps, 8 stages, 48 KB, for few rows, where all that counts
+//           is how many bytes of b are under way. Blocks walk down 8 tiles of rows before they move to the next tile of columns, so that b
+//           stays in the second-level cache.
+//           On sm_90a, if asked for, wgmma: 128x256x64 tiles, two warpgroups of m64n256k16 with 240 registers a thread and one that feeds four
+//           stages through the copy engine, one block a multiprocessor that walks the tiles, 225 KB shared; 64x128 (8 stages) and 64x32
+//           (12 stages) where those would leave multiprocessors idle.
+// Layout    a tile is as in memory, its 16-byte pieces XOR-swizzled by row: ldmatrix, plain or transposed, without bank conflicts; 128-byte
+//           swizzle of the copy engine for wgmma.
 // Contract  an output is one chain acc = mma16(acc, a[k0…k0+15], b[k0…k0+15]) over ascending k0 in fp32, plus b, rounded once. Tile shape
-//           and the number of rows do not change its bits: nt and nt16 agree. wgmma is a class of its own.
+//           and the number of rows do not change its bits: nt, nt64 and nt16 agree. wgmma is a class of its own, and that its three widths
+//           agree with one another is for hardware to show (the tests of rows among others do).
 // Floor     2·M·N·K flop. 4096³ at 790 Tflop/s (H200): 0.17 ms; mma.sync is expected to reach about 400.
 // Reached   not measured: no hardware yet.
 // Error     |Δc| ≤ 2⁻⁸·|c| + K·2⁻²³·Σ|a·b| in bf16.
 #include "common.cuh"
 
-// The tile of this block: blocks take 8 tiles of rows before the next tile of columns.
-template <int BM, int BN> __device__ __forceinline__ void tile_of_block(int &m0, int &n0, int m, int n) {
+// Tile number i: 8 tiles of rows come before the next tile of columns.
+template <int BM, int BN> __device__ __forceinline__ void tile_number(int &m0, int &n0, int i, int m, int n) {
 	const int tiles_m = (m + BM - 1) / BM, tiles_n = (n + BN - 1) / BN;
-	const int group = blockIdx.x / (8 * tiles_n), first = group * 8, height = min(tiles_m - first, 8), within = blockIdx.x % (8 * tiles_n);
+	const int group = i / (8 * tiles_n), first = group * 8, height = min(tiles_m - first, 8), within = i % (8 * tiles_n);
 	m0 = (first + within % height) * BM, n0 = within / height * BN;
 }
 
@@ -32,7 +37,7 @@ template <int BN> __device__ __forceinline__ int sum_at(int row, int col) { retu
 // c (+)= sums + bias, eight neighbours a thread
 template <int BM, int BN, int THREADS> __device__ __forceinline__ void store_sums(const Tensor &c, const Tensor &bias, const float *sums, int m0, int n0, int m, int n, int add) {
 #pragma unroll 1
-	for (int i = threadIdx.x; i < BM * BN / 8; i += THREADS) {
+	for (int i = threadIdx.x % THREADS; i < BM * BN / 8; i += THREADS) {
 		const int r = i / (BN / 8), col = i % (BN / 8) * 8, row = m0 + r, left = n - n0 - col;
 		if (row >= m || left <= 0) continue;
 		const float4 *from = (const float4 *)(sums + sum_at<BN>(r, col));
@@ -54,8 +59,6 @@ template <int BM, int BN, int THREADS> __device__ __forceinline__ void store_sum
 }
 
 #if !RETOOL_SM90
-
-constexpr int BK = 32, STAGES = 4;
 
 // byte offset of 16-byte piece `piece` of row `row`, in a tile with rows of COLS bf16
 template <int COLS> __device__ __forceinline__ unsigned tile_at(int row, int piece) {
@@ -83,15 +86,15 @@ template <int ROWS, int COLS, int THREADS> __device__ __forceinline__ void load_
 	}
 }
 
-// TA: a is stored (k, m), rows of BM. TB: b is stored (k, n), rows of BN. Else k is the inner dimension.
-template <int BM, int BN, int WM, int WN, bool TA, bool TB> __device__ __forceinline__ void gemm(Tensor c, Tensor a, Tensor b, Tensor bias, int m, int n, int k, int add) {
+// BM by BN by BK tiles, warps of WM by WN. TA: a is stored (k, m), rows of BM. TB: b is stored (k, n), rows of BN. Else k is the inner dimension.
+template <int BM, int BN, int BK, int STAGES, int WM, int WN, bool TA, bool TB> __device__ __forceinline__ void gemm(Tensor c, Tensor a, Tensor b, Tensor bias, int m, int n, int k, int add) {
 	extern __shared__ __align__(128) char shared[];
 	constexpr int THREADS = (BM / WM) * (BN / WN) * 32, BYTES_A = BM * BK * 2, BYTES = BYTES_A + BN * BK * 2;
 	constexpr int TILES_M = WM / 16, TILES_N = WN / 8;
 	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warp_m = warp / (BN / WN) * WM, warp_n = warp % (BN / WN) * WN;
 
 	int m0, n0;
-	tile_of_block<BM, BN>(m0, n0, m, n);
+	tile_number<BM, BN>(m0, n0, blockIdx.x, m, n);
 
 	auto load = [&](int step) {
 		char *stage = shared + step % STAGES * BYTES;
@@ -170,16 +173,19 @@ template <int BM, int BN, int WM, int WN, bool TA, bool TB> __device__ __forcein
 }
 
 extern "C" __global__ void __launch_bounds__(128) linear_nt(Tensor c, Tensor a, Tensor b, Tensor bias, int m, int n, int k, int add) {
-	gemm<128, 128, 64, 64, false, false>(c, a, b, bias, m, n, k, add);
+	gemm<128, 128, 32, 4, 64, 64, false, false>(c, a, b, bias, m, n, k, add);
 }
-extern "C" __global__ void __launch_bounds__(128) linear_nt16(Tensor c, Tensor a, Tensor b, Tensor bias, int m, int n, int k, int add) {
-	gemm<16, 128, 16, 32, false, false>(c, a, b, bias, m, n, k, add);
+extern "C" __global__ void __launch_bounds__(128) linear_nt64(Tensor c, Tensor a, Tensor b, Tensor bias, int m, int n, int k, int add) {
+	gemm<64, 64, 64, 4, 32, 32, false, false>(c, a, b, bias, m, n, k, add);
+}
+extern "C" __global__ void __launch_bounds__(64) linear_nt16(Tensor c, Tensor a, Tensor b, Tensor bias, int m, int n, int k, int add) {
+	gemm<16, 32, 64, 8, 16, 16, false, false>(c, a, b, bias, m, n, k, add);
 }
 extern "C" __global__ void __launch_bounds__(128) linear_nn(Tensor c, Tensor a, Tensor b, Tensor bias, int m, int n, int k, int add) {
-	gemm<128, 128, 64, 64, false, true>(c, a, b, bias, m, n, k, add);
+	gemm<128, 128, 32, 4, 64, 64, false, true>(c, a, b, bias, m, n, k, add);
 }
 extern "C" __global__ void __launch_bounds__(128) linear_tn(Tensor c, Tensor a, Tensor b, Tensor bias, int m, int n, int k, int add) {
-	gemm<128, 128, 64, 64, true, true>(c, a, b, bias, m, n, k, add);
+	gemm<128, 128, 32, 4, 64, 64, true, true>(c, a, b, bias, m, n, k, add);
 }
 
 // c[i,j] (+)= Σ_k a[i·am + k·ak] · b[j·bn + k·bk] + bias[j], one chain of fmaf over ascending k. 64x64x16 tiles, 256 threads of 4x4.
@@ -222,67 +228,96 @@ extern "C" __global__ void __launch_bounds__(256) linear_f32(Tensor c, const flo
 
 #else // Hopper
 
-// Warps 0-3 and 4-7 multiply, 64 rows of the tile each, on the four stages that warp 8 has the copy engine fill. full[s]: its bytes are there;
-// empty[s]: the eight warps have read it.
-constexpr int HK = 64, HSTAGES = 4, HTILE = 128 * HK * 2; // bytes of a tile of 128 rows
-
-extern "C" __global__ void __launch_bounds__(288) linear_nt_wgmma(Tensor c, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, Tensor bias, int m, int n, int k, int add) {
+// Blocks take every gridDim.x-th tile of TEAMS·64 by BN. Teams of four warps multiply 64 rows each, on STAGES stages of 64 columns of k that the
+// warp behind them has the copy engine fill, tile after tile: those of the next one come in while the sums of this one are stored.
+// full[s]: its bytes are there; empty[s]: all warps have read it.
+template <int TEAMS, int BN, int STAGES> __device__ __forceinline__ void gemm(const Tensor &c, const TensorMap &a, const TensorMap &b, const Tensor &bias, int m, int n, int k, int add) {
 	extern __shared__ __align__(1024) char dynamic[];
-	__shared__ __align__(8) unsigned long long full[HSTAGES], empty[HSTAGES];
+	__shared__ __align__(8) unsigned long long full_bars[STAGES], empty_bars[STAGES];
+	constexpr int BM = TEAMS * 64, BYTES_A = BM * 128, BYTES = BYTES_A + BN * 128, COLS = BN < 64 ? BN : 64; // columns of sums in shared memory at a time
 	char *shared = dynamic + (-shared_address(dynamic) & 1023); // swizzled tiles begin on 1024 bytes
-	const unsigned tiles = shared_address(shared), bars = shared_address(full), bars_empty = shared_address(empty);
-	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, steps = (k + HK - 1) / HK;
-	int m0, n0;
-	tile_of_block<128, 128>(m0, n0, m, n);
+	const unsigned stages = shared_address(shared), full = shared_address(full_bars), empty = shared_address(empty_bars);
+	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, team = warp / 4, steps = (k + 63) / 64, tiles = (m + BM - 1) / BM * ((n + BN - 1) / BN);
 	if (threadIdx.x == 0) {
-		for (int s = 0; s < HSTAGES; s++) {
-			mbarrier_init(bars + 8 * s, 1);
-			mbarrier_init(bars_empty + 8 * s, 8);
+		for (int s = 0; s < STAGES; s++) {
+			mbarrier_init(full + 8 * s, 1);
+			mbarrier_init(empty + 8 * s, TEAMS * 4);
 		}
 		mbarrier_init_fence();
 	}
 	__syncthreads();
 
-	if (warp == 8) {
-		if (lane != 0) return;
-		for (int s = 0; s < steps; s++) {
-			const int stage = s % HSTAGES;
-			mbarrier_wait(bars_empty + 8 * stage, (s / HSTAGES & 1) ^ 1); // the first round finds it empty
-			mbarrier_arrive_expect(bars + 8 * stage, 2 * HTILE);
-			tensor_copy2(tiles + stage * 2 * HTILE, a, s * HK, m0, bars + 8 * stage);
-			tensor_copy2(tiles + stage * 2 * HTILE + HTILE, b, s * HK, n0, bars + 8 * stage);
+	int stage = 0, phase = 0, m0, n0;
+	auto advance = [&]() {
+		if (++stage == STAGES) stage = 0, phase ^= 1;
+	};
+	if (team == TEAMS) {
+		if (TEAMS > 1) give_registers<24>();
+		if (warp > TEAMS * 4 || lane != 0) return;
+		for (int i = blockIdx.x; i < tiles; i += gridDim.x) {
+			tile_number<BM, BN>(m0, n0, i, m, n);
+			for (int s = 0; s < steps; s++, advance()) {
+				mbarrier_wait(empty + 8 * stage, phase ^ 1); // the first round finds it empty
+				mbarrier_arrive_expect(full + 8 * stage, BYTES);
+				tensor_copy2(stages + stage * BYTES, a, s * 64, m0, full + 8 * stage);
+				tensor_copy2(stages + stage * BYTES + BYTES_A, b, s * 64, n0, full + 8 * stage);
+			}
 		}
 		return;
 	}
 
-	float acc[64];
+	if (TEAMS > 1) take_registers<240>();
+	float *sums = (float *)(shared + STAGES * BYTES) + warp * 16 * COLS; // the warp's own
+	for (int i = blockIdx.x; i < tiles; i += gridDim.x) {
+		tile_number<BM, BN>(m0, n0, i, m, n);
+		float acc[BN / 2];
 #pragma unroll
-	for (int i = 0; i < 64; i++) acc[i] = 0.f;
-	const int half = warp / 4;
-	for (int s = 0; s < steps; s++) {
-		const int stage = s % HSTAGES;
-		mbarrier_wait(bars + 8 * stage, s / HSTAGES & 1);
-		const unsigned long long da = matrix_descriptor(tiles + stage * 2 * HTILE + half * (HTILE / 2)), db = matrix_descriptor(tiles + stage * 2 * HTILE + HTILE);
-		warpgroup_fence();
+		for (int e = 0; e < BN / 2; e++) acc[e] = 0.f;
+		int before = 0;
+#pragma unroll 1
+		for (int s = 0; s < steps; s++) {
+			mbarrier_wait(full + 8 * stage, phase);
+			const unsigned long long da = matrix_descriptor(stages + stage * BYTES + team * 8192), db = matrix_descriptor(stages + stage * BYTES + BYTES_A);
+			warpgroup_fence();
 #pragma unroll
-		for (int kk = 0; kk < HK / 16; kk++) wgmma_64x128(acc, da + 2 * kk, db + 2 * kk, 1);
-		warpgroup_commit();
-		warpgroup_wait<1>(); // the products of the stage before are done
-		if (s > 0 && lane == 0) mbarrier_arrive(bars_empty + 8 * ((s - 1) % HSTAGES));
-	}
-	warpgroup_wait<0>();
-#pragma unroll
-	for (int i = 0; i < 64; i++) asm volatile("" : "+f"(acc[i])::"memory"); // no use of the sums moves above the wait
+			for (int kk = 0; kk < 4; kk++) {
+				if (BN == 256) wgmma_64x256(acc, da + 2 * kk, db + 2 * kk);
+				if (BN == 128) wgmma_64x128(acc, da + 2 * kk, db + 2 * kk);
+				if (BN == 32) wgmma_64x32(acc, da + 2 * kk, db + 2 * kk);
+			}
+			warpgroup_commit();
+			warpgroup_wait<1>(); // the products of the stage before are done
+			if (s > 0 && lane == 0) mbarrier_arrive(empty + 8 * before);
+			before = stage;
+			advance();
+		}
+		warpgroup_wait<0>();
+		settle<BN / 2>(acc);
+		if (lane == 0) mbarrier_arrive(empty + 8 * before);
 
-	float *sums = (float *)shared;
-	barrier_some(1, 256); // all have finished reading the stages
+		// The sums go through the warp's shared memory, so that a lane stores eight neighbours.
 #pragma unroll
-	for (int i = 0; i < 64; i += 2) {
-		const int row = half * 64 + warp % 4 * 16 + (lane >> 2) + i / 2 % 2 * 8, col = i / 4 * 8 + (lane & 3) * 2;
-		store_shared2(shared_address(sums + sum_at<128>(row, col)), acc[i], acc[i + 1]);
+		for (int col0 = 0; col0 < BN; col0 += COLS) {
+#pragma unroll
+			for (int e = 0; e < COLS / 2; e += 2) {
+				const int row = (lane >> 2) + e / 2 % 2 * 8, col = e / 4 * 8 + (lane & 3) * 2;
+				store_shared2(shared_address(sums + sum_at<COLS>(row, col)), acc[col0 / 2 + e], acc[col0 / 2 + e + 1]);
+			}
+			__syncwarp();
+			store_sums<16, COLS, 32>(c, bias, sums, m0 + warp * 16, n0 + col0, m, n, add);
+			__syncwarp(); // all have read them
+		}
 	}
-	barrier_some(1, 256);
-	store_sums<128, 128, 256>(c, bias, sums, m0, n0, m, n, add);
+}
+
+extern "C" __global__ void __launch_bounds__(384) linear_nt_wgmma(Tensor c, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, Tensor bias, int m, int n, int k, int add) {
+	gemm<2, 256, 4>(c, a, b, bias, m, n, k, add);
+}
+extern "C" __global__ void __launch_bounds__(160) linear_nt64_wgmma(Tensor c, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, Tensor bias, int m, int n, int k, int add) {
+	gemm<1, 128, 8>(c, a, b, bias, m, n, k, add);
+}
+extern "C" __global__ void __launch_bounds__(160) linear_nt32_wgmma(Tensor c, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, Tensor bias, int m, int n, int k, int add) {
+	gemm<1, 32, 12>(c, a, b, bias, m, n, k, add);
 }
 
 #endif

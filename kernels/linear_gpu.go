@@ -3,7 +3,40 @@ package kernels
 // fewRows is up to how many rows Linear takes tiles of 16 of them, for decoding. Bits do not depend on it.
 const fewRows = 32
 
-const linearShared = 4 * 2 * 128 * 32 * 2 // bytes: 4 stages of two tiles of 128 by 32 bf16
+// tiling is a kernel for products a·bᵀ.
+type tiling struct {
+	kernel          string
+	rows, cols      int // of a tile
+	threads, shared int
+}
+
+// The portable ones and Hopper's, the largest tiles first.
+var (
+	portableNT = []tiling{{"linear_nt", 128, 128, 128, 4 * (128 + 128) * 32 * 2}, {"linear_nt64", 64, 64, 128, 4 * (64 + 64) * 64 * 2}}
+	portable16 = tiling{"linear_nt16", 16, 32, 64, 8 * (16 + 32) * 64 * 2}
+	hopperNT   = []tiling{
+		{"linear_nt_wgmma", 128, 256, 384, wgmmaTile(128, 256, 4)},
+		{"linear_nt64_wgmma", 64, 128, 160, wgmmaTile(64, 128, 8)},
+		{"linear_nt32_wgmma", 64, 32, 160, wgmmaTile(64, 32, 12)},
+	}
+)
+
+// wgmmaTile is the dynamic shared memory of such a kernel: stages of two tiles of 64 columns, and for each warp 16 rows of fp32 sums.
+func wgmmaTile(rows, cols, stages int) int {
+	return 1024 + stages*(rows+cols)*64*2 + rows*min(cols, 64)*4
+}
+
+func (t tiling) tiles(m, n int) int { return ceil(m, t.rows) * ceil(n, t.cols) }
+
+// choose takes the largest tiles that give every multiprocessor one, or else the smallest.
+func (g *GPU) choose(m, n int, of []tiling) tiling {
+	for _, t := range of {
+		if t.tiles(m, n) >= g.info.Multiprocessors {
+			return t
+		}
+	}
+	return of[len(of)-1]
+}
 
 // product launches c (m,n) (+)= a·b over k. kernel is nt, nn or tn; with two F32 factors it is the fp32 kernel with the strides that say so.
 func (g *GPU) product(kernel string, c arg, a, b Tensor, bias arg, m, n, k int, add int32) {
@@ -24,14 +57,21 @@ func (g *GPU) product(kernel string, c arg, a, b Tensor, bias arg, m, n, k int, 
 		st := staging{g: g}
 		sa, sb := st.take(a, true), st.take(b, true)
 		st.begin()
-		g.launch("linear_nt_wgmma", [3]int{ceil(m, 128) * ceil(n, 128), 1, 1}, 288, 4*2*128*64*2+1024, c, g.tensorMap(sa.a, m, k, 128), g.tensorMap(sb.a, n, k, 128), bias, int32(m), int32(n), int32(k), add)
+		t := g.choose(m, n, hopperNT)
+		grid := min(t.tiles(m, n), g.info.Multiprocessors)
+		g.launch(t.kernel, [3]int{grid, 1, 1}, t.threads, t.shared, c, g.tensorMap(sa.a, m, k, t.rows), g.tensorMap(sb.a, n, k, t.cols), bias, int32(m), int32(n), int32(k), add)
 		return
 	}
-	rows, shared := 128, linearShared
-	if kernel == "nt" && m <= fewRows {
-		kernel, rows, shared = "nt16", 16, 4*(16+128)*32*2
+	t := portableNT[0]
+	switch {
+	case kernel != "nt":
+		t.kernel = "linear_" + kernel
+	case m <= fewRows:
+		t = portable16
+	default:
+		t = g.choose(m, n, portableNT)
 	}
-	g.launch("linear_"+kernel, [3]int{ceil(m, rows) * ceil(n, 128), 1, 1}, 128, shared, c, x, y, bias, int32(m), int32(n), int32(k), add)
+	g.launch(t.kernel, [3]int{t.tiles(m, n), 1, 1}, t.threads, t.shared, c, x, y, bias, int32(m), int32(n), int32(k), add)
 }
 
 // Linear is y = x·wᵀ + b. Factors are taken as bf16 unless both are F32.

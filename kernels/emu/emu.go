@@ -10,10 +10,11 @@ import (
 
 // Options choose what is emulated and how strictly.
 type Options struct {
-	Capability int    // 80 or 90
+	Capability int    // 80 or 90; 75 opens too, for those who must refuse it
 	Seed       uint64 // 0: blocks and warps in order; else a random schedule
 	NoCheck    bool   // bounds, alignment and masks are checked all the same; races and uninitialised reads are not
 	Memory     int64  // bytes of global memory; 0: 4 GiB
+	PTX        string // the newest .version that it loads, as an old driver would; "": any
 }
 
 // Device is a GPU in pure Go. It is a driver.Driver; operations take effect at once. It is not safe for concurrent use.
@@ -36,8 +37,8 @@ var _ driver.Driver = (*Device)(nil)
 
 // New is an emulated GPU. It panics if the capability is not one it knows.
 func New(o Options) *Device {
-	if o.Capability != 80 && o.Capability != 90 {
-		panic(fmt.Sprintf("emu: New: capability %d, want 80 or 90", o.Capability))
+	if o.Capability != 75 && o.Capability != 80 && o.Capability != 90 {
+		panic(fmt.Sprintf("emu: New: capability %d, want 75, 80 or 90", o.Capability))
 	}
 	if o.Memory == 0 {
 		o.Memory = 4 << 30
@@ -171,6 +172,9 @@ func (d *Device) Load(ptx []byte) (driver.Module, error) {
 	if err != nil {
 		return nil, err
 	}
+	if v := d.opt.PTX; v != "" && newer(m.version, v) {
+		return nil, fmt.Errorf("emu: load PTX: it is version %s, this driver is too old and takes up to %s: install a newer one", m.version, v)
+	}
 	want := fmt.Sprintf("sm_%d", d.opt.Capability)
 	switch target := m.target; {
 	case target == "sm_90a":
@@ -182,6 +186,14 @@ func (d *Device) Load(ptx []byte) (driver.Module, error) {
 		return nil, fmt.Errorf("emu: load PTX: .target %s does not run on %s", target, want)
 	}
 	return &loaded{d: d, mod: m, entries: map[string]*program{}}, nil
+}
+
+// newer compares versions of PTX, major.minor.
+func newer(a, b string) bool {
+	var am, an, bm, bn int
+	fmt.Sscanf(a, "%d.%d", &am, &an)
+	fmt.Sscanf(b, "%d.%d", &bm, &bn)
+	return am > bm || am == bm && an > bn
 }
 
 // Func compiles an entry.
