@@ -17,6 +17,22 @@ gpu: ## bin/retool with CUDA: the same program, which then knows device: gpu; it
 kernels: ## compile every .cu to kernels/ptx; fetches nvcc 13.0 where there is none. Nobody needs this to build or to run
 	$(GO) run kernels/ptx/gen.go
 
+# Binaries without symbols: the folder is to travel. -trimpath: they run on another machine.
+GPU_CHECK := bin/gpu-check
+
+gpu-check: ## what only hardware can confirm, packed into bin/gpu-check for a GPU machine without Go; run there: python3 bin/gpu-check/gpu_check.py. Here, if this machine has a GPU
+	@rm -rf $(GPU_CHECK) && mkdir -p $(GPU_CHECK)
+	@echo "gpu-check: $(GPU_CHECK)"
+	@sh kernels/driver/gpu.sh $(GO) build -trimpath -ldflags '-s -w' -tags cuda -o $(GPU_CHECK)/retool ./cmd/retool
+	@for p in kernels engine/model kernels/probe; do \
+	  sh kernels/driver/gpu.sh $(GO) test -c -trimpath -ldflags '-s -w' -tags cuda -o $(GPU_CHECK)/$$(basename $$p).test ./$$p || exit 1; done
+	@cp bench/gpu_check.py bench/peers.py $(GPU_CHECK)/
+	@awk '/^func Test/ {n = $$2; sub(/\(.*/, "", n)} /onEveryGPU\(t, / && n ~ /^TestGPU/ {print n}' kernels/*_test.go | sort -u >$(GPU_CHECK)/bit_tests.txt
+	@$(GPU_CHECK)/retool bench kernels --cases $(GPU_CHECK)/cases.json
+	@tar -C bin -cf - gpu-check | gzip -1 >$(GPU_CHECK).tgz && du -sh $(GPU_CHECK) $(GPU_CHECK).tgz
+	@if command -v nvidia-smi >/dev/null; then python3 $(GPU_CHECK)/gpu_check.py bench/results; \
+	  else echo "gpu-check: no GPU here: take $(GPU_CHECK).tgz to a machine that has one, unpack it and run python3 gpu-check/gpu_check.py"; fi
+
 demo: build python3 ## cold start, PPO with real Python, the same without the tool; writes runs/NNNN/report.html
 	@$(BIN) demo
 

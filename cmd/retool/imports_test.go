@@ -17,6 +17,7 @@ var mayImport = map[string][]string{
 	"kernels/driver":    {},
 	"kernels/ptx":       {},
 	"kernels/emu":       {"kernels/driver"},
+	"kernels/probe":     {"kernels/driver"},
 	"kernels":           {"kernels/driver", "kernels/ptx"},
 	"interp":            {},
 	"engine/tokenizer":  {},

@@ -26,7 +26,11 @@ func deviceFlags() []cli.Flag {
 // flaggedDevice opens the device that deviceFlags name.
 func flaggedDevice(c *cli.Context) (kernels.Device, error) {
 	if d := c.String("device"); d != "cpu" {
-		return openDevice(d, 0)
+		dev, err := openDevice(d, 0)
+		if err != nil {
+			err = fmt.Errorf("--device %q: %w", d, err)
+		}
+		return dev, err
 	}
 	if n := c.Int("threads"); n < 0 {
 		return nil, fmt.Errorf("--threads %d must not be negative", n)

@@ -35,13 +35,21 @@ func relative(a, b []float32) float64 {
 // What a GPU trains: bf16 weights and activations. Logits, values, loss and all gradients are those of the CPU's float32 model with the
 // same weights, within what bf16 rounds; and what Step records for a token is what a packed pass computes for it, bit for bit.
 func TestBF16ModelsAgreeWithFloat32(t *testing.T) {
-	gpu := emulated(t) // one: it compiles its kernels on first use
+	devices := map[string]kernels.Device{"emulated": emulated(t)} // one: it compiles its kernels on first use
+	if g, err := kernels.OpenGPU(0); err == nil {
+		t.Cleanup(func() { g.Close() })
+		devices["hardware"] = g
+	}
 	for _, c := range []Config{
 		{Arch: Qwen3, Layers: 2, Hidden: 32, Heads: 4, KVHeads: 2, HeadDim: 16, FFN: 48, Vocab: 61, QKNorm: true, LMHead: true, ValueHead: true},
 		{Arch: Qwen2, Layers: 1, Hidden: 48, Heads: 3, KVHeads: 1, HeadDim: 16, FFN: 40, Vocab: 50, QKVBias: true, LMHead: true, Tied: true},
 	} {
 		c.MaxPositions, c.RMSEps, c.RopeTheta, c.KVChunk = 256, 1e-6, 10000, 64
-		t.Run(c.Arch, func(t *testing.T) { bf16Agrees(t, gpu, c) })
+		t.Run(c.Arch, func(t *testing.T) {
+			for name, gpu := range devices {
+				t.Run(name, func(t *testing.T) { bf16Agrees(t, gpu, c) })
+			}
+		})
 	}
 }
 
