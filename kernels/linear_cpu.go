@@ -16,9 +16,11 @@ type packKey struct {
 }
 
 const (
-	innerBlock = 384 // terms of a chain between two visits to memory: a panel's part stays in the first-level cache
-	rowFloats  = 1 << 15
-	weightRows = 240
+	innerBlock   = 384 // terms of a chain between two visits to memory: a panel's part stays in the first-level cache
+	rowFloats    = 1 << 15
+	weightRows   = 160 // tokens of a gradient of weights between two visits to memory: a panel of x and a strip of dy stay in that cache
+	weightPanels = 16  // of x that a block has at most
+	stripCols    = 24  // columns of a strip: whole blocks of every product kernel's rows
 )
 
 type linearJob struct {
@@ -98,6 +100,17 @@ func packPanel(v *simd, dst, src []float32, n, inner, ld int) {
 	}
 	for k := range inner {
 		copy(dst[k*tileCols:][:n], src[k*ld:])
+	}
+}
+
+// packStrip writes dst[k·24+j] = src[k·ld+j] for j below n and k below inner.
+func packStrip(v *simd, dst, src []float32, n, inner, ld int) {
+	if n == stripCols {
+		v.strip(&dst[0], &src[0], 4*ld, inner)
+		return
+	}
+	for k := range inner {
+		copy(dst[k*stripCols:][:n], src[k*ld:])
 	}
 }
 
@@ -204,24 +217,27 @@ func (d *cpu) LinearBackward(dx, dw, db, dy, x, w Tensor) {
 	}
 }
 
-// weightGradient divides dw (N,M) into blocks of columns and rows. Each block's chains run over all tokens, ascending.
+// weightGradient divides dw (N,M) into blocks of columns and rows. Each block's chains run over all tokens, ascending. A block reads
+// its columns of x and of dy once, and blocks beside each other read them again: so few blocks, but at least two a thread.
 func (d *cpu) weightGradient() {
 	j := &d.lin
-	j.panels, j.rows = 4, j.N
-	if threads := len(d.workers); threads > 1 {
-		// Enough blocks that every thread has some, and that all end at about the same time: shorter ones first, as long as copying
-		// the panels of x for each costs little, then narrower ones.
-		for d.weightBlocks() < 4*threads {
-			switch {
-			case j.rows >= 16*tileRows || j.panels == 1 && j.rows >= 4*tileRows:
-				j.rows = (j.rows/2 + tileRows - 1) / tileRows * tileRows
-			case j.panels > 1:
-				j.panels /= 2
-			default:
-				d.each(d.weightBlocks(), 1, j.T*j.N*j.M/24, weightBlock)
-				return
-			}
+	panels := (j.M + tileCols - 1) / tileCols
+	across := (panels + weightPanels - 1) / weightPanels
+	j.panels, j.rows = (panels+across-1)/across, j.N
+	for threads := len(d.workers); threads > 1; {
+		blocks := d.weightBlocks()
+		switch {
+		case j.rows >= 8*stripCols && blocks < 4*threads, j.rows >= 4*stripCols && blocks < 2*threads:
+			j.rows = (j.rows/2 + stripCols - 1) / stripCols * stripCols
+			continue
+		case j.panels > 1 && blocks < 2*threads:
+			j.panels = (j.panels + 1) / 2
+			continue
+		case j.rows > stripCols && blocks < 2*threads:
+			j.rows = (j.rows/2 + stripCols - 1) / stripCols * stripCols
+			continue
 		}
+		break
 	}
 	d.each(d.weightBlocks(), 1, j.T*j.N*j.M/24, weightBlock)
 }
@@ -237,18 +253,40 @@ func weightBlock(d *cpu, w *worker, from, to int) {
 	for i := from; i < to; i++ {
 		c0, r0 := i/down*j.panels*tileCols, i%down*j.rows
 		c1, r1 := min(c0+j.panels*tileCols, j.M), min(r0+j.rows, j.N)
-		buf := w.scratch(weightRows * j.panels * tileCols)
+		buf := w.scratch(weightRows * (j.panels*tileCols + stripCols))
+		strip, panels := buf[:weightRows*stripCols], buf[weightRows*stripCols:]
 		for t := 0; t < j.T; t += weightRows {
 			n := min(weightRows, j.T-t)
 			for c := c0; c < c1; c += tileCols {
-				packPanel(d.v, buf[(c-c0)*n:], j.x.at(t)[c:], min(tileCols, c1-c), n, j.x.ld)
+				packPanel(d.v, panels[(c-c0)*n:], j.x.at(t)[c:], min(tileCols, c1-c), n, j.x.ld)
 			}
-			w.product(d.v, &product{
-				c: &j.dw.at(r0)[c0], ldc: j.dw.ld,
-				a: &j.dy.at(t)[r0], ars: 1, aks: j.dy.ld,
-				b: &buf[0], bps: tileCols * n, bks: tileCols,
-				rows: r1 - r0, cols: c1 - c0, k: n, acc: true, padded: true,
-			})
+			// Columns of dy where they stand share few sets of the cache and need a page each; a strip of them, copied, does not.
+			// While one strip is multiplied, the next is asked for, and with it a share of the next tokens' x.
+			strips := (r1 - r0 + stripCols - 1) / stripCols
+			ahead := (min(weightRows, j.T-t-n) + strips - 1) / strips
+			for i := range strips {
+				r := r0 + i*stripCols
+				rows := min(stripCols, r1-r)
+				packStrip(d.v, strip, j.dy.at(t)[r:], rows, n, j.dy.ld)
+				if from := t + n + i*ahead; from < j.T {
+					d.v.fetch(&j.x.at(from)[c0], 4*(c1-c0), 4*j.x.ld, min(ahead, j.T-from))
+				}
+				nextRow, nextCol, next := t, r+rows, n
+				if nextCol == r1 {
+					nextRow, nextCol, next = t+n, r0, min(weightRows, j.T-t-n)
+				}
+				share := (next*tileCols + c1 - c0 - 1) / (c1 - c0) // of its rows, for each panel
+				for c := c0; c < c1; c += tileCols {
+					if done := (c - c0) / tileCols * share; done < next {
+						d.v.fetch(&j.dy.at(nextRow + done)[nextCol], 4*min(stripCols, r1-nextCol), 4*j.dy.ld, min(share, next-done))
+					}
+					w.product(d.v, &product{
+						c: &j.dw.at(r)[c], ldc: j.dw.ld, a: &strip[0], ars: 1, aks: stripCols,
+						b: &panels[(c-c0)*n], bps: tileCols * n, bks: tileCols,
+						rows: rows, cols: min(tileCols, c1-c), k: n, acc: true, padded: true,
+					})
+				}
+			}
 		}
 	}
 }

@@ -33,7 +33,7 @@ func (d *cpu) AppendKV(kv KV, k, v, slots Tensor) {
 	j.h, j.k, j.v, j.kv, j.slots = kv.Heads, k, v, kv.mem.f32, at
 	d.each(T, 4, T*kv.Heads.KV*kv.Heads.Dim, func(d *cpu, _ *worker, from, to int) {
 		for t := from; t < to; t++ {
-			d.att.append(t)
+			d.att.append(d.v, t)
 		}
 	})
 }
@@ -42,15 +42,19 @@ const pageBits = 6
 
 var _ = [1]struct{}{}[PageTokens-1<<pageBits] // compiles only if PageTokens is 1<<pageBits
 
-// append stores token t in its slot.
-func (j *attentionJob) append(t int) {
+// append stores token t in its slot. A key's numbers go to a line each, which a decode step finds in no cache: all are asked for first.
+func (j *attentionJob) append(v *simd, t int) {
 	D, KV := j.h.Dim, j.h.KV
 	size := PageTokens * D
 	page := j.kv[int(j.slots[t])>>pageBits*2*KV*size:][:2*KV*size]
 	offset := int(j.slots[t]) % PageTokens
 	key, val := j.k.row(t), j.v.row(t)
+	first := offset/tileCols*tileCols*D + offset%tileCols
 	for g := range KV {
-		panel := page[g*size+offset/tileCols*tileCols*D+offset%tileCols:]
+		v.fetch(&page[g*size+first], 4, 4*tileCols, D)
+	}
+	for g := range KV {
+		panel := page[g*size+first:]
 		for i, x := range key[g*D : (g+1)*D] {
 			panel[i*tileCols] = x
 		}

@@ -29,6 +29,7 @@
 #define LOAD(m, z)  VMOVUPS m, z
 #define STORE(m, z) VMOVUPS z, m
 #define ZERO(m, z)  VPXORD z, z, z
+#define AHEAD(m, z) PREFETCHT0 m
 
 #define EACH7(op, d) \
 	op(0(AX), Z4)      \
@@ -64,6 +65,11 @@ block:                   \
 zero:                    \
 	each(ZERO, R9)       \
 start:                   \
+	MOVQ $n, AX          \
+	IMULQ R9, AX         \
+	ADDQ R8, AX          \
+	ROWS(AX, R9)         \
+	each(AHEAD, R9)      \
 	ROWS(SI, R10)        \
 	MOVQ BX, R14         \
 	MOVQ R13, R15        \

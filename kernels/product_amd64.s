@@ -108,6 +108,21 @@
 	ROW5(Y3) \
 	FMA(Y3, Y14, Y15)
 
+// AHEAD asks for the outputs of the next block, which are seldom in the cache: their first use is a load that the chains wait for, or
+// a store that waits for the line. DX is spoiled. It asks for six rows whatever n is; what it asks for in vain does no harm.
+#define AHEAD(n) \
+	MOVQ $n, AX             \
+	IMULQ R9, AX            \
+	ADDQ R8, AX             \
+	LEAQ (R9)(R9*2), DX     \
+	ADDQ AX, DX             \
+	PREFETCHT0 (AX)         \
+	PREFETCHT0 (AX)(R9*1)   \
+	PREFETCHT0 (AX)(R9*2)   \
+	PREFETCHT0 (DX)         \
+	PREFETCHT0 (DX)(R9*1)   \
+	PREFETCHT0 (DX)(R9*2)
+
 // One kernel: blocks of n rows, DI of them.
 #define KERNEL(each, STEP, n) \
 	ARGUMENTS            \
@@ -120,6 +135,7 @@ block:                   \
 zero:                    \
 	each(ZERO)           \
 start:                   \
+	AHEAD(n)             \
 	BEGIN                \
 	JZ done              \
 	SUBQ $2, R15         \

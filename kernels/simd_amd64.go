@@ -38,6 +38,8 @@ var avx2SIMD = &simd{
 	sumSquares: avx2SumSquares,
 	transpose:  avx2Transpose,
 	panel:      avx2Panel,
+	strip:      avx2Strip,
+	fetch:      fetch,
 	race:       avx2Race,
 	noise:      avx2Noise,
 }
@@ -122,6 +124,12 @@ func avx2Transpose(dst, src *float32, ld, blocks int)
 
 //go:noescape
 func avx2Panel(dst, src *float32, ld, rows int)
+
+//go:noescape
+func avx2Strip(dst, src *float32, ld, rows int)
+
+//go:noescape
+func fetch(src *float32, width, ld, rows int)
 
 //go:noescape
 func avx2Race(u, w []float32, best float32) int

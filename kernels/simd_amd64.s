@@ -1157,3 +1157,55 @@ last:
 done:
 	VZEROUPPER
 	RET
+
+// func avx2Strip(dst, src *float32, ld, rows int)
+// Rows of 24 numbers of src, ld bytes apart, one after the other.
+TEXT ·avx2Strip(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ ld+16(FP), R8
+	MOVQ rows+24(FP), CX
+	TESTQ CX, CX
+	JZ done
+loop:
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+	VMOVUPS 64(SI), Y2
+	PREFETCHT0 (SI)(R8*8)
+	PREFETCHT0 64(SI)(R8*8)
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 32(DI)
+	VMOVUPS Y2, 64(DI)
+	ADDQ R8, SI
+	ADDQ $96, DI
+	DECQ CX
+	JNZ loop
+done:
+	VZEROUPPER
+	RET
+
+// func fetch(src *float32, width, ld, rows int)
+// Every line of rows of src into the second-level cache.
+TEXT ·fetch(SB), NOSPLIT, $0-32
+	MOVQ src+0(FP), SI
+	MOVQ width+8(FP), BX
+	MOVQ ld+16(FP), R8
+	MOVQ rows+24(FP), CX
+	TESTQ CX, CX
+	JLE done
+	ADDQ SI, BX
+	DECQ BX          // the last byte of a row
+row:
+	MOVQ SI, DI
+line:
+	PREFETCHT1 (DI)
+	ADDQ $64, DI
+	CMPQ DI, BX
+	JLT line
+	PREFETCHT1 (BX)  // a row may begin within a line
+	ADDQ R8, SI
+	ADDQ R8, BX
+	DECQ CX
+	JNZ row
+done:
+	RET

@@ -43,6 +43,8 @@ var goSIMD = &simd{
 	sumSquares: goSumSquares,
 	transpose:  goTranspose,
 	panel:      goPanel,
+	strip:      goStrip,
+	fetch:      func(*float32, int, int, int) {},
 	race:       goRace,
 	noise:      goNoise,
 }
@@ -169,6 +171,13 @@ func goPanel(dst, src *float32, ld, rows int) {
 	to := unsafe.Slice((*[tileCols]float32)(unsafe.Pointer(dst)), rows)
 	for k := range to {
 		to[k] = *(*[tileCols]float32)(unsafe.Add(unsafe.Pointer(src), k*ld))
+	}
+}
+
+func goStrip(dst, src *float32, ld, rows int) {
+	to := unsafe.Slice((*[stripCols]float32)(unsafe.Pointer(dst)), rows)
+	for k := range to {
+		to[k] = *(*[stripCols]float32)(unsafe.Add(unsafe.Pointer(src), k*ld))
 	}
 }
 

@@ -135,3 +135,94 @@ func TestNaNReachesTheLogProb(t *testing.T) {
 		}
 	})
 }
+
+// Copies into panels and strips, and transposing ones, move every number to its place, read nothing beside their rows, and write
+// nothing beside their result.
+func TestPackingLoopsMoveEveryNumber(t *testing.T) {
+	for _, v := range variants() {
+		t.Run(v.name, func(t *testing.T) {
+			sm, dm := guarded(t, 1<<12), guarded(t, 1<<12)
+			rapid.Check(t, func(t *rapid.T) {
+				for _, c := range []struct {
+					width int
+					copy  func(dst, src *float32, ld, rows int)
+				}{{tileCols, v.panel}, {stripCols, v.strip}} {
+					rows, gap := rapid.IntRange(1, 60).Draw(t, "rows"), rapid.IntRange(0, 20).Draw(t, "gap")
+					ld := c.width + gap
+					src, dst := edge(t, sm, (rows-1)*ld+c.width, "src"), edge(t, dm, rows*c.width, "dst")
+					v.fetch(&src[0], 4*c.width, 4*ld, rows)
+					c.copy(&dst[0], &src[0], 4*ld, rows)
+					for i, x := range dst {
+						if x != src[i/c.width*ld+i%c.width] {
+							t.Fatalf("%d columns, row %d, column %d", c.width, i/c.width, i%c.width)
+						}
+					}
+				}
+				blocks, gap := rapid.IntRange(1, 6).Draw(t, "blocks"), rapid.IntRange(0, 9).Draw(t, "gap")
+				ld := 8*blocks + gap
+				src, dst := edge(t, sm, 7*ld+8*blocks, "src"), edge(t, dm, (8*blocks-1)*tileCols+8, "dst")
+				was := append([]float32(nil), dst...)
+				v.transpose(&dst[0], &src[0], 4*ld, blocks)
+				for i, x := range dst {
+					want := was[i]
+					if k, j := i/tileCols, i%tileCols; j < 8 {
+						want = src[j*ld+k]
+					}
+					if x != want {
+						t.Fatalf("transposed: row %d, column %d is %v, want %v", i/tileCols, i%tileCols, x, want)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A row of scores becomes probabilities in place, the 64 numbers of its tile and no other, close to what float64 says.
+func TestAttendLoopsAreTheSoftmax(t *testing.T) {
+	for _, v := range variants() {
+		t.Run(v.name, func(t *testing.T) {
+			sm, dm := guarded(t, 1<<10), guarded(t, 1<<10)
+			rapid.Check(t, func(t *rapid.T) {
+				n := rapid.IntRange(1, PageTokens).Draw(t, "n")
+				s, dp := edge(t, sm, PageTokens, "scores"), edge(t, dm, PageTokens, "dp")
+				was, grad := append([]float32(nil), s...), append([]float32(nil), dp...)
+				start := float32(math.Inf(-1))
+				if rapid.Bool().Draw(t, "later tile") {
+					start = 0.5
+				}
+				top, sum := v.attend(&s[0], n, 0.75, start)
+				want, total := start, 0.0
+				for _, x := range was[:n] {
+					want = max(want, x*0.75)
+				}
+				if top != want {
+					t.Fatalf("the largest is %v, want %v", top, want)
+				}
+				for i, x := range s {
+					p := 0.0
+					if i < n {
+						p = math.Exp(float64(was[i]*0.75) - float64(want))
+					}
+					if total += p; math.Abs(float64(x)-p) > 4e-7 {
+						t.Fatalf("p[%d] is %v, want %v", i, x, p)
+					}
+				}
+				if math.Abs(float64(sum)-total) > 1e-6*total {
+					t.Fatalf("the sum is %v, want %v", sum, total)
+				}
+				copy(s, was)
+				v.attendBack(&s[0], &dp[0], n, 0.75, 2, 0.25)
+				for i := range s {
+					p, ds := 0.0, 0.0
+					if i < n {
+						p = math.Exp(float64(was[i])*0.75 - 2)
+						ds = p * (float64(grad[i]) - 0.25) * 0.75
+					}
+					if math.Abs(float64(s[i])-p) > 1e-6*max(1, p) || math.Abs(float64(dp[i])-ds) > 4e-6*max(1, p) {
+						t.Fatalf("p[%d] is %v, want %v; ds %v, want %v", i, s[i], p, dp[i], ds)
+					}
+				}
+			})
+		})
+	}
+}
