@@ -10,6 +10,9 @@
 //           group side by side. A block finds its sequence itself, so the grid needs no lengths. 10, 20, 40, 80 KB of shared memory for
 //           D 16, 32, 64, 128: q and two stages of k and v. Backward: one pass over the rows for each tile of keys (dk, dv), one over the keys
 //           for each tile of rows (dq): seven products instead of five, but no sum crosses blocks.
+//           Forward on sm_90a, if asked for, attention_fwd_wgmma of attend_wgmma.cuh: grid (⌈T·G/128⌉ + S, K), 384 threads: two teams of
+//           64 rows with 240 registers a thread, and a warp that feeds four stages of keys and values through the copy engine; 97, 193 KB
+//           for D 64, 128.
 // Layout    attend.cuh: 16-byte pieces XOR-swizzled by row; ldmatrix without bank conflicts.
 // Contract  the state restarts every `chunk` tiles of keys and merges in ascending order (attend.cuh). Backward: rows ascending.
 // Floor     2·len²·H·D flop, 2·len·(2H+2K)·D bytes. At len 4096, H 28, K 4, D 128, with ceilings measured on an H200:

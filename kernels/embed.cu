@@ -6,6 +6,7 @@
 //   Reference: embed_test.go, float64.
 //
 // Launch    a block of 128 a token.
+// Layout    rows as in memory, eight neighbouring columns a thread, 16-byte loads.
 // Contract  y is a copy, exact in either type. Backward: the first token of an id adds all tokens of that id in ascending order, in
 //           fp32, and rounds once; the others end. No atomics, no sorting.
 // Floor     4·T·C bytes in bf16. T 16384, C 3584, 4.3 TB/s (H200): 55 µs. Backward reads ids T times from the second-level cache.

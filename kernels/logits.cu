@@ -7,6 +7,7 @@
 //   Reference: logits_test.go, float64.
 //
 // Launch    a block of 256 a row.
+// Layout    a row as in memory, eight neighbouring numbers a thread, 16-byte loads.
 // Contract  a thread takes every 256th group of 8 numbers, ascending, with its own running maximum; the threads' sums are brought to the
 //           row's maximum and added by butterflies, then the warps ascending. The order depends on V alone.
 // Floor     4·R·V bytes forward, 8·R·V backward (12 with entropy). R 512, V 151936, 4.3 TB/s (H200): 72 µs, 145 µs.

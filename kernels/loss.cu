@@ -7,8 +7,9 @@
 //   All (R) f32; stats (8) f32 in the order of kernels/device.go. Rows of weight 0, prompts and tool output, get a gradient of 0 and count
 //   nowhere, whatever their other columns hold. Schulman 2017 eq. 7; Yu 2025 §3.1; Ye 2020 eq. 5. Reference: loss_test.go, float64.
 //
-// Launch    one block of 256: sums in fp64, a thread's rows ascending, then a tree.
-// Contract  outside of it; deterministic.
+// Launch    at most 256 blocks of 256, as many as R needs: sums in fp64, a thread's rows ascending, then a tree. loss_finish adds the blocks.
+// Layout    plain arrays, neighbouring threads at neighbouring rows.
+// Contract  outside of it; deterministic: the order depends on R alone.
 // Floor     24 bytes a row: launch-bound.
 // Reached   not measured: no hardware yet.
 // Error     1e-6 of the terms.
@@ -16,8 +17,8 @@
 
 enum { LOSS, KL, CLIPPED, DUAL, WEIGHT, MAX_DIFF, REF, VARIANCE, STATS };
 
-// stats += the sums over the block; MAX_DIFF is a maximum.
-__device__ __forceinline__ void finish(float *stats, const double s[STATS]) {
+// sums[blockIdx.x] = the sums over the block; MAX_DIFF is a maximum.
+__device__ __forceinline__ void block_stats(double *sums, const double s[STATS]) {
 	__shared__ double part[STATS][256];
 #pragma unroll
 	for (int k = 0; k < STATS; k++) part[k][threadIdx.x] = s[k];
@@ -32,12 +33,25 @@ __device__ __forceinline__ void finish(float *stats, const double s[STATS]) {
 	}
 	if (threadIdx.x == 0)
 #pragma unroll
-		for (int k = 0; k < STATS; k++) stats[k] = k == MAX_DIFF ? fmaxf(stats[k], (float)part[k][0]) : stats[k] + (float)part[k][0];
+		for (int k = 0; k < STATS; k++) sums[blockIdx.x * STATS + k] = part[k][0];
 }
 
-extern "C" __global__ void __launch_bounds__(256) policy_loss(float *dlogp, float *stats, const float *logp, const float *weight, const float *old, const float *advantage, const float *ref, int rows, float low, float high, float dual, float kl) {
+// stats += the sums of the blocks: a warp for each, lanes take every 32nd block, then a butterfly
+extern "C" __global__ void __launch_bounds__(STATS * 32) loss_finish(float *stats, const double *sums, int blocks) {
+	const int k = threadIdx.x / 32, lane = threadIdx.x % 32;
+	double v = 0.;
+	for (int i = lane; i < blocks; i += 32) v = k == MAX_DIFF ? fmax(v, sums[i * STATS + k]) : v + sums[i * STATS + k];
+#pragma unroll
+	for (int d = 16; d > 0; d >>= 1) {
+		const double o = __shfl_xor_sync(FULL, v, d);
+		v = k == MAX_DIFF ? fmax(v, o) : v + o;
+	}
+	if (lane == 0) stats[k] = k == MAX_DIFF ? fmaxf(stats[k], (float)v) : stats[k] + (float)v;
+}
+
+extern "C" __global__ void __launch_bounds__(256) policy_loss(float *dlogp, double *sums, const float *logp, const float *weight, const float *old, const float *advantage, const float *ref, int rows, float low, float high, float dual, float kl) {
 	double s[STATS] = {};
-	for (int r = threadIdx.x; r < rows; r += 256) {
+	for (int r = blockIdx.x * 256 + threadIdx.x; r < rows; r += gridDim.x * 256) {
 		const float w = weight[r];
 		if (w == 0.f) {
 			dlogp[r] = 0.f;
@@ -61,12 +75,12 @@ extern "C" __global__ void __launch_bounds__(256) policy_loss(float *dlogp, floa
 		s[WEIGHT] += w;
 		s[MAX_DIFF] = fmax(s[MAX_DIFF], (double)fabsf(diff));
 	}
-	finish(stats, s);
+	block_stats(sums, s);
 }
 
-extern "C" __global__ void __launch_bounds__(256) value_loss(float *dvalue, float *stats, const float *value, const float *weight, const float *target, const float *old, int rows, float clip) {
+extern "C" __global__ void __launch_bounds__(256) value_loss(float *dvalue, double *sums, const float *value, const float *weight, const float *target, const float *old, int rows, float clip) {
 	double s[STATS] = {};
-	for (int r = threadIdx.x; r < rows; r += 256) {
+	for (int r = blockIdx.x * 256 + threadIdx.x; r < rows; r += gridDim.x * 256) {
 		const float w = weight[r];
 		if (w == 0.f) {
 			dvalue[r] = 0.f;
@@ -83,5 +97,5 @@ extern "C" __global__ void __launch_bounds__(256) value_loss(float *dvalue, floa
 		s[LOSS] += 0.5f * (w * square);
 		s[WEIGHT] += w;
 	}
-	finish(stats, s);
+	block_stats(sums, s);
 }

@@ -1,17 +1,32 @@
 package kernels
 
-// PolicyLoss is one block.
+// lossBlocks depends on the number of rows alone: it fixes the order of the sums.
+func lossBlocks(rows int) int { return min(ceil(rows, 256), 256) }
+
+// PolicyLoss adds up in two launches.
 func (g *GPU) PolicyLoss(dlogp, stats, logp Tensor, t Targets, c Clip) {
 	g.begin("PolicyLoss")
 	defer g.end()
 	R := checkPolicyLoss(dlogp, stats, logp, t, c)
-	g.launch("policy_loss", [3]int{1, 1, 1}, 256, 0, g.out(dlogp).p, g.out(stats).p, g.address(logp), g.address(t.Weight), g.address(t.OldLogProb), g.address(t.Advantage), g.address(t.Ref), int32(R), 1-c.Low, 1+c.High, c.Dual, c.KL)
+	if R == 0 {
+		return
+	}
+	blocks := lossBlocks(R)
+	sums := g.temp(8 * Stats * blocks)
+	g.launch("policy_loss", [3]int{blocks, 1, 1}, 256, 0, g.out(dlogp).p, sums, g.address(logp), g.address(t.Weight), g.address(t.OldLogProb), g.address(t.Advantage), g.address(t.Ref), int32(R), 1-c.Low, 1+c.High, c.Dual, c.KL)
+	g.launch("loss_finish", [3]int{1, 1, 1}, 32*Stats, 0, g.out(stats).p, sums, int32(blocks))
 }
 
-// ValueLoss is one block.
+// ValueLoss adds up in two launches.
 func (g *GPU) ValueLoss(dvalue, stats, value Tensor, t Targets, clip float32) {
 	g.begin("ValueLoss")
 	defer g.end()
 	R := checkValueLoss(dvalue, stats, value, t, clip)
-	g.launch("value_loss", [3]int{1, 1, 1}, 256, 0, g.out(dvalue).p, g.out(stats).p, g.address(value), g.address(t.Weight), g.address(t.Return), g.address(t.OldValue), int32(R), clip)
+	if R == 0 {
+		return
+	}
+	blocks := lossBlocks(R)
+	sums := g.temp(8 * Stats * blocks)
+	g.launch("value_loss", [3]int{blocks, 1, 1}, 256, 0, g.out(dvalue).p, sums, g.address(value), g.address(t.Weight), g.address(t.Return), g.address(t.OldValue), int32(R), clip)
+	g.launch("loss_finish", [3]int{1, 1, 1}, 32*Stats, 0, g.out(stats).p, sums, int32(blocks))
 }

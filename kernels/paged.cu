@@ -8,6 +8,9 @@
 //
 // Launch    attention: grid (⌈T·G/rows⌉ + S, K), rows 16 (a warp, for decode) or 64 (four, for prefill) a block. Where that would leave
 //           multiprocessors idle, a block takes one chunk of 16 rows (paged_part, grid z = chunks), and paged_merge adds them up.
+//           On sm_90a, if asked for, paged_*_wgmma of attend_wgmma.cuh: 64 rows and 160 threads a block, for a page one bulk copy into one of
+//           four stages (128 KB under way for D 128), 81, 161 KB for D 64, 128 with the sums.
+// Layout    a page holds what shared memory will: pieces XOR-swizzled by row, which is the 128-byte swizzle of wgmma.
 // Contract  the functions of attend.cuh over the same tiles of 64 keys: equal to packed attention, bit for bit, split or not, whatever the
 //           pages' numbers and whatever stands in them behind the last token.
 // Floor     4·S·len·K·D bytes a layer. 128 sequences of 4096, K 4, D 128, 4.3 TB/s (H200): 0.25 ms.

@@ -6,6 +6,7 @@
 //   Reference: rope_test.go, float64. Su 2021.
 //
 // Launch    a thread a pair of eights where D/2 is a multiple of 8, else a pair of one: 256 threads a block.
+// Layout    x as in memory, the two halves of a head D/2 apart.
 // Contract  one table for training and rollout; products in fp32, rounded once.
 // Floor     4·T·H·D bytes in bf16. T 16384, H 28, D 128, 4.3 TB/s (H200): 55 µs.
 // Reached   not measured: no hardware yet.

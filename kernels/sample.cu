@@ -11,6 +11,7 @@
 //   Reference: sample_test.go, float64.
 //
 // Launch    a block of 256 a row.
+// Layout    a row as in memory; four neighbouring ids share a Philox block.
 // Contract  a draw depends on (seed, trajectory, position, id) and the row's logits alone.
 // Floor     4·R·V bytes. R 256, V 151936, 4.3 TB/s (H200): 36 µs. With top-k or top-p up to 50 passes over a row in the second-level cache.
 // Reached   not measured: no hardware yet.

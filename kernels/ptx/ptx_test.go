@@ -213,3 +213,23 @@ func TestVersionIsTheLowest(t *testing.T) {
 		}
 	}
 }
+
+// A kernel file says what it computes, how it is launched and laid out, what it cannot be faster than, what it reached, and how wrong it may be.
+func TestKernelFilesSayWhatTheyAre(t *testing.T) {
+	sources, _ := filepath.Glob("../*.cu")
+	if len(sources) < 10 {
+		t.Fatalf("%d kernel files", len(sources))
+	}
+	for _, src := range sources {
+		b, err := os.ReadFile(src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		head := string(b[:strings.Index(string(b), "#include")])
+		for _, want := range []string{"// " + filepath.Base(src) + ": ", "Reference: ", "\n// Launch ", "\n// Layout ", "\n// Contract ", "\n// Floor ", "\n// Reached ", "\n// Error "} {
+			if !strings.Contains(head, want) {
+				t.Errorf("%s: its header has no %q", src, strings.TrimSpace(want))
+			}
+		}
+	}
+}
