@@ -1,0 +1,161 @@
+package kernels
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"retool/kernels/emu"
+)
+
+// More bit tests of the numerics contract on every GPU: what a row draws and scores, and what sequences share.
+
+func TestGPUSamplerAndScorerAgree(t *testing.T) { onEveryGPU(t, samplerAndScorerAgree) }
+
+// A row draws the same id and gets the same log-probability alone and among others, by whichever order they stand.
+func samplerAndScorerAgree(t *testing.T, d *GPU) {
+	const R, V, M = 40, 130, 64
+	for _, s := range []Sampling{{Seed: 11, Temperature: 1, TopP: 1}, {Seed: 11, Temperature: 0.6, TopP: 0.9}} {
+		x, w := normals(1, R*M), upload(d, normals(2, V*M), V, M)
+		// rows draws and scores the given rows of x.
+		rows := func(which []int) ([]int32, []float32) {
+			n := len(which)
+			var in []float32
+			var keys []int32
+			for _, r := range which {
+				in = append(in, x[r*M:(r+1)*M]...)
+				keys = append(keys, int32(r*r), 7, int32(3*r))
+			}
+			kt, ids := d.Alloc(I32, n, 3), d.Alloc(I32, n)
+			d.Upload(kt, keys)
+			xt, logits, lse, lp := upload(d, in, n, M), d.Alloc(F32, n, V), d.Alloc(F32, n), d.Alloc(F32, n)
+			mustDo(t, d, func() {
+				d.Linear(logits, xt, w, Tensor{})
+				d.LogSumExp(lse, logits, s.Temperature)
+				d.Sample(ids, logits, lse, kt, s)
+				d.LogProb(lp, Tensor{}, logits, lse, ids, s.Temperature)
+			})
+			drawn := make([]int32, n)
+			d.Download(drawn, ids)
+			return drawn, floats32(d, lp)
+		}
+		all := make([]int, R)
+		for i := range all {
+			all[i] = i
+		}
+		ids, logp := rows(all)
+		slices.Reverse(all)
+		back, backLP := rows(all)
+		slices.Reverse(back)
+		slices.Reverse(backLP)
+		if !slices.Equal(back, ids) || !slices.Equal(backLP, logp) {
+			t.Errorf("%+v: the order of rows shows in draws or log-probabilities", s)
+		}
+		for _, r := range []int{0, 17, R - 1} {
+			if id, lp := rows([]int{r}); id[0] != ids[r] || lp[0] != logp[r] {
+				t.Errorf("%+v: row %d draws %d with %v alone, %d with %v among %d", s, r, id[0], lp[0], ids[r], logp[r], R)
+			}
+		}
+		if slices.Max(ids) == slices.Min(ids) {
+			t.Errorf("%+v: all rows draw %d", s, ids[0])
+		}
+	}
+}
+
+func TestGPUSharedPagesDoNotChangeBits(t *testing.T) { onEveryGPU(t, sharedPagesDoNotChangeBits) }
+
+// Two sequences share a prefix of 70 tokens; one of them copies the page it is going to write to, and goes its own way.
+func sharedPagesDoNotChangeBits(t *testing.T, d *GPU) {
+	const prefix, n = 70, 90
+	h := Heads{Q: 3, KV: 1, Dim: 64, Chunk: 64}
+	a, b := packedAttention(t, d, h, n, 5), attended{h: h, n: n}
+	// b is a up to the prefix.
+	other := packedAttention(t, d, h, n, 50)
+	QD, KD := h.Q*h.Dim, h.KV*h.Dim
+	b.q = append(slices.Clone(a.q[:prefix*QD]), other.q[prefix*QD:]...)
+	b.k = append(slices.Clone(a.k[:prefix*KD]), other.k[prefix*KD:]...)
+	b.v = append(slices.Clone(a.v[:prefix*KD]), other.v[prefix*KD:]...)
+	o, starts := d.Alloc(BF16, n, QD), d.Alloc(I32, 2)
+	d.Upload(starts, []int32{0, n})
+	q, k, v := upload(d, b.q, n, QD), upload(d, b.k, n, KD), upload(d, b.v, n, KD)
+	mustDo(t, d, func() { d.Attention(o, Tensor{}, q, k, v, starts, h) })
+	b.o = bits16(d, o)
+
+	kv := d.AllocKV(3, h)
+	ints := func(x ...int32) Tensor {
+		t := d.Alloc(I32, len(x))
+		d.Upload(t, x)
+		return t
+	}
+	slots := func(pages []int32, from, to int) Tensor {
+		var at []int32
+		for i := from; i < to; i++ {
+			at = append(at, pages[i/PageTokens]*PageTokens+int32(i%PageTokens))
+		}
+		return ints(at...)
+	}
+	pagesA, pagesB := []int32{1, 0}, []int32{1, 2} // page 1 stays shared, page 2 is a copy of page 0
+	ka, va := upload(d, a.k, n, KD), upload(d, a.v, n, KD)
+	mustDo(t, d, func() { d.AppendKV(kv, ka.Rows(0, prefix), va.Rows(0, prefix), slots(pagesA, 0, prefix)) })
+	mustDo(t, d, func() { d.CopyPages(kv, ints(2), ints(0)) })
+	mustDo(t, d, func() {
+		d.AppendKV(kv, ka.Rows(prefix, n), va.Rows(prefix, n), slots(pagesA, prefix, n))
+		d.AppendKV(kv, k.Rows(prefix, n), v.Rows(prefix, n), slots(pagesB, prefix, n))
+	})
+	// Both in one step: the rows behind the prefix.
+	both := upload(d, append(slices.Clone(a.q[prefix*QD:]), b.q[prefix*QD:]...), 2*(n-prefix), QD)
+	out := d.Alloc(BF16, 2*(n-prefix), QD)
+	table := PageTable{Pages: d.Alloc(I32, 2, 2), Starts: ints(0, n-prefix, 2*(n-prefix)), Len: ints(n, n)}
+	d.Upload(table.Pages, append(slices.Clone(pagesA), pagesB...))
+	mustDo(t, d, func() { d.PagedAttention(out, both, kv, table, h) })
+	if !slices.Equal(bits16(d, out), append(slices.Clone(a.o[prefix*QD:]), b.o[prefix*QD:]...)) {
+		t.Error("sequences that share pages differ from those that do not")
+	}
+}
+
+// Losses of more rows than a block has threads agree with the CPU's, and have one order.
+func TestGPULossesAddUpOverBlocks(t *testing.T) {
+	const R = 700
+	c := newCPU(1, bestSIMD())
+	defer c.Close()
+	losses := func(d Device) (all []float32) {
+		column := func(seed uint64, scale float32) Tensor {
+			x := normals(seed, R)
+			for i := range x {
+				x[i] *= scale
+			}
+			t := d.Alloc(F32, R)
+			d.Upload(t, x)
+			return t
+		}
+		weight := make([]float32, R)
+		for i := range weight {
+			weight[i] = float32(i%3) / R
+		}
+		w := d.Alloc(F32, R)
+		d.Upload(w, weight)
+		grad, dvalue, stats, vstats := d.Alloc(F32, R), d.Alloc(F32, R), d.Alloc(F32, Stats), d.Alloc(F32, Stats)
+		targets := Targets{Weight: w, OldLogProb: column(2, 0.3), Advantage: column(3, 1), Ref: column(4, 0.3), Return: column(5, 1), OldValue: column(6, 1)}
+		logp, value := column(1, 0.3), column(7, 1)
+		mustDo(t, d, func() {
+			d.PolicyLoss(grad, stats, logp, targets, Clip{Low: 0.2, High: 0.28, Dual: 3, KL: 0.1})
+			d.ValueLoss(dvalue, vstats, value, targets, 0.2)
+		})
+		for _, x := range []Tensor{stats, vstats, grad, dvalue} {
+			b := make([]float32, x.Len())
+			d.Download(b, x)
+			all = append(all, b...)
+		}
+		return all
+	}
+	want := losses(c)
+	got := losses(emulated(t, emu.Options{Capability: 80}))
+	for i := range want {
+		if diff := math.Abs(float64(got[i] - want[i])); diff > 1e-5*max(1, math.Abs(float64(want[i]))) {
+			t.Fatalf("number %d is %v, want %v", i, got[i], want[i])
+		}
+	}
+	if !slices.Equal(losses(emulated(t, emu.Options{Capability: 80, Seed: 3})), got) {
+		t.Error("the order of blocks shows in the losses")
+	}
+}
