@@ -68,21 +68,23 @@ template <int COLS> __device__ __forceinline__ unsigned tile_at(int row, int pie
 
 // Brings rows [row0, row0+ROWS) x columns [col0, col0+COLS) of x to shared memory; what lies outside rows x cols is zero.
 template <int ROWS, int COLS, int THREADS> __device__ __forceinline__ void load_tile(char *tile, const Tensor &x, int row0, int col0, int rows, int cols) {
-	const bool async = x.type == BF16 && (x.ld & 7) == 0 && ((size_t)x.p & 15) == 0;
-	const unsigned to = shared_address(tile);
 	constexpr int PIECES = COLS / 8;
+	const unsigned to = shared_address(tile);
+	if (x.type == BF16 && (x.ld & 7) == 0 && ((size_t)x.p & 15) == 0) {
+#pragma unroll
+		for (int i0 = 0; i0 < ROWS * PIECES; i0 += THREADS) {
+			const int i = i0 + threadIdx.x, r = i / PIECES, piece = i % PIECES, row = row0 + r, col = col0 + piece * 8;
+			const int n = row < rows ? max(min(cols - col, 8), 0) : 0;
+			async_copy16(to + tile_at<COLS>(r, piece), x.p + (n > 0 ? (long)row * x.ld + col : 0) * 2, n * 2);
+		}
+		return;
+	}
 	for (int i = threadIdx.x; i < ROWS * PIECES; i += THREADS) {
 		const int r = i / PIECES, piece = i % PIECES, row = row0 + r, col = col0 + piece * 8;
 		const int n = row < rows ? max(min(cols - col, 8), 0) : 0;
-		const long at = n > 0 ? (long)row * x.ld + col : 0;
-		if (async) {
-			async_copy16(to + tile_at<COLS>(r, piece), x.p + at * 2, n * 2);
-		} else {
-			float v[8];
-			load8(v, x, at, n);
-			*(uint4 *)(tile + tile_at<COLS>(r, piece)) =
-			    make_uint4(pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
-		}
+		float v[8];
+		load8(v, x, n > 0 ? (long)row * x.ld + col : 0, n);
+		*(uint4 *)(tile + tile_at<COLS>(r, piece)) = make_uint4(pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
 	}
 }
 
