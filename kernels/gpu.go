@@ -473,8 +473,39 @@ func (g *GPU) Copy(dst, src Tensor) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.start(op)
-	g.rowwise("copy", dst.dims[0], dst.dims[1]*dst.dims[2], g.out(dst), g.in(src))
+	for _, p := range longRows(dst, src) {
+		g.rowwise("copy", p[0].dims[0], p[0].dims[1]*p[0].dims[2], g.out(p[0]), g.in(p[1]))
+	}
 	g.finish()
+}
+
+// longRow is how many numbers of a contiguous tensor an elementwise kernel takes for a row.
+const longRow = 1 << 20
+
+// longRows cuts tensors of one shape into pieces for elementwise kernels, whose blocks take parts of rows: if all are contiguous, they are
+// taken as long rows and a rest, for a vector of n numbers would else be n rows of one.
+func longRows(ts ...Tensor) [][]Tensor {
+	n := ts[0].Len()
+	for _, t := range ts {
+		if !t.Contiguous() || n == 0 {
+			return [][]Tensor{ts}
+		}
+	}
+	var pieces [][]Tensor
+	whole := n / longRow
+	for _, shape := range [][3]int{{0, whole, longRow}, {whole * longRow, 1, n % longRow}} {
+		if shape[1]*shape[2] == 0 {
+			continue
+		}
+		piece := make([]Tensor, len(ts))
+		for i, t := range ts {
+			t.off += shape[0]
+			t.dims, t.ld, t.rank = [3]int{shape[1], shape[2], 1}, shape[2], 2
+			piece[i] = t
+		}
+		pieces = append(pieces, piece)
+	}
+	return pieces
 }
 
 // Zero clears a tensor.
@@ -483,9 +514,10 @@ func (g *GPU) Zero(t Tensor) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.start("Zero")
-	rows, cols := t.dims[0], t.dims[1]*t.dims[2]
-	if rows > 0 && cols > 0 {
-		g.launch("fill", [3]int{ceil(cols, 2048), min(rows, 65535), 1}, 256, 0, g.out(t), float32(0), int32(rows), int32(cols))
+	for _, p := range longRows(t) {
+		if rows, cols := p[0].dims[0], p[0].dims[1]*p[0].dims[2]; rows > 0 && cols > 0 {
+			g.launch("fill", [3]int{ceil(cols, 2048), min(rows, 65535), 1}, 256, 0, g.out(p[0]), float32(0), int32(rows), int32(cols))
+		}
 	}
 	g.finish()
 }
