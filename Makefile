@@ -55,7 +55,7 @@ soak: python ## a hundred thousand executions in the sandbox, 15 % of them hosti
 	$(GO) test -count=1 -timeout 180m -v -run '^TestSoak$$' ./interp -soak.runs 100000
 
 # Tests of the sandbox that take longer with -soak.runs, and those that need the libraries of `make python`.
-SANDBOX := ^(TestSoak|TestAttacks.*|TestOutputIsByteExact|TestEveryKindOfPython|TestLibraries.*|TestDeterminism.*)$$
+SANDBOX := ^(TestSoak|TestAttacks.*|TestOutputIsByteExact|TestEveryKindOfPython|TestManyStarts|TestSpawns.*|TestLibraries.*|TestDeterminism.*)$$
 
 # The environment lies where interp.DefaultPython looks. The copy of requirements.txt in it says that it is complete.
 VENV := $(if $(filter Darwin,$(shell uname)),$(HOME)/Library/Caches,$(or $(XDG_CACHE_HOME),$(HOME)/.cache))/retool/python

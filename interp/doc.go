@@ -27,4 +27,11 @@
 // stopped between the cells of a trajectory, so that threads of an ended cell use no CPU. sendmsg is denied. Of the network, ipc and
 // uts namespaces sessions share the fork server's, which are empty, unless paranoid. With checkpoints every saved state sleeps
 // until its child dies, not only the newest: killing an older one would look to its parent like the death of a cell.
+// Tier C's filter also denies every call that changes a directory or truncates by path: Landlock's first versions do not govern all
+// of them. Huge pages and the options of a socket that describe its other end are denied in every tier.
+//
+// # Which Python
+//
+// `make python` installs requirements.txt where DefaultPython looks. Versions are read when a fork server boots, kept in Info, and held
+// to the file if the environment is that one.
 package interp

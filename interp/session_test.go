@@ -380,7 +380,11 @@ func TestSessionSeesOnlyItsJail(t *testing.T) {
 // Starts never fail by chance: capabilities and Landlock belong to threads, and the child asserts its own state.
 func TestManyStarts(t *testing.T) {
 	p := testPool(t, nil)
-	for i := range 12 {
+	n := 12
+	if *soakRuns > 0 {
+		n = min(300, *soakRuns)
+	}
+	for i := range n {
 		z, err := p.f.start(p.log, false, p.release)
 		if err != nil {
 			t.Fatalf("start %d: %v", i, err)
@@ -405,9 +409,14 @@ func TestSpawnsUnderDescriptorPressure(t *testing.T) {
 	}
 	defer closeAll(held)
 	p := testPool(t, nil)
-	for i := range 100 {
-		if r := run(t, p, 0, "import os\nprint([fd for fd in range(64) if not os.system and 0 or __import__('os').path.exists('/tmp') and fd<4])"); r.Status != OK {
-			t.Fatalf("spawn %d: %v", i, r)
+	n := 100
+	if *soakRuns > 0 {
+		n = min(1000, *soakRuns)
+	}
+	for i := range n {
+		r := run(t, p, 0, "import os\ndef there(fd):\n    try: os.fstat(fd); return True\n    except OSError: return False\nprint([fd for fd in range(2000) if there(fd)])")
+		if string(r.Stdout) != "[0, 1, 2, 3]\n" {
+			t.Fatalf("spawn %d: %v %s%s", i, r, r.Stdout, r.Traceback)
 		}
 	}
 }
@@ -562,6 +571,76 @@ func TestLeftoversAreSweptAtStart(t *testing.T) {
 			if _, err := os.Stat(g); (err == nil) != want {
 				t.Errorf("%s: there: %v, want %v", g, err == nil, want)
 			}
+		}
+	}
+}
+
+// Every mount of a session is read-only, without set-user-id programs and devices of its own; only its /tmp can be written, and runs nothing.
+func TestMountsOfASession(t *testing.T) {
+	p := testPool(t, nil)
+	if p.Info().Tier < TierB {
+		t.Skip("no mount namespace in tier " + p.Info().Tier.String())
+	}
+	s, err := p.take(context.Background(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.discard(s)
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", s.pid))
+	if err != nil {
+		t.Skipf("only root may look: %v", err)
+	}
+	writable := 0
+	for _, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
+		f := strings.Fields(line)
+		at, options := f[4], ","+f[5]+","
+		has := func(o string) bool { return strings.Contains(options, ","+o+",") }
+		switch {
+		case at == "/tmp":
+			writable++
+			if !has("rw") || !has("noexec") || !has("nosuid") || !has("nodev") || !strings.Contains(line, "size=65536k") || !strings.Contains(line, "nr_inodes=4096") {
+				t.Errorf("%s", line)
+			}
+		case !has("ro") || !has("nosuid") || filepath.Dir(at) != "/dev" && !has("nodev") || filepath.Dir(at) == "/dev" && !has("noexec"):
+			t.Errorf("%s", line)
+		}
+		if strings.Contains(line, " - proc ") || strings.Contains(line, " - sysfs ") || strings.Contains(line, " - cgroup") || strings.Contains(line, "shared:") {
+			t.Errorf("%s", line)
+		}
+	}
+	if writable != 1 {
+		t.Errorf("%d writable mounts, want /tmp alone", writable)
+	}
+}
+
+// That memory ended a cell is read from the kernel's counter, whichever process it killed and whatever the signal.
+func TestMemoryKillIsKnownByItsCounter(t *testing.T) {
+	for _, c := range []struct {
+		fork bool
+		code string
+	}{
+		{false, "import mmap\na=[]\nwhile True:\n    m=mmap.mmap(-1,8<<20); a.append(m)\n    for i in range(0,8<<20,4096): m[i]=1"}, // shared pages: no rlimit counts them
+		{true, "import os,mmap\nif os.fork()==0:\n    a=[]\n    while True:\n        m=mmap.mmap(-1,8<<20); a.append(m)\n        for i in range(0,8<<20,4096): m[i]=1\nos.wait()\nprint('the parent lives')"},
+	} {
+		cfg := Default()
+		cfg.Python, cfg.Preload, cfg.Warm, cfg.Zygotes, cfg.MinTier, cfg.AllowFork = barePython(t), nil, 2, 1, "A", c.fork
+		cfg.Limits.Data, cfg.Limits.Memory, cfg.Limits.CPU, cfg.Limits.Wall = 64<<20, 96<<20, 20*time.Second, 40*time.Second
+		p, err := New(context.Background(), cfg, nil)
+		if isTier(err) {
+			t.Skipf("memory groups need tier A: %v", err)
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if r := run(t, p, 0, c.code); r.Status != Memory || r.Signal != 0 {
+			t.Errorf("fork %v: want memory, found %v %s%s", c.fork, r, r.Stdout, r.Traceback)
+		}
+		for range 3 { // groups are reused: the next session is not blamed
+			if r := run(t, p, 0, "print(1)"); r.Status != OK {
+				t.Errorf("the next session: %v", r)
+			}
+		}
+		if err := p.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }
