@@ -118,7 +118,11 @@ func (p *program) deviceLine() string {
 }
 
 func (p *program) modelLine() string {
-	return fmt.Sprintf("%v, %.2f M parameters", p.policy.Config, float64(p.policy.Parameters())/1e6)
+	line := fmt.Sprintf("%v, %.2f M parameters", p.policy.Config, float64(p.policy.Parameters())/1e6)
+	if p.policy.Master != nil {
+		line += ", bf16 with a float32 master copy"
+	}
+	return line
 }
 
 // pythonLine says which Python runs, and behind which fences.

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"retool/kernels"
+)
+
+// Cold start and reinforcement learning on the GPU's kernels, interpreted and checked: bf16 weights with a float32 master copy, and rollout
+// and training agree to the bit.
+func TestTrainingOnTheEmulatedGPU(t *testing.T) {
+	run := filepath.Join(t.TempDir(), "run")
+	out := retool(t, append([]string{"train", "demo-text"}, tiny(run, "device=emu", "model.hidden=16", "model.heads=1", "model.ffn=16", "engine.max_tokens=40",
+		"sft.steps=1", "sft.batch=1", "sft.tokens=64", "rl.steps=1", "rl.prompts=1", "rl.group=2", "rl.minibatch=2", "rl.tokens=128", "critic.warmup=0", "eval.problems=0")...)...)
+	for _, want := range []string{"emulated sm_80", "bf16 with a float32 master copy", "mma.m16n8k16", "step  1/1", "|Δlogp| 0 "} {
+		require.Contains(t, out, want)
+	}
+	metrics, err := os.ReadFile(filepath.Join(run, "metrics.jsonl"))
+	require.NoError(t, err)
+	require.NotContains(t, string(metrics), `"checked_tokens":0`)
+	require.Contains(t, string(metrics), `"max_difference":0,`)
+}
+
+// A GPU that is not there is one sentence with its remedy, whoever asks.
+func TestNoGPUIsOneClearSentence(t *testing.T) {
+	if g, err := kernels.OpenGPU(0); err == nil {
+		g.Close()
+		t.Skip("there is one")
+	}
+	run := filepath.Join(t.TempDir(), "run")
+	for _, args := range [][]string{
+		append([]string{"train", "demo"}, tiny(run, "device=gpu")...),
+		{"bench", "kernels", "--device", "gpu"},
+		append([]string{"demo"}, tiny(run, "device=gpu")...),
+	} {
+		cmd, out, errs := command(args...)
+		var exit *exec.ExitError
+		require.ErrorAs(t, cmd.Run(), &exit, "%v\n%s%s", args, out, errs)
+		require.Equal(t, 1, exit.ExitCode())
+		message := strings.TrimSpace(errs.String())
+		require.NotContains(t, message, "\n")
+		require.Contains(t, message, "set device: cpu")
+		require.NoFileExists(t, filepath.Join(run, "metrics.jsonl"))
+	}
+	cmd, _, errs := command("bench", "kernels", "--device", "tpu")
+	require.Error(t, cmd.Run())
+	require.Contains(t, errs.String(), `device: "tpu" is not known (known: cpu, gpu, emu)`)
+}
+
+func TestBenchOnTheEmulatorCompares(t *testing.T) {
+	out := retool(t, "bench", "kernels", "--device", "emu", "--ops", "swiglu,adamw")
+	require.Contains(t, out, "times would mean nothing")
+	require.Equal(t, 3, strings.Count(out, "  ok\n"), out)
+}
