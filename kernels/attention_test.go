@@ -42,7 +42,7 @@ func refAttention(q, k, v []float64, starts []int32, h Heads) (o, lse []float64)
 func (s *subject) heads(t *rapid.T) Heads {
 	dims := []int{4, 6, 16, 32, 40}
 	if s.dtype == BF16 {
-		dims = []int{16, 32, 64}
+		dims = []int{16, 32, 64, 128}
 	}
 	kv := rapid.IntRange(1, 2).Draw(t, "KV")
 	return Heads{Q: kv * rapid.IntRange(1, 3).Draw(t, "G"), KV: kv, Dim: rapid.SampledFrom(dims).Draw(t, "D"), Chunk: PageTokens * rapid.IntRange(1, 2).Draw(t, "chunk")}

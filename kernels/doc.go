@@ -28,6 +28,10 @@
 //   - A draw is a function of (seed, trajectory, position, index), never of batch or time.
 //   - Keys are rotated with one table of cosines, before they are stored or used.
 //
+// On a GPU the portable kernels, mma.sync on sm_80 and later, are the default. Those of Hopper (GPU.Hopper: Linear and attention by wgmma and bulk
+// copies) are a class of instructions of their own; one run uses one class. Both take keys in tiles of 64, a page, though wider ones would
+// suit wgmma: so the two agree bit for bit in the emulator, which adds in one order, and a chunk may be a single page.
+//
 // Gradients are outside the contract but deterministic: sums over tokens are taken in ascending order, or in blocks whose size
 // does not depend on the number of threads.
 //

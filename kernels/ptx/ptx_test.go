@@ -70,6 +70,19 @@ func TestFloatsAreRoundedWhereTheTextSays(t *testing.T) {
 	})
 }
 
+// Sums have one order: no kernel adds by an atomic operation, nor hands results from block to block by one.
+func TestNoKernelUsesAtomics(t *testing.T) {
+	atomic := regexp.MustCompile(`(?m)^\s*(@!?%p\d+ )?(atom|red|cp\.reduce)\..*$`)
+	if !atomic.MatchString("\t@%p1 red.global.add.f32 [%rd1], %f1;") {
+		t.Fatal("the test does not see an atomic sum")
+	}
+	each(t, func(t *testing.T, name, text string) {
+		if m := atomic.FindString(text); m != "" {
+			t.Errorf("%s.ptx: %s", name, strings.TrimSpace(m))
+		}
+	})
+}
+
 func TestPTXNamesNoPlace(t *testing.T) {
 	path := regexp.MustCompile(`"/[^"]*"|_INTERNAL_[0-9a-f]*[1-9a-f][0-9a-f]*_`)
 	each(t, func(t *testing.T, name, text string) {
