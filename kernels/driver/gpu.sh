@@ -29,7 +29,6 @@ done
 if [ -z "$include" ]; then
 	mkdir -p "$cache"
 	wheel='nvidia-cuda-runtime>=13.0,<13.1'
-	# --python-version and --platform: the wheel of headers, whatever Python asks for it.
 	python3 -m pip --version >/dev/null 2>&1 || missing "no cuda.h on this machine, and no pip to fetch $wheel: install a CUDA toolkit, or python3-pip"
 	rm -rf "$cache/wheel"
 	timeout 60 python3 -m pip download -q --disable-pip-version-check --no-deps --timeout 5 --retries 1 -d "$cache/wheel" "$wheel" 2>"$cache/pip.log" ||
