@@ -223,14 +223,15 @@ func (s *session) run(ctx context.Context, c cell) (Result, error) {
 
 	if f, _, err := s.receive(buf); err != errAgain { // something spoke between two cells
 		_ = f
-		if s.died(0) && s.isLost() {
-			return r, fault("run", errLost)
+		if s.died(0) {
+			if !s.reported() {
+				return r, fault("run", errLost)
+			}
+			s.describeDeath(&r, false, 0)
+			return r, nil
 		}
 		s.kill()
 		r.Status = ProtocolViolation
-		if s.died(0) {
-			s.describeDeath(&r, false, 0)
-		}
 		return r, nil
 	}
 	if s.stopped {
@@ -255,12 +256,12 @@ func (s *session) run(ctx context.Context, c cell) (Result, error) {
 			continue
 		}
 		if err != nil {
-			if s.died(100*time.Millisecond) && s.isLost() {
+			dead := s.died(100 * time.Millisecond)
+			if dead && !s.reported() {
 				return r, fault("send", errLost)
 			}
-			alreadyDead := s.died(0)
 			s.kill()
-			if alreadyDead { // a thread or a timer of an earlier cell ended the process
+			if dead { // a thread or a timer of an earlier cell ended the process
 				s.drain(&out, &errs, buf)
 				s.describeDeath(&r, false, 0)
 				r.Stdout, r.StdoutBytes, _ = out.split(0)
@@ -436,8 +437,7 @@ func (s *session) run(ctx context.Context, c cell) (Result, error) {
 				r.Status = ProtocolViolation
 				return r, nil
 			}
-			s.died(time.Second)
-			if s.isLost() {
+			if !s.reported() {
 				return r, fault("run", errLost)
 			}
 			s.memory(&r, peakRSS)
@@ -616,16 +616,19 @@ func (s *session) died(d time.Duration) bool {
 	return true
 }
 
-// isLost says whether the process ended because its fork server did.
-func (s *session) isLost() bool {
-	if s.killed {
-		return false
+// reported says whether the fork server has told how a process that died by itself ended, and gives it a second to do so. A death
+// without a report is a fork server's own: nothing is known of the cell, least of all that it exited with 0.
+func (s *session) reported() bool {
+	late := time.NewTimer(time.Second)
+	defer late.Stop()
+	select {
+	case <-s.exited:
+	case <-s.z.dead:
+	case <-late.C:
 	}
 	select {
 	case <-s.exited:
-		return s.lost
-	case <-s.z.dead:
-		return true
+		return !s.lost
 	default:
 		return false
 	}
@@ -649,12 +652,8 @@ func waitOutcome(r *Result, ws unix.WaitStatus) Status {
 	return Exited
 }
 
-// describeDeath turns what the kernel reported about a process that ended by itself into a status.
+// describeDeath turns what was reported about a process that ended by itself into a status.
 func (s *session) describeDeath(r *Result, limited bool, cpu time.Duration) {
-	select {
-	case <-s.exited:
-	default:
-	}
 	r.Session = Gone
 	if s.group != nil && s.group.oomKills() > s.group.oomStart {
 		r.Status = Memory

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -304,6 +305,52 @@ func TestForkServerDeath(t *testing.T) {
 	}
 	if s := p.Stats(); s.Restarts != 1 {
 		t.Errorf("%d restarts, want 1", s.Restarts)
+	}
+}
+
+// A session whose fork server cannot say how it ended, being too busy or about to die itself, is a lost call and run again: once such
+// a call passed for one that had exited with 0 and printed nothing.
+func TestDeathWithoutReportIsLost(t *testing.T) {
+	p := testPool(t, func(c *Config) { c.Zygotes = 1 })
+	p.mu.Lock()
+	z := p.zygotes[0]
+	p.mu.Unlock()
+	type outcome struct {
+		r   Result
+		err error
+	}
+	ended := make(chan outcome)
+	go func() {
+		r, err := p.Run(context.Background(), 1, "import time; time.sleep(1); print(2)")
+		ended <- outcome{r, err}
+	}()
+	time.Sleep(300 * time.Millisecond)
+
+	z.mu.Lock()
+	var sessions, servers []int
+	for _, s := range z.live {
+		sessions = append(sessions, s.pid)
+	}
+	z.mu.Unlock()
+	servers = append(servers, z.cmd.Process.Pid)
+	for _, d := range descendants(z.cmd.Process.Pid) {
+		if pid, _ := strconv.Atoi(d); !slices.Contains(sessions, pid) {
+			servers = append(servers, pid)
+		}
+	}
+	for _, pid := range servers {
+		unix.Kill(pid, unix.SIGSTOP)
+	}
+	for _, pid := range sessions {
+		unix.Kill(pid, unix.SIGKILL)
+	}
+	time.Sleep(1500 * time.Millisecond)
+	z.cmd.Process.Kill()
+	if got := <-ended; got.err != nil || got.r.Status != OK || string(got.r.Stdout) != "2\n" {
+		t.Errorf("want 2, got %v, %q, %v", got.r, got.r.Stdout, got.err)
+	}
+	if s := p.Stats(); s.Retried == 0 {
+		t.Error("nothing was retried: the call never met the fault")
 	}
 }
 
