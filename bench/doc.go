@@ -1,6 +1,6 @@
 // Package bench measures how fast the parts are, each beside its floor: what the same machine, in the same process, can do at all.
 //
-// A Floor holds the two ceilings of a machine, multiply-adds and bytes read from memory, calibrated in some 50 ms. A Row is one
+// A Floor holds the two ceilings of a machine, multiply-adds and bytes read from memory, calibrated before and after what is measured. A Row is one
 // result and its share of the ceiling; rows are what `retool bench` prints and, as JSON, what scripts read. Kernels measures the
 // operations of a device.
 //

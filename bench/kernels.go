@@ -100,14 +100,13 @@ func (k *kernelBench) row(op, shape string, flop, bytes float64, f func()) {
 			k.err = err
 		}
 	})
-	r := Row{Op: op, Shape: k.m.Name + " " + shape, OfPeak: k.o.Floor.Time(flop, bytes) / seconds}
-	if compute {
-		r.OfPeak = flop / done / relative
-	}
+	value, unit := bytes/seconds/1e9, "GB/s"
 	if flop > 0 {
-		r.Value, r.Unit = flop/seconds/1e9, "GFLOP/s"
-	} else {
-		r.Value, r.Unit = bytes/seconds/1e9, "GB/s"
+		value, unit = flop/seconds/1e9, "GFLOP/s"
+	}
+	r := k.o.Floor.row(op, k.m.Name+" "+shape, value, unit, flop, bytes, seconds)
+	if compute {
+		r.OfPeak, r.seconds = flop/done/relative, 0
 	}
 	k.rows = append(k.rows, r)
 }

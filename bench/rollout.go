@@ -78,7 +78,7 @@ func rolloutRows(ctx context.Context, m *model.Model, name string, o Options) ([
 	}
 	head := 2 * float64(c.Hidden*c.Vocab) // computed for the last token only
 	flop := prefill*(flops(c, prefill/2)-head) + head
-	rows := []Row{{"prefill", fmt.Sprintf("%s pp%d", name, prefill), prefill / seconds, "tok/s", o.Floor.Time(flop, 0) / seconds}}
+	rows := []Row{o.Floor.row("prefill", fmt.Sprintf("%s pp%d", name, prefill), prefill/seconds, "tok/s", flop, 0, seconds)}
 	for _, b := range o.Batches {
 		e, err := plainEngine(m, prompt+sampled, b)
 		if err != nil {
@@ -106,7 +106,7 @@ func rolloutRows(ctx context.Context, m *model.Model, name string, o Options) ([
 		if bytes/float64(sampled-1) < 64<<20 {
 			bytes = 0 // such weights stay in the caches
 		}
-		rows = append(rows, Row{"decode", fmt.Sprintf("%s B%d", name, b), tokens / best.Seconds(), "tok/s", o.Floor.Time(flop, bytes) / best.Seconds()})
+		rows = append(rows, o.Floor.row("decode", fmt.Sprintf("%s B%d", name, b), tokens/best.Seconds(), "tok/s", flop, bytes, best.Seconds()))
 	}
 	return rows, nil
 }

@@ -99,7 +99,7 @@ func trainRow(dev kernels.Device, name string, c model.Config, tokens, length in
 	n := tokens / length * length
 	seconds := fastest(o.Budget, func() error { _, err := sft.Step(examples, 0, 1); return err }, &err)
 	flop := 3 * float64(n) * flops(c, float64(length)/2)
-	return Row{"train", fmt.Sprintf("%s T%d S%d", name, n, length), float64(n) / seconds, "tok/s", o.Floor.Time(flop, 0) / seconds}, err
+	return o.Floor.row("train", fmt.Sprintf("%s T%d S%d", name, n, length), float64(n)/seconds, "tok/s", flop, 0, seconds), err
 }
 
 // stepRow measures a step of GRPO through the trainer itself. Nothing ends a text, so every rollout has its 128 tokens.
@@ -134,7 +134,7 @@ func stepRow(ctx context.Context, dev kernels.Device, name string, c model.Confi
 		}
 		flop += f + 3*64*flops(c, float64(t))
 	}
-	return Row{"rl-step", fmt.Sprintf("%s 8x8x%d", name, sampled), seconds, "s", o.Floor.Time(flop, 0) / seconds}, err
+	return o.Floor.row("rl-step", fmt.Sprintf("%s 8x8x%d", name, sampled), seconds, "s", flop, 0, seconds), err
 }
 
 // prompts makes a prompt of n random tokens of any question.

@@ -40,6 +40,8 @@ func benchCommand() *cli.Command {
 				if err != nil {
 					return err
 				}
+				floor.Again(dev)
+				floor.Share(rows)
 				rows = append(floor.Rows(), rows...)
 				bench.Print(os.Stdout, rows)
 				return writeRows(c.String("json"), rows)

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -23,7 +21,7 @@ func sandboxBench() *cli.Command {
 		Name: "sandbox", Usage: "Python calls: naive subprocess, isolated cold start, warm pool, stateful session, side by side",
 		OnUsageError: usageError,
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "json", Usage: "print host, rows and ratios as JSON"},
+			&cli.StringFlag{Name: "json", Usage: "write host, rows and ratios to `FILE`"},
 			&cli.StringFlag{Name: "python", Usage: "interpreter `PATH`; default: the one `make python` built, else python3"},
 			&cli.StringFlag{Name: "concurrency", Value: "1,8,64", Usage: "calls in flight, `N,N,…`"},
 			&cli.DurationFlag{Name: "budget", Value: 2 * time.Second, Usage: "`TIME` for each row; a row makes at least one call per worker"},
@@ -49,17 +47,14 @@ func sandboxBench() *cli.Command {
 			if err != nil {
 				return err
 			}
-			if c.Bool("json") {
-				e := json.NewEncoder(c.App.Writer)
-				e.SetIndent("", "  ")
-				err = e.Encode(r)
-			} else {
-				printSandbox(c.App.Writer, r)
+			printSandbox(c.App.Writer, r)
+			if len(r.Missing) > 0 {
+				fmt.Fprintf(c.App.ErrWriter, "bench sandbox: no row for sympy, which %s lacks: run `make python`\n", r.Python)
 			}
-			if err == nil && len(r.Missing) > 0 {
-				err = errors.New("bench sandbox: no row for sympy, which " + r.Python + " lacks: run `make python`")
+			if path := c.String("json"); path != "" {
+				return writeJSON(path, r)
 			}
-			return err
+			return nil
 		},
 	}
 }
