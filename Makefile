@@ -49,6 +49,7 @@ check: python test ## test, and what takes longer: another architecture, the rac
 	GOARCH=arm64 $(GO) vet ./...
 	GOOS=darwin GOARCH=arm64 $(GO) vet ./kernels ./engine/... ./trainer/... ./interp
 	$(GO) test -race -timeout 30m ./engine ./trainer/... ./interp
+	$(GO) test -count=1 -run Killed ./cmd/retool -kills 20
 	$(GO) test -count=1 -timeout 60m -v -run '$(SANDBOX)' ./interp -soak.runs 10000
 
 soak: python ## a hundred thousand executions in the sandbox, 15 % of them hostile, its fork servers killed every 5 s
