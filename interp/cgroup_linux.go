@@ -406,7 +406,7 @@ func (g *cgroup) number(v1, v2 string) int64 {
 	if g.unified {
 		name = v2
 	}
-	b, err := os.ReadFile(filepath.Join(g.memory, name))
+	b, err := readCounter(g.memory + "/" + name)
 	if err != nil {
 		return 0
 	}
@@ -422,7 +422,7 @@ func (g *cgroup) oomKills() int64 {
 	if g.unified {
 		file = "memory.events"
 	}
-	b, _ := os.ReadFile(filepath.Join(g.memory, file))
+	b, _ := readCounter(g.memory + "/" + file)
 	for _, line := range strings.Split(string(b), "\n") {
 		if v, ok := strings.CutPrefix(line, "oom_kill "); ok {
 			n, _ := strconv.ParseInt(v, 10, 64)
@@ -430,6 +430,18 @@ func (g *cgroup) oomKills() int64 {
 		}
 	}
 	return 0
+}
+
+// readCounter reads a file of some numbers in three system calls; os.ReadFile makes twice as many, and a cell reads several.
+func readCounter(path string) ([]byte, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	var b [4096]byte
+	n, err := unix.Read(fd, b[:])
+	return b[:max(n, 0)], err
 }
 
 // cpu is the time used by every process of the group since the session began.
@@ -443,11 +455,11 @@ func (g *cgroup) rawCPU() (ns int64, ok bool) {
 		return 0, false
 	}
 	if !g.unified {
-		b, err := os.ReadFile(filepath.Join(g.acct, "cpuacct.usage"))
+		b, err := readCounter(g.acct + "/cpuacct.usage")
 		n, _ := strconv.ParseInt(string(bytes.TrimSpace(b)), 10, 64)
 		return n, err == nil
 	}
-	b, err := os.ReadFile(filepath.Join(g.acct, "cpu.stat"))
+	b, err := readCounter(g.acct + "/cpu.stat")
 	if err != nil {
 		return 0, false
 	}

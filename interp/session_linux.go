@@ -234,11 +234,13 @@ func (s *session) run(ctx context.Context, c cell) (Result, error) {
 		r.Status = ProtocolViolation
 		return r, nil
 	}
+	cpu0 := s.idleCPU
 	if s.stopped {
 		s.signal(unix.SIGCONT)
 		s.stopped = false
+	} else {
+		cpu0, _ = s.cpu()
 	}
-	cpu0, _ := s.cpu()
 	watched := s.pid // whose clock is read: the process that runs this cell
 	var runner int   // pidfd of that process when it is a checkpoint's child
 	runner = -1
@@ -392,7 +394,8 @@ func (s *session) run(ctx context.Context, c cell) (Result, error) {
 				}
 				fin(st)
 				r.Session, r.RolledBack = Alive, true
-				s.rest(c.keep)
+				idle, _ := s.cpu()
+				s.rest(c.keep, idle)
 				return r, nil
 			case f.T == "done" && f.ID == id:
 				s.drain(&out, &errs, buf)
@@ -421,7 +424,11 @@ func (s *session) run(ctx context.Context, c cell) (Result, error) {
 				s.memory(&r, peakRSS)
 				if !s.died(0) {
 					r.Session = Alive
-					s.rest(c.keep)
+					idle := cpu0 + lastCPU
+					if watched != s.pid {
+						idle, _ = s.cpu()
+					}
+					s.rest(c.keep, idle)
 				}
 				return r, nil
 			default: // wrong id or type, or a frame out of turn
@@ -553,8 +560,9 @@ func (s *session) awaitRoll(deadline time.Time) bool {
 	return n > 0
 }
 
-// rest leaves the session stopped until its next cell, so that threads and timers of an ended cell use nothing.
-func (s *session) rest(keep bool) {
+// rest leaves the session stopped until its next cell, so that threads and timers of an ended cell use nothing. idle is its clock of
+// CPU time; what a thread still used until now counts for the next cell.
+func (s *session) rest(keep bool, idle time.Duration) {
 	if !keep {
 		s.kill()
 		return
@@ -562,7 +570,7 @@ func (s *session) rest(keep bool) {
 	s.signal(unix.SIGSTOP)
 	s.stopped = true
 	s.used = time.Now()
-	s.idleCPU, _ = s.cpu()
+	s.idleCPU = idle
 }
 
 // read takes one piece from a pipe and closes our end when the other side is gone.
