@@ -53,8 +53,8 @@ func census(t testing.TB) tally {
 	return c
 }
 
-// descendants lists the processes below pid.
-func descendants(pid int) []string {
+// children lists the processes of the host by their parents.
+func children() map[string][]string {
 	children := map[string][]string{}
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, s := range stats {
@@ -67,6 +67,12 @@ func descendants(pid int) []string {
 			children[f[1]] = append(children[f[1]], filepath.Base(filepath.Dir(s)))
 		}
 	}
+	return children
+}
+
+// descendants lists the processes below pid.
+func descendants(pid int) []string {
+	children := children()
 	var out []string
 	todo := []string{fmt.Sprint(pid)}
 	for len(todo) > 0 {

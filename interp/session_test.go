@@ -326,24 +326,22 @@ func TestDeathWithoutReportIsLost(t *testing.T) {
 	}()
 	time.Sleep(300 * time.Millisecond)
 
-	z.mu.Lock()
-	var sessions, servers []int
-	for _, s := range z.live {
-		sessions = append(sessions, s.pid)
+	// From the supervisor down, one child each, to the fork server, whose children are the sessions.
+	below := children()
+	servers := []string{fmt.Sprint(z.cmd.Process.Pid)}
+	sessions := below[servers[0]]
+	for len(sessions) == 1 {
+		servers = append(servers, sessions[0])
+		sessions = below[sessions[0]]
 	}
-	z.mu.Unlock()
-	servers = append(servers, z.cmd.Process.Pid)
-	for _, d := range descendants(z.cmd.Process.Pid) {
-		if pid, _ := strconv.Atoi(d); !slices.Contains(sessions, pid) {
-			servers = append(servers, pid)
+	send := func(sig unix.Signal, pids []string) {
+		for _, pid := range pids {
+			n, _ := strconv.Atoi(pid)
+			unix.Kill(n, sig)
 		}
 	}
-	for _, pid := range servers {
-		unix.Kill(pid, unix.SIGSTOP)
-	}
-	for _, pid := range sessions {
-		unix.Kill(pid, unix.SIGKILL)
-	}
+	send(unix.SIGSTOP, servers)
+	send(unix.SIGKILL, sessions)
 	time.Sleep(1500 * time.Millisecond)
 	z.cmd.Process.Kill()
 	if got := <-ended; got.err != nil || got.r.Status != OK || string(got.r.Stdout) != "2\n" {
@@ -380,21 +378,38 @@ func TestWornForkServerIsReplaced(t *testing.T) {
 
 // When no session can be made, calls fail soon and typed, and the pool recovers by itself.
 func TestBreakerFailsFastAndRecovers(t *testing.T) {
-	p := testPool(t, func(c *Config) { c.Zygotes, c.Warm = 1, 2 })
-	good := p.f.py.Executable
+	real, err := findPython(context.Background(), barePython(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir() // an environment by hand: its python3 can be taken away
+	bin, away := filepath.Join(dir, "bin"), filepath.Join(dir, "away")
+	for _, err := range []error{
+		os.Mkdir(bin, 0o755), os.Symlink(real.Executable, filepath.Join(bin, "python3")),
+		os.WriteFile(filepath.Join(dir, "pyvenv.cfg"), []byte("home = "+filepath.Dir(real.Executable)+"\n"), 0o644),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := testPool(t, func(c *Config) { c.Zygotes, c.Warm, c.Python = 1, 2, filepath.Join(bin, "python3") })
 	p.mu.Lock()
 	z := p.zygotes[0]
 	p.mu.Unlock()
-	p.f.py.Executable = "/nonexistent/python3"
+	if err := os.Rename(bin, away); err != nil {
+		t.Fatal(err)
+	}
 	z.cmd.Process.Kill()
 	<-z.buried
 	began := time.Now()
-	_, err := p.Run(context.Background(), 0, "print(1)")
+	_, err = p.Run(context.Background(), 0, "print(1)")
 	var sb *SandboxError
 	if !errors.As(err, &sb) || time.Since(began) > noSession+15*time.Second {
 		t.Errorf("got %v after %v", err, time.Since(began))
 	}
-	p.f.py.Executable = good
+	if err := os.Rename(away, bin); err != nil {
+		t.Fatal(err)
+	}
 	deadline := time.Now().Add(60 * time.Second)
 	for {
 		r, err := p.Run(context.Background(), 0, "print(1)")
