@@ -55,12 +55,16 @@ func newCase(goal, op string, dims map[string]int) Case {
 	case "paged attention":
 		rows := d("new")
 		c.FLOP, c.Bytes = 4*B*H*D*(rows*L-rows*(rows-1)/2), bf16*B*(2*L*K*D+2*rows*H*D)
-	case "rope":
-		c.Bytes = bf16 * 2 * T * H * D
+	case "rope": // with bias, as Qwen2 has it: values are read and written too
+		c.Bytes = bf16 * 2 * T * (H + 2*K) * D
+	case "rope norm": // with norms over heads, as Qwen3 has it: turned heads go to memory of their own
+		c.Bytes = bf16 * 2 * T * (H + K) * D
 	case "append kv":
 		c.Bytes = bf16 * 4 * T * K * D
 	case "rmsnorm":
 		c.Bytes = bf16 * 2 * T * C
+	case "rmsnorm add":
+		c.Bytes = bf16 * 4 * T * C
 	case "rmsnorm backward": // dx is the residual stream's float32 gradient, read and written
 		c.Bytes = 2*bf16*T*C + 2*f32*T*C
 	case "add":
@@ -121,7 +125,8 @@ func GPUCases() []Case {
 	return append(c,
 		newCase("b1", "paged attention", dims{"B": 128, "L": 1024, "new": 1, "H": 14, "K": 2, "D": 64}),
 		newCase("b2", "paged attention", dims{"B": 8, "L": 4096, "new": 256, "H": 28, "K": 4, "D": 128}),
-		newCase("c", "rope", dims{"T": 16384, "H": 32, "D": 128}),
+		newCase("c", "rope", dims{"T": 16384, "H": 28, "K": 4, "D": 128}),
+		newCase("c", "rope norm", dims{"T": 16384, "H": 32, "K": 8, "D": 128}),
 		newCase("c", "append kv", dims{"T": 16384, "K": 4, "D": 128}),
 		newCase("d1", "head", dims{"R": 512, "V": 151936, "C": 1536}),
 		newCase("d1", "logprob", dims{"R": 512, "V": 151936}),
@@ -129,6 +134,7 @@ func GPUCases() []Case {
 		newCase("e", "policy loss", dims{"R": 65536}),
 		newCase("f1", "rmsnorm", dims{"T": 16384, "C": 1536}),
 		newCase("f1", "rmsnorm", dims{"T": 16384, "C": 3584}),
+		newCase("f1", "rmsnorm add", dims{"T": 16384, "C": 3584}),
 		newCase("f1", "rmsnorm backward", dims{"T": 16384, "C": 3584}),
 		newCase("f1", "add", dims{"T": 16384, "C": 3584}),
 		newCase("f1", "embed", dims{"T": 16384, "C": 3584}),
@@ -157,12 +163,14 @@ func SmokeCases() []Case {
 		newCase("", "attention backward", dims{"S": 2, "L": 20, "H": 2, "K": 1, "D": 64}),
 		newCase("", "paged attention", dims{"B": 2, "L": 70, "new": 1, "H": 3, "K": 1, "D": 64}),
 		newCase("", "paged attention", dims{"B": 1, "L": 70, "new": 9, "H": 2, "K": 1, "D": 64}),
-		newCase("", "rope", dims{"T": 9, "H": 3, "D": 64}),
+		newCase("", "rope", dims{"T": 9, "H": 3, "K": 1, "D": 64}),
+		newCase("", "rope norm", dims{"T": 9, "H": 3, "K": 1, "D": 64}),
 		newCase("", "head", dims{"R": 5, "V": 300, "C": 40}),
 		newCase("", "logprob", dims{"R": 5, "V": 300}),
 		newCase("", "logprob backward", dims{"R": 5, "V": 300}),
 		newCase("", "policy loss", dims{"R": 40}),
 		newCase("", "rmsnorm", dims{"T": 9, "C": 72}),
+		newCase("", "rmsnorm add", dims{"T": 9, "C": 72}),
 		newCase("", "rmsnorm backward", dims{"T": 9, "C": 72}),
 		newCase("", "add", dims{"T": 9, "C": 72}),
 		newCase("", "embed", dims{"T": 9, "C": 72}),
@@ -285,9 +293,16 @@ func prepare(dev kernels.Device, dtype kernels.DType, c Case) (w workload, err e
 			Len:    ints(B, func(int) int { return L }),
 		}
 		w.out, w.run = o, func() { dev.PagedAttention(o, q, kv, table, h) }
-	case "rope":
-		x, pos, table := random(T, h.Q*h.Dim), ints(T, func(i int) int { return i % 4096 }), filled(f32, 4096, h.Dim)
-		w.out, w.run = x, func() { dev.RoPE(x.Split(h.Dim), pos, table, 1) }
+	case "rope", "rope norm":
+		qkv, turned := random(T, QD+2*KD), QD+KD
+		r := kernels.Rotary{Eps: 1e-6, Pos: ints(T, func(i int) int { return i % 4096 }), Table: filled(f32, 4096, h.Dim)}
+		qk := qkv.Cols(0, turned)
+		if c.Op == "rope" {
+			r.Bias = random(QD + 2*KD)
+		} else {
+			qk, r.QNorm, r.KNorm = empty(dtype, T, turned), random(h.Dim), random(h.Dim)
+		}
+		w.out, w.run = qk, func() { dev.RoPE(qk, absent, absent, qkv, r, h) }
 	case "append kv":
 		kv := dev.AllocKV((T+kernels.PageTokens-1)/kernels.PageTokens, h)
 		pages = &kv
@@ -295,10 +310,13 @@ func prepare(dev kernels.Device, dtype kernels.DType, c Case) (w workload, err e
 		w.out, w.run = k, func() { dev.AppendKV(kv, k, v, slots) }
 	case "rmsnorm":
 		y, r, x, wt := empty(dtype, T, C), empty(f32, T), random(T, C), random(C)
-		w.out, w.run = y, func() { dev.RMSNorm(y, r, x, wt, 1e-6) }
+		w.out, w.run = y, func() { dev.RMSNorm(y, r, x, absent, wt, 1e-6) }
+	case "rmsnorm add":
+		y, r, x, by, wt := empty(dtype, T, C), empty(f32, T), random(T, C), random(T, C), random(C)
+		w.out, w.run = y, func() { dev.RMSNorm(y, r, x, by, wt, 1e-6) }
 	case "rmsnorm backward":
 		dx, dw, dy, y, r, x, wt := empty(f32, T, C), empty(f32, C), random(T, C), empty(dtype, T, C), empty(f32, T), random(T, C), random(C)
-		once(func() { dev.RMSNorm(y, r, x, wt, 1e-6) })
+		once(func() { dev.RMSNorm(y, r, x, absent, wt, 1e-6) })
 		w.out, w.run = dx, func() { dev.RMSNormBackward(dx, dw, dy, x, wt, r) }
 	case "add":
 		y, x := random(T, C), random(T, C)

@@ -177,15 +177,21 @@ func (k *kernelBench) training() {
 	shape := fmt.Sprintf("T %d C %d", T, C)
 	n := 4 * float64(T*C)
 	x, y, dx, w, dw, r := k.tensor(T, C), k.tensor(T, C), k.tensor(T, C), k.tensor(C), k.tensor(C), k.tensor(T)
-	k.row("rmsnorm", shape, 0, 2*n, func() { dev.RMSNorm(y, r, x, w, 1e-6) })
+	k.row("rmsnorm", shape, 0, 2*n, func() { dev.RMSNorm(y, r, x, absent, w, 1e-6) })
+	k.row("rmsnorm add", shape, 0, 4*n, func() { dev.RMSNorm(y, r, x, dx, w, 1e-6) })
 	k.row("rmsnorm backward", shape, 0, 4*n, func() { dev.RMSNormBackward(dx, dw, y, x, w, r) })
 	k.row("add", shape, 0, 3*n, func() { dev.Add(y, x) })
 	ids := k.ints(T, func(i int) int { return i * 7 % 500 })
 	table := k.tensor(512, C)
 	k.row("embed", shape, 0, 2*n, func() { dev.Embed(y, table, ids) })
 	k.row("embed backward", shape, 0, 3*n, func() { dev.EmbedBackward(table, y, ids) })
-	pos, turns := k.ints(T, func(i int) int { return i % 512 }), k.tensor(512, m.HeadDim)
-	k.row("rope", shape, 0, 2*n, func() { dev.RoPE(x.Split(m.HeadDim), pos, turns, 1) })
+	k.free()
+	turned, heads := (m.Heads+m.KVHeads)*m.HeadDim, kernels.Heads{Q: m.Heads, KV: m.KVHeads, Dim: m.HeadDim}
+	rotary := kernels.Rotary{Pos: k.ints(T, func(i int) int { return i % 512 }), Table: k.tensor(512, m.HeadDim)}
+	qkv := k.tensor(T, turned+m.KVHeads*m.HeadDim)
+	k.row("rope", fmt.Sprintf("T %d H %d K %d D %d", T, m.Heads, m.KVHeads, m.HeadDim), 0, 8*float64(T*turned), func() {
+		dev.RoPE(qkv.Cols(0, turned), absent, absent, qkv, rotary, heads)
+	})
 	k.free()
 
 	shape = fmt.Sprintf("T %d F %d", T, F)
@@ -280,7 +286,7 @@ func (k *kernelBench) decode(B int) {
 	dev.FreeKV(kv)
 	C, F := m.Hidden, m.FFN
 	x, y, w := k.tensor(B, C), k.tensor(B, C), k.tensor(C)
-	k.row("rmsnorm", fmt.Sprintf("T %d C %d", B, C), 0, 8*float64(B*C), func() { dev.RMSNorm(y, absent, x, w, 1e-6) })
+	k.row("rmsnorm", fmt.Sprintf("T %d C %d", B, C), 0, 8*float64(B*C), func() { dev.RMSNorm(y, absent, x, absent, w, 1e-6) })
 	gu, act := k.tensor(B, 2*F), k.tensor(B, F)
 	k.row("swiglu", fmt.Sprintf("T %d F %d", B, F), 0, 12*float64(B*F), func() { dev.SwiGLU(act, gu.Cols(0, F), gu.Cols(F, 2*F)) })
 	k.free()

@@ -106,14 +106,31 @@ def paged_attention(d):
     yield "SDPA on gathered keys", lambda: F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
-def rope(d):
-    x, half = normal(d["T"], d["H"], d["D"]), d["D"] // 2
+def turns(d):
+    half = d["D"] // 2
     cos, sin = normal(d["T"], 1, half, dtype=torch.float32), normal(d["T"], 1, half, dtype=torch.float32)
 
     def turn(x):
         a, b = x[..., :half].float(), x[..., half:].float()
         return torch.cat((a * cos - b * sin, b * cos + a * sin), -1).to(BF16)
-    f = chain(turn)
+    return turn
+
+
+def rope(d):
+    turned, heads = d["H"] + d["K"], d["H"] + 2 * d["K"]
+    x, bias, turn = normal(d["T"], heads, d["D"]), normal(heads, d["D"]), turns(d)
+
+    def run(x):
+        x = x + bias
+        return turn(x[:, :turned]), x[:, turned:].clone()
+    f = chain(run)
+    yield "torch.compile", lambda: f(x)
+
+
+def rope_norm(d):
+    turned, turn, shape = d["H"] + d["K"], turns(d), (d["D"],)
+    x, wq, wk = normal(d["T"], turned, d["D"]), normal(d["D"]), normal(d["D"])
+    f = chain(lambda x: (turn(F.rms_norm(x[:, :d["H"]], shape, wq, 1e-6)), turn(F.rms_norm(x[:, d["H"]:], shape, wk, 1e-6))))
     yield "torch.compile", lambda: f(x)
 
 
@@ -133,6 +150,16 @@ def rmsnorm(d):
     f = chain(lambda x: F.rms_norm(x, (d["C"],), w, 1e-6))
     yield "torch.compile", lambda: f(x)
     yield "F.rms_norm", lambda: F.rms_norm(x, (d["C"],), w, 1e-6)
+
+
+def rmsnorm_add(d):
+    x, by, w = normal(d["T"], d["C"]), normal(d["T"], d["C"]), normal(d["C"])
+
+    def run(x, by):
+        x = x + by
+        return x, F.rms_norm(x, (d["C"],), w, 1e-6)
+    f = chain(run)
+    yield "torch.compile", lambda: f(x, by)
 
 
 def rmsnorm_backward(d):

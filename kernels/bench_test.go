@@ -131,7 +131,7 @@ func BenchmarkRows(b *testing.B) {
 	}{
 		{"RMSNorm", 8 * T * C, func(dev Device) func() {
 			x, y, w := filled(dev, T, C), filled(dev, T, C), filled(dev, C)
-			return func() { dev.RMSNorm(y, Tensor{}, x, w, 1e-6) }
+			return func() { dev.RMSNorm(y, Tensor{}, x, Tensor{}, w, 1e-6) }
 		}},
 		{"SwiGLU", 12 * T * F, func(dev Device) func() {
 			x, y := filled(dev, T, 2*F), filled(dev, T, F)

@@ -76,6 +76,9 @@ __device__ __forceinline__ void store8(const Tensor &x, long at, int n, const fl
 		if (i < n) p[i] = v[i];
 }
 
+// v as x holds it
+__device__ __forceinline__ float rounded(const Tensor &x, float v) { return x.type == BF16 ? bf16_low(pack_bf16(v, 0.f)) : v; }
+
 // x[at…at+7] += v
 __device__ __forceinline__ void add8(const Tensor &x, long at, int n, const float v[8]) {
 	float y[8];

@@ -14,6 +14,15 @@ type Heads struct{ Q, KV, Dim, Chunk int }
 // q. Len (S) i32: its length, this step's tokens included; its last row of q is token Len−1.
 type PageTable struct{ Pages, Starts, Len Tensor }
 
+// Rotary is what RoPE does to heads besides turning them, and the angles. Bias, and the norms together, may be absent.
+type Rotary struct {
+	Bias         Tensor  // ((Q+2·KV)·D): added first
+	QNorm, KNorm Tensor  // (D): weights of an RMSNorm over every head of queries, of keys
+	Eps          float32 // of the norms
+	Pos          Tensor  // (T) i32
+	Table        Tensor  // (positions, D) f32: D/2 cosines, then D/2 sines; a scaling of attention (YaRN) is multiplied in
+}
+
 // Sampling says how ids are drawn from logits.
 type Sampling struct {
 	Seed        uint64
@@ -91,9 +100,9 @@ type Device interface {
 	// LinearBackward adds dx += dy·w, dw += dyᵀ·x, db += Σ_t dy[t].
 	LinearBackward(dx, dw, db, dy, x, w Tensor)
 
-	// RMSNorm is y = w · x/√(mean(x²)+eps) over the last dimension. x, y (T,C), or (T,H,D) with w (D); rstd (T) or (T,H) f32 keeps
-	// 1/√(…), or is absent.
-	RMSNorm(y, rstd, x, w Tensor, eps float32)
+	// RMSNorm is x += add, unless that is absent, then y = w · x/√(mean(x²)+eps) over the last dimension. x, add, y (T,C), or (T,H,D)
+	// with w (D); rstd (T) or (T,H) f32 keeps 1/√(…), or is absent. Zhang 2019.
+	RMSNorm(y, rstd, x, add, w Tensor, eps float32)
 	RMSNormBackward(dx, dw, dy, x, w, rstd Tensor)
 
 	// SwiGLU is y = silu(gate)·up, all (T,F).
@@ -102,9 +111,16 @@ type Device interface {
 	// Add is y += x.
 	Add(y, x Tensor)
 
-	// RoPE rotates pairs (i, i+D/2) of every head of x (T,H,D) by the angle of pos[t]: sign +1 forward, −1 for the gradient.
-	// table (positions, D) f32 holds D/2 cosines, then D/2 sines; a scaling of attention (YaRN) is already multiplied in.
-	RoPE(x, pos, table Tensor, sign float32)
+	// RoPE makes of a product qkv (T,(Q+2·KV)·D) what attention reads, x a head:
+	//
+	//	x += Bias      values: no more      queries, keys: turn(norm(x)) → qk
+	//
+	// turn rotates the pairs (i, i+D/2) by the angle of Pos[t]. qk (T,(Q+KV)·D) is other memory, or qkv's own first columns. qkv keeps
+	// x + Bias where qk does not replace it: RMSNormBackward reads that. qRstd (T,Q), kRstd (T,KV) f32 keep the norms' 1/√(…), or are
+	// absent. Su 2021.
+	RoPE(qk, qRstd, kRstd, qkv Tensor, r Rotary, h Heads)
+	// RoPEBackward turns the gradient of turned heads back, in place. dx (T,H,D); pos, table: Rotary's.
+	RoPEBackward(dx, pos, table Tensor)
 
 	// Attention is o = softmax(q·kᵀ/√D, causal within each sequence)·v and lse = ln Σ exp(q·kᵀ/√D).
 	// q, o (T,Q·D), k, v (T,KV·D), lse (T,Q) f32 or absent, starts (S+1) i32. Query head h reads key head h/(Q/KV).

@@ -35,6 +35,7 @@ var conformance = []struct {
 	{"SwiGLUBackward", checkSwiGLUBackwardOp},
 	{"Add", checkAddOp},
 	{"RoPE", checkRoPEOp},
+	{"RoPEBackward", checkRoPEBackwardOp},
 	{"Attention", checkAttentionOp},
 	{"AttentionBackward", checkAttentionBackwardOp},
 	{"PagedAttention", checkPagedAttentionOp},

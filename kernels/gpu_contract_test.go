@@ -287,7 +287,7 @@ func repeatReplaysWhatDoDoes(t *testing.T, d *GPU) {
 	x, y := upload(d, normals(1, 20*64), 20, 64), d.Alloc(BF16, 20, 64)
 	w := upload(d, normals(2, 64), 1, 64).Reshape(64)
 	calls := 0
-	pass := func() { calls++; d.RMSNorm(y, Tensor{}, x, w, 1e-6); d.Add(y, x) }
+	pass := func() { calls++; d.RMSNorm(y, Tensor{}, x, Tensor{}, w, 1e-6); d.Add(y, x) }
 	mustDo(t, d, pass)
 	want := bits16(d, y)
 	for i := range 3 {
@@ -405,7 +405,7 @@ var barriers = []struct {
 }{
 	{"norm.sm80", "rmsnorm_fwd_block", func(t testing.TB, d *GPU) error {
 		x, y, w := d.Alloc(BF16, 3, 2048), d.Alloc(BF16, 3, 2048), d.Alloc(BF16, 2048)
-		return d.Do(func() { d.RMSNorm(y, Tensor{}, x, w, 1e-6) })
+		return d.Do(func() { d.RMSNorm(y, Tensor{}, x, Tensor{}, w, 1e-6) })
 	}},
 	{"norm.sm80", "rmsnorm_bwd_weight", func(t testing.TB, d *GPU) error {
 		x, w, r, dw := d.Alloc(BF16, 90, 64), d.Alloc(BF16, 64), d.Alloc(F32, 90), d.Alloc(F32, 64)
@@ -717,7 +717,7 @@ func TestGPURefusalsAreSentences(t *testing.T) {
 
 	norm := func(d *GPU, rows int) error {
 		x, w := d.Alloc(BF16, rows, 64), d.Alloc(BF16, 64)
-		return d.Do(func() { d.RMSNorm(x, Tensor{}, x, w, 1e-6) })
+		return d.Do(func() { d.RMSNorm(x, Tensor{}, x, Tensor{}, w, 1e-6) })
 	}
 	one("driver", norm(emulated(t, emu.Options{Capability: 80, PTX: "6.4"}), 1), "load norm.sm80", "version 7.0", "too old and takes up to 6.4", "install a newer one")
 	if err := norm(emulated(t, emu.Options{Capability: 80, PTX: "7.0"}), 1); err != nil {

@@ -104,7 +104,7 @@ func BenchmarkEmulator(b *testing.B) {
 			name string
 			f    func()
 		}{
-			{"rmsnorm 8x1024", func() { d.RMSNorm(y, Tensor{}, x, w, 1e-6) }},
+			{"rmsnorm 8x1024", func() { d.RMSNorm(y, Tensor{}, x, Tensor{}, w, 1e-6) }},
 			{"attention T256 D64", func() { d.Attention(o, Tensor{}, q, q, q, starts, h) }},
 		} {
 			b.Run(c.name+"/"+op.name, func(b *testing.B) {

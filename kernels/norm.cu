@@ -1,15 +1,17 @@
-// norm.cu: RMSNorm, its gradients, and the sum of a matrix over its rows.
+// norm.cu: RMSNorm with the residual addition before it, its gradients, and the sum of a matrix over its rows.
 //
-//   y = w · x · rstd      rstd = 1/√(mean(x²) + eps)
+//   x += add, where there is one      y = w · x · rstd      rstd = 1/√(mean(x²) + eps)
 //   dx += rstd · (g − x̂ · mean(g·x̂))      dw += Σ_rows dy · x̂      g = dy·w, x̂ = x·rstd
 //
-//   x, y, dx, dy: rows of n numbers; row r is head r%heads of token r/heads, at token·ld + head·n. w, dw (n). rstd (T, heads) f32.
+//   x, add, y, dx, dy: rows of n numbers; row r is head r%heads of token r/heads, at token·ld + head·n. w, dw (n). rstd (T, heads) f32.
 //   Reference: norm_test.go, float64. Zhang 2019.
 //
 // Launch    n ≤ 1024: a warp a row, four rows a block of 128. Above: a block of 256 a row.
-// Layout    eight neighbouring elements a thread, 16-byte loads; the second reading of a row comes from the first-level cache.
-// Contract  the order of a row's sum depends on n alone: a thread's elements ascending, a butterfly, then the warps ascending.
-// Floor     forward 4·T·n bytes in bf16. T 16384, n 3584, 4.3 TB/s (H200): 55 µs. Backward 8·T·n bytes: 109 µs.
+// Layout    eight neighbouring elements a thread, 16-byte loads. Forward a row waits in registers for its sum: 1024 numbers of a warp, 8192 of
+//           a block; what is longer, and backward, is read again, from the first-level cache.
+// Contract  the order of a row's sum depends on n alone: a thread's elements ascending, a butterfly, then the warps ascending. The sum with add
+//           is rounded to x's type before it is normalised: the bits of the addition alone, followed by the norm alone.
+// Floor     forward 4·T·n bytes in bf16, 8·T·n with add. T 16384, n 3584, 4.3 TB/s (H200): 55 µs, 109 µs. Backward 8·T·n bytes: 109 µs.
 // Reached   not measured: no hardware yet.
 // Error     y within 2⁻⁸ relative in bf16, 1e-6 in f32.
 #include "common.cuh"
@@ -24,23 +26,48 @@ template <int THREADS> __device__ __forceinline__ float row_sum(float v, float *
 	return block_sum<THREADS / 32>(v, part);
 }
 
-template <int THREADS> __device__ __forceinline__ void rmsnorm(Tensor y, Tensor rstd, Tensor x, Tensor w, Row r, int lane, float eps, float *part) {
+constexpr int HELD = 4; // eights of a row that a thread holds
+
+template <int THREADS> __device__ __forceinline__ void rmsnorm(Tensor y, Tensor rstd, Tensor x, Tensor add, Tensor w, Row r, int lane, float eps, float *part) {
 	const long at = r.of(x);
-	float sum = 0.f, v[8], g[8];
-	for (int c = lane * 8; c < r.n; c += THREADS * 8) {
+	float sum = 0.f, held[HELD][8];
+	auto take = [&](float v[8], int c) {
 		load8(v, x, at + c, r.n - c);
+		if (add.p) {
+			float u[8];
+			load8(u, add, r.of(add) + c, r.n - c);
+#pragma unroll
+			for (int i = 0; i < 8; i++) v[i] = rounded(x, v[i] + u[i]);
+			store8(x, at + c, r.n - c, v);
+		}
 #pragma unroll
 		for (int i = 0; i < 8; i++) sum = fmaf(v[i], v[i], sum);
+	};
+	const int mine = lane * 8, rest = mine + HELD * THREADS * 8;
+#pragma unroll
+	for (int k = 0; k < HELD; k++)
+		if (mine + k * THREADS * 8 < r.n) take(held[k], mine + k * THREADS * 8);
+	for (int c = rest; c < r.n; c += THREADS * 8) {
+		float v[8];
+		take(v, c);
 	}
 	sum = row_sum<THREADS>(sum, part);
 	const float s = rsqrt_(__fdiv_rn(sum, (float)r.n) + eps);
 	if (rstd.p && lane == 0) ((float *)rstd.p)[(long)r.token * rstd.ld + r.head] = s;
-	for (int c = lane * 8; c < r.n; c += THREADS * 8) {
-		load8(v, x, at + c, r.n - c);
+	auto give = [&](float v[8], int c) {
+		float g[8];
 		load8(g, w, c, r.n - c);
 #pragma unroll
 		for (int i = 0; i < 8; i++) v[i] = v[i] * s * g[i];
 		store8(y, r.of(y) + c, r.n - c, v);
+	};
+#pragma unroll
+	for (int k = 0; k < HELD; k++)
+		if (mine + k * THREADS * 8 < r.n) give(held[k], mine + k * THREADS * 8);
+	for (int c = rest; c < r.n; c += THREADS * 8) {
+		float v[8];
+		load8(v, x, at + c, r.n - c);
+		give(v, c);
 	}
 }
 
@@ -66,16 +93,16 @@ template <int THREADS> __device__ __forceinline__ void rmsnorm_bwd(Tensor dx, Te
 	}
 }
 
-extern "C" __global__ void __launch_bounds__(128) rmsnorm_fwd_warp(Tensor y, Tensor rstd, Tensor x, Tensor w, int rows, int heads, int n, float eps) {
+extern "C" __global__ void __launch_bounds__(128) rmsnorm_fwd_warp(Tensor y, Tensor rstd, Tensor x, Tensor add, Tensor w, int rows, int heads, int n, float eps) {
 	const int r = blockIdx.x * 4 + threadIdx.x / 32;
 	if (r >= rows) return;
-	rmsnorm<32>(y, rstd, x, w, Row{r / heads, r % heads, n}, threadIdx.x % 32, eps, 0);
+	rmsnorm<32>(y, rstd, x, add, w, Row{r / heads, r % heads, n}, threadIdx.x % 32, eps, 0);
 }
 
-extern "C" __global__ void __launch_bounds__(256) rmsnorm_fwd_block(Tensor y, Tensor rstd, Tensor x, Tensor w, int rows, int heads, int n, float eps) {
+extern "C" __global__ void __launch_bounds__(256) rmsnorm_fwd_block(Tensor y, Tensor rstd, Tensor x, Tensor add, Tensor w, int rows, int heads, int n, float eps) {
 	__shared__ float part[8];
 	const int r = blockIdx.x;
-	rmsnorm<256>(y, rstd, x, w, Row{r / heads, r % heads, n}, threadIdx.x, eps, part);
+	rmsnorm<256>(y, rstd, x, add, w, Row{r / heads, r % heads, n}, threadIdx.x, eps, part);
 }
 
 extern "C" __global__ void __launch_bounds__(128) rmsnorm_bwd_warp(Tensor dx, Tensor dy, Tensor x, Tensor w, Tensor rstd, int rows, int heads, int n) {

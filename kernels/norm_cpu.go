@@ -6,11 +6,11 @@ import "math"
 const normBlock = 64
 
 type normJob struct {
-	y, x, dx, dy Tensor
-	w, rstd      []float32
-	partial      []float32 // a row of C for each block
-	T, H, C      int
-	eps          float32
+	y, x, add, dx, dy Tensor
+	w, rstd           []float32
+	partial           []float32 // a row of C for each block
+	T, H, C           int
+	eps               float32
 }
 
 // head is row i of x (T·H rows of C).
@@ -19,15 +19,20 @@ func (j *normJob) head(x Tensor, i int) []float32 {
 	return x.mem.f32[from : from+j.C : from+j.C]
 }
 
-func (d *cpu) RMSNorm(y, rstd, x, w Tensor, eps float32) {
+func (d *cpu) RMSNorm(y, rstd, x, add, w Tensor, eps float32) {
 	const op = "RMSNorm"
 	d.begin(op)
-	T, H, C := checkNorm(op, "y", y, rstd, x, w)
-	d.reads(op, x)
+	T, H, C := checkRMSNorm(y, rstd, x, add, w)
+	if add.mem != nil {
+		d.reads(op, add)
+		d.writes(op, x)
+	} else {
+		d.reads(op, x)
+	}
 	d.reads(op, w)
 	d.writes(op, y)
 	d.writes(op, rstd)
-	d.norm = normJob{y: y, x: x, w: w.vec(), rstd: rstd.vec(), T: T, H: H, C: C, eps: eps, partial: d.norm.partial}
+	d.norm = normJob{y: y, x: x, add: add, w: w.vec(), rstd: rstd.vec(), T: T, H: H, C: C, eps: eps, partial: d.norm.partial}
 	d.each(T*H, 16, T*H*C/8, normRows)
 }
 
@@ -35,6 +40,9 @@ func normRows(d *cpu, _ *worker, from, to int) {
 	j := &d.norm
 	for i := from; i < to; i++ {
 		x := j.head(j.x, i)
+		if j.add.mem != nil {
+			d.v.add(x, j.head(j.add, i))
+		}
 		r := float32(1 / math.Sqrt(float64(d.v.dot(x, x)/float32(j.C)+j.eps)))
 		d.v.norm(j.head(j.y, i), x, j.w, r)
 		if j.rstd != nil {

@@ -12,14 +12,18 @@ func rowGrid(kernel string, rows, n int) (string, [3]int, int) {
 }
 
 // RMSNorm is one row a warp, or a block.
-func (g *GPU) RMSNorm(y, rstd, x, w Tensor, eps float32) {
+func (g *GPU) RMSNorm(y, rstd, x, add, w Tensor, eps float32) {
 	g.begin("RMSNorm")
 	defer g.end()
-	T, H, C := checkNorm("RMSNorm", "y", y, rstd, x, w)
+	T, H, C := checkRMSNorm(y, rstd, x, add, w)
 	r := g.out(rstd)
 	r.ld = int32(H) // contiguous: head h of token t at t·H + h
 	name, grid, threads := rowGrid("rmsnorm_fwd", T*H, C)
-	g.launch(name, grid, threads, 0, g.out(y), r, g.in(x), g.in(w), int32(T*H), int32(H), int32(C), eps)
+	in := g.in(x)
+	if add.mem != nil {
+		in = g.out(x)
+	}
+	g.launch(name, grid, threads, 0, g.out(y), r, in, g.in(add), g.in(w), int32(T*H), int32(H), int32(C), eps)
 }
 
 // slabs is into how many parts a sum over rows is cut: it depends on the number of rows alone.

@@ -33,16 +33,31 @@ func (s *subject) normShape(t *rapid.T) (T, H, C int, split func(Tensor) Tensor)
 func checkRMSNormOp(t *rapid.T, s *subject) {
 	T, H, C, split := s.normShape(t)
 	x, w := s.numbers(t, T*H*C, "x"), s.numbers(t, C, "w")
-	want, wantR := refRMSNorm(x, w, 1e-6)
 	xt, y, wt := s.place(t, x, T, H*C), s.place(t, x, T, H*C), s.vector(s.dtype, w)
+	var add Tensor
+	if rapid.Bool().Draw(t, "add") {
+		by := s.numbers(t, T*H*C, "by")
+		add = split(s.place(t, by, T, H*C))
+		for i := range x {
+			x[i] = rounded(s.dtype, x[i]+by[i])
+		}
+	}
+	want, wantR := refRMSNorm(x, w, 1e-6)
 	r := s.dev.Alloc(F32, T*H)
 	if H > 1 {
 		r = r.Reshape(T, H)
 	}
-	s.do(t, func() { s.dev.RMSNorm(split(y), r, split(xt), wt, 1e-6) })
+	s.do(t, func() { s.dev.RMSNorm(split(y), r, split(xt), add, wt, 1e-6) })
 	s.near(t, "y", s.read(y), want, 1)
 	s.near(t, "rstd", s.read(r), wantR, 1)
+	s.near(t, "x", s.read(xt), x, 0)
+	fused := s.read(y)
+	s.do(t, func() { s.dev.RMSNorm(split(y), Tensor{}, split(xt), Tensor{}, wt, 1e-6) })
+	s.near(t, "y of the sum", s.read(y), fused, 0)
 	s.free(xt, y, wt, r)
+	if !add.Absent() {
+		s.free(add)
+	}
 }
 
 func checkRMSNormBackwardOp(t *rapid.T, s *subject) {

@@ -138,10 +138,15 @@ func checkNorm(op, yName string, y, rstd, x, w Tensor) (T, H, C int) {
 	if w.dims[0] != C {
 		wrong(op, "w", w, "x", x, "w must have a number for each one of a row of x")
 	}
-	if rstd.mem != nil {
-		if rstd.dtype != F32 || !rstd.Contiguous() || rstd.Len() != T*H || rstd.dims[0] != T {
-			wrong(op, "rstd", rstd, "x", x, "rstd must be contiguous f32 with a number for each row of x")
-		}
+	checkRstd(op, "rstd", rstd, T, H)
+	return T, H, C
+}
+
+func checkRMSNorm(y, rstd, x, add, w Tensor) (T, H, C int) {
+	const op = "RMSNorm"
+	T, H, C = checkNorm(op, "y", y, rstd, x, w)
+	if add.mem != nil {
+		checkSame(op, "add", add, "x", x)
 	}
 	return T, H, C
 }
@@ -161,17 +166,53 @@ func checkNormBackward(dx, dw, dy, x, w, rstd Tensor) (T, H, C int) {
 	return T, H, C
 }
 
-func checkRoPE(x, pos, table Tensor) (T, H, D int) {
+func checkRoPE(qk, qRstd, kRstd, qkv Tensor, r Rotary, h Heads) (T int) {
 	const op = "RoPE"
-	checkFloats(op, "x", x, 3)
-	if x.dims[2]%2 != 0 {
-		needs(op, "x", x, "(T,H,D) with an even D")
+	checkHeads(op, h)
+	T = qkv.dims[0]
+	checkTokens(op, "qkv", qkv, h.Q+2*h.KV, h.Dim, T)
+	checkTokens(op, "qk", qk, h.Q+h.KV, h.Dim, T)
+	checkRstd(op, "qRstd", qRstd, T, h.Q)
+	checkRstd(op, "kRstd", kRstd, T, h.KV)
+	if r.Bias.mem != nil {
+		checkFloats(op, "Bias", r.Bias, 1)
+		if r.Bias.dims[0] != qkv.dims[1] {
+			wrong(op, "Bias", r.Bias, "qkv", qkv, "Bias must have a number for each column of qkv")
+		}
 	}
-	if table.mem == nil || table.dtype != F32 || table.rank != 2 || table.dims[1] != x.dims[2] {
-		wrong(op, "table", table, "x", x, "table must be f32 (positions,D)")
+	if (r.QNorm.mem == nil) != (r.KNorm.mem == nil) {
+		wrong(op, "QNorm", r.QNorm, "KNorm", r.KNorm, "both or neither must be there")
 	}
-	checkVector(op, "pos", pos, I32, x.dims[0])
-	return x.dims[0], x.dims[1], x.dims[2]
+	if r.QNorm.mem != nil {
+		checkFloats(op, "QNorm", r.QNorm, 1)
+		checkSame(op, "QNorm", r.QNorm, "KNorm", r.KNorm)
+		if r.QNorm.dims[0] != h.Dim {
+			needs(op, "QNorm", r.QNorm, fmt.Sprintf("%d numbers: one for each of a head", h.Dim))
+		}
+	}
+	checkAngles(op, T, h.Dim, r.Pos, r.Table)
+	return T
+}
+
+func checkRoPEBackward(dx, pos, table Tensor) (T, H, D int) {
+	const op = "RoPEBackward"
+	checkFloats(op, "dx", dx, 3)
+	checkAngles(op, dx.dims[0], dx.dims[2], pos, table)
+	return dx.dims[0], dx.dims[1], dx.dims[2]
+}
+
+func checkAngles(op string, T, D int, pos, table Tensor) {
+	if table.mem == nil || table.dtype != F32 || table.rank != 2 || table.dims[1] != D || D%2 != 0 {
+		needs(op, "table", table, fmt.Sprintf("f32 (positions,%d), an even number of columns", D))
+	}
+	checkVector(op, "pos", pos, I32, T)
+}
+
+// checkRstd lets a norm's 1/√(…) be absent.
+func checkRstd(op, name string, rstd Tensor, T, H int) {
+	if rstd.mem != nil && (rstd.dtype != F32 || !rstd.Contiguous() || rstd.Len() != T*H || rstd.dims[0] != T) {
+		needs(op, name, rstd, fmt.Sprintf("f32 of %d rows by %d heads, contiguous", T, H))
+	}
 }
 
 // checkHeads panics unless h is a geometry.

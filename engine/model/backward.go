@@ -38,14 +38,14 @@ func (m *Model) backward(l int, dx, x kernels.Tensor, a *activations) {
 	dq, dk, dv := m.split(dqkv)
 	if !c.QKNorm {
 		dev.AttentionBackward(dq, dk, dv, do, a.o, a.lse, q, k, v, m.starts, c.heads())
-		dev.RoPE(m.rotated(dqkv, kernels.Tensor{}), m.pos, m.table, -1)
+		dev.RoPEBackward(dqkv.Cols(0, (c.Heads+c.KVHeads)*c.HeadDim).Split(c.HeadDim), m.pos, m.table)
 	} else {
 		dqk := b.dqk.Rows(0, t)
 		nq, nqk := c.Heads*c.HeadDim, (c.Heads+c.KVHeads)*c.HeadDim
 		turnedQ, turnedK := dqk.Cols(0, nq), dqk.Cols(nq, nqk)
 		dev.Zero(dqk)
 		dev.AttentionBackward(turnedQ, turnedK, dv, do, a.o, a.lse, q, k, v, m.starts, c.heads())
-		dev.RoPE(dqk.Split(c.HeadDim), m.pos, m.table, -1)
+		dev.RoPEBackward(dqk.Split(c.HeadDim), m.pos, m.table)
 		rawQ, rawK, _ := m.split(a.qkv)
 		d := c.HeadDim
 		dev.RMSNormBackward(dk.Split(d), g.KNorm, turnedK.Split(d), rawK.Split(d), w.KNorm, a.kRstd)

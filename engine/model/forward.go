@@ -2,25 +2,43 @@ package model
 
 import "retool/kernels"
 
-// forward computes layer l for the tokens of the pass: y from x, both (T,C), leaving in a what backward reads.
-//
-//	mid = x   + O · attention(rotate(QKV · norm(x)))
-//	y   = mid + Down · swiglu(GateUp · norm(mid))
-//
-// y may be x's own memory. Where y is absent, forward stops before Down: recomputation has no use for the layer's output.
-func (m *Model) forward(l int, y, x kernels.Tensor, a *activations) {
-	dev, c, w := m.dev, &m.Config, &m.W.Blocks[l]
-	eps := float32(c.RMSEps)
-
-	dev.RMSNorm(a.attnNorm, a.attnRstd, x, w.AttnNorm, eps)
-	dev.Linear(a.qkv, a.attnNorm, w.QKV, w.QKVBias)
-	q, k, v := m.heads(a)
-	if c.QKNorm {
-		rawQ, rawK, _ := m.split(a.qkv)
-		dev.RMSNorm(q.Split(c.HeadDim), a.qRstd, rawQ.Split(c.HeadDim), w.QNorm, eps)
-		dev.RMSNorm(k.Split(c.HeadDim), a.kRstd, rawK.Split(c.HeadDim), w.KNorm, eps)
+// body uploads the pass's integers, embeds its t tokens and takes them through all layers. It returns what comes out, (T,C). With keep,
+// every layer's input and activations stay for its backward.
+func (m *Model) body(t int, keep bool) kernels.Tensor {
+	m.b.cutTo(t, keep)
+	m.in.upload()
+	x := m.b.x[0].Rows(0, t)
+	m.dev.Embed(x, m.W.Embed, m.ids)
+	var rest kernels.Tensor
+	for l := range m.Config.Layers {
+		y, a := x, &m.b.cut[0]
+		if keep {
+			y, a = m.b.x[l+1].Rows(0, t), m.kept(l)
+		}
+		rest = m.forward(l, y, x, rest, a)
+		x = y
 	}
-	dev.RoPE(m.rotated(a.qkv, a.qk), m.pos, m.table, +1)
+	m.dev.Add(x, rest)
+	return x
+}
+
+// forward computes layer l for the tokens of the pass, leaving in a what backward reads.
+//
+//	x  += rest
+//	mid = x + O · attention(rotate(QKV · norm(x)))
+//	y   = Down · swiglu(GateUp · norm(mid))
+//
+// x, y and rest are (T,C). The layer's output is y + mid: the next layer's norm adds them, so mid is what it takes for rest, absent where
+// x is complete. y may be x's own memory, and a's the layer's before. Where y is absent, forward stops before Down: recomputation has no
+// use for the layer's output.
+func (m *Model) forward(l int, y, x, rest kernels.Tensor, a *activations) (mid kernels.Tensor) {
+	dev, c, w := m.dev, &m.Config, &m.W.Blocks[l]
+	eps, none := float32(c.RMSEps), kernels.Tensor{}
+
+	dev.RMSNorm(a.attnNorm, a.attnRstd, x, rest, w.AttnNorm, eps)
+	dev.Linear(a.qkv, a.attnNorm, w.QKV, none)
+	dev.RoPE(m.turned(a), a.qRstd, a.kRstd, a.qkv, kernels.Rotary{Bias: w.QKVBias, QNorm: w.QNorm, KNorm: w.KNorm, Eps: eps, Pos: m.pos, Table: m.table}, c.heads())
+	q, k, v := m.heads(a)
 	if m.paged.on {
 		dev.AppendKV(m.kv[l], k, v, m.paged.slots)
 		dev.PagedAttention(a.o, q, m.kv[l], m.paged.table, c.heads())
@@ -28,16 +46,14 @@ func (m *Model) forward(l int, y, x kernels.Tensor, a *activations) {
 		dev.Attention(a.o, a.lse, q, k, v, m.starts, c.heads())
 	}
 	dev.Linear(a.mid, a.o, w.O, w.OBias)
-	dev.Add(a.mid, x)
 
-	dev.RMSNorm(a.mlpNorm, a.mlpRstd, a.mid, w.MLPNorm, eps)
+	dev.RMSNorm(a.mlpNorm, a.mlpRstd, a.mid, x, w.MLPNorm, eps)
 	dev.Linear(a.gateUp, a.mlpNorm, w.GateUp, w.GateUpBias)
 	dev.SwiGLU(a.act, a.gateUp.Cols(0, c.FFN), a.gateUp.Cols(c.FFN, 2*c.FFN))
-	if y.Absent() {
-		return
+	if !y.Absent() {
+		dev.Linear(y, a.act, w.Down, w.DownBias)
 	}
-	dev.Linear(y, a.act, w.Down, w.DownBias)
-	dev.Add(y, a.mid)
+	return a.mid
 }
 
 // split is the columns of queries, keys and values of a matrix that holds all three, or of its gradient.
@@ -46,23 +62,20 @@ func (m *Model) split(qkv kernels.Tensor) (q, k, v kernels.Tensor) {
 	return qkv.Cols(0, nq), qkv.Cols(nq, nq+nkv), qkv.Cols(nq+nkv, nq+2*nkv)
 }
 
-// heads is the queries, keys and values that attention reads: with QK-norm, queries and keys stand apart, because the norm's
+// turned is the queries and keys (T,(H+K)·D) that attention reads: with QK-norm they stand apart from the product, because the norm's
 // backward needs what it was given.
-func (m *Model) heads(a *activations) (q, k, v kernels.Tensor) {
-	q, k, v = m.split(a.qkv)
+func (m *Model) turned(a *activations) kernels.Tensor {
 	if m.Config.QKNorm {
-		nq, nkv := m.Config.Heads*m.Config.HeadDim, m.Config.KVHeads*m.Config.HeadDim
-		q, k = a.qk.Cols(0, nq), a.qk.Cols(nq, nq+nkv)
+		return a.qk
 	}
-	return q, k, v
+	return a.qkv.Cols(0, (m.Config.Heads+m.Config.KVHeads)*m.Config.HeadDim)
 }
 
-// rotated is the heads (T,H+K,D) that RoPE turns: queries and keys are neighbours, so one call turns both.
-func (m *Model) rotated(qkv, qk kernels.Tensor) kernels.Tensor {
-	if m.Config.QKNorm {
-		return qk.Split(m.Config.HeadDim)
-	}
-	return qkv.Cols(0, (m.Config.Heads+m.Config.KVHeads)*m.Config.HeadDim).Split(m.Config.HeadDim)
+// heads is the queries, keys and values that attention reads.
+func (m *Model) heads(a *activations) (q, k, v kernels.Tensor) {
+	qk, nq := m.turned(a), m.Config.Heads*m.Config.HeadDim
+	_, _, v = m.split(a.qkv)
+	return qk.Cols(0, nq), qk.Cols(nq, qk.Dim(1)), v
 }
 
 // head computes rows [from, to) of the pass's rows: gathered from x (T,C), normalised, through whichever heads the model has.
@@ -74,7 +87,7 @@ func (m *Model) head(x kernels.Tensor, from, to int, keep bool) Head {
 		rstd = b.rowsRstd.Rows(0, r)
 	}
 	dev.Embed(rows, x, m.rows.Rows(from, to))
-	dev.RMSNorm(norm, rstd, rows, m.W.Norm, float32(m.Config.RMSEps))
+	dev.RMSNorm(norm, rstd, rows, kernels.Tensor{}, m.W.Norm, float32(m.Config.RMSEps))
 	h := Head{From: from, To: to}
 	if m.Config.LMHead {
 		h.Logits = b.logits.Rows(0, r)

@@ -34,20 +34,17 @@ func (m *Model) Train(in Inputs, loss func(Head)) error {
 	}
 	return m.run("Train", func() {
 		t, layers, b := len(in.IDs), m.Config.Layers, &m.b
-		m.begin(t, true)
-		for l := range layers {
-			m.forward(l, b.x[l+1].Rows(0, t), b.x[l].Rows(0, t), m.kept(l))
-		}
+		x := m.body(t, true)
 		dx := b.dx.Rows(0, t)
 		m.dev.Zero(dx)
-		m.eachHead(b.x[layers].Rows(0, t), len(in.Rows), true, func(h Head) {
+		m.eachHead(x, len(in.Rows), true, func(h Head) {
 			loss(h)
 			m.headBackward(dx, h)
 		})
 		for l := layers - 1; l >= 0; l-- {
 			x := b.x[l].Rows(0, t)
 			if m.Options.Recompute && l < layers-1 { // the last layer's activations are still there
-				m.forward(l, kernels.Tensor{}, x, m.kept(l))
+				m.forward(l, kernels.Tensor{}, x, kernels.Tensor{}, m.kept(l))
 			}
 			m.backward(l, dx, x, m.kept(l))
 		}
@@ -64,12 +61,7 @@ func (m *Model) Score(in Inputs, read func(Head)) error {
 		return nil
 	}
 	return m.run("Score", func() {
-		x := m.b.x[0].Rows(0, len(in.IDs))
-		m.begin(len(in.IDs), false)
-		for l := range m.Config.Layers {
-			m.forward(l, x, x, &m.b.cut[0])
-		}
-		m.eachHead(x, len(in.Rows), false, read)
+		m.eachHead(m.body(len(in.IDs), false), len(in.Rows), false, read)
 	})
 }
 
@@ -79,13 +71,6 @@ func (m *Model) run(what string, f func()) error {
 		return fmt.Errorf("model: %s: %w", what, err)
 	}
 	return nil
-}
-
-// begin uploads the pass's integers and embeds its t tokens into x[0].
-func (m *Model) begin(t int, keep bool) {
-	m.b.cutTo(t, keep)
-	m.in.upload()
-	m.dev.Embed(m.b.x[0].Rows(0, t), m.W.Embed, m.ids)
 }
 
 // kept is where layer l's activations are kept for its backward.

@@ -144,11 +144,7 @@ func (m *Model) Step(batch []Feed, s kernels.Sampling) (next []int32, logp []flo
 // stepOps is what Step runs on the device.
 func (m *Model) stepOps() {
 	st, b, dev := &m.step, &m.b, m.dev
-	m.begin(st.t, false)
-	x := b.x[0].Rows(0, st.t)
-	for l := range m.Config.Layers {
-		m.forward(l, x, x, &b.cut[0])
-	}
+	x := m.body(st.t, false)
 	if st.drawn == 0 {
 		return
 	}

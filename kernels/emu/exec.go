@@ -412,11 +412,7 @@ func (w *warp) run(quantum int) bool {
 			}
 			want := w.live
 			if s.kind == gather && s.members != none {
-				want = uint32(w.r[s.members][bits.TrailingZeros32(active)]) & w.live
-				if want&active != active {
-					w.report(Report{Kind: Mask, Detail: fmt.Sprintf("%s by lanes %#x, which its mask %#x does not name", s.in.op, active, want)}, s.in)
-					want |= active
-				}
+				want = w.named(s, active)
 			}
 			if missing := want &^ active; missing != 0 {
 				f.waiting, f.need = true, missing
@@ -425,7 +421,7 @@ func (w *warp) run(quantum int) bool {
 			}
 			ran = true
 			if s.kind == gather {
-				s.run(w, active)
+				w.gather(s, active)
 				f.pc++
 				continue
 			}
@@ -460,6 +456,46 @@ func (w *warp) run(quantum int) bool {
 		w.b.dead = true
 	}
 	return ran
+}
+
+// group is those of the lanes whose member mask is that of the first of them.
+func (w *warp) group(s *step, lanes uint32) (of, members uint32) {
+	members = uint32(w.r[s.members][bits.TrailingZeros32(lanes)])
+	for mm := lanes; mm != 0; mm &= mm - 1 {
+		if lane := bits.TrailingZeros32(mm); uint32(w.r[s.members][lane]) == members {
+			of |= 1 << lane
+		}
+	}
+	return of, members & w.live
+}
+
+// named is all lanes that the active ones wait for, each group of one member mask for its own. A group that its mask does not name is a
+// report.
+func (w *warp) named(s *step, active uint32) (want uint32) {
+	for rest := active; rest != 0; {
+		of, members := w.group(s, rest)
+		if of&^members != 0 {
+			w.report(Report{Kind: Mask, Detail: fmt.Sprintf("%s by lanes %#x, which its mask %#x does not name", s.in.op, of, members)}, s.in)
+		}
+		if other := members & active &^ of; other != 0 {
+			w.report(Report{Kind: Mask, Detail: fmt.Sprintf("%s by lanes %#x names lanes %#x, which come with another mask", s.in.op, of, other)}, s.in)
+		}
+		want |= members | of
+		rest &^= of
+	}
+	return want
+}
+
+// gather runs an instruction of several lanes, for each group of one member mask by itself.
+func (w *warp) gather(s *step, active uint32) {
+	for rest := active; rest != 0; {
+		of := rest
+		if s.members != none {
+			of, _ = w.group(s, rest)
+		}
+		s.run(w, of)
+		rest &^= of
+	}
 }
 
 // merge joins fragments that stand at one pc. One that waited looks again.

@@ -405,6 +405,9 @@ func TestWarpInstructions(t *testing.T) {
 			}
 			return 0
 		}},
+		// Neighbours in groups of four, each with a mask of its own, in one instruction.
+		{"match.any.sync.b32 %r6, %rc, -1;\n\tshfl.sync.bfly.b32 %r0, %ra, 1, 31, %r6;", func(l int) uint64 { return uint64(100 + (l ^ 1)) }},
+		{"match.any.sync.b32 %r6, %rc, -1;\n\tredux.sync.add.s32 %r0, %ra, %r6;", func(l int) uint64 { return uint64(4*100 + 16*(l/4) + 6) }},
 		// A loop that each lane leaves at its own time, then all meet.
 		{"mov.u32 %r6, 0;\n$loop:\n\tadd.s32 %r6, %r6, 1;\n\tsetp.le.u32 %q, %r6, %rb;\n\t@%q bra $loop;\n\tredux.sync.add.s32 %r0, %r6, -1;", func(int) uint64 { return 31*16 + 32 }},
 		{"mov.u32 %r6, box;\n\tshl.b32 %r7, %r9, 2;\n\tadd.s32 %r6, %r6, %r7;\n\tst.shared.u32 [%r6], %ra;\n\tbar.sync 0;\n\txor.b32 %r7, %r7, 124;\n\tmov.u32 %r6, box;\n\tadd.s32 %r6, %r6, %r7;\n\tld.shared.u32 %r0, [%r6];", func(l int) uint64 { return uint64(100 + 31 - l) }},
@@ -423,6 +426,15 @@ func TestWarpInstructions(t *testing.T) {
 				break
 			}
 		}
+	}
+}
+
+// Lanes that name each other must do so with one mask.
+func TestGroupsAgreeOnTheirMask(t *testing.T) {
+	var in [lanes][4]uint64
+	_, err := lane(t, "mov.u32 %r6, -1;\n\tsetp.lt.u32 %q, %r9, 16;\n\t@%q mov.u32 %r6, 0xffff;\n\tshfl.sync.bfly.b32 %r0, %ra, 1, 31, %r6;", in)
+	if want := "lanes 0xffff0000 names lanes 0xffff, which come with another mask"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
 	}
 }
 
