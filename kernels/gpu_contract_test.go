@@ -431,6 +431,8 @@ var barriers = []struct {
 		x, y := d.Alloc(F32, 70, 40), d.Alloc(F32, 70, 70)
 		return d.Do(func() { d.Linear(y, x, x, Tensor{}) })
 	}},
+	{"sample.sm80", "sample_part", func(t testing.TB, d *GPU) error { return drawOne(t, d, Sampling{Temperature: 1, TopP: 1}) }},
+	{"sample.sm80", "sample_pick", func(t testing.TB, d *GPU) error { return drawOne(t, d, Sampling{Temperature: 1, TopP: 0.5, TopK: 3}) }},
 	{"attention.sm80", "attention_fwd_bf16_d32", attendAndBack},
 	{"attention.sm80", "attention_bwd_q_bf16_d32", attendAndBack},
 	{"attention.sm80", "attention_bwd_kv_bf16_d32", attendAndBack},
@@ -525,6 +527,15 @@ func attendAndBack(t testing.TB, d *GPU) error {
 	return d.Do(func() {
 		d.Attention(o, lse, q, k, k, st, h)
 		d.AttentionBackward(dq, dk, dv, o, o, lse, q, k, k, st, h)
+	})
+}
+
+// drawOne draws from 3000 equal logits: with a restriction, the first draws fall outside of it.
+func drawOne(t testing.TB, d *GPU, s Sampling) error {
+	logits, lse, ids, keys := d.Alloc(F32, 1, 3000), d.Alloc(F32, 1), d.Alloc(I32, 1), d.Alloc(I32, 1, 3)
+	return d.Do(func() {
+		d.LogSumExp(lse, logits, 1)
+		d.Sample(ids, logits, lse, keys, s)
 	})
 }
 

@@ -62,6 +62,60 @@ func samplerAndScorerAgree(t *testing.T, d *GPU) {
 	}
 }
 
+func TestGPUDrawsDoNotSeeTheirBlocks(t *testing.T) { onEveryGPU(t, drawsDoNotSeeTheirBlocks) }
+
+// A long row is searched by several blocks when it is alone, by one among many; it draws the same id, and the one that scores best.
+func drawsDoNotSeeTheirBlocks(t *testing.T, d *GPU) {
+	const R, V = 16, 3*samplePart - 7
+	x := normals(3, R*V)
+	for i := range x {
+		x[i] *= 3
+	}
+	keys := make([]int32, 3*R)
+	for i := range keys {
+		keys[i] = int32(i * i)
+	}
+	for _, s := range []Sampling{{Seed: 5, Temperature: 1, TopP: 1}, {Seed: 5, Temperature: 0.7, TopP: 0.6}, {Seed: 5, Temperature: 1, TopP: 1, TopK: 2}, {}} {
+		draw := func(from, to int) []int32 {
+			n := to - from
+			logits, kt, lse, ids := d.Alloc(F32, n, V), d.Alloc(I32, n, 3), d.Alloc(F32, n), d.Alloc(I32, n)
+			d.Upload(logits, x[from*V:to*V])
+			d.Upload(kt, keys[3*from:3*to])
+			mustDo(t, d, func() {
+				if s.Temperature > 0 {
+					d.LogSumExp(lse, logits, s.Temperature)
+				}
+				d.Sample(ids, logits, lse, kt, s)
+			})
+			drawn := make([]int32, n)
+			d.Download(drawn, ids)
+			return drawn
+		}
+		all := draw(0, R)
+		for _, r := range []int{0, 9} {
+			if id := draw(r, r+1)[0]; id != all[r] {
+				t.Errorf("%+v: row %d draws %d alone, %d among %d", s, r, id, all[r], R)
+			}
+			row := make([]float64, V)
+			for v := range row {
+				row[v] = float64(x[r*V+v])
+			}
+			if s.Temperature == 0 {
+				if want := slices.Index(row, slices.Max(row)); int(all[r]) != want {
+					t.Errorf("row %d: the largest is %d, drew %d", r, want, all[r])
+				}
+				continue
+			}
+			temperature := float64(s.Temperature)
+			kept, doubt := refKept(row, refLSE(row, temperature), temperature, s.TopK, float64(s.TopP))
+			score := refScores(row, temperature, s.Seed, keys[3*r:], func(id int) bool { return kept[id] })
+			if best := slices.Max(score); doubt < 0 && score[all[r]] < best-1e-4 {
+				t.Errorf("%+v: row %d draws %d of score %v, %d has %v", s, r, all[r], score[all[r]], slices.Index(score, best), best)
+			}
+		}
+	}
+}
+
 func TestGPUSharedPagesDoNotChangeBits(t *testing.T) { onEveryGPU(t, sharedPagesDoNotChangeBits) }
 
 // Two sequences share a prefix of 70 tokens; one of them copies the page it is going to write to, and goes its own way.

@@ -5,15 +5,20 @@
 //   w_v is word v mod 4 of Philox4x32-10 with key = seed and counter (v/4, position, trajectory low, trajectory high): Salmon 2011. Gumbel's
 //   maximum is distributed as softmax. temperature 0: the largest logit. The lower id wins a tie.
 //   top-k and top-p keep the most probable ids, lower ids first among equals: k of them, and as many as it takes for their
-//   probabilities to add up to p. The cut is found by bisection over the bits of the logit, then over the ids of that logit: no sorting.
+//   probabilities to add up to p. Nothing is sorted and no cut is searched for: the best of all ids is drawn; it is kept if those before it in
+//   that order number below k and add up to below p; else no id from it on is kept, and the best of those before it is drawn, and so on.
+//   A draw falls on an id with its probability, so that half of what is left over goes in each round.
 //
-//   logits (R,V) f32, lse (R) f32, keys (R,3) i32: trajectory low, high, position. ids (R) i32.
+//   logits (R,V) f32, lse (R) f32, keys (R,3) i32: trajectory low, high, position. ids (R) i32. parts (R, splits): score and id.
 //   Reference: sample_test.go, float64.
 //
-// Launch    a block of 256 a row.
-// Layout    a row as in memory; four neighbouring ids share a Philox block.
-// Contract  a draw depends on (seed, trajectory, position, id) and the row's logits alone.
-// Floor     4·R·V bytes. R 256, V 151936, 4.3 TB/s (H200): 36 µs. With top-k or top-p up to 50 passes over a row in the second-level cache.
+// Launch    sample_part: grid (splits, R), a block of 256 the best of one part of a row. sample_pick: a block of 512 a row: the best of its parts;
+//           then, if asked, whether it is kept, and the rounds.
+// Layout    a row as in memory; a thread takes four neighbouring ids, which share a Philox block: 16-byte loads.
+// Contract  a draw depends on (seed, trajectory, position, id) and the row's logits alone: not on splits, for a maximum has no order. An
+//           id that cannot win goes without its logarithms (−ln u ≥ 1 − u), by a bound that leaves room for all rounding.
+// Floor     4·R·V bytes. R 256, V 151936, 4.3 TB/s (H200): 36 µs; and 10 rounds of Philox for 4 ids. A round of top-k or top-p reads a row twice
+//           from the second-level cache.
 // Reached   not measured: no hardware yet.
 // Error     scores within 1e-6 of their size; logf, not the approximation, because u near 1 needs a relative bound.
 #include "common.cuh"
@@ -28,103 +33,130 @@ __device__ __forceinline__ void philox(unsigned w[4], unsigned c0, unsigned c1, 
 	w[0] = c0, w[1] = c1, w[2] = c2, w[3] = c3;
 }
 
-// a number that orders as the float does; −0 and +0 are one
-__device__ __forceinline__ unsigned ordered(float x) {
-	const unsigned u = x == 0.f ? 0u : __float_as_uint(x);
-	return u & 0x80000000u ? ~u : u | 0x80000000u;
-}
-
-// better says whether (a, i) comes before (b, j)
-__device__ __forceinline__ bool better(float a, int i, float b, int j) { return a > b || (a == b && i < j); }
-
-// total over the block, in every thread; two areas in turn, so that one barrier suffices
-struct Totals {
-	float (*part)[8];
-	int turn;
-	__device__ __forceinline__ float operator()(float v) {
-		turn ^= 1;
-		return block_sum<8>(v, part[turn]);
+// An id and its score, or its logit.
+struct Best {
+	float score;
+	int id;
+	// whether it comes before another
+	__device__ __forceinline__ bool before(float score_, int id_) const { return score > score_ || (score == score_ && id < id_); }
+	__device__ __forceinline__ void take(float score_, int id_) {
+		if (!before(score_, id_) && score_ == score_) score = score_, id = id_;
 	}
 };
 
-extern "C" __global__ void __launch_bounds__(256) sample(int *ids, Tensor logits, const float *lse, const int *keys, int n, unsigned seed_low, unsigned seed_high, float scale, float top_p, int top_k) {
-	__shared__ float part[2][8], best_of[8];
-	__shared__ int id_of_best[8];
-	const int r = blockIdx.x;
-	const float *x = (const float *)logits.p + (long)r * logits.ld;
+// the best of a warp, in every lane
+__device__ __forceinline__ Best warp_best(Best b) {
+#pragma unroll
+	for (int d = 16; d > 0; d >>= 1) b.take(__shfl_xor_sync(FULL, b.score, d), __shfl_xor_sync(FULL, b.id, d));
+	return b;
+}
 
-	// Kept: logits above the cut, and of those at it the ids up to last.
-	unsigned cut = 0;
-	int last = n;
-	if (scale > 0.f && (top_p < 1.f || (top_k > 0 && top_k < n))) {
-		Totals total{part, 0};
-		const float l = lse ? lse[r] : 0.f;
-		auto enough = [&](float sum, float count) { return (top_p < 1.f && sum >= top_p) || (top_k > 0 && count >= (float)top_k); };
-		auto above = [&](unsigned bound, float &sum, float &count) { // over ids with a logit of at least bound
-			float s = 0.f, c = 0.f;
-			for (int v = threadIdx.x; v < n; v += 256)
-				if (ordered(x[v]) >= bound) s += top_p < 1.f ? exp_(fmaf(x[v], scale, -l)) : 0.f, c += 1.f;
-			sum = total(s);
-			count = total(c);
-		};
-		float sum, count;
-		for (int bit = 31; bit >= 0; bit--) {
-			const unsigned bound = cut | 1u << bit;
-			above(bound, sum, count);
-			if (enough(sum, count)) cut = bound;
-		}
-		// How many of those at the cut belong to it, then up to which id.
-		sum = count = 0.f;
-		if (cut != 0xffffffffu) above(cut + 1, sum, count);
-		float at = 0.f;
-		for (int v = threadIdx.x; v < n; v += 256)
-			if (ordered(x[v]) == cut) at = fmaxf(at, exp_(fmaf(x[v], scale, -l)));
-		at = block_max<8>(at, part[total.turn ^= 1]);
-		float want = 0.f;
-		while (!enough(sum, count) && want < (float)n) sum += at, count += 1.f, want += 1.f;
-		int low = 0, high = n - 1; // the least id such that `want` ids at the cut are at most it
-		while (low < high) {
-			const int mid = (low + high) / 2;
-			float c = 0.f;
-			for (int v = threadIdx.x; v <= mid; v += 256) c += ordered(x[v]) == cut ? 1.f : 0.f;
-			if (total(c) >= want)
-				high = mid;
-			else
-				low = mid + 1;
-		}
-		last = low;
-		if (want == 0.f) last = -1;
+// the best of a block, in every thread. part holds WARPS of them that no thread may still be reading.
+template <int WARPS> __device__ __forceinline__ Best block_best(Best b, Best *part) {
+	b = warp_best(b);
+	if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = b;
+	__syncthreads();
+#pragma unroll
+	for (int i = 0; i < WARPS; i++) b.take(part[i].score, part[i].id);
+	return b;
+}
+
+// four neighbouring logits, of which the first n exist
+__device__ __forceinline__ void load4(float v[4], const float *x, int n) {
+	if (n >= 4 && ((size_t)x & 15) == 0) {
+		const float4 u = *(const float4 *)x;
+		v[0] = u.x, v[1] = u.y, v[2] = u.z, v[3] = u.w;
+		return;
 	}
+#pragma unroll
+	for (int i = 0; i < 4; i++) v[i] = i < n ? x[i] : -INFINITY;
+}
 
-	float best = -INFINITY;
-	int id = n;
-	for (int v0 = threadIdx.x * 4; v0 < n; v0 += 256 * 4) {
-		unsigned w[4];
-		if (scale > 0.f) philox(w, v0 / 4, keys[3 * r + 2], keys[3 * r], keys[3 * r + 1], seed_low, seed_high);
+// What all ids of a row have in common.
+struct Draw {
+	const float *x;
+	float scale; // 1/temperature, or 0
+	unsigned trajectory_low, trajectory_high, position, seed_low, seed_high;
+};
+__device__ __forceinline__ Draw draw_of(const Tensor &logits, const int *keys, int r, unsigned seed_low, unsigned seed_high, float scale) {
+	Draw d{(const float *)logits.p + (long)r * logits.ld, scale, 0, 0, 0, seed_low, seed_high};
+	if (scale > 0.f) d.trajectory_low = keys[3 * r], d.trajectory_high = keys[3 * r + 1], d.position = keys[3 * r + 2];
+	return d;
+}
+
+// The best score among ids from, … to−1 whose logits come before `end`: THREADS threads, the best of a thread. from is a multiple of 4.
+template <int THREADS> __device__ __forceinline__ Best best_score(const Draw &d, int from, int to, Best end) {
+	Best best{-INFINITY, to};
+	float beat = -INFINITY; // what the warp has: a score that is less, by more than rounding, cannot win
+	for (int base = from; base < to; base += THREADS * 4) {
+		const int v0 = base + threadIdx.x * 4;
+		float x[4];
+		bool open[4], any = false, found = false;
+		load4(x, d.x + v0, to - v0);
 #pragma unroll
 		for (int i = 0; i < 4; i++) {
-			const int v = v0 + i;
-			if (v >= n) continue;
-			float score = x[v];
-			if (scale > 0.f) {
-				const unsigned key = ordered(score);
-				if (key < cut || (key == cut && v > last)) continue;
-				const float u = (float)max(w[i] >> 8, 1u) * 0x1p-24f;
-				score = fmaf(score, scale, -logf(-logf(u)));
+			open[i] = v0 + i < to && Best{x[i], v0 + i}.before(end.score, end.id);
+			if (d.scale > 0.f) open[i] = open[i] && !(fmaf(x[i], d.scale, 16.7f) < beat); // the largest noise is 16.64
+			any |= open[i];
+		}
+		if (any && d.scale == 0.f) {
+#pragma unroll
+			for (int i = 0; i < 4; i++)
+				if (open[i]) best.take(x[i], v0 + i);
+		} else if (any) {
+			unsigned w[4];
+			philox(w, v0 / 4, d.position, d.trajectory_low, d.trajectory_high, d.seed_low, d.seed_high);
+#pragma unroll
+			for (int i = 0; i < 4; i++) {
+				const float u = (float)max(w[i] >> 8, 1u) * 0x1p-24f, wait = 1.f - u;
+				if (!open[i] || wait > exp_(fmaf(x[i], d.scale, -beat))) continue;
+				best.take(fmaf(x[i], d.scale, -logf(-logf(u))), v0 + i);
+				found = true;
 			}
-			if (better(score, v, best, id)) best = score, id = v;
+		}
+		if (__any_sync(FULL, found)) {
+			beat = warp_max(best.score);
+			beat -= fmaf(fabsf(beat), 0x1p-20f, 0x1p-12f);
 		}
 	}
+	return best;
+}
+
+extern "C" __global__ void __launch_bounds__(256) sample_part(Best *parts, Tensor logits, const int *keys, int n, unsigned seed_low, unsigned seed_high, float scale) {
+	__shared__ Best best[8];
+	const int r = blockIdx.y, splits = gridDim.x, part = (n + 4 * splits - 1) / (4 * splits) * 4;
+	const Draw d = draw_of(logits, keys, r, seed_low, seed_high, scale);
+	const int from = min(n, (int)blockIdx.x * part), to = min(n, from + part);
+	const Best b = block_best<8>(best_score<256>(d, from, to, Best{-INFINITY, n}), best);
+	if (threadIdx.x == 0) parts[(long)r * splits + blockIdx.x] = b;
+}
+
+extern "C" __global__ void __launch_bounds__(512) sample_pick(int *ids, const Best *parts, int splits, Tensor logits, const float *lse, const int *keys, int n, unsigned seed_low, unsigned seed_high, float scale, float top_p, int top_k) {
+	__shared__ float part[2][16];
+	__shared__ Best best[16];
+	const int r = blockIdx.x;
+	const Draw d = draw_of(logits, keys, r, seed_low, seed_high, scale);
+	Best b{-INFINITY, n};
+	for (int i = threadIdx.x % 32; i < splits; i += 32) b.take(parts[(long)r * splits + i].score, parts[(long)r * splits + i].id);
+	int id = warp_best(b).id;
+	const float l = lse ? lse[r] : 0.f;
+	while (scale > 0.f && id < n && (top_p < 1.f || top_k > 0)) {
+		const Best end{d.x[id], id};
+		float sum = 0.f, count = 0.f; // of those before it
+		for (int v0 = threadIdx.x * 4; v0 < n; v0 += 512 * 4) {
+			float x[4];
+			load4(x, d.x + v0, n - v0);
 #pragma unroll
-	for (int d = 16; d > 0; d >>= 1) {
-		const float b = __shfl_xor_sync(FULL, best, d);
-		const int i = __shfl_xor_sync(FULL, id, d);
-		if (better(b, i, best, id)) best = b, id = i;
+			for (int i = 0; i < 4; i++)
+				if (v0 + i < n && Best{x[i], v0 + i}.before(end.score, end.id)) {
+					if (top_p < 1.f) sum += exp_(fmaf(x[i], scale, -l));
+					count += 1.f;
+				}
+		}
+		sum = block_sum<16>(sum, part[0]);
+		count = block_sum<16>(count, part[1]);
+		if (!(top_p < 1.f && sum >= top_p) && !(top_k > 0 && count >= (float)top_k)) break;
+		id = block_best<16>(best_score<512>(d, 0, n, end), best).id;
 	}
-	if (threadIdx.x % 32 == 0) best_of[threadIdx.x / 32] = best, id_of_best[threadIdx.x / 32] = id;
-	__syncthreads();
-	if (threadIdx.x != 0) return;
-	for (int i = 1; i < 8; i++)
-		if (better(best_of[i], id_of_best[i], best, id)) best = best_of[i], id = id_of_best[i];
-	ids[r] = min(id, n - 1); // a row of NaN has no best
+	if (threadIdx.x == 0) ids[r] = min(id, n - 1); // a row of NaN has no best
 }

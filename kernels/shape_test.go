@@ -26,7 +26,9 @@ func TestWrongShapesNameBothSides(t *testing.T) {
 		{func() { d.RMSNorm(m(3, 4), Tensor{}, m(3, 4), m(2, 4), d.Alloc(F32, 4), 0) }, []string{"RMSNorm: add is f32[2 4]", "x is f32[3 4]"}},
 		{func() { d.RoPE(m(3, 12), Tensor{}, Tensor{}, m(3, 16), Rotary{Pos: ids, Table: m(5, 4)}, h) }, []string{"RoPE: pos[1] is 7, table is f32[5 4]"}},
 		{func() { d.RoPE(m(3, 12), Tensor{}, Tensor{}, m(3, 12), Rotary{Pos: ids, Table: m(8, 4)}, h) }, []string{"qkv is f32[3 12]", "3 tokens by 4 heads of 4"}},
-		{func() { d.RoPE(m(3, 12), Tensor{}, Tensor{}, m(3, 16), Rotary{QNorm: d.Alloc(F32, 4), Pos: ids, Table: m(8, 4)}, h) }, []string{"QNorm is f32[4], KNorm is absent: both or neither"}},
+		{func() {
+			d.RoPE(m(3, 12), Tensor{}, Tensor{}, m(3, 16), Rotary{QNorm: d.Alloc(F32, 4), Pos: ids, Table: m(8, 4)}, h)
+		}, []string{"QNorm is f32[4], KNorm is absent: both or neither"}},
 		{func() { d.RoPEBackward(m(3, 8).Split(4), ids, m(8, 6)) }, []string{"RoPEBackward: table is f32[8 6], it must be f32 (positions,4)"}},
 		{func() { d.Attention(m(3, 8), Tensor{}, m(3, 8), m(3, 4), m(3, 5), ids, h) }, []string{"Attention: v is f32[3 5]", "3 tokens by 1 heads of 4"}},
 		{func() { d.Attention(m(3, 8), Tensor{}, m(3, 8), m(3, 4), m(3, 4), ids, h) }, []string{"starts[2] is 1", "ascend from 0 to the 3 rows"}},
