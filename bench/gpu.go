@@ -209,6 +209,12 @@ func (b *gpuBench) ceilings(peers *Peers) (Ceilings, error) {
 	})
 }
 
+// GPUFloor measures the ceilings of a GPU.
+func GPUFloor(dev *kernels.GPU) (Ceilings, Floor, error) {
+	c, _, err := GPUKernels(dev, nil, GPUOptions{})
+	return c, Floor{Threads: dev.Info().Threads, FLOPs: 1e12 * c.Matrix, Read: 1e12 * c.Copy}, err
+}
+
 func zeroNaN(x float64) float64 {
 	if math.IsNaN(x) {
 		return 0

@@ -32,6 +32,8 @@ def stages(out):
         ("peers", 110, [sys.executable, str(HERE / "peers.py"), str(HERE / "cases.json"), str(out / "peers.json"), "90"]),
         ("bench kernels", 90, [retool, "bench", "kernels", "--device", "gpu", "--json", str(out / "kernels.json"), "--peers", str(out / "peers.json")]),
         ("demo", 100, [retool, "profile", "--out", str(out / "demo"), "--", retool, "demo", "--set", "device=gpu", "--set", f"run={scratch}/run", *tiny]),
+        ("bench rollout", 60, [retool, "bench", "rollout", "--device", "gpu", "--json", str(out / "rollout.json")]),
+        ("bench train", 60, [retool, "bench", "train", "--device", "gpu", "--json", str(out / "train.json")]),
         ("model", 60, [str(HERE / "model.test"), "-test.v", "-test.run", "BF16/.*/^hardware$"]),
         ("probes", 30, [str(HERE / "probe.test"), "-test.v", "-test.run", "^TestHardware", "-record", str(out / "probes.json")]),
         ("memcheck", 70, ["compute-sanitizer", "--tool", "memcheck", "--error-exitcode", "9", kernels, "-test.run", "^TestHardware", "-rapid.checks=2"]),
@@ -123,8 +125,9 @@ def main():
             print(f"{'ok  ' if result['ok'] else 'FAIL'} {name:14} {result['seconds']:6.1f} s  {result['why']}", flush=True)
 
     kernels, peers, probes = read(out / "kernels.json"), read(out / "peers.json"), read(out / "probes.json")
+    whole_model = (read(out / "rollout.json") or []) + (read(out / "train.json") or [])
     date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
-    whole = {"date": date, "machine": host, "stages": results, "kernels": kernels, "peers": peers, "probes": probes}
+    whole = {"date": date, "machine": host, "stages": results, "kernels": kernels, "model": whole_model, "peers": peers, "probes": probes}
     name = out / (date + "-" + (re.sub(r"[^A-Za-z0-9]+", "-", host["gpu"]).strip("-").lower() or "none"))
     name.with_suffix(".json").write_text(json.dumps(whole, indent=1) + "\n")
     lines = [f"# {host['gpu']}, driver {host['driver']}, {date}", "", "| stage | | seconds | |", "|---|---|---|---|"]
@@ -132,6 +135,9 @@ def main():
     if kernels:
         c = kernels["ceilings"]
         lines += ["", f"Ceilings: copy {c['copy_tb_s']:.2f} TB/s, bf16 matrices {c['matrix_tflop_s']:.0f} TFLOP/s ({c['matrix_source']}). Ratios are against the fastest peer, above 1 where ours is faster.", "", *table(kernels)]
+    if whole_model:
+        lines += ["", "| op | shape | rate | of floor |", "|---|---|---|---|"]
+        lines += [f"| {r['op']} | {r['shape']} | {r['value']:.4g} {r['unit']} | {100 * r['of_peak']:.1f} % |" for r in whole_model]
     if peers and peers["left_out"]:
         lines += ["", "Peers left out:", "", *["- " + x for x in peers["left_out"]]]
     name.with_suffix(".md").write_text("\n".join(lines) + "\n")

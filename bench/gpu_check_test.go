@@ -54,6 +54,7 @@ func TestGPUCheckFailsCleanlyWithoutAGPU(t *testing.T) {
 	want := map[string]string{
 		"conformance": "driver: no GPU here", "bit tests": "driver: no GPU here", "peers": "exit code 1: peers: no PyTorch",
 		"bench kernels": "exit code 1: retool: driver: no GPU here", "demo": "exit code 1: retool: driver: no GPU here",
+		"bench rollout": "exit code 1: retool: driver: no GPU here", "bench train": "exit code 1: retool: driver: no GPU here",
 		"model": "no test ran on a GPU", "probes": "probe.test is not on this machine",
 		"memcheck": "compute-sanitizer is not on this machine", "racecheck": "compute-sanitizer is not on this machine",
 	}

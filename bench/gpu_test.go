@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"retool/engine/model"
 	"retool/kernels"
 	"retool/kernels/emu"
 )
@@ -43,6 +44,41 @@ func TestSmokeComparesEveryOperation(t *testing.T) {
 		if !have[c.Op] {
 			t.Errorf("%s is measured and not checked", c.Op)
 		}
+	}
+}
+
+// What is measured end to end on a GPU runs on the emulated one: bf16 weights, sequences that share a prompt.
+func TestRolloutAndTrainRunOnAGPU(t *testing.T) {
+	dev := emulated(t)
+	c := model.Config{
+		Arch: model.Qwen2, Layers: 1, Hidden: 32, Heads: 2, KVHeads: 1, HeadDim: 16, FFN: 48, Vocab: 40, MaxPositions: 64,
+		RMSEps: 1e-6, RopeTheta: 10000, QKVBias: true, LMHead: true, Tied: true,
+	}
+	l := load{dtype: kernels.BF16, tokens: 32, prefill: 24, prompt: 9, sampled: 3, shared: 2, batches: []int{1, 3}, pass: 64}
+	o := Options{Budget: 1, Floor: &Floor{Threads: 4, FLOPs: 1e12, Read: 1e12}}
+	row, err := trainRow(dev, "tiny", c, l, 16, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := model.New(dev, c, model.Options{MaxTokens: l.pass, Positions: 64, DType: l.dtype})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	m.Init(1)
+	rows, err := rolloutRows(t.Context(), m, "tiny", l, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shapes []string
+	for _, r := range append(rows, row) {
+		shapes = append(shapes, r.Op+" "+r.Shape)
+		if !(r.Value > 0) || !(r.OfPeak > 0) {
+			t.Errorf("implausible row %+v", r)
+		}
+	}
+	if want := []string{"prefill tiny pp24", "decode tiny B1 ctx10", "decode tiny B3 ctx10", "train tiny T32 S16"}; !slices.Equal(shapes, want) {
+		t.Errorf("rows are %q, want %q", shapes, want)
 	}
 }
 

@@ -17,13 +17,14 @@ func (n ids) Size() int        { return int(n) }
 func (ids) Bytes(int32) []byte { return nil }
 
 // plainEngine runs rollouts that call no tool and that nothing but their length ends.
-func plainEngine(m *model.Model, length, sequences int) (*engine.Engine, error) {
+func plainEngine(m *model.Model, length, pass, sequences int) (*engine.Engine, error) {
 	cfg := engine.DefaultConfig()
-	cfg.MaxTokens, cfg.StepTokens = length, 1024
+	cfg.MaxTokens, cfg.StepTokens = length, pass
 	return engine.New(m, cfg, ids(m.Config.Vocab), nil, nil, nil, sequences)
 }
 
-// Rollout measures the engine: prefill of 128 tokens, and decode of 128 tokens after prompts of 16, drawn at temperature 1.
+// Rollout measures the engine: prefill of 128 tokens, and decode of 128 tokens after prompts of 16, drawn at temperature 1; on a GPU 2048, and
+// 128 after 960 which eight sequences share.
 func Rollout(ctx context.Context, dev kernels.Device, o Options) ([]Row, error) {
 	o.defaults(dev)
 	var rows []Row
@@ -32,12 +33,13 @@ func Rollout(ctx context.Context, dev kernels.Device, o Options) ([]Row, error) 
 		if err != nil {
 			return nil, err
 		}
-		m, err := model.New(dev, c, model.Options{MaxTokens: 1024, Positions: 1024})
+		l := loadOf(dev, c)
+		m, err := model.New(dev, c, model.Options{MaxTokens: l.pass, Positions: max(l.prefill+1, l.prompt+l.sampled), DType: l.dtype})
 		if err != nil {
 			return nil, err
 		}
 		m.Init(1)
-		more, err := rolloutRows(ctx, m, name, o)
+		more, err := rolloutRows(ctx, m, name, l, o)
 		m.Close()
 		if err != nil {
 			return nil, err
@@ -47,24 +49,22 @@ func Rollout(ctx context.Context, dev kernels.Device, o Options) ([]Row, error) 
 	return rows, nil
 }
 
-func rolloutRows(ctx context.Context, m *model.Model, name string, o Options) ([]Row, error) {
+func rolloutRows(ctx context.Context, m *model.Model, name string, l load, o Options) ([]Row, error) {
 	c := m.Config
-	const prompt = 16
-	sampled := 128
-	if flops(c, 0) > 2e8 {
-		sampled = 12
-	}
+	prompt, sampled, prefill := l.prompt, l.sampled, l.prefill
 	// A prompt and the one token that is sampled from it: all time but the head's is prefill.
-	const prefill = 128
-	e, err := plainEngine(m, prefill+1, 1)
+	e, err := plainEngine(m, prefill+1, l.pass, 1)
 	if err != nil {
 		return nil, err
 	}
 	run := func(e *engine.Engine, n, tokens int) func() error {
-		groups := make([]engine.Group, n)
-		for i := range groups {
-			p, _ := prompts(c.Vocab, tokens).Prompt(fmt.Sprint(i))
-			groups[i] = engine.Group{Prompt: p, Keys: []int64{int64(i)}}
+		groups := make([]engine.Group, (n+l.shared-1)/l.shared)
+		for i := range n {
+			g := &groups[i/l.shared]
+			if g.Prompt == nil {
+				g.Prompt, _ = prompts(c.Vocab, tokens).Prompt(fmt.Sprint(i))
+			}
+			g.Keys = append(g.Keys, int64(i))
 		}
 		return func() error {
 			_, err := e.Rollouts(ctx, groups, engine.Sampling{Seed: 1, Temperature: 1, TopP: 1})
@@ -77,10 +77,11 @@ func rolloutRows(ctx context.Context, m *model.Model, name string, o Options) ([
 		return nil, err
 	}
 	head := 2 * float64(c.Hidden*c.Vocab) // computed for the last token only
-	flop := prefill*(flops(c, prefill/2)-head) + head
-	rows := []Row{o.Floor.row("prefill", fmt.Sprintf("%s pp%d", name, prefill), prefill/seconds, "tok/s", flop, 0, seconds)}
-	for _, b := range o.Batches {
-		e, err := plainEngine(m, prompt+sampled, b)
+	n := float64(prefill)
+	flop := n*(flops(c, n/2)-head) + head
+	rows := []Row{o.Floor.row("prefill", fmt.Sprintf("%s pp%d", name, prefill), n/seconds, "tok/s", flop, 0, seconds)}
+	for _, b := range l.batches {
+		e, err := plainEngine(m, prompt+sampled, l.pass, b)
 		if err != nil {
 			return nil, err
 		}
@@ -101,12 +102,11 @@ func rolloutRows(ctx context.Context, m *model.Model, name string, o Options) ([
 		flop, bytes := 0.0, 0.0
 		for t := range sampled - 1 {
 			flop += float64(b) * flops(c, float64(prompt+t))
-			bytes += 2 * flops(c, 0) // four a weight
+			if l.weightBytes(c) >= 64<<20 { // less stays in the caches
+				bytes += l.weightBytes(c) + float64(b*(prompt+t)*2*c.Layers*c.KVHeads*c.HeadDim*l.dtype.Size())
+			}
 		}
-		if bytes/float64(sampled-1) < 64<<20 {
-			bytes = 0 // such weights stay in the caches
-		}
-		rows = append(rows, o.Floor.row("decode", fmt.Sprintf("%s B%d", name, b), tokens/best.Seconds(), "tok/s", flop, bytes, best.Seconds()))
+		rows = append(rows, o.Floor.row("decode", fmt.Sprintf("%s B%d ctx%d", name, b, prompt+sampled/2), tokens/best.Seconds(), "tok/s", flop, bytes, best.Seconds()))
 	}
 	return rows, nil
 }

@@ -14,18 +14,17 @@ import (
 
 // Options selects what Train and Rollout measure.
 type Options struct {
-	Models  []string      // names; none: d128 and d256
-	Batches []int         // sequences of a decode; none: 1, 8, 32, 64
-	Budget  time.Duration // per row; 0: 2 s
-	Floor   *Floor        // none: calibrated first
+	Models []string      // names; none: d128 and d256, on a GPU q05
+	Budget time.Duration // per row; 0: 2 s
+	Floor  *Floor        // none: calibrated first; a GPU needs one: GPUFloor
 }
 
 func (o *Options) defaults(dev kernels.Device) {
 	if len(o.Models) == 0 {
 		o.Models = []string{"d128", "d256"}
-	}
-	if len(o.Batches) == 0 {
-		o.Batches = []int{1, 8, 32, 64}
+		if !onCPU(dev) {
+			o.Models = []string{"q05"}
+		}
 	}
 	if o.Budget == 0 {
 		o.Budget = 2 * time.Second
@@ -36,6 +35,34 @@ func (o *Options) defaults(dev kernels.Device) {
 	}
 }
 
+func onCPU(dev kernels.Device) bool { return dev.Info().Name == "cpu" }
+
+// A load is how much of everything is measured with a model on a device.
+type load struct {
+	dtype           kernels.DType
+	tokens          int   // of a training batch
+	lengths         []int // of its sequences
+	prefill         int   // tokens
+	prompt, sampled int   // tokens of a decode
+	shared          int   // sequences with one prompt, as in a group of PPO's
+	batches         []int // sequences of a decode
+	pass            int   // tokens of a rollout's step
+	rl              bool  // measure a step of reinforcement learning
+}
+
+func loadOf(dev kernels.Device, c model.Config) load {
+	switch {
+	case !onCPU(dev):
+		return load{kernels.BF16, 8192, []int{512, 2048, 8192}, 2048, 960, 128, 8, []int{1, 8, 32, 128, 256}, 4096, true}
+	case flops(c, 0) > 2e8: // seconds a step
+		return load{kernels.F32, 512, []int{128, 512}, 128, 16, 12, 1, []int{1, 8, 32, 64}, 1024, false}
+	}
+	return load{kernels.F32, 4096, []int{128, 512}, 128, 16, 128, 1, []int{1, 8, 32, 64}, 1024, true}
+}
+
+// weightBytes is how much of a model every step of a rollout reads: all but the embedding's rows.
+func (l load) weightBytes(c model.Config) float64 { return flops(c, 0) / 2 * float64(l.dtype.Size()) }
+
 // flops of one token with so many before it, forward: two a weight that is multiplied, and four a number of each key and value.
 func flops(c model.Config, context float64) float64 {
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
@@ -43,8 +70,8 @@ func flops(c model.Config, context float64) float64 {
 	return 2*float64(c.Layers*layer+c.Hidden*c.Vocab) + 4*float64(c.Layers*q)*context
 }
 
-// Train measures a training step, forward, backward, clip and AdamW, on packed sequences of 128 tokens, and a whole step of
-// reinforcement learning: 8 prompts × 8 rollouts of 16 + 128 tokens, then one update on them.
+// Train measures a training step, forward, backward, clip and AdamW, on packed sequences, and a whole step of reinforcement learning:
+// 8 prompts × 8 rollouts of 16 + 128 tokens, then one update on them.
 func Train(ctx context.Context, dev kernels.Device, o Options) ([]Row, error) {
 	o.defaults(dev)
 	var rows []Row
@@ -53,21 +80,18 @@ func Train(ctx context.Context, dev kernels.Device, o Options) ([]Row, error) {
 		if err != nil {
 			return nil, err
 		}
-		tokens := 4096
-		if flops(c, 0) > 2e8 {
-			tokens = 512
-		}
-		for _, length := range []int{128, min(512, tokens)} {
-			row, err := trainRow(dev, name, c, tokens, length, o)
+		l := loadOf(dev, c)
+		for _, length := range l.lengths {
+			row, err := trainRow(dev, name, c, l, length, o)
 			if err != nil {
 				return nil, err
 			}
 			rows = append(rows, row)
 		}
-		if flops(c, 0) > 2e8 {
-			continue // minutes a step
+		if !l.rl {
+			continue
 		}
-		row, err := stepRow(ctx, dev, name, c, o)
+		row, err := stepRow(ctx, dev, name, c, l, o)
 		if err != nil {
 			return nil, err
 		}
@@ -76,8 +100,9 @@ func Train(ctx context.Context, dev kernels.Device, o Options) ([]Row, error) {
 	return rows, nil
 }
 
-func trainRow(dev kernels.Device, name string, c model.Config, tokens, length int, o Options) (Row, error) {
-	m, err := model.New(dev, c, model.Options{MaxTokens: tokens, Positions: length, Train: true})
+func trainRow(dev kernels.Device, name string, c model.Config, l load, length int, o Options) (Row, error) {
+	tokens := l.tokens
+	m, err := model.New(dev, c, model.Options{MaxTokens: tokens, Positions: length, Train: true, DType: l.dtype})
 	if err != nil {
 		return Row{}, err
 	}
@@ -103,15 +128,15 @@ func trainRow(dev kernels.Device, name string, c model.Config, tokens, length in
 }
 
 // stepRow measures a step of GRPO through the trainer itself. Nothing ends a text, so every rollout has its 128 tokens.
-func stepRow(ctx context.Context, dev kernels.Device, name string, c model.Config, o Options) (Row, error) {
+func stepRow(ctx context.Context, dev kernels.Device, name string, c model.Config, l load, o Options) (Row, error) {
 	const prompt, sampled, group = 16, 128, 8
-	m, err := model.New(dev, c, model.Options{MaxTokens: 64 * (prompt + sampled), Positions: prompt + sampled, Train: true})
+	m, err := model.New(dev, c, model.Options{MaxTokens: 64 * (prompt + sampled), Positions: prompt + sampled, Train: true, DType: l.dtype})
 	if err != nil {
 		return Row{}, err
 	}
 	defer m.Close()
 	m.Init(1)
-	e, err := plainEngine(m, prompt+sampled, 64)
+	e, err := plainEngine(m, prompt+sampled, l.pass, 64)
 	if err != nil {
 		return Row{}, err
 	}

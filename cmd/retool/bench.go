@@ -15,9 +15,9 @@ import (
 
 func benchCommand() *cli.Command {
 	common := []cli.Flag{
-		&cli.StringFlag{Name: "device", Value: "cpu", Usage: "`NAME`: cpu; of kernels also gpu, and emu, which checks and measures nothing"},
+		&cli.StringFlag{Name: "device", Value: "cpu", Usage: "`NAME`: cpu or gpu; of kernels also emu, which checks and measures nothing"},
 		&cli.IntFlag{Name: "threads", Usage: "`N`; 0: one per core"},
-		&cli.StringFlag{Name: "models", Value: "d128,d256", Usage: "`NAMES` of shapes: d128 (0.9 M parameters), d256 (5.2 M), q05 (Qwen2.5-0.5B)"},
+		&cli.StringFlag{Name: "models", Usage: "`NAMES` of shapes: d128 (0.9 M parameters), d256 (5.2 M), q05 (Qwen2.5-0.5B); none: the first two, on a GPU the last"},
 		&cli.StringFlag{Name: "json", Usage: "write the rows to `FILE`"},
 		&cli.DurationFlag{Name: "budget", Usage: "`TIME` for each row"},
 	}
@@ -28,11 +28,28 @@ func benchCommand() *cli.Command {
 				if c.Args().Present() {
 					return fmt.Errorf("bench %s takes no argument, got %q", name, c.Args().First())
 				}
-				if d := c.String("device"); d != "cpu" {
-					return fmt.Errorf("bench: device %q is not known (known: cpu)", d)
+				name := c.String("device")
+				if name != "cpu" && name != "gpu" {
+					return fmt.Errorf("bench %s: device %q, want cpu or gpu", c.Command.Name, name)
 				}
-				dev := kernels.NewCPU(c.Int("threads"))
+				dev, err := openDevice(name, c.Int("threads"))
+				if err != nil {
+					return err
+				}
 				defer dev.Close()
+				if g, ok := dev.(*kernels.GPU); ok {
+					ceilings, floor, err := bench.GPUFloor(g)
+					if err != nil {
+						return err
+					}
+					fmt.Println(ceilings)
+					rows, err := measure(c, dev, &floor)
+					if err != nil {
+						return err
+					}
+					bench.Print(os.Stdout, rows)
+					return writeRows(c.String("json"), rows)
+				}
 				info := dev.Info()
 				fmt.Printf("%s, %d threads, %s kernels, %s, %s\n", info.Name, info.Threads, info.Variant, runtime.Version(), time.Now().UTC().Format("2006-01-02"))
 				floor := bench.Calibrate(dev)
@@ -49,14 +66,10 @@ func benchCommand() *cli.Command {
 		}
 	}
 	options := func(c *cli.Context, f *bench.Floor) bench.Options {
-		return bench.Options{Models: strings.Split(c.String("models"), ","), Budget: c.Duration("budget"), Floor: f}
+		return bench.Options{Models: list(c.String("models")), Budget: c.Duration("budget"), Floor: f}
 	}
 	kernelsOn := sub("kernels", "every operation at the shapes of training and decode", func(c *cli.Context, d kernels.Device, f *bench.Floor) ([]bench.Row, error) {
-		o := bench.KernelOptions{Models: strings.Split(c.String("models"), ","), Budget: c.Duration("budget"), Floor: f}
-		if ops := c.String("ops"); ops != "" {
-			o.Ops = strings.Split(ops, ",")
-		}
-		return bench.Kernels(d, o)
+		return bench.Kernels(d, bench.KernelOptions{Models: list(c.String("models")), Ops: list(c.String("ops")), Budget: c.Duration("budget"), Floor: f})
 	}, &cli.StringFlag{Name: "ops", Usage: "only operations whose name contains one of `NAMES`"},
 		&cli.StringFlag{Name: "peers", Usage: "gpu: compare with what bench/peers.py wrote to `FILE`, and take the rate of matrices from there"},
 		&cli.StringFlag{Name: "cases", Usage: "write the cases of a GPU, for bench/peers.py, to `FILE`, and measure nothing"})
@@ -83,6 +96,14 @@ func benchCommand() *cli.Command {
 			return fmt.Errorf("bench: want kernels, rollout, train or sandbox, got %q", c.Args().First())
 		},
 	}
+}
+
+// list is names with commas between them.
+func list(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, ",")
 }
 
 func writeRows(path string, rows any) error {

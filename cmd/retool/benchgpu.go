@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -22,10 +21,7 @@ func benchGPU(c *cli.Context) error {
 	if path := c.String("cases"); path != "" {
 		return model.WriteAtomic(path, func(w io.Writer) error { return bench.WriteCases(w, bench.GPUCases()) })
 	}
-	var o bench.GPUOptions
-	if ops := c.String("ops"); ops != "" {
-		o.Ops = strings.Split(ops, ",")
-	}
+	o := bench.GPUOptions{Ops: list(c.String("ops"))}
 	if path := c.String("peers"); path != "" {
 		p, err := bench.ReadPeers(path)
 		if err != nil {

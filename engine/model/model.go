@@ -9,7 +9,7 @@ import (
 // Options are what a use of a model decides, as opposed to Config, which the weights decide.
 type Options struct {
 	MaxTokens int           // packed tokens of the largest pass: Train, Score or Step
-	HeadRows  int           // rows of the head computed at a time; 0: 64 MB of logits, at least 64 rows and at most 512
+	HeadRows  int           // rows of the head computed at a time; 0: 64 MB of logits, at least 64 rows and at most 512; of a BF16 model 512 MB and 1024
 	Positions int           // longest sequence; 0: Config.MaxPositions
 	Train     bool          // have gradients, and keep activations for the backward
 	DType     kernels.DType // of weights and activations: BF16, or F32 (also 0). Gradients of weights, logits and sums are float32 in any case
@@ -66,6 +66,9 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 	}
 	if opt.HeadRows == 0 {
 		opt.HeadRows = min(max(16<<20/cfg.Vocab, 64), 512)
+		if opt.DType == kernels.BF16 { // on a GPU each piece adds to the whole gradient of the head, which is far from its processors
+			opt.HeadRows = min(max(128<<20/cfg.Vocab, 64), 1024)
+		}
 	}
 	opt.HeadRows = min(opt.HeadRows, opt.MaxTokens)
 
