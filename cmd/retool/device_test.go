@@ -37,6 +37,7 @@ func TestNoGPUIsOneClearSentence(t *testing.T) {
 	for _, args := range [][]string{
 		append([]string{"train", "demo"}, tiny(run, "device=gpu")...),
 		{"bench", "kernels", "--device", "gpu"},
+		{"bench", "train", "--device", "gpu"},
 		append([]string{"demo"}, tiny(run, "device=gpu")...),
 	} {
 		cmd, out, errs := command(args...)
