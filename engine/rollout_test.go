@@ -142,12 +142,9 @@ func requireSame(t require.TestingT, want, got []*Trajectory) {
 
 func TestRolloutsIgnoreBatchSlicingSharingAndEviction(t *testing.T) {
 	b := newBench(t, 1)
-	var recomputed, shared, copies, calls int64
-	rapid.Check(t, func(rt *rapid.T) {
-		groups := randomGroups(rt)
-		want, s := b.rollouts(t, testConfig(), upper{}, groups)
-		require.Zero(t, s.Recomputed)
-		shared, copies, calls = shared+s.Shared, copies+s.Copies, calls+s.Calls
+	check := func(groups []Group, stepTokens, morePages int) (plain, tight Stats) {
+		want, plain := b.rollouts(t, testConfig(), upper{}, groups)
+		require.Zero(t, plain.Recomputed)
 
 		var alone []*Trajectory
 		for _, g := range groups {
@@ -158,17 +155,26 @@ func TestRolloutsIgnoreBatchSlicingSharingAndEviction(t *testing.T) {
 		}
 		requireSame(t, want, alone)
 
-		tight := testConfig()
-		tight.StepTokens = rapid.IntRange(1, 40).Draw(rt, "step_tokens")
-		tight.Pages = pagesFor(tight.MaxTokens) + 1 + rapid.IntRange(0, 6).Draw(rt, "pages")
-		got, s := b.rollouts(t, tight, upper{delay: time.Millisecond}, groups)
+		cfg := testConfig()
+		cfg.StepTokens, cfg.Pages = stepTokens, pagesFor(cfg.MaxTokens)+1+morePages
+		got, tight := b.rollouts(t, cfg, upper{delay: time.Millisecond}, groups)
 		requireSame(t, want, got)
-		recomputed += s.Recomputed
+		return plain, tight
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		check(randomGroups(rt), rapid.IntRange(1, 40).Draw(rt, "step_tokens"), rapid.IntRange(0, 6).Draw(rt, "pages"))
 	})
-	require.Positive(t, recomputed, "no case evicted anything")
-	require.Positive(t, shared)
-	require.Positive(t, copies)
-	require.Positive(t, calls)
+	// A crowd that has to share, copy, call and evict.
+	var crowd []Group
+	for i := range int64(4) {
+		prompt := slices.Repeat([]int32{7, 8, 9, int32(10 + i)}, 35)
+		crowd = append(crowd, Group{Prompt: prompt, Keys: []int64{4 * i, 4*i + 1, 4*i + 2, 4*i + 3}})
+	}
+	plain, tight := check(crowd, 40, 2)
+	require.Positive(t, tight.Recomputed, "nothing was evicted")
+	require.Positive(t, plain.Shared)
+	require.Positive(t, plain.Copies)
+	require.Positive(t, plain.Calls)
 }
 
 func TestCacheSurvivesToolCalls(t *testing.T) {

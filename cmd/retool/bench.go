@@ -16,6 +16,7 @@ import (
 func benchCommand() *cli.Command {
 	common := []cli.Flag{
 		&cli.StringFlag{Name: "device", Value: "cpu", Usage: "`NAME`: cpu or gpu; of kernels also emu, which checks and measures nothing"},
+		&cli.StringFlag{Name: "variant", Usage: "`KERNELS` of the device: avx512, avx2, go; sm80, sm90a"},
 		&cli.IntFlag{Name: "threads", Usage: "`N`; 0: one per core"},
 		&cli.StringFlag{Name: "models", Usage: "`NAMES` of shapes: d128 (0.9 M parameters), d256 (5.2 M), q05 (Qwen2.5-0.5B); none: the first two, on a GPU the last"},
 		&cli.StringFlag{Name: "json", Usage: "write the rows to `FILE`"},
@@ -32,7 +33,7 @@ func benchCommand() *cli.Command {
 				if name != "cpu" && name != "gpu" {
 					return fmt.Errorf("bench %s: device %q, want cpu or gpu", c.Command.Name, name)
 				}
-				dev, err := openDevice(name, c.Int("threads"))
+				dev, err := openDevice(name, c.String("variant"), c.Int("threads"))
 				if err != nil {
 					return err
 				}

@@ -30,20 +30,13 @@ func benchGPU(c *cli.Context) error {
 		o.Peers = p
 	}
 	name := c.String("device")
-	open := func() (*kernels.GPU, error) {
-		d, err := openDevice(name, 0)
-		if err != nil {
-			return nil, err
-		}
-		g, ok := d.(*kernels.GPU)
-		if !ok {
-			return nil, fmt.Errorf("device: %q is no GPU", name)
-		}
-		return g, nil
-	}
-	dev, err := open()
+	d, err := openDevice(name, c.String("variant"), 0)
 	if err != nil {
 		return err
+	}
+	dev, ok := d.(*kernels.GPU)
+	if !ok {
+		return fmt.Errorf("device: %q is no GPU", name)
 	}
 	defer func() { dev.Close() }()
 	if name == "emu" {
@@ -73,17 +66,15 @@ func benchGPU(c *cli.Context) error {
 	ceilings.Date = time.Now().UTC().Format("2006-01-02")
 	fmt.Println(ceilings)
 	// The kernels of Hopper are a class of their own, and a device's choice once.
-	if second, err := open(); err == nil {
-		if second.Hopper() == nil {
+	if c.String("variant") == "" {
+		if second, err := openDevice(name, "sm90a", 0); err == nil {
 			dev.Close()
-			dev = second
+			dev = second.(*kernels.GPU)
 			_, more, err := bench.GPUKernels(dev, bench.HopperCases(), o)
 			if err != nil {
 				fmt.Fprintln(os.Stderr, "retool: bench: kernels of sm_90a:", err)
 			}
 			rows = append(rows, more...)
-		} else {
-			second.Close()
 		}
 	}
 	bench.PrintGPU(os.Stdout, rows)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"retool/engine"
 	"retool/engine/model"
@@ -54,7 +55,7 @@ func build(ctx context.Context, cfg *Config, u use) (*program, error) {
 
 func (p *program) build(ctx context.Context, u use) (err error) {
 	cfg := p.cfg
-	if p.dev, err = openDevice(cfg.Device, cfg.Threads); err != nil {
+	if p.dev, err = openDevice(cfg.Device, cfg.Variant, cfg.Threads); err != nil {
 		return err
 	}
 	p.closer = append(p.closer, func() { p.dev.Close() })
@@ -118,18 +119,46 @@ func (p *program) build(ctx context.Context, u use) (err error) {
 	return err
 }
 
-// openDevice opens a device by its name in the configuration. There is no automatic choice: a job that asked for a GPU and got a CPU
-// is a lost night.
-func openDevice(name string, threads int) (kernels.Device, error) {
-	switch name {
-	case "cpu":
-		return kernels.NewCPU(threads), nil
-	case "gpu":
-		return kernels.OpenGPU(0)
-	case "emu":
-		return kernels.NewGPU(emu.New(emu.Options{Capability: 80}))
+// variants are the kernels that a device can be told to use.
+var variants = map[string][]string{"cpu": {"avx512", "avx2", "go"}, "gpu": {"sm80", "sm90a"}, "emu": {"sm80", "sm90a"}}
+
+// openDevice opens a device by its name in the configuration, with the named kernels or its own choice. There is no automatic choice of
+// a device: a job that asked for a GPU and got a CPU is a lost night.
+func openDevice(name, variant string, threads int) (kernels.Device, error) {
+	known, ok := variants[name]
+	if !ok {
+		return nil, fmt.Errorf("device: %q is not known (known: cpu, gpu, emu)", name)
 	}
-	return nil, fmt.Errorf("device: %q is not known (known: cpu, gpu, emu)", name)
+	if variant != "" && !slices.Contains(known, variant) {
+		return nil, fmt.Errorf("variant: %q is not known on device %s (known: %s)", variant, name, strings.Join(known, ", "))
+	}
+	if name == "cpu" {
+		if variant == "" {
+			return kernels.NewCPU(threads), nil
+		}
+		return kernels.NewCPUVariant(threads, variant)
+	}
+	hopper := variant == "sm90a"
+	var g *kernels.GPU
+	var err error
+	switch {
+	case name == "gpu":
+		g, err = kernels.OpenGPU(0)
+	case hopper:
+		g, err = kernels.NewGPU(emu.New(emu.Options{Capability: 90}))
+	default:
+		g, err = kernels.NewGPU(emu.New(emu.Options{Capability: 80}))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if hopper {
+		if err := g.Hopper(); err != nil {
+			g.Close()
+			return nil, err
+		}
+	}
+	return g, nil
 }
 
 // dtype is what a model's weights and activations are on a device: bf16 on GPUs, whose products take nothing else at speed, float32 on

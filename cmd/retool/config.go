@@ -26,6 +26,7 @@ import (
 type Config struct {
 	Run     string `yaml:"run"`     // directory; "": the next free number under runs/
 	Device  string `yaml:"device"`  // cpu | gpu | emu: the GPU kernels, interpreted and checked
+	Variant string `yaml:"variant"` // of the device's kernels; "": its default
 	Threads int    `yaml:"threads"` // 0: one per core
 
 	Model    Model                 `yaml:"model"`
@@ -304,6 +305,9 @@ func editDistance(a, b string) int {
 func (c *Config) Validate() error {
 	if c.Device != "cpu" && c.Device != "gpu" && c.Device != "emu" {
 		return fmt.Errorf("device: %q is not known (known: cpu, gpu, emu)", c.Device)
+	}
+	if known := variants[c.Device]; c.Variant != "" && !slices.Contains(known, c.Variant) {
+		return fmt.Errorf("variant: %q is not known on device %s (known: %s)", c.Variant, c.Device, strings.Join(known, ", "))
 	}
 	if c.Threads < 0 {
 		return fmt.Errorf("threads: want 0 (one per core) or more, got %d", c.Threads)

@@ -5,6 +5,7 @@ package main
 var explanations = map[string]string{
 	"run":     "run directory; empty: the next free number under runs/",
 	"device":  "cpu; gpu (needs a binary made by `make gpu`); emu: the GPU's kernels, interpreted and checked, slow",
+	"variant": "empty: the best the processor has, the portable one of a GPU; cpu: avx512, avx2, go; gpu and emu: sm80, or sm90a for wgmma on an H100",
 	"threads": "0: one per core; never changes a bit of the result",
 
 	"model.path":       "folder with config.json, model.safetensors, tokenizer.json; empty: a new model of the shape below",

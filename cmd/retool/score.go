@@ -19,23 +19,22 @@ import (
 func deviceFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "device", Value: "cpu", Usage: "where to compute: cpu, gpu, emu"},
+		&cli.StringFlag{Name: "variant", Usage: "`KERNELS` of the device: avx512, avx2, go; sm80, sm90a"},
 		&cli.IntFlag{Name: "threads", Usage: "threads of the CPU; 0 takes all"},
 	}
 }
 
 // flaggedDevice opens the device that deviceFlags name.
 func flaggedDevice(c *cli.Context) (kernels.Device, error) {
-	if d := c.String("device"); d != "cpu" {
-		dev, err := openDevice(d, 0)
-		if err != nil {
-			err = fmt.Errorf("--device %q: %w", d, err)
-		}
-		return dev, err
-	}
 	if n := c.Int("threads"); n < 0 {
 		return nil, fmt.Errorf("--threads %d must not be negative", n)
 	}
-	return kernels.NewCPU(c.Int("threads")), nil
+	d := c.String("device")
+	dev, err := openDevice(d, c.String("variant"), c.Int("threads"))
+	if err != nil {
+		err = fmt.Errorf("--device %q: %w", d, err)
+	}
+	return dev, err
 }
 
 func scoreCommand() *cli.Command {
