@@ -58,7 +58,10 @@ func checkRoPEOp(t *rapid.T, s *subject) {
 		r.Bias = s.vector(s.dtype, bias)
 		x = make([]float64, len(raw))
 		for i := range x {
-			x[i] = raw[i] + bias[i%all]
+			x[i] = rounded(F32, raw[i]+bias[i%all])
+			if normed {
+				x[i] = rounded(s.dtype, x[i])
+			}
 		}
 	}
 	qRstd, kRstd := s.dev.Alloc(F32, T, h.Q), s.dev.Alloc(F32, T, h.KV)
