@@ -16,9 +16,10 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 BUDGET = 585  # seconds, of all stages
+WHOLE = ("rollout", "train")  # benchmarks of a whole model
 
 
-def stages(out):
+def stages(out, capability):
     """Name, seconds, command. What matters most comes first."""
     kernels, retool, scratch = str(HERE / "kernels.test"), str(HERE / "retool"), tempfile.mkdtemp(prefix="retool-gpu-check-")
     try:  # the tests that run on hardware and on the emulator; the others of their file are the emulator's
@@ -26,19 +27,22 @@ def stages(out):
     except OSError:
         bits = "TestGPU.*"
     tiny = ["--set", "sft.steps=100", "--set", "rl.steps=8", "--set", "eval.problems=40", "--set", "eval.samples=2"]
-    return [
+    all = [
         ("conformance", 90, [kernels, "-test.v", "-test.run", "^TestHardware"]),
         ("bit tests", 90, [kernels, "-test.v", "-test.run", f"^({bits})$/^hardware$"]),
         ("peers", 110, [sys.executable, str(HERE / "peers.py"), str(HERE / "cases.json"), str(out / "peers.json"), "90"]),
         ("bench kernels", 90, [retool, "bench", "kernels", "--device", "gpu", "--json", str(out / "kernels.json"), "--peers", str(out / "peers.json")]),
         ("demo", 100, [retool, "profile", "--out", str(out / "demo"), "--", retool, "demo", "--set", "device=gpu", "--set", f"run={scratch}/run", *tiny]),
-        ("bench rollout", 60, [retool, "bench", "rollout", "--device", "gpu", "--json", str(out / "rollout.json")]),
-        ("bench train", 60, [retool, "bench", "train", "--device", "gpu", "--json", str(out / "train.json")]),
+        *((f"bench {what}", 60, [retool, "bench", what, "--device", "gpu", "--json", str(out / f"{what}.sm80.json")]) for what in WHOLE),
         ("model", 60, [str(HERE / "model.test"), "-test.v", "-test.run", "BF16/.*/^hardware$"]),
         ("probes", 30, [str(HERE / "probe.test"), "-test.v", "-test.run", "^TestHardware", "-record", str(out / "probes.json")]),
         ("memcheck", 70, ["compute-sanitizer", "--tool", "memcheck", "--error-exitcode", "9", kernels, "-test.run", "^TestHardware", "-rapid.checks=2"]),
         ("racecheck", 70, ["compute-sanitizer", "--tool", "racecheck", "--error-exitcode", "9", kernels, "-test.run", "^TestHardware.*/^(Linear|Attention|PagedAttention)$", "-rapid.checks=1"]),
     ]
+    if capability == "9.0":  # the kernels of Hopper: does rollout agree with training, to the bit, and how much faster is it
+        all.append(("demo, sm90a", 60, [retool, "demo", "--set", "device=gpu", "--set", "variant=sm90a", "--set", f"run={scratch}/hopper", *tiny]))
+        all += [(f"bench {what}, sm90a", 60, [retool, "bench", what, "--device", "gpu", "--variant", "sm90a", "--json", str(out / f"{what}.sm90a.json")]) for what in WHOLE]
+    return all
 
 
 def sentence(text):
@@ -87,10 +91,10 @@ def read(path):
 
 
 def machine():
-    out = {"driver": "no nvidia-smi", "gpu": "none"}
+    out = {"driver": "no nvidia-smi", "gpu": "none", "capability": ""}
     try:
-        line = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.sm,power.draw,temperature.gpu", "--format=csv,noheader"], capture_output=True, text=True, timeout=20).stdout.strip().splitlines()[0]
-        out["gpu"], out["driver"], *rest = [x.strip() for x in line.split(",")]
+        line = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version,compute_cap,memory.total,clocks.sm,power.draw,temperature.gpu", "--format=csv,noheader"], capture_output=True, text=True, timeout=20).stdout.strip().splitlines()[0]
+        out["gpu"], out["driver"], out["capability"], *rest = [x.strip() for x in line.split(",")]
         out["at_start"] = rest
     except (OSError, IndexError, subprocess.TimeoutExpired):
         pass
@@ -113,7 +117,7 @@ def main():
     begin = time.monotonic()
     host, results = machine(), []
     with open(out / "log.txt", "w") as log:
-        for name, limit, command in stages(out):
+        for name, limit, command in stages(out, host["capability"]):
             left = BUDGET - (time.monotonic() - begin)
             if left < 10:
                 result = {"stage": name, "ok": False, "seconds": 0.0, "why": f"no time was left of {BUDGET} s"}
@@ -125,7 +129,7 @@ def main():
             print(f"{'ok  ' if result['ok'] else 'FAIL'} {name:14} {result['seconds']:6.1f} s  {result['why']}", flush=True)
 
     kernels, peers, probes = read(out / "kernels.json"), read(out / "peers.json"), read(out / "probes.json")
-    whole_model = (read(out / "rollout.json") or []) + (read(out / "train.json") or [])
+    whole_model = [{"variant": v, **row} for v in ("sm80", "sm90a") for what in WHOLE for row in read(out / f"{what}.{v}.json") or []]
     date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
     whole = {"date": date, "machine": host, "stages": results, "kernels": kernels, "model": whole_model, "peers": peers, "probes": probes}
     name = out / (date + "-" + (re.sub(r"[^A-Za-z0-9]+", "-", host["gpu"]).strip("-").lower() or "none"))
@@ -136,8 +140,8 @@ def main():
         c = kernels["ceilings"]
         lines += ["", f"Ceilings: copy {c['copy_tb_s']:.2f} TB/s, bf16 matrices {c['matrix_tflop_s']:.0f} TFLOP/s ({c['matrix_source']}). Ratios are against the fastest peer, above 1 where ours is faster.", "", *table(kernels)]
     if whole_model:
-        lines += ["", "| op | shape | rate | of floor |", "|---|---|---|---|"]
-        lines += [f"| {r['op']} | {r['shape']} | {r['value']:.4g} {r['unit']} | {100 * r['of_peak']:.1f} % |" for r in whole_model]
+        lines += ["", "| op | shape | kernels | rate | of floor |", "|---|---|---|---|---|"]
+        lines += [f"| {r['op']} | {r['shape']} | {r['variant']} | {r['value']:.4g} {r['unit']} | {100 * r['of_peak']:.1f} % |" for r in whole_model]
     if peers and peers["left_out"]:
         lines += ["", "Peers left out:", "", *["- " + x for x in peers["left_out"]]]
     name.with_suffix(".md").write_text("\n".join(lines) + "\n")

@@ -15,10 +15,16 @@ import (
 // Cold start and reinforcement learning on the GPU's kernels, interpreted and checked: bf16 weights with a float32 master copy, and rollout
 // and training agree to the bit.
 func TestTrainingOnTheEmulatedGPU(t *testing.T) {
+	for variant, want := range map[string][]string{"sm80": {"emulated sm_80", "mma.m16n8k16"}, "sm90a": {"emulated sm_90", "wgmma.m64k16"}} {
+		t.Run(variant, func(t *testing.T) { trainOnTheEmulatedGPU(t, variant, want) })
+	}
+}
+
+func trainOnTheEmulatedGPU(t *testing.T, variant string, device []string) {
 	run := filepath.Join(t.TempDir(), "run")
-	out := retool(t, append([]string{"train", "demo-text"}, tiny(run, "device=emu", "model.hidden=16", "model.heads=1", "model.ffn=16", "engine.max_tokens=40",
+	out := retool(t, append([]string{"train", "demo-text"}, tiny(run, "device=emu", "variant="+variant, "model.hidden=16", "model.heads=1", "model.ffn=16", "engine.max_tokens=40",
 		"sft.steps=1", "sft.batch=1", "sft.tokens=64", "rl.steps=1", "rl.prompts=1", "rl.group=2", "rl.minibatch=2", "rl.tokens=128", "critic.warmup=0", "eval.problems=0")...)...)
-	for _, want := range []string{"emulated sm_80", "bf16 with a float32 master copy", "mma.m16n8k16", "step  1/1", "|Δlogp| 0 "} {
+	for _, want := range append(device, "bf16 with a float32 master copy", "step  1/1", "|Δlogp| 0 ") {
 		require.Contains(t, out, want)
 	}
 	metrics, err := os.ReadFile(filepath.Join(run, "metrics.jsonl"))
