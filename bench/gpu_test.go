@@ -56,7 +56,8 @@ func TestRolloutAndTrainRunOnAGPU(t *testing.T) {
 	}
 	l := load{dtype: kernels.BF16, tokens: 32, prefill: 24, prompt: 9, sampled: 3, shared: 2, batches: []int{1, 3}, pass: 64}
 	o := Options{Budget: 1, Floor: &Floor{Threads: 4, FLOPs: 1e12, Read: 1e12}}
-	row, err := trainRow(dev, "tiny", c, l, 16, o)
+	l.lengths = []int{16}
+	trained, err := trainRows(t.Context(), dev, "tiny", c, l, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +72,7 @@ func TestRolloutAndTrainRunOnAGPU(t *testing.T) {
 		t.Fatal(err)
 	}
 	var shapes []string
-	for _, r := range append(rows, row) {
+	for _, r := range append(rows, trained...) {
 		shapes = append(shapes, r.Op+" "+r.Shape)
 		if !(r.Value > 0) || !(r.OfPeak > 0) {
 			t.Errorf("implausible row %+v", r)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"retool/engine"
@@ -80,18 +81,39 @@ func Train(ctx context.Context, dev kernels.Device, o Options) ([]Row, error) {
 		if err != nil {
 			return nil, err
 		}
-		l := loadOf(dev, c)
-		for _, length := range l.lengths {
-			row, err := trainRow(dev, name, c, l, length, o)
-			if err != nil {
-				return nil, err
-			}
-			rows = append(rows, row)
+		more, err := trainRows(ctx, dev, name, c, loadOf(dev, c), o)
+		if err != nil {
+			return nil, err
 		}
-		if !l.rl {
-			continue
+		rows = append(rows, more...)
+	}
+	return rows, nil
+}
+
+// Of a step of reinforcement learning: prompts, rollouts of each, and their tokens.
+const rlPrompts, rlGroup, rlPrompt, rlSampled = 8, 8, 16, 128
+
+func trainRows(ctx context.Context, dev kernels.Device, name string, c model.Config, l load, o Options) (rows []Row, err error) {
+	opt := model.Options{MaxTokens: l.tokens, Positions: slices.Max(l.lengths), Train: true, DType: l.dtype}
+	if l.rl {
+		opt.MaxTokens = max(opt.MaxTokens, rlPrompts*rlGroup*(rlPrompt+rlSampled))
+		opt.Positions = max(opt.Positions, rlPrompt+rlSampled)
+	}
+	m, err := model.New(dev, c, opt)
+	if err != nil {
+		return nil, err
+	}
+	defer m.Close()
+	m.Init(1)
+	for _, length := range l.lengths {
+		row, err := trainRow(m, name, l.tokens, length, o)
+		if err != nil {
+			return nil, err
 		}
-		row, err := stepRow(ctx, dev, name, c, l, o)
+		rows = append(rows, row)
+	}
+	if l.rl {
+		row, err := stepRow(ctx, m, name, l.pass, o)
 		if err != nil {
 			return nil, err
 		}
@@ -100,17 +122,11 @@ func Train(ctx context.Context, dev kernels.Device, o Options) ([]Row, error) {
 	return rows, nil
 }
 
-func trainRow(dev kernels.Device, name string, c model.Config, l load, length int, o Options) (Row, error) {
-	tokens := l.tokens
-	m, err := model.New(dev, c, model.Options{MaxTokens: tokens, Positions: length, Train: true, DType: l.dtype})
-	if err != nil {
-		return Row{}, err
-	}
-	defer m.Close()
-	m.Init(1)
+func trainRow(m *model.Model, name string, tokens, length int, o Options) (row Row, err error) {
+	c := m.Config
 	cfg := trainer.DefaultConfig().SFT
 	cfg.Tokens, cfg.LR, cfg.Schedule = tokens, 1e-4, "constant"
-	sft := trainer.NewColdStart(cfg, dev, m)
+	sft := trainer.NewColdStart(cfg, m.Device(), m)
 	defer sft.Close()
 	r := rand.New(rand.NewPCG(1, 1))
 	var examples []*trainer.Episode
@@ -128,38 +144,33 @@ func trainRow(dev kernels.Device, name string, c model.Config, l load, length in
 }
 
 // stepRow measures a step of GRPO through the trainer itself. Nothing ends a text, so every rollout has its 128 tokens.
-func stepRow(ctx context.Context, dev kernels.Device, name string, c model.Config, l load, o Options) (Row, error) {
-	const prompt, sampled, group = 16, 128, 8
-	m, err := model.New(dev, c, model.Options{MaxTokens: 64 * (prompt + sampled), Positions: prompt + sampled, Train: true, DType: l.dtype})
-	if err != nil {
-		return Row{}, err
-	}
-	defer m.Close()
-	m.Init(1)
-	e, err := plainEngine(m, prompt+sampled, l.pass, 64)
+func stepRow(ctx context.Context, m *model.Model, name string, pass int, o Options) (Row, error) {
+	const length, trajectories = rlPrompt + rlSampled, rlPrompts * rlGroup
+	c := m.Config
+	e, err := plainEngine(m, length, pass, trajectories)
 	if err != nil {
 		return Row{}, err
 	}
 	defer e.Close()
 	cfg := trainer.DefaultConfig()
-	cfg.RL.Algorithm, cfg.RL.Prompts, cfg.RL.Group, cfg.RL.Minibatch, cfg.RL.Tokens, cfg.RL.VerifyEvery = "grpo", 8, group, 64, 64*(prompt+sampled), 0
-	ppo := trainer.NewPPO(cfg, dev, m, nil, nil, e, prompts(c.Vocab, prompt), func(int32) []byte { return []byte("x") })
+	cfg.RL.Algorithm, cfg.RL.Prompts, cfg.RL.Group, cfg.RL.Minibatch, cfg.RL.Tokens, cfg.RL.VerifyEvery = "grpo", rlPrompts, rlGroup, trajectories, trajectories*length, 0
+	ppo := trainer.NewPPO(cfg, m.Device(), m, nil, nil, e, prompts(c.Vocab, rlPrompt), func(int32) []byte { return []byte("x") })
 	defer ppo.Close()
-	problems := make([]*trainer.Problem, 8)
+	problems := make([]*trainer.Problem, rlPrompts)
 	for i := range problems {
 		problems[i] = &trainer.Problem{ID: fmt.Sprint(i), Question: fmt.Sprint(i), Answer: "1"}
 	}
 	step := 0
 	seconds := fastest(o.Budget, func() error { step++; _, err := ppo.Step(ctx, step, problems); return err }, &err)
 	flop := 0.0
-	for t := range prompt + sampled {
-		f := 64 * flops(c, float64(t))
-		if t < prompt {
-			f /= group // prefilled once a group
+	for t := range length {
+		f := trajectories * flops(c, float64(t))
+		if t < rlPrompt {
+			f /= rlGroup // prefilled once a group
 		}
-		flop += f + 3*64*flops(c, float64(t))
+		flop += f + 3*trajectories*flops(c, float64(t))
 	}
-	return o.Floor.row("rl-step", fmt.Sprintf("%s 8x8x%d", name, sampled), seconds, "s", flop, 0, seconds), err
+	return o.Floor.row("rl-step", fmt.Sprintf("%s %dx%dx%d", name, rlPrompts, rlGroup, rlSampled), seconds, "s", flop, 0, seconds), err
 }
 
 // prompts makes a prompt of n random tokens of any question.
