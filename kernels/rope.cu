@@ -26,7 +26,7 @@ __device__ __forceinline__ void turn(float &u, float &v, float c, float s) {
 	v = fmaf(b, c, a * s);
 }
 
-extern "C" __global__ void __launch_bounds__(256) rope_fwd(Tensor qk, Tensor q_rstd, Tensor k_rstd, Tensor qkv, Tensor bias, Tensor q_norm, Tensor k_norm, Tensor pos, Tensor table,
+extern "C" __global__ void __launch_bounds__(256, 2) rope_fwd(Tensor qk, Tensor q_rstd, Tensor k_rstd, Tensor qkv, Tensor bias, Tensor q_norm, Tensor k_norm, Tensor pos, Tensor table,
                                                            int tokens, int queries, int keys, int heads, int dim, int lanes, int width, float eps) {
 	const long i = ((long)blockIdx.x * 256 + threadIdx.x) / lanes;
 	if (i >= (long)tokens * heads) return;

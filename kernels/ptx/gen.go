@@ -33,10 +33,11 @@ var flags = []string{"-std=c++17", "-O3", "-fmad=false", "-lineinfo", "-ptx"}
 // A variant is one file that a .cu becomes.
 var variants = []struct {
 	name, arch, assemble string
+	also                 string // what the driver will assemble it for as well
 	only                 string // compiled where the source holds this text
 	define               string
 }{
-	{name: "sm80", arch: "compute_80", assemble: "sm_80"},
+	{name: "sm80", arch: "compute_80", assemble: "sm_80", also: "sm_90"},
 	{name: "sm90a", arch: "compute_90a", assemble: "sm_90a", only: "RETOOL_SM90", define: "-DRETOOL_SM90=1"},
 }
 
@@ -49,6 +50,7 @@ type entry struct {
 	Params    []param        `json:"params"`
 	Threads   int            `json:"threads"`
 	Registers int            `json:"registers"`
+	Also      int            `json:"registers_sm90,omitempty"`
 	Shared    int            `json:"shared"`
 	Stack     int            `json:"stack"`
 	Spills    int            `json:"spills"`
@@ -117,7 +119,7 @@ func main() {
 			if v.define != "" {
 				args = append(args, v.define)
 			}
-			f, err := build(cc, src, filepath.Join(out, key+".ptx"), v.assemble, args)
+			f, err := build(cc, src, filepath.Join(out, key+".ptx"), v.assemble, v.also, args)
 			if err != nil {
 				log.Fatalf("%s: %v", src, err)
 			}
@@ -226,7 +228,7 @@ func hashSources(path string, to map[string]string) error {
 	return nil
 }
 
-func build(nvcc, src, dst, assemble string, args []string) (*family, error) {
+func build(nvcc, src, dst, assemble, also string, args []string) (*family, error) {
 	f := &family{Sources: map[string]string{}, Entries: map[string]*entry{}}
 	if err := hashSources(src, f.Sources); err != nil {
 		return nil, err
@@ -273,6 +275,23 @@ func build(nvcc, src, dst, assemble string, args []string) (*family, error) {
 	}
 	if err := usage(report, f.Entries); err != nil {
 		return nil, err
+	}
+	if also != "" {
+		report, err := exec.Command(ptxas, "-v", "-arch="+also, "-o", filepath.Join(tmp, "also.cubin"), raw).CombinedOutput()
+		if err != nil {
+			return nil, fmt.Errorf("ptxas for %s: %v\n%s", also, err, report)
+		}
+		there := map[string]*entry{}
+		for name := range f.Entries {
+			there[name] = &entry{}
+		}
+		if err := usage(report, there); err != nil {
+			return nil, err
+		}
+		for name, e := range there {
+			mine := f.Entries[name]
+			mine.Also, mine.Stack, mine.Spills = e.Registers, max(mine.Stack, e.Stack), max(mine.Spills, e.Spills)
+		}
 	}
 	dump, err := exec.Command(filepath.Join(filepath.Dir(nvcc), "cuobjdump"), "-sass", filepath.Join(tmp, "out.cubin")).Output()
 	if err != nil {

@@ -30,9 +30,10 @@ type Entry struct {
 	Params    []Param `json:"params"`
 	Threads   int     `json:"threads"` // .maxntid: the most threads of a block
 	Registers int     `json:"registers"`
-	Shared    int     `json:"shared"` // static bytes
-	Stack     int     `json:"stack"`
-	Spills    int     `json:"spills"` // bytes stored and loaded
+	Hopper    int     `json:"registers_sm90"` // of a portable kernel, as the driver of an H100 will assemble it
+	Shared    int     `json:"shared"`         // static bytes
+	Stack     int     `json:"stack"`          // the more of both
+	Spills    int     `json:"spills"`         // bytes stored and loaded, the more of both
 	// Highest is the highest register that SASS names, plus one. With setmaxnreg it may be above Registers, which is what a launch begins with.
 	Highest int            `json:"highest"`
 	SASS    map[string]int `json:"sass"` // machine instructions: HMMA and HGMMA multiply matrices, UTMALDG and UBLKCP are bulk copies, STL and LDL spill
