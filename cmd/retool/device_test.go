@@ -33,6 +33,16 @@ func trainOnTheEmulatedGPU(t *testing.T, variant string, device []string) {
 	require.Contains(t, string(metrics), `"max_difference":0,`)
 }
 
+// The recipe that shows in seconds whether an installation is in order.
+func TestTinyRecipe(t *testing.T) {
+	run := filepath.Join(t.TempDir(), "run")
+	out := retool(t, "train", "tiny", "--set", "run="+run)
+	for _, want := range []string{"sft   2/2", "step  2/2", "|Δlogp| 0 ", "eval  rl"} {
+		require.Contains(t, out, want)
+	}
+	require.FileExists(t, filepath.Join(run, "report.html"))
+}
+
 // A GPU that is not there is one sentence with its remedy, whoever asks.
 func TestNoGPUIsOneClearSentence(t *testing.T) {
 	if g, err := kernels.OpenGPU(0); err == nil {
