@@ -27,7 +27,7 @@ func scoreScale(h Heads) float32 {
 	return float32(math.Log2E / math.Sqrt(float64(h.Dim)))
 }
 
-// staging is working memory for tensors that attention cannot take as they are.
+// staging is working memory for tensors that a kernel cannot take as they are, or not as fast.
 type staging struct {
 	g    *GPU
 	at   uint64
@@ -43,7 +43,7 @@ type staged struct {
 	input bool
 }
 
-// rows16 says whether attention can take t as it is: bf16, rows on 16-byte borders.
+// rows16 says whether the copy engines can take t as it is: bf16, rows on 16-byte borders.
 func rows16(t Tensor) bool { return t.dtype == BF16 && t.ld%8 == 0 && t.first()%16 == 0 }
 
 func (s *staging) bytes(n int) int {

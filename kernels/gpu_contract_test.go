@@ -344,8 +344,12 @@ func TestGPUMainLoopsHaveNoBankConflicts(t *testing.T) {
 		dims := []int{64, 128}
 		if capability == 80 {
 			dims = []int{16, 32, 64, 128}
-			dx, dw, dy := d.Alloc(F32, 128, 128), d.Alloc(F32, 128, 128), d.Alloc(BF16, 128, 128)
-			count("LinearBackward", func() { d.LinearBackward(dx, dw, Tensor{}, dy, x.Rows(0, 128), w.Rows(0, 128)) })
+		}
+		for _, c := range [][3]int{{128, 128, 128}, {256, 64, 512}, {64, 256, 512}} { // small tiles of both, large ones of dx, of dw
+			T, N, M := c[0], c[1], c[2]
+			dx, dw, dy := d.Alloc(F32, T, M), d.Alloc(F32, N, M), d.Alloc(BF16, T, N)
+			x, w := upload(d, normals(5, T*M), T, M), upload(d, normals(6, N*M), N, M)
+			count(fmt.Sprint("LinearBackward ", c), func() { d.LinearBackward(dx, dw, Tensor{}, dy, x, w) })
 		}
 		for _, dim := range dims {
 			h := Heads{Q: 2, KV: 1, Dim: dim, Chunk: 64}
@@ -467,6 +471,14 @@ var onHopper = []struct {
 	{"attention.sm90a", "attention_fwd_wgmma_d64", attendOnHopper},
 	{"paged.sm90a", "paged_fwd_wgmma_d64", pagedOnHopper},
 	{"linear.sm90a", "linear_nt32_wgmma", linearOnHopper},
+	{"linear.sm90a", "linear_nn_wgmma", func(t testing.TB, d *GPU) ([]uint16, error) { // 6 tiles for 4 blocks, 4 steps each
+		dy, w, dx := upload(d, normals(1, 264*200), 264, 200), upload(d, normals(2, 200*264), 200, 264), d.Alloc(BF16, 264, 264)
+		return result(d, dx, func() { d.LinearBackward(dx, Tensor{}, Tensor{}, dy, Tensor{}, w) })
+	}},
+	{"linear.sm90a", "linear_tn64_wgmma", func(t testing.TB, d *GPU) ([]uint16, error) { // 6 tiles for 4 blocks, 10 steps each on 8 stages
+		dy, x, dw := upload(d, normals(1, 600*136), 600, 136), upload(d, normals(2, 600*136), 600, 136), d.Alloc(BF16, 136, 136)
+		return result(d, dw, func() { d.LinearBackward(Tensor{}, dw, Tensor{}, dy, x, Tensor{}) })
+	}},
 	{"linear.sm90a", "linear_nt_wgmma", func(t testing.TB, d *GPU) ([]uint16, error) { // 6 tiles for 4 blocks, 4 steps each
 		x, w, y := upload(d, normals(1, 260*200), 260, 200), upload(d, normals(2, 260*200), 260, 200), d.Alloc(BF16, 260, 260)
 		return result(d, y, func() { d.Linear(y, x, w, Tensor{}) })
@@ -765,32 +777,40 @@ func TestGPURefusalsAreSentences(t *testing.T) {
 	}
 }
 
-// The product of Hopper's tensor cores against the portable one, through copies by tensor maps, for sizes that fill no tile; its own rows do
-// not see each other.
+// The products of Hopper's tensor cores against the portable ones, through copies by tensor maps, for sizes that fill no tile, gradients of
+// bf16 and of f32; rows do not see each other.
 func TestGPUHopperLinearAgreesWithThePortable(t *testing.T) {
 	portable := emulated(t, emu.Options{Capability: 80})
 	if err := portable.Hopper(); err == nil {
 		t.Error("sm_80 takes the kernels of Hopper")
 	}
 	for _, c := range []struct{ T, N, M int }{{1, 8, 8}, {130, 136, 72}, {100, 64, 456}, {7, 200, 128}, {300, 264, 136}} {
-		run := func(d *GPU, T int) []uint16 {
-			x, w, y := upload(d, normals(1, c.T*c.M), c.T, c.M).Rows(0, T), upload(d, normals(2, c.N*c.M), c.N, c.M), d.Alloc(BF16, T, c.N)
-			b := d.Alloc(F32, c.N)
+		run := func(d *GPU, T int) (y, dx, dw []uint16) {
+			x, w, yt := upload(d, normals(1, c.T*c.M), c.T, c.M).Rows(0, T), upload(d, normals(2, c.N*c.M), c.N, c.M), d.Alloc(BF16, T, c.N)
+			b, dy, exact := d.Alloc(F32, c.N), d.Alloc(BF16, c.T, c.N), d.Alloc(F32, c.T, c.N)
 			d.Upload(b, normals(3, c.N))
-			mustDo(t, d, func() { d.Linear(y, x, w, b) })
-			return bits16(d, y)
+			d.Upload(exact, normals(4, c.T*c.N))
+			dxt, dwt := d.Alloc(BF16, T, c.M), d.Alloc(BF16, c.N, c.M)
+			mustDo(t, d, func() {
+				d.Linear(yt, x, w, b)
+				d.Copy(dy, exact)
+				d.LinearBackward(dxt, dwt, Tensor{}, dy.Rows(0, T), x, w)
+				d.LinearBackward(dxt, Tensor{}, Tensor{}, exact.Rows(0, T), Tensor{}, w)
+			})
+			return bits16(d, yt), bits16(d, dxt), bits16(d, dwt)
 		}
 		for seed := range uint64(3) {
 			d := emulated(t, emu.Options{Capability: 90, Seed: seed})
 			if err := d.Hopper(); err != nil {
 				t.Fatal(err)
 			}
-			got := run(d, c.T)
+			y, dx, dw := run(d, c.T)
 			// The emulator adds both in the same order: here even the bits agree.
-			if !slices.Equal(got, run(portable, c.T)) {
-				t.Errorf("%v, schedule %d: differs from the portable product", c, seed)
+			if py, pdx, pdw := run(portable, c.T); !slices.Equal(y, py) || !slices.Equal(dx, pdx) || !slices.Equal(dw, pdw) {
+				t.Errorf("%v, schedule %d: y, dx or dw differ from the portable products: %v %v %v", c, seed, slices.Equal(y, py), slices.Equal(dx, pdx), slices.Equal(dw, pdw))
 			}
-			if T := c.T/2 + 1; !slices.Equal(run(d, T), got[:T*c.N]) {
+			T := c.T/2 + 1
+			if fewY, fewX, _ := run(d, T); !slices.Equal(fewY, y[:T*c.N]) || !slices.Equal(fewX, dx[:T*c.M]) {
 				t.Errorf("%v: rows among %d differ from those among %d", c, T, c.T)
 			}
 		}

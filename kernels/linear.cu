@@ -11,11 +11,11 @@
 //           the large tiles would leave multiprocessors idle; nt16: 16x32x64, 2 warps, 8 stages, 48 KB, for few rows, where all that counts
 //           is how many bytes of b are under way. Blocks walk down 8 tiles of rows before they move to the next tile of columns, so that b
 //           stays in the second-level cache.
-//           On sm_90a, if asked for, wgmma: 128x256x64 tiles, two warpgroups of m64n256k16 with 240 registers a thread and one that feeds four
-//           stages through the copy engine, one block a multiprocessor that walks the tiles, 225 KB shared; 64x128 (8 stages) and 64x32
-//           (12 stages) where those would leave multiprocessors idle.
+//           On sm_90a, if asked for, all three by wgmma: 128x256x64 tiles, two warpgroups of m64n256k16 with 240 registers a thread and one
+//           that feeds four stages through the copy engine, one block a multiprocessor that walks the tiles, 225 KB shared; 64x128 (8
+//           stages), and for nt 64x32 (12 stages), where those would leave multiprocessors idle.
 // Layout    a tile is as in memory, its 16-byte pieces XOR-swizzled by row: ldmatrix, plain or transposed, without bank conflicts; 128-byte
-//           swizzle of the copy engine for wgmma.
+//           swizzle of the copy engine for wgmma, which takes a factor stored with k down its rows as panels of 64 columns.
 // Contract  an output is one chain acc = mma16(acc, a[k0…k0+15], b[k0…k0+15]) over ascending k0 in fp32, plus b, rounded once. Tile shape
 //           and the number of rows do not change its bits: nt, nt64 and nt16 agree. wgmma is a class of its own, and that its three widths
 //           agree with one another is for hardware to show (the tests of rows among others do).
@@ -230,10 +230,16 @@ extern "C" __global__ void __launch_bounds__(256) linear_f32(Tensor c, const flo
 
 #else // Hopper
 
+// ROWS rows of a factor from row0, and 64 of k, to a stage: rows of 128 bytes, or panels of 64 columns where k runs down the rows.
+template <int ROWS, bool T> __device__ __forceinline__ void copy_tile(unsigned to, const TensorMap &x, int row0, int k0, unsigned bar) {
+#pragma unroll
+	for (int p = 0; p < (T ? ROWS / 64 : 1); p++) tensor_copy2(to + p * 8192, x, T ? row0 + p * 64 : k0, T ? k0 : row0, bar);
+}
+
 // Blocks take every gridDim.x-th tile of TEAMS·64 by BN. Teams of four warps multiply 64 rows each, on STAGES stages of 64 columns of k that the
 // warp behind them has the copy engine fill, tile after tile: those of the next one come in while the sums of this one are stored.
-// full[s]: its bytes are there; empty[s]: all warps have read it.
-template <int TEAMS, int BN, int STAGES> __device__ __forceinline__ void gemm(const Tensor &c, const TensorMap &a, const TensorMap &b, const Tensor &bias, int m, int n, int k, int add) {
+// full[s]: its bytes are there; empty[s]: all warps have read it. TA, TB: as above.
+template <int TEAMS, int BN, int STAGES, bool TA, bool TB> __device__ __forceinline__ void gemm(const Tensor &c, const TensorMap &a, const TensorMap &b, const Tensor &bias, int m, int n, int k, int add) {
 	extern __shared__ __align__(1024) char dynamic[];
 	__shared__ __align__(8) unsigned long long full_bars[STAGES], empty_bars[STAGES];
 	constexpr int BM = TEAMS * 64, BYTES_A = BM * 128, BYTES = BYTES_A + BN * 128, COLS = BN < 64 ? BN : 64; // columns of sums in shared memory at a time
@@ -261,8 +267,8 @@ template <int TEAMS, int BN, int STAGES> __device__ __forceinline__ void gemm(co
 			for (int s = 0; s < steps; s++, advance()) {
 				mbarrier_wait(empty + 8 * stage, phase ^ 1); // the first round finds it empty
 				mbarrier_arrive_expect(full + 8 * stage, BYTES);
-				tensor_copy2(stages + stage * BYTES, a, s * 64, m0, full + 8 * stage);
-				tensor_copy2(stages + stage * BYTES + BYTES_A, b, s * 64, n0, full + 8 * stage);
+				copy_tile<BM, TA>(stages + stage * BYTES, a, m0, s * 64, full + 8 * stage);
+				copy_tile<BN, TB>(stages + stage * BYTES + BYTES_A, b, n0, s * 64, full + 8 * stage);
 			}
 		}
 		return;
@@ -279,13 +285,15 @@ template <int TEAMS, int BN, int STAGES> __device__ __forceinline__ void gemm(co
 #pragma unroll 1
 		for (int s = 0; s < steps; s++) {
 			mbarrier_wait(full + 8 * stage, phase);
-			const unsigned long long da = matrix_descriptor(stages + stage * BYTES + team * 8192), db = matrix_descriptor(stages + stage * BYTES + BYTES_A);
+			const unsigned at_a = stages + stage * BYTES + team * 8192, at_b = stages + stage * BYTES + BYTES_A;
+			const unsigned long long da = TA ? transposed_descriptor<8192>(at_a) : matrix_descriptor(at_a), db = TB ? transposed_descriptor<8192>(at_b) : matrix_descriptor(at_b);
 			warpgroup_fence();
 #pragma unroll
 			for (int kk = 0; kk < 4; kk++) {
-				if (BN == 256) wgmma_64x256(acc, da + 2 * kk, db + 2 * kk);
-				if (BN == 128) wgmma_64x128(acc, da + 2 * kk, db + 2 * kk);
-				if (BN == 32) wgmma_64x32(acc, da + 2 * kk, db + 2 * kk);
+				const unsigned long long fa = da + (TA ? 128 : 2) * kk, fb = db + (TB ? 128 : 2) * kk;
+				if (BN == 256) wgmma_64x256<TA, TB>(acc, fa, fb);
+				if (BN == 128) wgmma_64x128<TA, TB>(acc, fa, fb);
+				if (BN == 32) wgmma_64x32(acc, fa, fb);
 			}
 			warpgroup_commit();
 			warpgroup_wait<1>(); // the products of the stage before are done
@@ -312,14 +320,16 @@ template <int TEAMS, int BN, int STAGES> __device__ __forceinline__ void gemm(co
 	}
 }
 
-extern "C" __global__ void __launch_bounds__(384) linear_nt_wgmma(Tensor c, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, Tensor bias, int m, int n, int k, int add) {
-	gemm<2, 256, 4>(c, a, b, bias, m, n, k, add);
-}
-extern "C" __global__ void __launch_bounds__(160) linear_nt64_wgmma(Tensor c, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, Tensor bias, int m, int n, int k, int add) {
-	gemm<1, 128, 8>(c, a, b, bias, m, n, k, add);
-}
-extern "C" __global__ void __launch_bounds__(160) linear_nt32_wgmma(Tensor c, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, Tensor bias, int m, int n, int k, int add) {
-	gemm<1, 32, 12>(c, a, b, bias, m, n, k, add);
-}
+#define WGMMA(NAME, TEAMS, BN, STAGES, TA, TB)                                                                                                                          \
+	extern "C" __global__ void __launch_bounds__(TEAMS * 128 + (TEAMS > 1 ? 128 : 32)) NAME(Tensor c, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, Tensor bias, int m, int n, int k, int add) { \
+		gemm<TEAMS, BN, STAGES, TA, TB>(c, a, b, bias, m, n, k, add);                                                                                                                        \
+	}
+WGMMA(linear_nt_wgmma, 2, 256, 4, false, false)
+WGMMA(linear_nt64_wgmma, 1, 128, 8, false, false)
+WGMMA(linear_nt32_wgmma, 1, 32, 12, false, false)
+WGMMA(linear_nn_wgmma, 2, 256, 4, false, true)
+WGMMA(linear_nn64_wgmma, 1, 128, 8, false, true)
+WGMMA(linear_tn_wgmma, 2, 256, 4, true, true)
+WGMMA(linear_tn64_wgmma, 1, 128, 8, true, true)
 
 #endif

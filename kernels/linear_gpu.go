@@ -3,21 +3,21 @@ package kernels
 // fewRows is up to how many rows Linear takes tiles of 16 of them, for decoding. Bits do not depend on it.
 const fewRows = 32
 
-// tiling is a kernel for products a·bᵀ.
+// tiling is a kernel for products; its name goes on after "linear_nt", "linear_nn" or "linear_tn".
 type tiling struct {
-	kernel          string
+	name            string
 	rows, cols      int // of a tile
 	threads, shared int
 }
 
-// The portable ones and Hopper's, the largest tiles first.
+// The portable ones and Hopper's, the largest tiles first. All of them multiply a·bᵀ; the other products have the first, or Hopper's first two.
 var (
-	portableNT = []tiling{{"linear_nt", 128, 128, 128, 4 * (128 + 128) * 32 * 2}, {"linear_nt64", 64, 64, 128, 4 * (64 + 64) * 64 * 2}}
-	portable16 = tiling{"linear_nt16", 16, 32, 64, 8 * (16 + 32) * 64 * 2}
-	hopperNT   = []tiling{
-		{"linear_nt_wgmma", 128, 256, 384, wgmmaTile(128, 256, 4)},
-		{"linear_nt64_wgmma", 64, 128, 160, wgmmaTile(64, 128, 8)},
-		{"linear_nt32_wgmma", 64, 32, 160, wgmmaTile(64, 32, 12)},
+	portableTiles = []tiling{{"", 128, 128, 128, 4 * (128 + 128) * 32 * 2}, {"64", 64, 64, 128, 4 * (64 + 64) * 64 * 2}}
+	portable16    = tiling{"16", 16, 32, 64, 8 * (16 + 32) * 64 * 2}
+	hopperTiles   = []tiling{
+		{"_wgmma", 128, 256, 384, wgmmaTile(128, 256, 4)},
+		{"64_wgmma", 64, 128, 160, wgmmaTile(64, 128, 8)},
+		{"32_wgmma", 64, 32, 160, wgmmaTile(64, 32, 12)},
 	}
 )
 
@@ -38,40 +38,45 @@ func (g *GPU) choose(m, n int, of []tiling) tiling {
 	return of[len(of)-1]
 }
 
-// product launches c (m,n) (+)= a·b over k. kernel is nt, nn or tn; with two F32 factors it is the fp32 kernel with the strides that say so.
-func (g *GPU) product(kernel string, c arg, a, b Tensor, bias arg, m, n, k int, add int32) {
-	x, y := g.in(a), g.in(b)
-	if a.dtype == F32 && b.dtype == F32 {
-		am, ak, bn, bk := int64(x.ld), int64(1), int64(y.ld), int64(1)
-		if kernel == "tn" {
-			am, ak = ak, am
+// product launches c (m,n) (+)= a·b over k. kernel is nt, nn or tn. Which class multiplies depends on the sizes alone: what the copy engine
+// cannot take was staged.
+func (g *GPU) product(kernel string, c, a, b, bias arg, m, n, k int, add int32, wgmma bool) {
+	if wgmma && m > 0 && n > 0 && k > 0 {
+		of := hopperTiles
+		if kernel != "nt" {
+			of = of[:2]
+		}
+		t := g.choose(m, n, of)
+		mapA, mapB := g.tensorMap(a, m, k, t.rows), g.tensorMap(b, n, k, t.cols)
+		if kernel == "tn" { // 64 of k down the rows, in panels of 64 columns
+			mapA = g.tensorMap(a, k, m, 64)
 		}
 		if kernel != "nt" {
-			bn, bk = bk, bn
+			mapB = g.tensorMap(b, k, n, 64)
 		}
-		g.launch("linear_f32", [3]int{ceil(n, 64), ceil(m, 64), 1}, 256, 0, c, x.p, am, ak, y.p, bn, bk, bias, int32(m), int32(n), int32(k), add)
-		return
-	}
-	if g.hopper && kernel == "nt" && m > 0 && n > 0 && k > 0 && k%8 == 0 {
-		// What the copy engine cannot take is copied first: which class multiplies depends on k alone, not on where a view begins.
-		st := staging{g: g}
-		sa, sb := st.take(a, true), st.take(b, true)
-		st.begin()
-		t := g.choose(m, n, hopperNT)
 		grid := min(t.tiles(m, n), g.info.Multiprocessors)
-		g.launch(t.kernel, [3]int{grid, 1, 1}, t.threads, t.shared, c, g.tensorMap(sa.a, m, k, t.rows), g.tensorMap(sb.a, n, k, t.cols), bias, int32(m), int32(n), int32(k), add)
+		g.launch("linear_"+kernel+t.name, [3]int{grid, 1, 1}, t.threads, t.shared, c, mapA, mapB, bias, int32(m), int32(n), int32(k), add)
 		return
 	}
-	t := portableNT[0]
-	switch {
-	case kernel != "nt":
-		t.kernel = "linear_" + kernel
-	case m <= fewRows:
-		t = portable16
-	default:
-		t = g.choose(m, n, portableNT)
+	t := portableTiles[0]
+	if kernel == "nt" {
+		if t = portable16; m > fewRows {
+			t = g.choose(m, n, portableTiles)
+		}
 	}
-	g.launch(t.kernel, [3]int{t.tiles(m, n), 1, 1}, t.threads, t.shared, c, x, y, bias, int32(m), int32(n), int32(k), add)
+	g.launch("linear_"+kernel+t.name, [3]int{t.tiles(m, n), 1, 1}, t.threads, t.shared, c, a, b, bias, int32(m), int32(n), int32(k), add)
+}
+
+// product32 is product in fp32: strides say which.
+func (g *GPU) product32(kernel string, c, a, b, bias arg, m, n, k int, add int32) {
+	am, ak, bn, bk := int64(a.ld), int64(1), int64(b.ld), int64(1)
+	if kernel == "tn" {
+		am, ak = ak, am
+	}
+	if kernel != "nt" {
+		bn, bk = bk, bn
+	}
+	g.launch("linear_f32", [3]int{ceil(n, 64), ceil(m, 64), 1}, 256, 0, c, a.p, am, ak, b.p, bn, bk, bias, int32(m), int32(n), int32(k), add)
 }
 
 // Linear is y = x·wᵀ + b. Factors are taken as bf16 unless both are F32.
@@ -79,7 +84,19 @@ func (g *GPU) Linear(y, x, w, b Tensor) {
 	g.begin("Linear")
 	defer g.end()
 	T, N, M := checkLinear(y, x, w, b)
-	g.product("nt", g.out(y), x, w, g.in(b), T, N, M, 0)
+	c, bias := g.out(y), g.in(b)
+	if x.dtype == F32 && w.dtype == F32 {
+		g.product32("nt", c, g.in(x), g.in(w), bias, T, N, M, 0)
+		return
+	}
+	wgmma := g.hopper && M%8 == 0
+	st := staging{g: g}
+	sx, sw := &staged{a: g.in(x)}, &staged{a: g.in(w)}
+	if wgmma {
+		sx, sw = st.take(x, true), st.take(w, true)
+	}
+	st.begin()
+	g.product("nt", c, sx.a, sw.a, bias, T, N, M, 0, wgmma)
 }
 
 // LinearBackward is two more products and a sum over rows.
@@ -87,12 +104,31 @@ func (g *GPU) LinearBackward(dx, dw, db, dy, x, w Tensor) {
 	g.begin("LinearBackward")
 	defer g.end()
 	T, N, M := checkLinearBackward(dx, dw, db, dy, x, w)
-	none := g.in(Tensor{})
-	if dx.mem != nil {
-		g.product("nn", g.out(dx), dy, w, none, T, M, N, 1)
+	dxExact, dwExact := dy.dtype == F32 && w.dtype == F32, dy.dtype == F32 && x.dtype == F32
+	dxMixed, dwMixed := dx.mem != nil && !dxExact, dw.mem != nil && !dwExact
+	// Whole pieces of 16 bytes are copied in the background. Gradients of logits are F32: they are rounded once, not by every tile that reads them.
+	pieces := N%8 == 0 && M%8 == 0
+	st := staging{g: g}
+	use := func(t Tensor, mixed bool) *staged {
+		if pieces && mixed {
+			return st.take(t, true)
+		}
+		return &staged{a: g.in(t)}
 	}
-	if dw.mem != nil {
-		g.product("tn", g.out(dw), dy, x, none, N, M, T, 1)
+	sdy, sw, sx := use(dy, dxMixed || dwMixed), use(w, dxMixed), use(x, dwMixed)
+	st.begin()
+	none, wgmma := g.in(Tensor{}), g.hopper && pieces
+	switch {
+	case dxMixed:
+		g.product("nn", g.out(dx), sdy.a, sw.a, none, T, M, N, 1, wgmma)
+	case dx.mem != nil:
+		g.product32("nn", g.out(dx), g.in(dy), g.in(w), none, T, M, N, 1)
+	}
+	switch {
+	case dwMixed:
+		g.product("tn", g.out(dw), sdy.a, sx.a, none, N, M, T, 1, wgmma)
+	case dw.mem != nil:
+		g.product32("tn", g.out(dw), g.in(dy), g.in(x), none, N, M, T, 1)
 	}
 	if db.mem != nil && T > 0 {
 		n := slabs(T)

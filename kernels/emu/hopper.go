@@ -444,6 +444,7 @@ type wgmmaOp struct {
 	a, b  uint64 // descriptors
 	ra    []int  // registers of a, if it is not in shared memory: read when the product is carried out
 	mn    bool   // b lies with its inner dimension down the rows
+	amn   bool   // and so does a
 	n     int
 	keep  bool // add to what the accumulator holds
 	acc   *accumulator
@@ -527,19 +528,18 @@ func (c *compiler) wgmma(s *step) {
 		c.fail("scale-d is not a predicate")
 		return
 	}
-	mn := false
+	var major []bool // MN-major: of a, unless it is in registers, then of b
 	for i, o := range c.in.args[4:] {
-		want := uint64(1)
-		if i >= 2 {
-			want = 0
-		}
-		if last := 4+i == len(c.in.args)-1; last && o.kind == immOperand && o.imm == 1 {
-			mn = true
-		} else if o.kind != immOperand || o.imm != want {
-			c.fail("operand %d is not %d: negated factors and an MN-major a are not emulated", 4+i, want)
+		switch {
+		case o.kind == immOperand && i < 2 && o.imm == 1: // factors are not negated
+		case o.kind == immOperand && i >= 2 && o.imm <= 1:
+			major = append(major, o.imm == 1)
+		default:
+			c.fail("operand %d is neither 0 nor 1, or negates a factor, which is not emulated", 4+i)
 			return
 		}
 	}
+	mn, amn := major[len(major)-1], !fromRegs && major[0]
 	s.run = func(w *warp, m uint32) {
 		acc := w.acc[regs[0]]
 		if acc == nil {
@@ -556,7 +556,7 @@ func (c *compiler) wgmma(s *step) {
 		}
 		acc.open++
 		lane := bits.TrailingZeros32(m)
-		op := wgmmaOp{group: w.wgGroup, b: w.r[db][lane], ra: ra, mn: mn, n: n, keep: w.r[p.reg][lane]&1 != 0 != p.negate, acc: acc, pc: w.pc}
+		op := wgmmaOp{group: w.wgGroup, b: w.r[db][lane], ra: ra, mn: mn, amn: amn, n: n, keep: w.r[p.reg][lane]&1 != 0 != p.negate, acc: acc, pc: w.pc}
 		if !fromRegs {
 			op.a = w.r[da][lane]
 		}
@@ -624,9 +624,16 @@ func (w *warp) finishWgmma(keep int) {
 		row0 := w.id % 4 * 16
 		for r := range 16 {
 			for piece := range 2 {
-				if op.ra == nil {
+				if op.ra == nil && !op.amn {
 					x := w.tile16(op.a, row0+r, piece)
 					copy(a[r][piece*8:], x[:])
+				}
+			}
+		}
+		for k := 0; op.amn && k < 16; k++ {
+			for c := range 2 {
+				for i, x := range w.column8(op.a, row0/8+c, k) {
+					a[8*c+i][k] = x
 				}
 			}
 		}

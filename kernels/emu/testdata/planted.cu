@@ -163,7 +163,7 @@ template <int FORM, int BUG> __device__ __forceinline__ void product(float *c, c
 	warpgroup_fence();
 #pragma unroll
 	for (int kk = 0; kk < 4; kk++) {
-		if (FORM == 0) wgmma_64x128(d, matrix_descriptor(a) + 2 * kk, matrix_descriptor(b) + 2 * kk);
+		if (FORM == 0) wgmma_64x128<0, 0>(d, matrix_descriptor(a) + 2 * kk, matrix_descriptor(b) + 2 * kk);
 		if (FORM == 1) wgmma_row_64x64<0>(d, fa[kk], matrix_descriptor(b) + 2 * kk, kk > 0);
 		if (FORM == 2) wgmma_row_64x128<1>(d, fa[kk], transposed_descriptor<8192>(b) + 128 * kk, 1);
 	}
