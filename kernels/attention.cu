@@ -9,7 +9,8 @@
 // Launch    grid (⌈T·G/64⌉ + S, K), 128 threads: 4 warps of 16 rows, 64 keys per turn; a row is one head of one token, the G heads of a
 //           group side by side. A block finds its sequence itself, so the grid needs no lengths. 10, 20, 40, 80 KB of shared memory for
 //           D 16, 32, 64, 128: q and two stages of k and v. Backward: one pass over the rows for each tile of keys (dk, dv), one over the keys
-//           for each tile of rows (dq): seven products instead of five, but no sum crosses blocks.
+//           for each tile of rows (dq): seven products instead of five, but no sum crosses blocks. What a pass goes over has two stages: 12,
+//           24, 48, 97 KB.
 //           Forward on sm_90a, if asked for, attention_fwd_wgmma of attend_wgmma.cuh: grid (⌈T·G/128⌉ + S, K), 384 threads: two teams of
 //           64 rows with 240 registers a thread, and a warp that feeds four stages of keys and values through the copy engine; 97, 193 KB
 //           for D 64, 128.
@@ -75,10 +76,16 @@ template <int D> __device__ __forceinline__ void backward_q(Tensor dq, Tensor do
 	Rows r;
 	if (!find_rows(r, starts, seqs, group, 64)) return;
 	const int head = blockIdx.y, lane = threadIdx.x % 32, warp = threadIdx.x / 32, t = lane & 3, row0 = r.tile * 64, rows = r.tokens * group;
-	const unsigned tile_q = shared_address(shared), tile_do = tile_q + TILE_BYTES<D>, tile_k = tile_do + TILE_BYTES<D>, tile_v = tile_k + TILE_BYTES<D>;
+	const unsigned tile_q = shared_address(shared), tile_do = tile_q + TILE_BYTES<D>, stages = tile_do + TILE_BYTES<D>;
 	const PackedKeys<D> keys{k, v, r.start, r.tokens, head};
+	auto load = [&](int j) {
+		const unsigned stage = stages + j % 2 * 2 * TILE_BYTES<D>;
+		keys.template load<128>(stage, stage + TILE_BYTES<D>, j * KEYS);
+		async_commit();
+	};
 	load_rows<D, 64, 128>(tile_q, q, r, row0, head, group);
 	load_rows<D, 64, 128>(tile_do, dout, r, row0, head, group);
+	load(0);
 
 	int last[2];
 	float ln[2], dl[2]; // lse in base 2, δ
@@ -96,10 +103,10 @@ template <int D> __device__ __forceinline__ void backward_q(Tensor dq, Tensor do
 	for (int d = 0; d < D / 8; d++) acc[d][0] = acc[d][1] = acc[d][2] = acc[d][3] = 0.f;
 	const int tiles = (min(row0 + 64, rows) - 1) / group / KEYS + 1;
 	for (int j = 0; j < tiles; j++) {
-		keys.template load<128>(tile_k, tile_v, j * KEYS);
-		async_commit();
 		async_wait<0>();
-		__syncthreads();
+		__syncthreads(); // tile j is there, and all have read the one before it
+		if (j + 1 < tiles) load(j + 1);
+		const unsigned tile_k = stages + j % 2 * 2 * TILE_BYTES<D>, tile_v = tile_k + TILE_BYTES<D>;
 		float s[8][4], dp[8][4];
 		product_nt<D, KEYS>(s, tile_q, warp * 16, tile_k, 0);
 		product_nt<D, KEYS>(dp, tile_do, warp * 16, tile_v, 0);
@@ -111,8 +118,8 @@ template <int D> __device__ __forceinline__ void backward_q(Tensor dq, Tensor do
 				s[n][e] = key <= last[h] ? ex2(fmaf(s[n][e], c, -ln[h])) * (dp[n][e] - dl[h]) : 0.f;
 			}
 		product_nn<D, KEYS>(acc, s, tile_k, 0);
-		__syncthreads(); // all have read k and v
 	}
+	__syncthreads(); // all have read q and do
 	add_rows<D>(dq, (float *)shared, acc, c * LN2, [&](int i) {
 		const int row = row0 + i;
 		return row < rows ? (long)(r.start + row / group) * dq.ld + (head * group + row % group) * D : -1l;
@@ -125,28 +132,41 @@ template <int D> __device__ __forceinline__ void backward_kv(Tensor dk, Tensor d
 	Rows r;
 	if (!find_rows(r, starts, seqs, 1, KEYS)) return;
 	const int head = blockIdx.y, lane = threadIdx.x % 32, warp = threadIdx.x / 32, t = lane & 3, key0 = r.tile * KEYS, rows = r.tokens * group;
-	const unsigned tile_q = shared_address(shared), tile_do = tile_q + TILE_BYTES<D>, tile_k = tile_do + TILE_BYTES<D>, tile_v = tile_k + TILE_BYTES<D>;
-	float *row_ln = (float *)(shared + 4 * TILE_BYTES<D>), *row_dl = row_ln + 64; // of the 64 rows at hand: lse in base 2, δ
+	const unsigned tile_k = shared_address(shared), tile_v = tile_k + TILE_BYTES<D>, stages = tile_v + TILE_BYTES<D>;
+	float *of_rows = (float *)(shared + 6 * TILE_BYTES<D>); // of the 64 rows in each stage: lse in base 2, δ
 	const PackedKeys<D> keys{k, v, r.start, r.tokens, head};
+	float ln = 0.f, dl = 0.f; // of this thread's row of the next stage, on their way to of_rows
+	auto load = [&](int row0) {
+		const unsigned stage = stages + row0 / 64 % 2 * 2 * TILE_BYTES<D>;
+		load_rows<D, 64, 128>(stage, q, r, row0, head, group);
+		load_rows<D, 64, 128>(stage + TILE_BYTES<D>, dout, r, row0, head, group);
+		async_commit();
+		const int row = row0 + threadIdx.x % 64;
+		if (threadIdx.x >= 64 || row >= rows) return;
+		const long token = r.start + row / group, at = head * group + row % group;
+		ln = ((const float *)lse.p)[token * lse.ld + at] * LOG2E;
+		dl = ((const float *)delta.p)[token * delta.ld + at];
+	};
+	auto keep = [&](int row0) {
+		float *to = of_rows + row0 / 64 % 2 * 128;
+		if (threadIdx.x < 64) to[threadIdx.x] = ln, to[64 + threadIdx.x] = dl;
+	};
+	const int first = key0 * group / 64 * 64;
 	keys.template load<128>(tile_k, tile_v, key0);
+	load(first);
+	keep(first);
 	float ak[D / 8][4], av[D / 8][4];
 #pragma unroll
 	for (int d = 0; d < D / 8; d++)
 #pragma unroll
 		for (int e = 0; e < 4; e++) ak[d][e] = av[d][e] = 0.f;
-	for (int row0 = key0 * group / 64 * 64; row0 < rows; row0 += 64) {
-		load_rows<D, 64, 128>(tile_q, q, r, row0, head, group);
-		load_rows<D, 64, 128>(tile_do, dout, r, row0, head, group);
-		async_commit();
-		if (threadIdx.x < 64) {
-			const int row = row0 + threadIdx.x;
-			const bool in = row < rows;
-			const long token = r.start + (in ? row / group : 0), at = head * group + (in ? row % group : 0);
-			row_ln[threadIdx.x] = ((const float *)lse.p)[token * lse.ld + at] * LOG2E;
-			row_dl[threadIdx.x] = ((const float *)delta.p)[token * delta.ld + at];
-		}
+	for (int row0 = first; row0 < rows; row0 += 64) {
 		async_wait<0>();
-		__syncthreads();
+		__syncthreads(); // these rows are there, and all have read those before them
+		const bool more = row0 + 64 < rows;
+		if (more) load(row0 + 64);
+		const unsigned tile_q = stages + row0 / 64 % 2 * 2 * TILE_BYTES<D>, tile_do = tile_q + TILE_BYTES<D>;
+		const float *row_ln = of_rows + row0 / 64 % 2 * 128, *row_dl = row_ln + 64;
 		// D 128 takes the rows in two halves: scores of all 64 would not leave registers for the sums.
 		constexpr int N = D == 128 ? 32 : 64;
 #pragma unroll 1
@@ -166,8 +186,9 @@ template <int D> __device__ __forceinline__ void backward_kv(Tensor dk, Tensor d
 			product_nn<D, N>(av, s, tile_do, b0);
 			product_nn<D, N>(ak, dp, tile_q, b0);
 		}
-		__syncthreads(); // all have read q and do
+		if (more) keep(row0 + 64);
 	}
+	__syncthreads(); // all have read k and v
 	auto at = [&](const Tensor &x) {
 		return [=, &x](int i) { return key0 + i < r.tokens ? (long)(r.start + key0 + i) * x.ld + head * D : -1l; };
 	};

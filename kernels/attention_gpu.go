@@ -139,9 +139,9 @@ func (g *GPU) AttentionBackward(dq, dk, dv, do, o, lse, q, k, v, starts Tensor, 
 	g.launch("attention_delta", [3]int{ceil(T*h.Q, 4), 1, 1}, 128, 0, delta, doa.a, g.in(o), int32(T*h.Q), int32(h.Q), int32(h.Dim))
 	c := scoreScale(h)
 	if dq.mem != nil {
-		g.launch("attention_bwd_q_"+kind, [3]int{ceil(T*G, 64) + S, h.KV, 1}, 128, 4*tileBytes(h), g.out(dq), doa.a, g.in(lse), delta, qa.a, ka.a, va.a, g.in(starts), int32(S), int32(G), c)
+		g.launch("attention_bwd_q_"+kind, [3]int{ceil(T*G, 64) + S, h.KV, 1}, 128, 6*tileBytes(h), g.out(dq), doa.a, g.in(lse), delta, qa.a, ka.a, va.a, g.in(starts), int32(S), int32(G), c)
 	}
 	if dk.mem != nil || dv.mem != nil {
-		g.launch("attention_bwd_kv_"+kind, [3]int{ceil(T, 64) + S, h.KV, 1}, 128, 4*tileBytes(h)+512, g.out(dk), g.out(dv), doa.a, g.in(lse), delta, qa.a, ka.a, va.a, g.in(starts), int32(S), int32(G), c)
+		g.launch("attention_bwd_kv_"+kind, [3]int{ceil(T, 64) + S, h.KV, 1}, 128, 6*tileBytes(h)+1024, g.out(dk), g.out(dv), doa.a, g.in(lse), delta, qa.a, ka.a, va.a, g.in(starts), int32(S), int32(G), c)
 	}
 }
