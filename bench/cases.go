@@ -149,7 +149,7 @@ func GPUCases() []Case {
 // HopperCases are those of GPUCases that have kernels for sm_90a.
 func HopperCases() []Case {
 	return slices.DeleteFunc(GPUCases(), func(c Case) bool {
-		return !strings.HasPrefix(c.Op, "linear") && c.Op != "attention" && c.Op != "paged attention" && c.Op != "head"
+		return !strings.HasPrefix(c.Op, "linear") && !strings.HasPrefix(c.Op, "attention") && c.Op != "paged attention" && c.Op != "head"
 	})
 }
 

@@ -32,6 +32,7 @@ template <int D> struct MappedKeys {
 		if (left >= KEYS) return;
 		// Behind the last token stand those of the next sequence: 0·NaN would be NaN. The last tile is the only one to use `landed`.
 		mbarrier_wait(landed, 0);
+		zero_rows(to, left);
 		zero_rows(to + TILE_BYTES<D>, left);
 		async_proxy_fence();
 		__syncwarp();

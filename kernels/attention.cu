@@ -13,14 +13,44 @@
 //           24, 48, 97 KB.
 //           Forward on sm_90a, if asked for, attention_fwd_wgmma of attend_wgmma.cuh: grid (⌈T·G/128⌉ + S, K), 384 threads: two teams of
 //           64 rows with 240 registers a thread, and a warp that feeds four stages of keys and values through the copy engine; 97, 193 KB
-//           for D 64, 128.
+//           for D 64, 128. Backward attention_bwd_q_wgmma and attention_bwd_kv_wgmma of attend_wgmma_bwd.cuh: the same two passes, built
+//           alike, over 128 rows or keys a block; 99, 195 KB.
 // Layout    attend.cuh: 16-byte pieces XOR-swizzled by row; ldmatrix without bank conflicts.
-// Contract  the state restarts every `chunk` tiles of keys and merges in ascending order (attend.cuh). Backward: rows ascending.
+// Contract  the state restarts every `chunk` tiles of keys and merges in ascending order (attend.cuh). Backward: rows ascending;
+//           attention_bwd_kv_wgmma takes one head of a group after the other.
 // Floor     2·len²·H·D flop, 2·len·(2H+2K)·D bytes. At len 4096, H 28, K 4, D 128, with ceilings measured on an H200:
 //           120 Gflop / 790 Tflop/s = 0.15 ms; 67 MB / 4.3 TB/s = 0.016 ms: compute bound. Backward 2.5 times that.
 // Reached   not measured: no hardware yet.
 // Error     |Δo| ≤ 2e-2·max|o| against the reference; gradients 3e-2 of their largest.
 #include "attend.cuh"
+
+// where column col of row row lies among sums of D columns: neighbouring rows fall into different banks
+template <int D> __device__ __forceinline__ int sum_at(int row, int col) { return row * D + (col ^ ((D == 16 ? row >> 1 & 1 : row & 3) << 3)); }
+
+// x += 64 rows of sums of four warps, scaled. They go through shared memory (64·D floats, free for all), so that a thread adds eight
+// neighbours. from(i) is where row i begins in x, negative for none; the four warps meet at meet().
+template <int D, class From, class Meet> __device__ __forceinline__ void add_rows(const Tensor &x, float *sums, const float acc[D / 8][4], float scale, From from, Meet meet) {
+	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+#pragma unroll
+	for (int d = 0; d < D / 8; d++)
+#pragma unroll
+		for (int h = 0; h < 2; h++) {
+			const int row = warp * 16 + (lane >> 2) + h * 8, col = d * 8 + (lane & 3) * 2;
+			store_shared2(shared_address(sums + sum_at<D>(row, col)), acc[d][h * 2] * scale, acc[d][h * 2 + 1] * scale);
+		}
+	meet();
+#pragma unroll 1
+	for (int i = threadIdx.x % 128; i < 64 * D / 8; i += 128) {
+		const int row = i / (D / 8), col = i % (D / 8) * 8;
+		const long at = from(row);
+		if (at < 0) continue;
+		const float4 *p = (const float4 *)(sums + sum_at<D>(row, col));
+		const int flip = i >> 2 & 1; // four neighbours take the other half first: eight in a row would meet in banks
+		const float4 a = p[flip], b = p[flip ^ 1], lo = flip ? b : a, hi = flip ? a : b;
+		const float v[8] = {lo.x, lo.y, lo.z, lo.w, hi.x, hi.y, hi.z, hi.w};
+		add8(x, at + col, 8, v);
+	}
+}
 
 #if !RETOOL_SM90
 
@@ -40,34 +70,6 @@ extern "C" __global__ void __launch_bounds__(128) attention_delta(Tensor delta, 
 	for (int d = lane; d < dim; d += 32) sum = fmaf(load1(dout, t * dout.ld + h * dim + d), load1(o, t * o.ld + h * dim + d), sum);
 	sum = warp_sum(sum);
 	if (lane == 0) ((float *)delta.p)[t * delta.ld + h] = sum;
-}
-
-// where column col of row row lies among sums of D columns: neighbouring rows fall into different banks
-template <int D> __device__ __forceinline__ int sum_at(int row, int col) { return row * D + (col ^ ((D == 16 ? row >> 1 & 1 : row & 3) << 3)); }
-
-// x += the block's 64 rows of sums, 16 a warp, scaled. They go through shared memory (64·D floats, free for all), so that
-// a thread adds eight neighbours. from(i) is where row i begins in x, negative for none.
-template <int D, class From> __device__ __forceinline__ void add_rows(const Tensor &x, float *sums, const float acc[D / 8][4], float scale, From from) {
-	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-#pragma unroll
-	for (int d = 0; d < D / 8; d++)
-#pragma unroll
-		for (int h = 0; h < 2; h++) {
-			const int row = warp * 16 + (lane >> 2) + h * 8, col = d * 8 + (lane & 3) * 2;
-			store_shared2(shared_address(sums + sum_at<D>(row, col)), acc[d][h * 2] * scale, acc[d][h * 2 + 1] * scale);
-		}
-	__syncthreads();
-#pragma unroll 1
-	for (int i = threadIdx.x; i < 64 * D / 8; i += 128) {
-		const int row = i / (D / 8), col = i % (D / 8) * 8;
-		const long at = from(row);
-		if (at < 0) continue;
-		const float4 *p = (const float4 *)(sums + sum_at<D>(row, col));
-		const int flip = i >> 2 & 1; // four neighbours take the other half first: eight in a row would meet in banks
-		const float4 a = p[flip], b = p[flip ^ 1], lo = flip ? b : a, hi = flip ? a : b;
-		const float v[8] = {lo.x, lo.y, lo.z, lo.w, hi.x, hi.y, hi.z, hi.w};
-		add8(x, at + col, 8, v);
-	}
 }
 
 // dq of 64 rows
@@ -123,7 +125,7 @@ template <int D> __device__ __forceinline__ void backward_q(Tensor dq, Tensor do
 	add_rows<D>(dq, (float *)shared, acc, c * LN2, [&](int i) {
 		const int row = row0 + i;
 		return row < rows ? (long)(r.start + row / group) * dq.ld + (head * group + row % group) * D : -1l;
-	});
+	}, [] { __syncthreads(); });
 }
 
 // dk and dv of 64 keys. Products are taken transposed, keys down and rows across, so that their fragments serve as left operands.
@@ -192,9 +194,10 @@ template <int D> __device__ __forceinline__ void backward_kv(Tensor dk, Tensor d
 	auto at = [&](const Tensor &x) {
 		return [=, &x](int i) { return key0 + i < r.tokens ? (long)(r.start + key0 + i) * x.ld + head * D : -1l; };
 	};
-	if (dk.p) add_rows<D>(dk, (float *)shared, ak, c * LN2, at(dk));
-	__syncthreads(); // all have read the sums of dk
-	if (dv.p) add_rows<D>(dv, (float *)shared, av, 1.f, at(dv));
+	auto meet = [] { __syncthreads(); };
+	if (dk.p) add_rows<D>(dk, (float *)shared, ak, c * LN2, at(dk), meet);
+	meet(); // all have read the sums of dk
+	if (dv.p) add_rows<D>(dv, (float *)shared, av, 1.f, at(dv), meet);
 }
 
 #define ATTENTION(D)                                                                                                                                                                   \
@@ -216,13 +219,20 @@ ATTENTION(128)
 #else // Hopper
 
 #include "attend_wgmma.cuh"
+#include "attend_wgmma_bwd.cuh"
 
 #define ATTENTION(D)                                                                                                                                                                   \
-	extern "C" __global__ void __launch_bounds__(384) attention_fwd_wgmma_d##D(Tensor o, Tensor lse, Tensor q, const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v, Tensor starts, int seqs, int group, int chunk, float c) { \
+	extern "C" __global__ void __launch_bounds__(384, 1) attention_fwd_wgmma_d##D(Tensor o, Tensor lse, Tensor q, const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v, Tensor starts, int seqs, int group, int chunk, float c) { \
 		Rows r;                                                                                                                                                                              \
 		if (!find_rows(r, starts, seqs, group, 128)) return;                                                                                                                                 \
 		const MappedKeys<D> keys{&k, &v, r.start, r.tokens, (int)blockIdx.y};                                                                                                                \
 		attend_wgmma<D, 2, false>(o, lse, Parts{}, q, r, keys, 0, blockIdx.y, group, chunk, c);                                                                                              \
+	}                                                                                                                                                                                    \
+	extern "C" __global__ void __launch_bounds__(384, 1) attention_bwd_q_wgmma_d##D(Tensor dq, Tensor dout, Tensor lse, Tensor delta, Tensor q, const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v, Tensor starts, int seqs, int group, float c) { \
+		backward_q_wgmma<D>(dq, dout, lse, delta, q, k, v, starts, seqs, group, c);                                                                                                            \
+	}                                                                                                                                                                                    \
+	extern "C" __global__ void __launch_bounds__(384, 1) attention_bwd_kv_wgmma_d##D(Tensor dk, Tensor dv, const __grid_constant__ TensorMap dout, Tensor lse, Tensor delta, const __grid_constant__ TensorMap q, Tensor k, Tensor v, Tensor starts, int seqs, int group, float c) { \
+		backward_kv_wgmma<D>(dk, dv, dout, lse, delta, q, k, v, starts, seqs, group, c);                                                                                                       \
 	}
 
 ATTENTION(64)

@@ -138,6 +138,16 @@ func (g *GPU) AttentionBackward(dq, dk, dv, do, o, lse, q, k, v, starts Tensor, 
 	delta := arg{st.at + uint64(deltaAt), int32(h.Q), int32(F32)}
 	g.launch("attention_delta", [3]int{ceil(T*h.Q, 4), 1, 1}, 128, 0, delta, doa.a, g.in(o), int32(T*h.Q), int32(h.Q), int32(h.Dim))
 	c := scoreScale(h)
+	if g.wgmma(h) {
+		shared, rows := 1024+12*tileBytes(h)+4*512, func(x *staged, heads int) [128]byte { return g.tensorMap(x.a, T, heads*h.Dim, PageTokens) }
+		if dq.mem != nil {
+			g.launch(fmt.Sprint("attention_bwd_q_wgmma_d", h.Dim), [3]int{ceil(T*G, 128) + S, h.KV, 1}, 384, shared, g.out(dq), doa.a, g.in(lse), delta, qa.a, rows(ka, h.KV), rows(va, h.KV), g.in(starts), int32(S), int32(G), c)
+		}
+		if dk.mem != nil || dv.mem != nil {
+			g.launch(fmt.Sprint("attention_bwd_kv_wgmma_d", h.Dim), [3]int{ceil(T, 128) + S, h.KV, 1}, 384, shared, g.out(dk), g.out(dv), rows(doa, h.Q), g.in(lse), delta, rows(qa, h.Q), ka.a, va.a, g.in(starts), int32(S), int32(G), c)
+		}
+		return
+	}
 	if dq.mem != nil {
 		g.launch("attention_bwd_q_"+kind, [3]int{ceil(T*G, 64) + S, h.KV, 1}, 128, 6*tileBytes(h), g.out(dq), doa.a, g.in(lse), delta, qa.a, ka.a, va.a, g.in(starts), int32(S), int32(G), c)
 	}

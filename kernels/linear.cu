@@ -293,7 +293,7 @@ template <int TEAMS, int BN, int STAGES, bool TA, bool TB> __device__ __forceinl
 				const unsigned long long fa = da + (TA ? 128 : 2) * kk, fb = db + (TB ? 128 : 2) * kk;
 				if (BN == 256) wgmma_64x256<TA, TB>(acc, fa, fb);
 				if (BN == 128) wgmma_64x128<TA, TB>(acc, fa, fb);
-				if (BN == 32) wgmma_64x32(acc, fa, fb);
+				if (BN == 32) wgmma_64x32(acc, fa, fb, 1);
 			}
 			warpgroup_commit();
 			warpgroup_wait<1>(); // the products of the stage before are done
@@ -321,7 +321,7 @@ template <int TEAMS, int BN, int STAGES, bool TA, bool TB> __device__ __forceinl
 }
 
 #define WGMMA(NAME, TEAMS, BN, STAGES, TA, TB)                                                                                                                          \
-	extern "C" __global__ void __launch_bounds__(TEAMS * 128 + (TEAMS > 1 ? 128 : 32)) NAME(Tensor c, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, Tensor bias, int m, int n, int k, int add) { \
+	extern "C" __global__ void __launch_bounds__(TEAMS * 128 + (TEAMS > 1 ? 128 : 32), 1) NAME(Tensor c, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, Tensor bias, int m, int n, int k, int add) { \
 		gemm<TEAMS, BN, STAGES, TA, TB>(c, a, b, bias, m, n, k, add);                                                                                                                        \
 	}
 WGMMA(linear_nt_wgmma, 2, 256, 4, false, false)

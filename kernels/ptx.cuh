@@ -124,11 +124,18 @@ template <int N> __device__ __forceinline__ void warpgroup_wait() { asm volatile
 
 // d += a·bᵀ for a 64x16 and b Nx16, by the four warps of a group. d[i], of N/2, holds row g + 8·(i/2%2) of the warp's 16, column
 // 8·(i/4) + 2t + i%2. d must not be touched before warpgroup_wait. TA, TB: a is stored 16x64, b 16xN, at a transposed_descriptor.
-__device__ __forceinline__ void wgmma_64x32(float *d, unsigned long long a, unsigned long long b) {
-	asm volatile("{\n.reg .pred p;\nsetp.eq.b32 p, 0, 0;\n"
+// Without add, d is not read.
+__device__ __forceinline__ void wgmma_64x32(float *d, unsigned long long a, unsigned long long b, int add) {
+	asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n"
 	             "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, %16, %17, p, 1, 1, 0, 0;\n}"
 	             : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15])
-	             : "l"(a), "l"(b));
+	             : "l"(a), "l"(b), "r"(add));
+}
+__device__ __forceinline__ void wgmma_64x64(float *d, unsigned long long a, unsigned long long b, int add) {
+	asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
+	             "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, %32, %33, p, 1, 1, 0, 0;\n}"
+	             : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31])
+	             : "l"(a), "l"(b), "r"(add));
 }
 template <int TA, int TB> __device__ __forceinline__ void wgmma_64x128(float *d, unsigned long long a, unsigned long long b) {
 	asm volatile("{\n.reg .pred p;\nsetp.eq.b32 p, 0, 0;\n"
