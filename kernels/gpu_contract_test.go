@@ -19,7 +19,7 @@ import (
 func onEveryGPU(t *testing.T, f func(t *testing.T, d *GPU)) {
 	t.Run("sm_80", func(t *testing.T) { f(t, emulated(t, emu.Options{Capability: 80})) })
 	t.Run("sm_90a", func(t *testing.T) { f(t, hopper(t, emu.Options{})) })
-	for _, variant := range []string{"portable", "Hopper"} {
+	for _, variant := range []string{"sm80", "sm90a"} {
 		g, err := OpenGPU(0)
 		if errors.Is(err, driver.ErrNoGPU) {
 			return
@@ -27,8 +27,8 @@ func onEveryGPU(t *testing.T, f func(t *testing.T, d *GPU)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if variant == "portable" || g.Hopper() == nil {
-			t.Run("hardware, "+variant, func(t *testing.T) { f(t, g) })
+		if variant == "sm80" || g.Hopper() == nil {
+			t.Run("hardware "+variant, func(t *testing.T) { f(t, g) })
 		}
 		g.Close()
 	}

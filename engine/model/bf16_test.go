@@ -36,9 +36,15 @@ func relative(a, b []float32) float64 {
 // same weights, within what bf16 rounds; and what Step records for a token is what a packed pass computes for it, bit for bit.
 func TestBF16ModelsAgreeWithFloat32(t *testing.T) {
 	devices := map[string]kernels.Device{"emulated": emulated(t)} // one: it compiles its kernels on first use
-	if g, err := kernels.OpenGPU(0); err == nil {
+	for _, variant := range []string{"sm80", "sm90a"} {
+		g, err := kernels.OpenGPU(0)
+		if err != nil {
+			break
+		}
 		t.Cleanup(func() { g.Close() })
-		devices["hardware"] = g
+		if variant == "sm80" || g.Hopper() == nil {
+			devices["hardware "+variant] = g
+		}
 	}
 	for _, c := range []Config{
 		{Arch: Qwen3, Layers: 2, Hidden: 32, Heads: 4, KVHeads: 2, HeadDim: 16, FFN: 48, Vocab: 61, QKNorm: true, LMHead: true, ValueHead: true},
