@@ -11,7 +11,7 @@ type Tier int
 // The tiers, from nothing to everything.
 const (
 	TierNone Tier = iota
-	TierC2        // Landlock and seccomp only: no namespaces, the trainer's own user
+	TierC2        // Landlock and seccomp only: no namespaces, the trainer's own user, whose limit of threads all sessions share
 	TierC1        // the same with a user of its own per session
 	TierB         // namespaces, Landlock, seccomp; memory bounded per process and by polling
 	TierA         // the same with cgroups
