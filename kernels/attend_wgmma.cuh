@@ -80,21 +80,22 @@ template <int D> __device__ __forceinline__ void scores(float s[8][4], const uns
 	for (int kk = 0; kk < D / 16; kk++) wgmma_row_64x64<0>(s[0], q[kk], matrix_descriptor(k + kk / 4 * 8192) + kk % 4 * 2, kk > 0);
 }
 
-// o += p·v; under way until warpgroup_wait
-template <int D> __device__ __forceinline__ void values(float o[D / 8][4], const unsigned p[4][4], unsigned v) {
+// o += p·b for p of N columns, and N rows of tile b from row b0; under way until warpgroup_wait
+template <int D, int N> __device__ __forceinline__ void add_product(float o[D / 8][4], const unsigned p[N / 16][4], unsigned b, int b0) {
 #pragma unroll
-	for (int kk = 0; kk < 4; kk++) {
-		const unsigned long long b = transposed_descriptor<8192>(v) + kk * 128;
+	for (int kk = 0; kk < N / 16; kk++) {
+		const unsigned long long d = transposed_descriptor<8192>(b) + (b0 / 16 + kk) * 128;
 		if (D == 64)
-			wgmma_row_64x64<1>(o[0], p[kk], b, 1);
+			wgmma_row_64x64<1>(o[0], p[kk], d, 1);
 		else
-			wgmma_row_64x128<1>(o[0], p[kk], b, 1);
+			wgmma_row_64x128<1>(o[0], p[kk], d, 1);
 	}
 }
 
-__device__ __forceinline__ void pack(unsigned p[4][4], const float s[8][4]) {
+// p = bf16(s), a left operand of N columns
+template <int N> __device__ __forceinline__ void pack(unsigned p[N / 16][4], const float s[N / 8][4]) {
 #pragma unroll
-	for (int kk = 0; kk < 4; kk++)
+	for (int kk = 0; kk < N / 16; kk++)
 #pragma unroll
 		for (int i = 0; i < 4; i++) p[kk][i] = pack_bf16(s[2 * kk + i / 2][i % 2 * 2], s[2 * kk + i / 2][i % 2 * 2 + 1]);
 }
@@ -189,7 +190,7 @@ __device__ __forceinline__ void attend_wgmma(Tensor o, Tensor lse, Parts parts, 
 	warpgroup_wait<0>();
 	settle<32>(s[0]);
 	softmax_tile(m, l, alpha, s, from * KEYS, last, c);
-	pack(p, s);
+	pack<64>(p, s);
 	int left = chunk; // tiles to the end of the chunk
 #pragma unroll 1
 	for (int j = from; j + 1 < end; j++) {
@@ -198,7 +199,7 @@ __device__ __forceinline__ void attend_wgmma(Tensor o, Tensor lse, Parts parts, 
 		warpgroup_fence();
 		scores<D>(s, fq, stages + next * STAGE_BYTES<D>);
 		warpgroup_commit();
-		values<D>(out, p, stages + now * STAGE_BYTES<D> + TILE_BYTES<D>);
+		add_product<D, 64>(out, p, stages + now * STAGE_BYTES<D> + TILE_BYTES<D>, 0);
 		warpgroup_commit();
 		warpgroup_wait<1>(); // the scores are there
 		settle<32>(s[0]);
@@ -220,10 +221,10 @@ __device__ __forceinline__ void attend_wgmma(Tensor o, Tensor lse, Parts parts, 
 			left = chunk;
 		} else
 			rescale<D>(out, alpha);
-		pack(p, s);
+		pack<64>(p, s);
 	}
 	warpgroup_fence();
-	values<D>(out, p, stages + (end - 1 - from) % STAGES * STAGE_BYTES<D> + TILE_BYTES<D>);
+	add_product<D, 64>(out, p, stages + (end - 1 - from) % STAGES * STAGE_BYTES<D> + TILE_BYTES<D>, 0);
 	warpgroup_commit();
 	warpgroup_wait<0>();
 	settle<D / 2>(out[0]);

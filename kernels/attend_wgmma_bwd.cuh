@@ -31,27 +31,9 @@ template <int D, int N> __device__ __forceinline__ void product_of(float s[N / 8
 	}
 }
 
-// o += p·b for p of N columns, and N rows of tile b from row b0; under way until warpgroup_wait
-template <int D, int N> __device__ __forceinline__ void add_product(float o[D / 8][4], const unsigned p[N / 16][4], unsigned b, int b0) {
-#pragma unroll
-	for (int kk = 0; kk < N / 16; kk++) {
-		const unsigned long long d = transposed_descriptor<8192>(b) + (b0 / 16 + kk) * 128;
-		if (D == 64)
-			wgmma_row_64x64<1>(o[0], p[kk], d, 1);
-		else
-			wgmma_row_64x128<1>(o[0], p[kk], d, 1);
-	}
-}
-
 template <int N> __device__ __forceinline__ void clear(float s[N][4]) {
 #pragma unroll
 	for (int i = 0; i < N; i++) s[i][0] = s[i][1] = s[i][2] = s[i][3] = 0.f;
-}
-template <int N> __device__ __forceinline__ void pack_rows(unsigned p[N / 16][4], const float s[N / 8][4]) {
-#pragma unroll
-	for (int kk = 0; kk < N / 16; kk++)
-#pragma unroll
-		for (int i = 0; i < 4; i++) p[kk][i] = pack_bf16(s[2 * kk + i / 2][i % 2 * 2], s[2 * kk + i / 2][i % 2 * 2 + 1]);
 }
 
 __device__ __forceinline__ void init_barriers(unsigned full, unsigned empty, unsigned landed, int teams) {
@@ -139,7 +121,7 @@ template <int D> __device__ __forceinline__ void backward_q_wgmma(const Tensor &
 		for (int n = 0; n < 8; n++)
 #pragma unroll
 			for (int e = 0; e < 4; e++) dp[n][e] = s[n][e] * (dp[n][e] - dl[e / 2]);
-		pack_rows<64>(ds, dp);
+		pack<64>(ds, dp);
 		warpgroup_fence();
 		add_product<D, 64>(acc, ds, tile_k, 0);
 		warpgroup_commit();
@@ -254,14 +236,14 @@ template <int D> __device__ __forceinline__ void backward_kv_wgmma(const Tensor 
 					const int i = n * 8 + t * 2 + e % 2, token = token0 + b0 + i, key = key0 + warp % 4 * 16 + (lane >> 2) + e / 2 * 8;
 					s[n][e] = token < r.tokens && key <= token ? ex2(fmaf(s[n][e], c, -column[i])) : 0.f;
 				}
-			pack_rows<N>(p, s);
+			pack<N>(p, s);
 			warpgroup_wait<0>();
 			settle<N / 2>(dp[0]);
 #pragma unroll
 			for (int n = 0; n < N / 8; n++)
 #pragma unroll
 				for (int e = 0; e < 4; e++) dp[n][e] = s[n][e] * (dp[n][e] - column[64 + n * 8 + t * 2 + e % 2]);
-			pack_rows<N>(ds, dp);
+			pack<N>(ds, dp);
 			warpgroup_fence();
 			add_product<D, N>(av, p, tile_do, b0);
 			add_product<D, N>(ak, ds, tile_q, b0);
