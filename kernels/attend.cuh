@@ -74,9 +74,9 @@ template <int D, int ROWS, int THREADS> __device__ __forceinline__ void store_ro
 template <int D> struct PackedKeys {
 	Tensor k, v;
 	int start, tokens, head;
-	template <int THREADS> __device__ __forceinline__ void load(unsigned tile_k, unsigned tile_v, int key0) const {
+	template <int THREADS, int ROWS = KEYS> __device__ __forceinline__ void load(unsigned tile_k, unsigned tile_v, int key0) const {
 		constexpr int PIECES = D / 8;
-		for (int i = threadIdx.x % THREADS; i < KEYS * PIECES; i += THREADS) {
+		for (int i = threadIdx.x % THREADS; i < ROWS * PIECES; i += THREADS) {
 			const int row = i / PIECES, piece = i % PIECES, t = key0 + row, n = t < tokens ? 16 : 0;
 			const long at = head * D + piece * 8, token = n ? start + t : 0;
 			async_copy16(tile_k + tile_at<D>(row, piece), k.p + (token * k.ld + at) * 2, n);

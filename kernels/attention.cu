@@ -10,7 +10,7 @@
 //           group side by side. A block finds its sequence itself, so the grid needs no lengths. 10, 20, 40, 80 KB of shared memory for
 //           D 16, 32, 64, 128: q and two stages of k and v. Backward: one pass over the rows for each tile of keys (dk, dv), one over the keys
 //           for each tile of rows (dq): seven products instead of five, but no sum crosses blocks. What a pass goes over has two stages: 12,
-//           24, 48, 97 KB.
+//           24, 49, 65 KB.
 //           Forward on sm_90a, if asked for, attention_fwd_wgmma of attend_wgmma.cuh: grid (⌈T·G/128⌉ + S, K), 384 threads: two teams of
 //           64 rows with 240 registers a thread, and a warp that feeds four stages of keys and values through the copy engine; 97, 193 KB
 //           for D 64, 128. Backward attention_bwd_q_wgmma and attention_bwd_kv_wgmma of attend_wgmma_bwd.cuh: the same two passes, built
@@ -72,17 +72,28 @@ extern "C" __global__ void __launch_bounds__(128) attention_delta(Tensor delta, 
 	if (lane == 0) ((float *)delta.p)[t * delta.ld + h] = sum;
 }
 
+// What a backward pass goes over, N rows of two tensors at a time, in two stages: two tiles each for rows of up to 64 numbers; halves of one
+// pair of tiles for 128, where 64 rows of scores would leave too few registers, and four more tiles too few blocks.
+template <int D> struct Stage {
+	static constexpr int N = D == 128 ? 32 : 64, TILES = D == 128 ? 2 : 4;
+	unsigned tile; // of the first tensor; that of the second follows
+	int b0;        // the stage's first row in them
+	__device__ __forceinline__ Stage(unsigned tiles, int i) : tile(D == 128 ? tiles : tiles + i % 2 * 2 * TILE_BYTES<D>), b0(D == 128 ? i % 2 * N : 0) {}
+	__device__ __forceinline__ unsigned at() const { return tile + b0 * 128; } // for D 64 and 128; else b0 is 0
+};
+
 // dq of 64 rows
 template <int D> __device__ __forceinline__ void backward_q(Tensor dq, Tensor dout, Tensor lse, Tensor delta, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, float c) {
 	extern __shared__ __align__(128) char shared[];
 	Rows r;
 	if (!find_rows(r, starts, seqs, group, 64)) return;
 	const int head = blockIdx.y, lane = threadIdx.x % 32, warp = threadIdx.x / 32, t = lane & 3, row0 = r.tile * 64, rows = r.tokens * group;
+	constexpr int N = Stage<D>::N;
 	const unsigned tile_q = shared_address(shared), tile_do = tile_q + TILE_BYTES<D>, stages = tile_do + TILE_BYTES<D>;
 	const PackedKeys<D> keys{k, v, r.start, r.tokens, head};
 	auto load = [&](int j) {
-		const unsigned stage = stages + j % 2 * 2 * TILE_BYTES<D>;
-		keys.template load<128>(stage, stage + TILE_BYTES<D>, j * KEYS);
+		const unsigned to = Stage<D>(stages, j).at();
+		keys.template load<128, N>(to, to + TILE_BYTES<D>, j * N);
 		async_commit();
 	};
 	load_rows<D, 64, 128>(tile_q, q, r, row0, head, group);
@@ -103,23 +114,23 @@ template <int D> __device__ __forceinline__ void backward_q(Tensor dq, Tensor do
 	float acc[D / 8][4];
 #pragma unroll
 	for (int d = 0; d < D / 8; d++) acc[d][0] = acc[d][1] = acc[d][2] = acc[d][3] = 0.f;
-	const int tiles = (min(row0 + 64, rows) - 1) / group / KEYS + 1;
-	for (int j = 0; j < tiles; j++) {
+	const int steps = (min(row0 + 64, rows) - 1) / group / N + 1;
+	for (int j = 0; j < steps; j++) {
 		async_wait<0>();
-		__syncthreads(); // tile j is there, and all have read the one before it
-		if (j + 1 < tiles) load(j + 1);
-		const unsigned tile_k = stages + j % 2 * 2 * TILE_BYTES<D>, tile_v = tile_k + TILE_BYTES<D>;
-		float s[8][4], dp[8][4];
-		product_nt<D, KEYS>(s, tile_q, warp * 16, tile_k, 0);
-		product_nt<D, KEYS>(dp, tile_do, warp * 16, tile_v, 0);
+		__syncthreads(); // keys j·N … are there, and all have read those before them
+		if (j + 1 < steps) load(j + 1);
+		const Stage<D> stage(stages, j);
+		float s[N / 8][4], dp[N / 8][4];
+		product_nt<D, N>(s, tile_q, warp * 16, stage.tile, stage.b0);
+		product_nt<D, N>(dp, tile_do, warp * 16, stage.tile + TILE_BYTES<D>, stage.b0);
 #pragma unroll
-		for (int n = 0; n < 8; n++)
+		for (int n = 0; n < N / 8; n++)
 #pragma unroll
 			for (int e = 0; e < 4; e++) {
-				const int h = e / 2, key = j * KEYS + n * 8 + t * 2 + e % 2;
+				const int h = e / 2, key = j * N + n * 8 + t * 2 + e % 2;
 				s[n][e] = key <= last[h] ? ex2(fmaf(s[n][e], c, -ln[h])) * (dp[n][e] - dl[h]) : 0.f;
 			}
-		product_nn<D, KEYS>(acc, s, tile_k, 0);
+		product_nn<D, N>(acc, s, stage.tile, stage.b0);
 	}
 	__syncthreads(); // all have read q and do
 	add_rows<D>(dq, (float *)shared, acc, c * LN2, [&](int i) {
@@ -134,26 +145,27 @@ template <int D> __device__ __forceinline__ void backward_kv(Tensor dk, Tensor d
 	Rows r;
 	if (!find_rows(r, starts, seqs, 1, KEYS)) return;
 	const int head = blockIdx.y, lane = threadIdx.x % 32, warp = threadIdx.x / 32, t = lane & 3, key0 = r.tile * KEYS, rows = r.tokens * group;
+	constexpr int N = Stage<D>::N;
 	const unsigned tile_k = shared_address(shared), tile_v = tile_k + TILE_BYTES<D>, stages = tile_v + TILE_BYTES<D>;
-	float *of_rows = (float *)(shared + 6 * TILE_BYTES<D>); // of the 64 rows in each stage: lse in base 2, δ
+	float *of_rows = (float *)(shared + (2 + Stage<D>::TILES) * TILE_BYTES<D>); // of the rows in each stage: lse in base 2, δ
 	const PackedKeys<D> keys{k, v, r.start, r.tokens, head};
 	float ln = 0.f, dl = 0.f; // of this thread's row of the next stage, on their way to of_rows
 	auto load = [&](int row0) {
-		const unsigned stage = stages + row0 / 64 % 2 * 2 * TILE_BYTES<D>;
-		load_rows<D, 64, 128>(stage, q, r, row0, head, group);
-		load_rows<D, 64, 128>(stage + TILE_BYTES<D>, dout, r, row0, head, group);
+		const unsigned to = Stage<D>(stages, row0 / N).at();
+		load_rows<D, N, 128>(to, q, r, row0, head, group);
+		load_rows<D, N, 128>(to + TILE_BYTES<D>, dout, r, row0, head, group);
 		async_commit();
-		const int row = row0 + threadIdx.x % 64;
-		if (threadIdx.x >= 64 || row >= rows) return;
+		const int row = row0 + threadIdx.x;
+		if (threadIdx.x >= N || row >= rows) return;
 		const long token = r.start + row / group, at = head * group + row % group;
 		ln = ((const float *)lse.p)[token * lse.ld + at] * LOG2E;
 		dl = ((const float *)delta.p)[token * delta.ld + at];
 	};
 	auto keep = [&](int row0) {
-		float *to = of_rows + row0 / 64 % 2 * 128;
-		if (threadIdx.x < 64) to[threadIdx.x] = ln, to[64 + threadIdx.x] = dl;
+		float *to = of_rows + row0 / N % 2 * 2 * N;
+		if (threadIdx.x < N) to[threadIdx.x] = ln, to[N + threadIdx.x] = dl;
 	};
-	const int first = key0 * group / 64 * 64;
+	const int first = key0 * group / N * N;
 	keys.template load<128>(tile_k, tile_v, key0);
 	load(first);
 	keep(first);
@@ -162,33 +174,28 @@ template <int D> __device__ __forceinline__ void backward_kv(Tensor dk, Tensor d
 	for (int d = 0; d < D / 8; d++)
 #pragma unroll
 		for (int e = 0; e < 4; e++) ak[d][e] = av[d][e] = 0.f;
-	for (int row0 = first; row0 < rows; row0 += 64) {
+	for (int row0 = first; row0 < rows; row0 += N) {
 		async_wait<0>();
 		__syncthreads(); // these rows are there, and all have read those before them
-		const bool more = row0 + 64 < rows;
-		if (more) load(row0 + 64);
-		const unsigned tile_q = stages + row0 / 64 % 2 * 2 * TILE_BYTES<D>, tile_do = tile_q + TILE_BYTES<D>;
-		const float *row_ln = of_rows + row0 / 64 % 2 * 128, *row_dl = row_ln + 64;
-		// D 128 takes the rows in two halves: scores of all 64 would not leave registers for the sums.
-		constexpr int N = D == 128 ? 32 : 64;
-#pragma unroll 1
-		for (int b0 = 0; b0 < 64; b0 += N) {
-			float s[N / 8][4], dp[N / 8][4];
-			product_nt<D, N>(s, tile_k, warp * 16, tile_q, b0);
-			product_nt<D, N>(dp, tile_v, warp * 16, tile_do, b0);
+		const bool more = row0 + N < rows;
+		if (more) load(row0 + N);
+		const Stage<D> stage(stages, row0 / N);
+		const float *row_ln = of_rows + row0 / N % 2 * 2 * N, *row_dl = row_ln + N;
+		float s[N / 8][4], dp[N / 8][4];
+		product_nt<D, N>(s, tile_k, warp * 16, stage.tile, stage.b0);
+		product_nt<D, N>(dp, tile_v, warp * 16, stage.tile + TILE_BYTES<D>, stage.b0);
 #pragma unroll
-			for (int n = 0; n < N / 8; n++)
+		for (int n = 0; n < N / 8; n++)
 #pragma unroll
-				for (int e = 0; e < 4; e++) {
-					const int i = b0 + n * 8 + t * 2 + e % 2, row = row0 + i, key = key0 + warp * 16 + (lane >> 2) + e / 2 * 8;
-					const float p = row < rows && key * group <= row ? ex2(fmaf(s[n][e], c, -row_ln[i])) : 0.f;
-					s[n][e] = p;
-					dp[n][e] = p * (dp[n][e] - row_dl[i]);
-				}
-			product_nn<D, N>(av, s, tile_do, b0);
-			product_nn<D, N>(ak, dp, tile_q, b0);
-		}
-		if (more) keep(row0 + 64);
+			for (int e = 0; e < 4; e++) {
+				const int i = n * 8 + t * 2 + e % 2, row = row0 + i, key = key0 + warp * 16 + (lane >> 2) + e / 2 * 8;
+				const float p = row < rows && key * group <= row ? ex2(fmaf(s[n][e], c, -row_ln[i])) : 0.f;
+				s[n][e] = p;
+				dp[n][e] = p * (dp[n][e] - row_dl[i]);
+			}
+		product_nn<D, N>(av, s, stage.tile + TILE_BYTES<D>, stage.b0);
+		product_nn<D, N>(ak, dp, stage.tile, stage.b0);
+		if (more) keep(row0 + N);
 	}
 	__syncthreads(); // all have read k and v
 	auto at = [&](const Tensor &x) {
@@ -207,7 +214,7 @@ template <int D> __device__ __forceinline__ void backward_kv(Tensor dk, Tensor d
 	extern "C" __global__ void __launch_bounds__(128) attention_bwd_q_bf16_d##D(Tensor dq, Tensor dout, Tensor lse, Tensor delta, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, float c) { \
 		backward_q<D>(dq, dout, lse, delta, q, k, v, starts, seqs, group, c);                                                                                                                  \
 	}                                                                                                                                                                                    \
-	extern "C" __global__ void __launch_bounds__(128) attention_bwd_kv_bf16_d##D(Tensor dk, Tensor dv, Tensor dout, Tensor lse, Tensor delta, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, float c) { \
+	extern "C" __global__ void __launch_bounds__(128, 2) attention_bwd_kv_bf16_d##D(Tensor dk, Tensor dv, Tensor dout, Tensor lse, Tensor delta, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, float c) { \
 		backward_kv<D>(dk, dv, dout, lse, delta, q, k, v, starts, seqs, group, c);                                                                                                             \
 	}
 

@@ -121,6 +121,15 @@ func wgmmaShared(h Heads, teams int) int { return 1024 + 4*2*tileBytes(h) + team
 // tileBytes is a tile of 64 keys.
 func tileBytes(h Heads) int { return PageTokens * h.Dim * 2 }
 
+// backwardShared is the dynamic shared memory of the portable backward passes: a pair of tiles, and two stages of what a pass goes over, which
+// for heads of 128 are halves of one pair.
+func backwardShared(h Heads) int {
+	if h.Dim == 128 {
+		return 4 * tileBytes(h)
+	}
+	return 6 * tileBytes(h)
+}
+
 // AttentionBackward first takes δ = Σ do∘o, then dq over tiles of rows, then dk and dv over tiles of keys.
 func (g *GPU) AttentionBackward(dq, dk, dv, do, o, lse, q, k, v, starts Tensor, h Heads) {
 	const op = "AttentionBackward"
@@ -149,9 +158,9 @@ func (g *GPU) AttentionBackward(dq, dk, dv, do, o, lse, q, k, v, starts Tensor, 
 		return
 	}
 	if dq.mem != nil {
-		g.launch("attention_bwd_q_"+kind, [3]int{ceil(T*G, 64) + S, h.KV, 1}, 128, 6*tileBytes(h), g.out(dq), doa.a, g.in(lse), delta, qa.a, ka.a, va.a, g.in(starts), int32(S), int32(G), c)
+		g.launch("attention_bwd_q_"+kind, [3]int{ceil(T*G, 64) + S, h.KV, 1}, 128, backwardShared(h), g.out(dq), doa.a, g.in(lse), delta, qa.a, ka.a, va.a, g.in(starts), int32(S), int32(G), c)
 	}
 	if dk.mem != nil || dv.mem != nil {
-		g.launch("attention_bwd_kv_"+kind, [3]int{ceil(T, 64) + S, h.KV, 1}, 128, 6*tileBytes(h)+1024, g.out(dk), g.out(dv), doa.a, g.in(lse), delta, qa.a, ka.a, va.a, g.in(starts), int32(S), int32(G), c)
+		g.launch("attention_bwd_kv_"+kind, [3]int{ceil(T, 64) + S, h.KV, 1}, 128, backwardShared(h)+1024, g.out(dk), g.out(dv), doa.a, g.in(lse), delta, qa.a, ka.a, va.a, g.in(starts), int32(S), int32(G), c)
 	}
 }
