@@ -28,7 +28,7 @@ def stages(out, capability):
     except OSError:
         bits = "TestGPU.*"
     tiny = ["--set", "sft.steps=100", "--set", "rl.steps=8", "--set", "eval.problems=40", "--set", "eval.samples=2"]
-    all = [
+    plan = [
         ("conformance", 90, [kernels, "-test.v", "-test.run", "^TestHardware"], r"PASS: TestHardware\w+/bf16/\w+"),
         ("bit tests", 90, [kernels, "-test.v", "-test.run", f"^({bits})$/^hardware"], r"PASS: \w+/hardware"),
         ("peers", 110, [sys.executable, str(HERE / "peers.py"), str(HERE / "cases.json"), str(out / "peers.json"), "90"], ""),
@@ -41,9 +41,9 @@ def stages(out, capability):
         ("racecheck", 70, ["compute-sanitizer", "--tool", "racecheck", "--error-exitcode", "9", kernels, "-test.v", "-test.run", "^TestHardware/^(bf16|Hopper)$/^(Linear|Attention|PagedAttention)", "-rapid.checks=1"], r"PASS: TestHardware\w+/bf16/Attention"),
     ]
     if capability == "9.0":  # the kernels of Hopper: does rollout agree with training, to the bit, and how much faster is it
-        all.append(("demo, sm90a", 60, [retool, "demo", "--set", "device=gpu", "--set", "variant=sm90a", "--set", f"run={scratch}/hopper", *tiny], ""))
-        all += [(f"bench {what}, sm90a", 60, [retool, "bench", what, "--device", "gpu", "--variant", "sm90a", "--json", str(out / f"{what}.sm90a.json")], "") for what in WHOLE]
-    return all
+        plan.append(("demo, sm90a", 60, [retool, "demo", "--set", "device=gpu", "--set", "variant=sm90a", "--set", f"run={scratch}/hopper", *tiny], ""))
+        plan += [(f"bench {what}, sm90a", 60, [retool, "bench", what, "--device", "gpu", "--variant", "sm90a", "--json", str(out / f"{what}.sm90a.json")], "") for what in WHOLE]
+    return plan
 
 
 def sentence(text):

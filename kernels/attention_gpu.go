@@ -27,71 +27,6 @@ func scoreScale(h Heads) float32 {
 	return float32(math.Log2E / math.Sqrt(float64(h.Dim)))
 }
 
-// staging is working memory for tensors that a kernel cannot take as they are, or not as fast.
-type staging struct {
-	g    *GPU
-	at   uint64
-	need int
-	list []*staged
-}
-
-// staged is a (T, width) bf16 copy of a tensor.
-type staged struct {
-	t     Tensor
-	a     arg
-	off   int
-	input bool
-}
-
-// rows16 says whether the copy engines can take t as it is: bf16, rows on 16-byte borders.
-func rows16(t Tensor) bool { return t.dtype == BF16 && t.ld%8 == 0 && t.first()%16 == 0 }
-
-func (s *staging) bytes(n int) int {
-	at := s.need
-	s.need += (n + 15) / 16 * 16
-	return at
-}
-
-// take plans the argument for t; it is valid after begin.
-func (s *staging) take(t Tensor, input bool) *staged {
-	x := &staged{t: t, input: input, off: -1}
-	if input {
-		x.a = s.g.in(t)
-	} else {
-		x.a = s.g.out(t)
-	}
-	if !rows16(t) {
-		x.off = s.bytes(2 * t.Len())
-	}
-	s.list = append(s.list, x)
-	return x
-}
-
-// begin makes the copies of the inputs, end brings the outputs back.
-func (s *staging) begin() {
-	if s.need > 0 {
-		s.at = s.g.temp(s.need)
-	}
-	for _, x := range s.list {
-		if x.off < 0 {
-			continue
-		}
-		whole := x.a
-		x.a = arg{s.at + uint64(x.off), int32(x.t.dims[1]), int32(BF16)}
-		if x.input {
-			s.g.rowwise("copy", x.t.dims[0], x.t.dims[1], x.a, whole)
-		}
-	}
-}
-
-func (s *staging) end() {
-	for _, x := range s.list {
-		if x.off >= 0 && !x.input {
-			s.g.rowwise("copy", x.t.dims[0], x.t.dims[1], s.g.in(x.t), x.a)
-		}
-	}
-}
-
 // Attention takes 64 rows a block, on Hopper 128, a row being one query head of one token.
 func (g *GPU) Attention(o, lse, q, k, v, starts Tensor, h Heads) {
 	g.begin("Attention")
@@ -115,7 +50,8 @@ func (g *GPU) Attention(o, lse, q, k, v, starts Tensor, h Heads) {
 // wgmma says whether attention over such heads is Hopper's, packed and paged alike.
 func (g *GPU) wgmma(h Heads) bool { return g.hopper && (h.Dim == 64 || h.Dim == 128) }
 
-// wgmmaShared is the dynamic shared memory of attend_wgmma.cuh: four stages of keys and values, and 64 rows of fp32 sums for each team.
+// wgmmaShared is the dynamic shared memory of attend_wgmma.cuh: four stages of keys and values, and 64 rows of fp32 sums for each team. Backward, the
+// sums take the place of a team's two tiles, and each stage has 512 bytes more.
 func wgmmaShared(h Heads, teams int) int { return 1024 + 4*2*tileBytes(h) + teams*256*h.Dim }
 
 // tileBytes is a tile of 64 keys.
@@ -148,7 +84,7 @@ func (g *GPU) AttentionBackward(dq, dk, dv, do, o, lse, q, k, v, starts Tensor, 
 	g.launch("attention_delta", [3]int{ceil(T*h.Q, 4), 1, 1}, 128, 0, delta, doa.a, g.in(o), int32(T*h.Q), int32(h.Q), int32(h.Dim))
 	c := scoreScale(h)
 	if g.wgmma(h) {
-		shared, rows := 1024+12*tileBytes(h)+4*512, func(x *staged, heads int) [128]byte { return g.tensorMap(x.a, T, heads*h.Dim, PageTokens) }
+		shared, rows := wgmmaShared(h, 2)+4*512, func(x *staged, heads int) [128]byte { return g.tensorMap(x.a, T, heads*h.Dim, PageTokens) }
 		if dq.mem != nil {
 			g.launch(fmt.Sprint("attention_bwd_q_wgmma_d", h.Dim), [3]int{ceil(T*G, 128) + S, h.KV, 1}, 384, shared, g.out(dq), doa.a, g.in(lse), delta, qa.a, rows(ka, h.KV), rows(va, h.KV), g.in(starts), int32(S), int32(G), c)
 		}

@@ -91,10 +91,7 @@ func (g *GPU) Linear(y, x, w, b Tensor) {
 	}
 	wgmma := g.hopper && M%8 == 0
 	st := staging{g: g}
-	sx, sw := &staged{a: g.in(x)}, &staged{a: g.in(w)}
-	if wgmma {
-		sx, sw = st.take(x, true), st.take(w, true)
-	}
+	sx, sw := st.use(x, wgmma), st.use(w, wgmma)
 	st.begin()
 	g.product("nt", c, sx.a, sw.a, bias, T, N, M, 0, wgmma)
 }
@@ -109,13 +106,7 @@ func (g *GPU) LinearBackward(dx, dw, db, dy, x, w Tensor) {
 	// Whole pieces of 16 bytes are copied in the background. Gradients of logits are F32: they are rounded once, not by every tile that reads them.
 	pieces := N%8 == 0 && M%8 == 0
 	st := staging{g: g}
-	use := func(t Tensor, mixed bool) *staged {
-		if pieces && mixed {
-			return st.take(t, true)
-		}
-		return &staged{a: g.in(t)}
-	}
-	sdy, sw, sx := use(dy, dxMixed || dwMixed), use(w, dxMixed), use(x, dwMixed)
+	sdy, sw, sx := st.use(dy, pieces && (dxMixed || dwMixed)), st.use(w, pieces && dxMixed), st.use(x, pieces && dwMixed)
 	st.begin()
 	none, wgmma := g.in(Tensor{}), g.hopper && pieces
 	switch {

@@ -38,29 +38,28 @@ func benchCommand() *cli.Command {
 					return err
 				}
 				defer dev.Close()
-				if g, ok := dev.(*kernels.GPU); ok {
-					ceilings, floor, err := bench.GPUFloor(g)
-					if err != nil {
+				gpu, onGPU := dev.(*kernels.GPU)
+				var floor bench.Floor
+				if onGPU {
+					var ceilings bench.Ceilings
+					if ceilings, floor, err = bench.GPUFloor(gpu); err != nil {
 						return err
 					}
 					fmt.Println(ceilings)
-					rows, err := measure(c, dev, &floor)
-					if err != nil {
-						return err
-					}
-					bench.Print(os.Stdout, rows)
-					return writeRows(c.String("json"), rows)
+				} else {
+					info := dev.Info()
+					fmt.Printf("%s, %d threads, %s kernels, %s, %s\n", info.Name, info.Threads, info.Variant, runtime.Version(), time.Now().UTC().Format("2006-01-02"))
+					floor = bench.Calibrate(dev)
 				}
-				info := dev.Info()
-				fmt.Printf("%s, %d threads, %s kernels, %s, %s\n", info.Name, info.Threads, info.Variant, runtime.Version(), time.Now().UTC().Format("2006-01-02"))
-				floor := bench.Calibrate(dev)
 				rows, err := measure(c, dev, &floor)
 				if err != nil {
 					return err
 				}
-				floor.Again(dev)
-				floor.Share(rows)
-				rows = append(floor.Rows(), rows...)
+				if !onGPU {
+					floor.Again(dev)
+					floor.Share(rows)
+					rows = append(floor.Rows(), rows...)
+				}
 				bench.Print(os.Stdout, rows)
 				return writeRows(c.String("json"), rows)
 			},

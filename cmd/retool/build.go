@@ -122,15 +122,23 @@ func (p *program) build(ctx context.Context, u use) (err error) {
 // variants are the kernels that a device can be told to use.
 var variants = map[string][]string{"cpu": {"avx512", "avx2", "go"}, "gpu": {"sm80", "sm90a"}, "emu": {"sm80", "sm90a"}}
 
-// openDevice opens a device by its name in the configuration, with the named kernels or its own choice. There is no automatic choice of
-// a device: a job that asked for a GPU and got a CPU is a lost night.
-func openDevice(name, variant string, threads int) (kernels.Device, error) {
+// checkDevice says whether there is such a device, and on it such kernels; "" is the device's own choice.
+func checkDevice(name, variant string) error {
 	known, ok := variants[name]
 	if !ok {
-		return nil, fmt.Errorf("device: %q is not known (known: cpu, gpu, emu)", name)
+		return fmt.Errorf("device: %q is not known (known: cpu, gpu, emu)", name)
 	}
 	if variant != "" && !slices.Contains(known, variant) {
-		return nil, fmt.Errorf("variant: %q is not known on device %s (known: %s)", variant, name, strings.Join(known, ", "))
+		return fmt.Errorf("variant: %q is not known on device %s (known: %s)", variant, name, strings.Join(known, ", "))
+	}
+	return nil
+}
+
+// openDevice opens a device by its name in the configuration. There is no automatic choice: a job that asked for a GPU and got a CPU
+// is a lost night.
+func openDevice(name, variant string, threads int) (kernels.Device, error) {
+	if err := checkDevice(name, variant); err != nil {
+		return nil, err
 	}
 	if name == "cpu" {
 		if variant == "" {
@@ -138,21 +146,19 @@ func openDevice(name, variant string, threads int) (kernels.Device, error) {
 		}
 		return kernels.NewCPUVariant(threads, variant)
 	}
-	hopper := variant == "sm90a"
-	var g *kernels.GPU
-	var err error
-	switch {
-	case name == "gpu":
-		g, err = kernels.OpenGPU(0)
-	case hopper:
-		g, err = kernels.NewGPU(emu.New(emu.Options{Capability: 90}))
-	default:
-		g, err = kernels.NewGPU(emu.New(emu.Options{Capability: 80}))
+	capability := 80 // of the emulated one
+	if variant == "sm90a" {
+		capability = 90
 	}
+	open := kernels.OpenGPU
+	if name == "emu" {
+		open = func(int) (*kernels.GPU, error) { return kernels.NewGPU(emu.New(emu.Options{Capability: capability})) }
+	}
+	g, err := open(0)
 	if err != nil {
 		return nil, err
 	}
-	if hopper {
+	if variant == "sm90a" {
 		if err := g.Hopper(); err != nil {
 			g.Close()
 			return nil, err

@@ -303,11 +303,8 @@ func editDistance(a, b string) int {
 
 // Validate checks every section, and what no section can see alone.
 func (c *Config) Validate() error {
-	if c.Device != "cpu" && c.Device != "gpu" && c.Device != "emu" {
-		return fmt.Errorf("device: %q is not known (known: cpu, gpu, emu)", c.Device)
-	}
-	if known := variants[c.Device]; c.Variant != "" && !slices.Contains(known, c.Variant) {
-		return fmt.Errorf("variant: %q is not known on device %s (known: %s)", c.Variant, c.Device, strings.Join(known, ", "))
+	if err := checkDevice(c.Device, c.Variant); err != nil {
+		return err
 	}
 	if c.Threads < 0 {
 		return fmt.Errorf("threads: want 0 (one per core) or more, got %d", c.Threads)
