@@ -10,11 +10,12 @@
 constexpr int STAGES = 4;
 template <int D> constexpr int STAGE_BYTES = 2 * TILE_BYTES<D>;
 
-// PackedKeys by tensor maps of (T,K·D), boxes of 64 tokens and 64 columns.
+// PackedKeys by tensor maps of (T,heads·D), boxes of 64 tokens and 64 columns.
 template <int D> struct MappedKeys {
 	static constexpr bool LANDS = true; // fill takes a second barrier
 	const TensorMap *k, *v;
 	int start, tokens, head;
+	unsigned turn; // how often `landed` has been used
 
 	__device__ __forceinline__ void begin(int, int) {}
 	// fill is called by the whole producing warp: tile j into the stage at `to`, whose barrier is bar. landed is a barrier of its own.
@@ -31,7 +32,7 @@ template <int D> struct MappedKeys {
 		}
 		if (left >= KEYS) return;
 		// Behind the last token stand those of the next sequence: 0·NaN would be NaN. The last tile is the only one to use `landed`.
-		mbarrier_wait(landed, 0);
+		mbarrier_wait(landed, turn & 1);
 		zero_rows(to, left);
 		zero_rows(to + TILE_BYTES<D>, left);
 		async_proxy_fence();
@@ -117,12 +118,8 @@ __device__ __forceinline__ void attend_wgmma(Tensor o, Tensor lse, Parts parts, 
 		if (from >= to) return;
 	}
 	if (threadIdx.x == 0) {
-		for (int s = 0; s < STAGES; s++) {
-			mbarrier_init(full + 8 * s, 1);
-			mbarrier_init(empty + 8 * s, 4 * teams);
-		}
 		if (Keys::LANDS) mbarrier_init(shared_address(&landed_bar), 1);
-		mbarrier_init_fence();
+		ring_init<STAGES>(full, empty, 4 * teams);
 	}
 	if (team < teams) {
 		load_rows<D, 64, 128>(shared_address(own), q, r, row0, head, group);

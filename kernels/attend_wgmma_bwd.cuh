@@ -7,16 +7,22 @@
 
 // Dynamic shared memory: 1024 + 4·TILE_BYTES + STAGES·(STAGE_BYTES + 512).
 template <int D> struct Layout {
-	char *own;                    // the team's two tiles, later its sums: 64·D floats
-	unsigned stages, full, empty; // STAGES of two tiles; their barriers
-	float *columns;               // backward_kv: of the 64 columns in each stage, lse in base 2 and δ
+	char *own;                            // the team's two tiles, later its sums: 64·D floats
+	unsigned stages, full, empty, landed; // STAGES of two tiles; their barriers, and one for a last tile
+	float *columns;                       // backward_kv: of the 64 columns in each stage, lse in base 2 and δ
 };
 
-template <int D> __device__ __forceinline__ Layout<D> layout(unsigned long long *full, unsigned long long *empty) {
+// The block's layout, its barriers made; the caller lets all threads meet.
+template <int D> __device__ __forceinline__ Layout<D> layout(int teams) {
 	extern __shared__ __align__(1024) char dynamic[];
-	char *aligned = dynamic + (-shared_address(dynamic) & 1023);
-	char *tiles = aligned + STAGES * STAGE_BYTES<D>;
-	return Layout<D>{tiles + threadIdx.x / 128 * 2 * TILE_BYTES<D>, shared_address(aligned), shared_address(full), shared_address(empty), (float *)(tiles + 4 * TILE_BYTES<D>)};
+	__shared__ __align__(8) unsigned long long full[STAGES], empty[STAGES], landed;
+	char *aligned = dynamic + (-shared_address(dynamic) & 1023), *tiles = aligned + STAGES * STAGE_BYTES<D>;
+	const Layout<D> at{tiles + threadIdx.x / 128 * 2 * TILE_BYTES<D>, shared_address(aligned), shared_address(full), shared_address(empty), shared_address(&landed), (float *)(tiles + 4 * TILE_BYTES<D>)};
+	if (threadIdx.x == 0) {
+		mbarrier_init(at.landed, 1);
+		ring_init<STAGES>(at.full, at.empty, 4 * teams);
+	}
+	return at;
 }
 
 // s = a·bᵀ for 64 rows of tile a, and N rows of tile b from row b0, over the D columns; under way until warpgroup_wait
@@ -36,25 +42,13 @@ template <int N> __device__ __forceinline__ void clear(float s[N][4]) {
 	for (int i = 0; i < N; i++) s[i][0] = s[i][1] = s[i][2] = s[i][3] = 0.f;
 }
 
-__device__ __forceinline__ void init_barriers(unsigned full, unsigned empty, unsigned landed, int teams) {
-	if (threadIdx.x != 0) return;
-	for (int s = 0; s < STAGES; s++) {
-		mbarrier_init(full + 8 * s, 1);
-		mbarrier_init(empty + 8 * s, 4 * teams);
-	}
-	mbarrier_init(landed, 1);
-	mbarrier_init_fence();
-}
-
 // dq of 128 rows: a row is one query head of one token. Grid (⌈T·G/128⌉ + S, K).
 template <int D> __device__ __forceinline__ void backward_q_wgmma(const Tensor &dq, const Tensor &dout, const Tensor &lse, const Tensor &delta, const Tensor &q, const TensorMap &k, const TensorMap &v, const Tensor &starts, int seqs, int group, float c) {
-	__shared__ __align__(8) unsigned long long full_bars[STAGES], empty_bars[STAGES], landed_bar;
 	Rows r;
 	if (!find_rows(r, starts, seqs, group, 128)) return;
-	const Layout<D> at = layout<D>(full_bars, empty_bars);
 	const int head = blockIdx.y, lane = threadIdx.x % 32, warp = threadIdx.x / 32, team = warp / 4, t = lane & 3;
 	const int rows = r.tokens * group, row0 = r.tile * 128 + team * 64, teams = min(2, (rows - r.tile * 128 + 63) / 64);
-	init_barriers(at.full, at.empty, shared_address(&landed_bar), teams);
+	const Layout<D> at = layout<D>(teams);
 	const unsigned tile_q = shared_address(at.own), tile_do = tile_q + TILE_BYTES<D>;
 	if (team < teams) {
 		load_rows<D, 64, 128>(tile_q, q, r, row0, head, group);
@@ -68,12 +62,12 @@ template <int D> __device__ __forceinline__ void backward_q_wgmma(const Tensor &
 	if (team == 2) {
 		give_registers<24>();
 		if (warp > 8) return;
-		MappedKeys<D> keys{&k, &v, r.start, r.tokens, head};
+		MappedKeys<D> keys{&k, &v, r.start, r.tokens, head, 0};
 		const int tiles = (min((r.tile + 1) * 128, rows) - 1) / group / KEYS + 1;
 		for (int j = 0; j < tiles; j++) {
 			const int stage = j % STAGES;
 			mbarrier_wait(at.empty + 8 * stage, (j / STAGES & 1) ^ 1); // the first round finds it empty
-			keys.fill(at.stages + stage * STAGE_BYTES<D>, j, at.full + 8 * stage, shared_address(&landed_bar));
+			keys.fill(at.stages + stage * STAGE_BYTES<D>, j, at.full + 8 * stage, at.landed);
 		}
 		return;
 	}
@@ -139,15 +133,13 @@ template <int D> __device__ __forceinline__ void backward_q_wgmma(const Tensor &
 // dk and dv of 128 keys, from the rows of one head of the group after the other, 64 tokens at a time. Grid (⌈T/128⌉ + S, K). Products are
 // taken transposed, keys down and rows across, so that their fragments serve as left operands.
 template <int D> __device__ __forceinline__ void backward_kv_wgmma(const Tensor &dk, const Tensor &dv, const TensorMap &dout, const Tensor &lse, const Tensor &delta, const TensorMap &q, const Tensor &k, const Tensor &v, const Tensor &starts, int seqs, int group, float c) {
-	__shared__ __align__(8) unsigned long long full_bars[STAGES], empty_bars[STAGES], landed_bar;
 	Rows r;
 	if (!find_rows(r, starts, seqs, 1, 128)) return;
-	const Layout<D> at = layout<D>(full_bars, empty_bars);
 	const int head = blockIdx.y, lane = threadIdx.x % 32, warp = threadIdx.x / 32, team = warp / 4, t = lane & 3;
 	const int key0 = r.tile * 128 + team * 64, teams = min(2, (r.tokens - r.tile * 128 + 63) / 64);
 	const int first = r.tile * 2, tiles = (r.tokens + 63) / 64, steps = group * (tiles - first); // tiles of tokens that see the block's keys
-	init_barriers(at.full, at.empty, shared_address(&landed_bar), teams);
-	const unsigned tile_k = shared_address(at.own), tile_v = tile_k + TILE_BYTES<D>, landed = shared_address(&landed_bar);
+	const Layout<D> at = layout<D>(teams);
+	const unsigned tile_k = shared_address(at.own), tile_v = tile_k + TILE_BYTES<D>;
 	if (team < teams) {
 		PackedKeys<D>{k, v, r.start, r.tokens, head}.template load<128>(tile_k, tile_v, key0);
 		async_commit();
@@ -160,12 +152,11 @@ template <int D> __device__ __forceinline__ void backward_kv_wgmma(const Tensor 
 		give_registers<24>();
 		if (warp > 8) return;
 		for (int step = 0; step < steps; step++) {
-			const int stage = step % STAGES, g = head * group + step / (tiles - first), token0 = (first + step % (tiles - first)) * 64, left = r.tokens - token0;
-			const unsigned to = at.stages + stage * STAGE_BYTES<D>, full = at.full + 8 * stage;
+			const int stage = step % STAGES, turn = step / (tiles - first), g = head * group + turn, tile = first + step % (tiles - first);
 			float ln[2], dl[2];
 #pragma unroll
 			for (int h = 0; h < 2; h++) {
-				const long token = r.start + min(token0 + lane + h * 32, r.tokens - 1);
+				const long token = r.start + min(tile * 64 + lane + h * 32, r.tokens - 1);
 				ln[h] = ((const float *)lse.p)[token * lse.ld + g] * LOG2E;
 				dl[h] = ((const float *)delta.p)[token * delta.ld + g];
 			}
@@ -176,23 +167,7 @@ template <int D> __device__ __forceinline__ void backward_kv_wgmma(const Tensor 
 				at.columns[stage * 128 + 64 + lane + h * 32] = dl[h];
 			}
 			__syncwarp();
-			const unsigned count = left < 64 ? landed : full;
-			if (lane == 0) {
-				mbarrier_arrive_expect(count, STAGE_BYTES<D>);
-#pragma unroll
-				for (int p = 0; p < D / 64; p++) {
-					tensor_copy2(to + p * 8192, q, g * D + p * 64, r.start + token0, count);
-					tensor_copy2(to + TILE_BYTES<D> + p * 8192, dout, g * D + p * 64, r.start + token0, count);
-				}
-			}
-			if (left >= 64) continue;
-			// Behind the last token stand those of the next sequence: 0·NaN would be NaN. Once for each head.
-			mbarrier_wait(landed, step / (tiles - first) & 1);
-			MappedKeys<D>::zero_rows(to, left);
-			MappedKeys<D>::zero_rows(to + TILE_BYTES<D>, left);
-			async_proxy_fence();
-			__syncwarp();
-			if (lane == 0) mbarrier_arrive(full);
+			MappedKeys<D>{&q, &dout, r.start, r.tokens, g, (unsigned)turn}.fill(at.stages + stage * STAGE_BYTES<D>, tile, at.full + 8 * stage, at.landed);
 		}
 		return;
 	}

@@ -232,7 +232,7 @@ ATTENTION(128)
 	extern "C" __global__ void __launch_bounds__(384, 1) attention_fwd_wgmma_d##D(Tensor o, Tensor lse, Tensor q, const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v, Tensor starts, int seqs, int group, int chunk, float c) { \
 		Rows r;                                                                                                                                                                              \
 		if (!find_rows(r, starts, seqs, group, 128)) return;                                                                                                                                 \
-		const MappedKeys<D> keys{&k, &v, r.start, r.tokens, (int)blockIdx.y};                                                                                                                \
+		const MappedKeys<D> keys{&k, &v, r.start, r.tokens, (int)blockIdx.y, 0};                                                                                                               \
 		attend_wgmma<D, 2, false>(o, lse, Parts{}, q, r, keys, 0, blockIdx.y, group, chunk, c);                                                                                              \
 	}                                                                                                                                                                                    \
 	extern "C" __global__ void __launch_bounds__(384, 1) attention_bwd_q_wgmma_d##D(Tensor dq, Tensor dout, Tensor lse, Tensor delta, Tensor q, const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v, Tensor starts, int seqs, int group, float c) { \

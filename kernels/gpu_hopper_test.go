@@ -48,6 +48,16 @@ func TestGPUHopperLinearAgreesWithThePortable(t *testing.T) {
 	}
 }
 
+// startsOf says where sequences of some lengths begin, and how many tokens they have.
+func startsOf(lengths []int) (starts []int32, T int) {
+	starts = []int32{0}
+	for _, n := range lengths {
+		T += n
+		starts = append(starts, int32(T))
+	}
+	return starts, T
+}
+
 // Attention of Hopper's tensor cores against the portable one: same tiles of keys, same steps, and in the emulator the same bits, for any group
 // of heads, in every schedule. Sequences stand side by side; what stands behind the last one is NaN, and a NaN of one does not reach another.
 func TestGPUHopperAttentionAgreesWithThePortable(t *testing.T) {
@@ -60,12 +70,8 @@ func TestGPUHopperAttentionAgreesWithThePortable(t *testing.T) {
 		{Heads{Q: 5, KV: 1, Dim: 128, Chunk: 128}, []int{63, 150}},
 		{Heads{Q: 6, KV: 1, Dim: 128, Chunk: 64}, []int{65}},
 	} {
-		h, QD, KD, T := c.h, c.h.Q*c.h.Dim, c.h.KV*c.h.Dim, 0
-		starts := []int32{0}
-		for _, n := range c.lengths {
-			T += n
-			starts = append(starts, int32(T))
-		}
+		h, QD, KD := c.h, c.h.Q*c.h.Dim, c.h.KV*c.h.Dim
+		starts, T := startsOf(c.lengths)
 		nan := 0 // the last token's values
 		run := func(d *GPU) ([]uint16, []float32) {
 			st, o, lse := d.Alloc(I32, len(starts)), d.Alloc(BF16, T, QD), d.Alloc(F32, T, h.Q)
@@ -111,12 +117,8 @@ func TestGPUHopperAttentionGradientsAgreeWithThePortable(t *testing.T) {
 		{Heads{Q: 2, KV: 2, Dim: 128}, []int{200}},
 		{Heads{Q: 2, KV: 1, Dim: 64}, []int{330, 64}},
 	} {
-		h, QD, KD, T := c.h, c.h.Q*c.h.Dim, c.h.KV*c.h.Dim, 0
-		starts := []int32{0}
-		for _, n := range c.lengths {
-			T += n
-			starts = append(starts, int32(T))
-		}
+		h, QD, KD := c.h, c.h.Q*c.h.Dim, c.h.KV*c.h.Dim
+		starts, T := startsOf(c.lengths)
 		run := func(d *GPU, bad int) (dq, dk, dv []float32) { // bad: the last tokens are NaN
 			st, o, lse := d.Alloc(I32, len(starts)), d.Alloc(BF16, T, QD), d.Alloc(F32, T, h.Q)
 			d.Upload(st, starts)

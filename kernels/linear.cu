@@ -246,13 +246,7 @@ template <int TEAMS, int BN, int STAGES, bool TA, bool TB> __device__ __forceinl
 	char *shared = dynamic + (-shared_address(dynamic) & 1023); // swizzled tiles begin on 1024 bytes
 	const unsigned stages = shared_address(shared), full = shared_address(full_bars), empty = shared_address(empty_bars);
 	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, team = warp / 4, steps = (k + 63) / 64, tiles = (m + BM - 1) / BM * ((n + BN - 1) / BN);
-	if (threadIdx.x == 0) {
-		for (int s = 0; s < STAGES; s++) {
-			mbarrier_init(full + 8 * s, 1);
-			mbarrier_init(empty + 8 * s, TEAMS * 4);
-		}
-		mbarrier_init_fence();
-	}
+	if (threadIdx.x == 0) ring_init<STAGES>(full, empty, TEAMS * 4);
 	__syncthreads();
 
 	int stage = 0, phase = 0, m0, n0;

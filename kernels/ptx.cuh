@@ -80,6 +80,14 @@ struct alignas(64) TensorMap {
 __device__ __forceinline__ void mbarrier_init(unsigned bar, unsigned count) { asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(count) : "memory"); }
 // makes the initialisation visible to the copy engine
 __device__ __forceinline__ void mbarrier_init_fence() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+// The barriers of a ring of N stages: one arrival fills a stage, `readers` empty it. One thread makes them, after any others of its block.
+template <int N> __device__ __forceinline__ void ring_init(unsigned full, unsigned empty, unsigned readers) {
+	for (int s = 0; s < N; s++) {
+		mbarrier_init(full + 8 * s, 1);
+		mbarrier_init(empty + 8 * s, readers);
+	}
+	mbarrier_init_fence();
+}
 __device__ __forceinline__ void mbarrier_arrive(unsigned bar) { asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory"); }
 __device__ __forceinline__ void mbarrier_arrive_expect(unsigned bar, unsigned bytes) { asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(bytes) : "memory"); }
 // waits until the phase of this parity is complete; the first has parity 0

@@ -34,6 +34,15 @@ func refRoPE(x []float64, pos []int32, table []float64, H, D int, sign float64) 
 	return y
 }
 
+// drawPositions draws rows of a table of 50.
+func drawPositions(t *rapid.T, T int) []int32 {
+	pos, rng := make([]int32, T), newRand(rapid.Uint64().Draw(t, "pos"))
+	for i := range pos {
+		pos[i] = int32(rng.below(50))
+	}
+	return pos
+}
+
 // checkRoPEOp draws which parts there are: bias, norms, memory of their own for the turned heads.
 func checkRoPEOp(t *rapid.T, s *subject) {
 	T, D := rapid.IntRange(1, 40).Draw(t, "T"), 2*s.size(t, 40, "D/2")
@@ -43,11 +52,7 @@ func checkRoPEOp(t *rapid.T, s *subject) {
 	apart := rapid.Bool().Draw(t, "apart")
 	turned, all := (h.Q+h.KV)*D, (h.Q+2*h.KV)*D
 	raw, table := s.numbers(t, T*all, "qkv"), ropeTable(50, D)
-	pos := make([]int32, T)
-	rng := newRand(rapid.Uint64().Draw(t, "pos"))
-	for i := range pos {
-		pos[i] = int32(rng.below(50))
-	}
+	pos := drawPositions(t, T)
 	qkv := s.place(t, raw, T, all)
 	r := Rotary{Eps: 1e-6, Pos: s.ints(pos), Table: s.dev.Alloc(F32, 50, D)}
 	s.dev.Upload(r.Table, float32s(table))
@@ -116,11 +121,7 @@ func columns(x []float64, n, from, to int) (y []float64) {
 func checkRoPEBackwardOp(t *rapid.T, s *subject) {
 	T, H, D := rapid.IntRange(1, 40).Draw(t, "T"), rapid.IntRange(1, 4).Draw(t, "H"), 2*s.size(t, 40, "D/2")
 	x, table := s.numbers(t, T*H*D, "dx"), ropeTable(50, D)
-	pos := make([]int32, T)
-	rng := newRand(rapid.Uint64().Draw(t, "pos"))
-	for i := range pos {
-		pos[i] = int32(rng.below(50))
-	}
+	pos := drawPositions(t, T)
 	xt, pt, tt := s.place(t, x, T, H*D), s.ints(pos), s.dev.Alloc(F32, 50, D)
 	s.dev.Upload(tt, float32s(table))
 	s.do(t, func() { s.dev.RoPEBackward(xt.Split(D), pt, tt) })

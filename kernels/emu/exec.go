@@ -75,6 +75,7 @@ type warp struct {
 	first     int // its first thread
 	r         [][lanes]uint64
 	frags     []fragment
+	groups    []uint32 // lanes of one member mask each, of the gather at work
 	live      uint32
 	local     []byte // localSize bytes a lane
 	last      *alloc
@@ -411,8 +412,8 @@ func (w *warp) run(quantum int) bool {
 				continue
 			}
 			want := w.live
-			if s.kind == gather && s.members != none {
-				want = w.named(s, active)
+			if s.kind == gather {
+				want = w.gather(s, active)
 			}
 			if missing := want &^ active; missing != 0 {
 				f.waiting, f.need = true, missing
@@ -421,7 +422,9 @@ func (w *warp) run(quantum int) bool {
 			}
 			ran = true
 			if s.kind == gather {
-				w.gather(s, active)
+				for _, lanes := range w.groups {
+					s.run(w, lanes)
+				}
 				f.pc++
 				continue
 			}
@@ -458,44 +461,34 @@ func (w *warp) run(quantum int) bool {
 	return ran
 }
 
-// group is those of the lanes whose member mask is that of the first of them.
-func (w *warp) group(s *step, lanes uint32) (of, members uint32) {
-	members = uint32(w.r[s.members][bits.TrailingZeros32(lanes)])
-	for mm := lanes; mm != 0; mm &= mm - 1 {
-		if lane := bits.TrailingZeros32(mm); uint32(w.r[s.members][lane]) == members {
-			of |= 1 << lane
-		}
+// gather divides the active lanes into groups of one member mask, and returns all lanes that they wait for. A group that its mask does not
+// name, or that names lanes with another mask, is a report.
+func (w *warp) gather(s *step, active uint32) (want uint32) {
+	w.groups = w.groups[:0]
+	if s.members == none {
+		w.groups = append(w.groups, active)
+		return w.live
 	}
-	return of, members & w.live
-}
-
-// named is all lanes that the active ones wait for, each group of one member mask for its own. A group that its mask does not name is a
-// report.
-func (w *warp) named(s *step, active uint32) (want uint32) {
+	masks := &w.r[s.members]
 	for rest := active; rest != 0; {
-		of, members := w.group(s, rest)
-		if of&^members != 0 {
-			w.report(Report{Kind: Mask, Detail: fmt.Sprintf("%s by lanes %#x, which its mask %#x does not name", s.in.op, of, members)}, s.in)
+		mask, group := uint32(masks[bits.TrailingZeros32(rest)]), uint32(0)
+		for mm := rest; mm != 0; mm &= mm - 1 {
+			if lane := bits.TrailingZeros32(mm); uint32(masks[lane]) == mask {
+				group |= 1 << lane
+			}
 		}
-		if other := members & active &^ of; other != 0 {
-			w.report(Report{Kind: Mask, Detail: fmt.Sprintf("%s by lanes %#x names lanes %#x, which come with another mask", s.in.op, of, other)}, s.in)
+		members := mask & w.live
+		if group&^members != 0 {
+			w.report(Report{Kind: Mask, Detail: fmt.Sprintf("%s by lanes %#x, which its mask %#x does not name", s.in.op, group, members)}, s.in)
 		}
-		want |= members | of
-		rest &^= of
+		if other := members & active &^ group; other != 0 {
+			w.report(Report{Kind: Mask, Detail: fmt.Sprintf("%s by lanes %#x names lanes %#x, which come with another mask", s.in.op, group, other)}, s.in)
+		}
+		w.groups = append(w.groups, group)
+		want |= members | group
+		rest &^= group
 	}
 	return want
-}
-
-// gather runs an instruction of several lanes, for each group of one member mask by itself.
-func (w *warp) gather(s *step, active uint32) {
-	for rest := active; rest != 0; {
-		of := rest
-		if s.members != none {
-			of, _ = w.group(s, rest)
-		}
-		s.run(w, of)
-		rest &^= of
-	}
 }
 
 // merge joins fragments that stand at one pc. One that waited looks again.

@@ -608,6 +608,26 @@ func (w *warp) tile16(desc uint64, mn, piece int) (out [8]float32) {
 	return out
 }
 
+// factor reads rows row0, … of a descriptor's tile, 16 inner numbers each.
+func (w *warp) factor(x [][16]float32, desc uint64, row0 int, mn bool) {
+	if mn {
+		for k := range 16 {
+			for c := range len(x) / 8 {
+				for i, v := range w.column8(desc, row0/8+c, k) {
+					x[8*c+i][k] = v
+				}
+			}
+		}
+		return
+	}
+	for r := range x {
+		for piece := range 2 {
+			v := w.tile16(desc, row0+r, piece)
+			copy(x[r][piece*8:], v[:])
+		}
+	}
+}
+
 // finishWgmma carries out all groups but the newest keep: this warp's 16 of the 64 rows.
 func (w *warp) finishWgmma(keep int) {
 	done := 0
@@ -621,21 +641,8 @@ func (w *warp) finishWgmma(keep int) {
 		w.b.l.counters.MMA++
 		var a [16][16]float32
 		w.proxy = true
-		row0 := w.id % 4 * 16
-		for r := range 16 {
-			for piece := range 2 {
-				if op.ra == nil && !op.amn {
-					x := w.tile16(op.a, row0+r, piece)
-					copy(a[r][piece*8:], x[:])
-				}
-			}
-		}
-		for k := 0; op.amn && k < 16; k++ {
-			for c := range 2 {
-				for i, x := range w.column8(op.a, row0/8+c, k) {
-					a[8*c+i][k] = x
-				}
-			}
+		if op.ra == nil {
+			w.factor(a[:], op.a, w.id%4*16, op.amn)
 		}
 		for i, r := range op.ra { // as those of mma.m16n8k16
 			for l := range lanes {
@@ -644,22 +651,7 @@ func (w *warp) finishWgmma(keep int) {
 			}
 		}
 		b := make([][16]float32, op.n)
-		for k := 0; op.mn && k < 16; k++ {
-			for c := range op.n / 8 {
-				for i, x := range w.column8(op.b, c, k) {
-					b[8*c+i][k] = x
-				}
-			}
-		}
-		for r := range b {
-			if op.mn {
-				break
-			}
-			for piece := range 2 {
-				x := w.tile16(op.b, r, piece)
-				copy(b[r][piece*8:], x[:])
-			}
-		}
+		w.factor(b, op.b, 0, op.mn)
 		w.proxy = false
 		for i := range op.acc.v {
 			for l := range lanes {
