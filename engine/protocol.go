@@ -211,3 +211,19 @@ func clean(s string) string {
 	}
 	return b.String()
 }
+
+// OutsideCode is what a response says outside its code: text without the spans that a <code> opens and its </code> closes, both tags
+// included.
+func OutsideCode(text string) string {
+	var out strings.Builder
+	for rest := text; ; {
+		before, after, found := strings.Cut(rest, openCode)
+		out.WriteString(before)
+		if !found {
+			return out.String()
+		}
+		if _, rest, found = strings.Cut(after, closeCode); !found {
+			return out.String() // an unfinished span is code to its end
+		}
+	}
+}

@@ -65,18 +65,5 @@ func sampledText(t *engine.Trajectory, bytes func(int32) []byte) (outside, all s
 			b.Write(bytes(k.ID))
 		}
 	}
-	all = b.String()
-	var out strings.Builder
-	for rest := all; ; {
-		before, after, found := strings.Cut(rest, "<code>")
-		out.WriteString(before)
-		if !found {
-			break
-		}
-		_, rest, found = strings.Cut(after, "</code>")
-		if !found {
-			break // an unfinished span is code to its end
-		}
-	}
-	return out.String(), all
+	return engine.OutsideCode(b.String()), b.String()
 }
