@@ -1,10 +1,10 @@
 package trainer
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +12,7 @@ import (
 
 	"retool/engine/model"
 	k "retool/kernels"
+	"retool/trainer/trace"
 )
 
 // State is everything of a run that is not weights or moments. Random draws are keyed by seed and step, so the cursor is all there
@@ -31,6 +32,9 @@ type State struct {
 	Contract    string       `json:"contract"`  // what fixes the bits of log-probabilities: device, kernels
 	Protocol    string       `json:"protocol"`  // what fixes the token stream
 	Tokenizer   string       `json:"tokenizer"` // hash
+
+	// Data is what the run learns from: the setting that names a file, and the SHA-256 of what it held.
+	Data map[string]string `json:"data,omitempty"`
 }
 
 // A checkpoint is a folder, named for the steps made, SFT's and RL's together:
@@ -92,11 +96,11 @@ func (r *Run) save(pin bool) (err error) {
 			return err
 		}
 	}
-	text, err := json.MarshalIndent(r.state, "", "  ")
+	text, err := trace.MarshalIndent(r.state)
 	if err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(tmp, "state.json"), append(text, '\n')); err != nil {
+	if err := writeFile(filepath.Join(tmp, "state.json"), text); err != nil {
 		return err
 	}
 	if err := syncDir(tmp); err != nil {
@@ -163,7 +167,7 @@ func ReadState(dir string) (State, error) {
 	var s State
 	text, err := os.ReadFile(filepath.Join(dir, "state.json"))
 	if err == nil {
-		err = json.Unmarshal(text, &s)
+		err = trace.Unmarshal(text, &s)
 	}
 	if err != nil {
 		return s, fmt.Errorf("trainer: checkpoint %s: %w", dir, err)
@@ -188,6 +192,9 @@ func (r *Run) restore() (bool, error) {
 			return false, fmt.Errorf("trainer: checkpoint %s was made with another form of %s (%s, now %s)", dir, c.what, c.there, c.here)
 		}
 	}
+	if err := sameData(s.Data, r.state.Data); err != nil {
+		return false, fmt.Errorf("trainer: %s goes on from checkpoint %s: %w", r.Dir, dir, err)
+	}
 	if s.Contract != r.state.Contract {
 		r.Report.Note(fmt.Sprintf("the run began on %q and goes on on %q: from here on its bits differ from an uninterrupted run's", s.Contract, r.state.Contract))
 		s.Contract = r.state.Contract
@@ -195,14 +202,39 @@ func (r *Run) restore() (bool, error) {
 	if err := r.Policy.ReadWeights(dir); err != nil {
 		return false, err
 	}
+	r.state = s
+	if err := r.extend(); err != nil {
+		return false, err
+	}
+	r.before = s.Seconds
+	r.ppo.opt.step, r.ppo.skipped = s.Updates, s.Skipped
+	if r.Critic != nil {
+		r.ppo.criticOpt.step = s.CriticSteps
+	}
+	if s.Phase != "sft" && s.Step == 0 { // reinforcement learning begins: moments are zero, and a cold start alone saved no critic
+		return true, r.beginCritic()
+	}
+	return true, r.restoreLearners(dir)
+}
+
+// beginCritic makes a critic with a trunk of its own of the policy.
+func (r *Run) beginCritic() error {
+	if r.Critic == nil {
+		return nil
+	}
+	return r.Critic.CopyFrom(r.Policy)
+}
+
+// restoreLearners reads the critic and the optimizers' moments.
+func (r *Run) restoreLearners(dir string) error {
 	if r.Critic != nil {
 		if err := r.Critic.ReadWeights(filepath.Join(dir, "critic")); err != nil {
-			return false, err
+			return err
 		}
 	}
 	f, err := model.OpenSafetensors(filepath.Join(dir, "optimizer.safetensors"))
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer f.Close()
 	moments := map[string]k.Tensor{"m": r.ppo.opt.m, "v": r.ppo.opt.v}
@@ -212,24 +244,41 @@ func (r *Run) restore() (bool, error) {
 	for name, t := range moments {
 		stored, ok := f.Tensor(name)
 		if !ok {
-			return false, fmt.Errorf("trainer: %s/optimizer.safetensors: %s is missing", dir, name)
+			return fmt.Errorf("trainer: %s/optimizer.safetensors: %s is missing", dir, name)
 		}
 		if stored.Len() != t.Len() {
-			return false, fmt.Errorf("trainer: %s/optimizer.safetensors: %s has %d numbers, the model %d", dir, name, stored.Len(), t.Len())
+			return fmt.Errorf("trainer: %s/optimizer.safetensors: %s has %d numbers, the model %d", dir, name, stored.Len(), t.Len())
 		}
 		values := make([]float32, t.Len())
 		if err := stored.Float32s(values); err != nil {
-			return false, fmt.Errorf("trainer: %s/optimizer.safetensors: %w", dir, err)
+			return fmt.Errorf("trainer: %s/optimizer.safetensors: %w", dir, err)
 		}
 		r.Device.Upload(t, values)
 	}
-	r.state = s
-	r.before = s.Seconds
-	r.ppo.opt.step, r.ppo.skipped = s.Updates, s.Skipped
-	if r.Critic != nil {
-		r.ppo.criticOpt.step = s.CriticSteps
+	return nil
+}
+
+// sameData refuses to go on with other rows: the cursor of a run counts those it began with.
+func sameData(there, here map[string]string) error {
+	for _, key := range slices.Sorted(maps.Keys(there)) {
+		if there[key] != here[key] {
+			return fmt.Errorf("%s holds other rows than the run began with (SHA-256 %.12s…, now %.12s…): restore the file, or choose another run=", key, there[key], here[key])
+		}
 	}
-	return true, nil
+	return nil
+}
+
+// extend goes on with a run that had ended, if it now asks for more steps of reinforcement learning.
+func (r *Run) extend() error {
+	steps := r.Config.RL.Steps
+	switch {
+	case r.state.Phase == "sft" || steps == r.state.Step:
+	case steps < r.state.Step:
+		return fmt.Errorf("trainer: %s has made %d steps of reinforcement learning, rl.steps is %d: want at least as many, or another run=", r.Dir, r.state.Step, steps)
+	case r.state.Phase == "done":
+		r.state.Phase = "rl"
+	}
+	return nil
 }
 
 // named downloads a flat tensor for a file.

@@ -4,14 +4,12 @@ import (
 	"math"
 
 	"retool/engine"
+	"retool/trainer/data"
 	"retool/trainer/trace"
 )
 
-// Problem is a question with its answer.
-type Problem struct {
-	ID, Family       string
-	Question, Answer string
-}
+// Problem is a question with its ground truth.
+type Problem = data.Problem
 
 // Step is one token that the policy chose, with everything training learns about it. Index is its place in the trajectory.
 type Step struct {

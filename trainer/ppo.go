@@ -181,7 +181,7 @@ func (p *PPO) score(eps []*Episode, step int, s *Stats) error {
 			}
 			for i := range e.Steps {
 				if logp != nil {
-					e.Difference = max(e.Difference, abs(logp[r]-e.Steps[i].LogProb))
+					e.Difference = max(e.Difference, distance(logp[r], e.Steps[i].LogProb))
 				}
 				if value != nil {
 					e.Steps[i].Value = value[r]
@@ -273,13 +273,12 @@ func (p *PPO) update(mini []*Episode, step int, s *Stats) error {
 // run ends.
 func (p *PPO) apply(step int, warmup bool, s *Stats) error {
 	rl := p.cfg.RL
-	s.losses(p.rows)
-	finite := !math.IsNaN(s.Loss) && !math.IsInf(s.Loss, 0)
+	loss := s.losses(p.rows)
 	var err error
 	var ok bool
 	s.LR = rl.Rate(step, rl.Steps)
 	switch {
-	case !finite:
+	case !finite(loss):
 	case warmup && p.critic == nil:
 		s.LR = p.cfg.Critic.WarmupLR
 		if err = p.opt.keepOnly(p.policy.G.Value); err == nil {
@@ -302,14 +301,16 @@ func (p *PPO) apply(step int, warmup bool, s *Stats) error {
 	}
 	s.Skipped++
 	if p.skipped++; p.skipped > rl.MaxSkipped {
-		return fmt.Errorf("trainer: step %d: loss %g and gradient norm %g: %d updates in a row were not finite, rl.max_skipped allows %d; weights and optimizer are those before them", step+1, s.Loss, s.Norm, p.skipped, rl.MaxSkipped)
+		return fmt.Errorf("trainer: step %d: loss %g and gradient norm %g: %d updates in a row were not finite, rl.max_skipped allows %d; weights and optimizer are those before them", step+1, loss, s.Norm, p.skipped, rl.MaxSkipped)
 	}
 	return nil
 }
 
-func abs(x float32) float32 {
-	if x < 0 {
-		return -x
+// distance is |a − b|. Two log-probabilities that are both no number are the same: the policy has diverged, not the contract. Of one
+// alone the NaN stays, and max keeps it.
+func distance(a, b float32) float32 {
+	if a == b || a != a && b != b {
+		return 0
 	}
-	return x // a NaN stays one, and max keeps it
+	return float32(math.Abs(float64(a - b)))
 }

@@ -45,7 +45,8 @@ type Run struct {
 	Report Report
 	Files  map[string][]byte // stored in every checkpoint: config.yaml, tokenizer.json
 
-	Contract, Protocol, Tokenizer string // see State
+	Contract, Protocol, Tokenizer string            // see State
+	Hashes                        map[string]string // State.Data
 
 	state            State
 	before           float64 // seconds of earlier processes
@@ -58,7 +59,7 @@ type Run struct {
 // Train runs to the end, or to the error of ctx. It returns the state reached.
 func (r *Run) Train(ctx context.Context) (*State, error) {
 	r.start = time.Now()
-	r.state = State{Phase: "sft", Contract: r.Contract, Protocol: r.Protocol, Tokenizer: r.Tokenizer}
+	r.state = State{Phase: "sft", Contract: r.Contract, Protocol: r.Protocol, Tokenizer: r.Tokenizer, Data: r.Hashes}
 	r.ppo = NewPPO(r.Config, r.Device, r.Policy, r.Critic, r.Ref, r.Engine, r.Prompt, r.Tokens.Bytes)
 	defer r.ppo.Close()
 	r.ppo.opt.cfg = r.Config.SFT.Optimizer
@@ -144,10 +145,8 @@ func (r *Run) coldStart(ctx context.Context) error {
 	if err := r.ppo.opt.reset(r.Config.RL.Optimizer); err != nil {
 		return err
 	}
-	if r.Critic != nil {
-		if err := r.Critic.CopyFrom(r.Policy); err != nil {
-			return err
-		}
+	if err := r.beginCritic(); err != nil {
+		return err
 	}
 	r.state.Reference = r.global()
 	r.state.Phase, r.state.Step = "rl", 0

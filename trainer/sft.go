@@ -2,7 +2,6 @@ package trainer
 
 import (
 	"fmt"
-	"math"
 
 	"retool/engine/model"
 	k "retool/kernels"
@@ -67,7 +66,7 @@ func (f *ColdStart) Step(examples []*Episode, i, n int) (SFTStats, error) {
 		}
 		s.Tokens += len(b.IDs)
 	}
-	if math.IsNaN(s.Loss) || math.IsInf(s.Loss, 0) {
+	if !finite(s.Loss) {
 		s.Skipped = true
 		return s, nil
 	}

@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"math"
 	"time"
 
 	"retool/engine"
@@ -104,24 +105,37 @@ func (s *Stats) entropy(rows, weight []float32) {
 	}
 }
 
-// losses books the device's sums of one update.
-func (s *Stats) losses(r *rows) {
+// losses books the device's sums of one update and returns its loss. An update whose loss is not finite is not booked: the means of
+// a step are over the others, and not numbers where there is none.
+func (s *Stats) losses(r *rows) (loss float64) {
 	var policy, value [k.Stats]float32
 	r.dev.Download(policy[:], r.stats)
 	r.dev.Download(value[:], r.valueStats)
+	loss = float64(policy[k.StatLoss] + value[k.StatLoss])
+	if !finite(loss) {
+		return loss
+	}
 	s.updates++
-	s.Loss += (float64(policy[k.StatLoss]+value[k.StatLoss]) - s.Loss) / s.updates
+	s.Loss += (loss - s.Loss) / s.updates
 	s.ValueLoss += (float64(value[k.StatLoss]) - s.ValueLoss) / s.updates
 	s.KL += (float64(policy[k.StatKL]) - s.KL) / s.updates
 	s.Clip += (float64(policy[k.StatClipped]) - s.Clip) / s.updates
 	s.DualClip += (float64(policy[k.StatDual]) - s.DualClip) / s.updates
-	if s.updates == 1 { // before the first update, a ratio that is not 1 is a broken contract
+	if s.updates == 1 && s.Skipped == 0 { // before the first update, a ratio that is not 1 is a broken contract
 		s.Difference = max(s.Difference, float64(policy[k.StatMaxDiff]))
 	}
+	return loss
 }
+
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
 // done closes the step's accounts.
 func (s *Stats) done() {
+	if s.updates == 0 {
+		for _, x := range []*float64{&s.Loss, &s.ValueLoss, &s.KL, &s.Clip, &s.DualClip} {
+			*x = math.NaN()
+		}
+	}
 	now := time.Now()
 	s.Seconds = now.Sub(s.start).Seconds()
 	d := s.p.engine.Stats().Sub(s.before)

@@ -53,7 +53,7 @@ func (a *adam) gradNorm() (float64, error) {
 // untouched and returns false.
 func (a *adam) update(lr, decay float64) (norm float64, ok bool, err error) {
 	norm, err = a.gradNorm()
-	if err != nil || math.IsNaN(norm) || math.IsInf(norm, 0) {
+	if err != nil || !finite(norm) {
 		return norm, false, err
 	}
 	scale := 1.0

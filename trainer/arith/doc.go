@@ -1,11 +1,10 @@
 // Package arith is the embedded learning task: arithmetic that a model of a million parameters cannot do in its head and
 // one line of Python can. Everything in it is a pure function of a seed.
 //
-// There are few types.
+// [Problems] and [Traces] make what package data defines: questions in English with one integer as their answer, in ten families of three
+// or four wordings each, and worked responses to them.
 //
-//   - A [Problem] is a question in English with one integer as its answer. Ten families, each in three or four wordings.
 //   - A [Split] keeps training and test apart: the operands of a problem, hashed, decide which side it is on.
-//   - A [Trace] is a worked response, cut into [Segment]s by who wrote them: the policy, or the tool.
 //   - A [Mix] says how many traces use code that works, code that fails, or no code at all.
 //
 // [Vocabulary] lists the token pieces that make prompts and traces short: digits stay single, the words of the task, of the
@@ -13,7 +12,7 @@
 //
 // The protocol is the one with tags: a call is a fenced snippet between <code> tags, its observation comes back between
 // <interpreter> tags, the answer is boxed. Of the two published ways to report a failed call the embedded task takes the
-// short one: the traceback's last line, with whatever had been printed before dropped ([Observe]).
+// short one: the traceback's last line, with whatever had been printed before dropped.
 //
 // What makes a family: its numbers have two to six digits and no run of three equal ones, since a small model loses count in
 // such a run while it copies; its answer cannot be guessed (the best constant guess is right in a few per cent of the cases);

@@ -6,15 +6,9 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
-)
 
-// A Problem is one question with its ground truth.
-type Problem struct {
-	ID       string `json:"id"`       // family and operands, such as "gcd-1044-972"; the wording is not part of it
-	Family   string `json:"family"`   // one of [Families]
-	Question string `json:"question"` // one line of text, without its newline
-	Answer   string `json:"answer"`   // an integer in decimal
-}
+	"retool/trainer/data"
+)
 
 // A Split is one of two disjoint sets of problems. No operands occur in both, whatever the wording and, where a family does
 // not care about it, whatever their order.
@@ -41,8 +35,8 @@ const draws = 1000
 
 // Problems returns n problems of one split. They are all different for any n up to several tens of thousands, in every run of
 // ten problems each family occurs once, and a larger n continues the same list.
-func Problems(seed uint64, split Split, n int) []Problem {
-	ps := make([]Problem, 0, n)
+func Problems(seed uint64, split Split, n int) []data.Problem {
+	ps := make([]data.Problem, 0, n)
 	each(seed, split, n, func(d drawn, _ *rand.Rand) { ps = append(ps, d.Problem) })
 	return ps
 }
@@ -53,7 +47,7 @@ func Prompt(question string) string { return question + "\n" }
 
 // drawn is a problem together with how to solve it.
 type drawn struct {
-	Problem
+	data.Problem
 	calls []call
 }
 
@@ -93,7 +87,7 @@ func drawProblem(r *rand.Rand, fam *family, split Split, seen map[string]bool) d
 		}
 		seen[id] = true
 		return drawn{
-			Problem{ID: id, Family: fam.name, Question: ask(r, fam, ops), Answer: calls[len(calls)-1].output}, calls,
+			data.Problem{ID: id, Family: fam.name, Question: ask(r, fam, ops), Answer: calls[len(calls)-1].output}, calls,
 		}
 	}
 }

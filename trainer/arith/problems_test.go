@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"retool/trainer/data"
 )
 
 func TestProblemsRepeatAndContinue(t *testing.T) {
@@ -56,7 +58,7 @@ func TestEveryTenProblemsHoldEveryFamily(t *testing.T) {
 }
 
 // operands reads the numbers out of a question; the result is canonical for the families whose order does not matter.
-func operands(p Problem) string {
+func operands(p data.Problem) string {
 	nums := regexp.MustCompile(`\d+`).FindAllString(p.Question, -1)
 	ops := make([]int, len(nums))
 	for i, s := range nums {

@@ -7,6 +7,7 @@ import (
 
 	"retool/engine/tokenizer"
 	"retool/trainer/arith"
+	"retool/trainer/data"
 )
 
 func words(t *testing.T) *tokenizer.Greedy {
@@ -30,7 +31,7 @@ func TestPromptsAndTracesAreShort(t *testing.T) {
 		for _, s := range tr.Segments {
 			k := len(tok.Encode(s.Text))
 			r += k
-			if s.Source == arith.Tool {
+			if s.Source == data.Tool {
 				observed += k
 				calls++
 			}
@@ -84,7 +85,7 @@ func TestCallsEndWithAToken(t *testing.T) {
 		var text strings.Builder
 		for i, s := range tr.Segments {
 			ids := tok.Encode(s.Text)
-			if s.Source == arith.Policy && i < len(tr.Segments)-1 && !strings.HasSuffix(tok.Name(ids[len(ids)-1]), "</code>") {
+			if s.Source == data.Policy && i < len(tr.Segments)-1 && !strings.HasSuffix(tok.Name(ids[len(ids)-1]), "</code>") {
 				t.Fatalf("%q: the last token is %q", s.Text, tok.Name(ids[len(ids)-1]))
 			}
 			joined = append(joined, ids...)

@@ -4,38 +4,9 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+
+	"retool/trainer/data"
 )
-
-// A Trace is a problem with a response to it. Its policy segments are what a model learns to write; its tool segments are what it
-// reads. The end-of-text token is not part of the text: it follows the last segment.
-type Trace struct {
-	Problem  Problem
-	Segments []Segment
-}
-
-// A Segment is a stretch of a response with one author. Each is tokenised by itself, as it is during a rollout.
-type Segment struct {
-	Text   string
-	Source Source
-}
-
-// Source says who wrote a segment.
-type Source int
-
-const (
-	Policy Source = iota // the model
-	Tool                 // the runtime: an observation with its tags
-)
-
-func (s Source) String() string {
-	switch s {
-	case Policy:
-		return "policy"
-	case Tool:
-		return "tool"
-	}
-	return fmt.Sprintf("Source(%d)", int(s))
-}
 
 // A Mix is what cold-start traces consist of: fractions of the traces, which add up to 1.
 type Mix struct {
@@ -71,11 +42,11 @@ func (m Mix) Validate() error {
 
 // Traces returns n traces of training problems. The mix must be valid. The same seed gives other problems than [Problems] does, though
 // in a long list some coincide.
-func Traces(seed uint64, n int, mix Mix) []Trace {
+func Traces(seed uint64, n int, mix Mix) []data.Trace {
 	if err := mix.Validate(); err != nil {
 		panic(err)
 	}
-	traces := make([]Trace, 0, n)
+	traces := make([]data.Trace, 0, n)
 	each(seed^0x7472616365, Train, n, func(d drawn, r *rand.Rand) {
 		w := writer{r: r}
 		switch u := r.Float64(); {
@@ -87,7 +58,7 @@ func Traces(seed uint64, n int, mix Mix) []Trace {
 			w.say(textLeads[r.IntN(len(textLeads))])
 			w.answer(w.guess(d.Answer))
 		}
-		traces = append(traces, Trace{d.Problem, w.segments})
+		traces = append(traces, data.Trace{Problem: d.Problem, Segments: w.segments})
 	})
 	return traces
 }
@@ -147,7 +118,7 @@ var mistakes = []mistake{
 // A writer builds the segments of one response. Neighbouring texts of one author become one segment.
 type writer struct {
 	r        *rand.Rand
-	segments []Segment
+	segments []data.Segment
 }
 
 // solve makes the calls of d and answers. Call number wrong is first written with a mistake (-1: none is), which is then corrected, or
@@ -188,18 +159,18 @@ func (w *writer) fail(c call) string {
 
 func (w *writer) call(code, output string) {
 	w.say(codeOpen + code + codeClose)
-	w.segments = append(w.segments, Segment{Feedback(output), Tool})
+	w.segments = append(w.segments, data.Segment{Text: feedback(output), Source: data.Tool})
 }
 
 func (w *writer) say(text string) {
 	if text == "" {
 		return
 	}
-	if n := len(w.segments); n > 0 && w.segments[n-1].Source == Policy {
+	if n := len(w.segments); n > 0 && w.segments[n-1].Source == data.Policy {
 		w.segments[n-1].Text += text
 		return
 	}
-	w.segments = append(w.segments, Segment{text, Policy})
+	w.segments = append(w.segments, data.Segment{Text: text, Source: data.Policy})
 }
 
 func (w *writer) answer(a string) { w.say(answerOpen + a + answerClose) }

@@ -8,16 +8,16 @@ import (
 	"strings"
 	"testing"
 
-	"pgregory.net/rapid"
+	"retool/trainer/data"
 )
 
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
 
 // snippets returns the calls of a trace, and what the trace says they return.
-func snippets(t *testing.T, tr Trace) (codes, outputs []string) {
+func snippets(t *testing.T, tr data.Trace) (codes, outputs []string) {
 	t.Helper()
 	for i, s := range tr.Segments {
-		if s.Source != Tool {
+		if s.Source != data.Tool {
 			continue
 		}
 		text := tr.Segments[i-1].Text
@@ -33,7 +33,7 @@ func snippets(t *testing.T, tr Trace) (codes, outputs []string) {
 }
 
 // kind says what a trace is, from its text alone.
-func kind(t *testing.T, tr Trace) string {
+func kind(t *testing.T, tr data.Trace) string {
 	codes, outputs := snippets(t, tr)
 	last := tr.Segments[len(tr.Segments)-1].Text
 	failed := false
@@ -81,7 +81,7 @@ func TestObservationsAreWhatPythonReturns(t *testing.T) {
 			cmd.Stdout, cmd.Stderr = &stdout, &stderr
 			failed := cmd.Run() != nil
 			lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
-			if got := Observe(stdout.String(), lines[len(lines)-1], failed); got != outputs[i] {
+			if got := observe(stdout.String(), lines[len(lines)-1], failed); got != outputs[i] {
 				t.Errorf("%s: python3 makes of\n%s\n%q, the trace says %q", tr.Problem.Family, code, got, outputs[i])
 			}
 		}
@@ -92,18 +92,26 @@ func TestObservationsAreWhatPythonReturns(t *testing.T) {
 	}
 }
 
+// observe is what the model is shown of a call: its output, or the last line of its traceback.
+func observe(stdout, last string, failed bool) string {
+	if failed {
+		stdout = last
+	}
+	return strings.TrimSpace(stdout)
+}
+
 func TestTracesFollowTheProtocol(t *testing.T) {
 	for _, tr := range Traces(9, 3000, DefaultMix()) {
 		for i, s := range tr.Segments {
-			if want := Source(i % 2); s.Source != want {
+			if want := data.Source(i % 2); s.Source != want {
 				t.Fatalf("%s: segment %d is the %v's, want the %v's", tr.Problem.ID, i, s.Source, want)
 			}
-			if n := strings.Count(s.Text, "</code>"); s.Source == Policy && i < len(tr.Segments)-1 && (n != 1 || !strings.HasSuffix(s.Text, "</code>")) {
+			if n := strings.Count(s.Text, "</code>"); s.Source == data.Policy && i < len(tr.Segments)-1 && (n != 1 || !strings.HasSuffix(s.Text, "</code>")) {
 				t.Fatalf("%s: %q: a call ends the segment, and is the only one", tr.Problem.ID, s.Text)
 			}
 		}
 		last := tr.Segments[len(tr.Segments)-1]
-		if last.Source != Policy || strings.Count(last.Text, answerOpen) != 1 || !strings.HasSuffix(last.Text, answerClose) {
+		if last.Source != data.Policy || strings.Count(last.Text, answerOpen) != 1 || !strings.HasSuffix(last.Text, answerClose) {
 			t.Fatalf("%s: %q: an answer ends the response", tr.Problem.ID, last.Text)
 		}
 		boxed := strings.TrimSuffix(last.Text[strings.Index(last.Text, answerOpen)+len(answerOpen):], answerClose)
@@ -180,26 +188,6 @@ func TestTracesUseTrainingProblemsAndRepeat(t *testing.T) {
 	}
 }
 
-func TestObserve(t *testing.T) {
-	long := strings.Repeat("é", 200) + strings.Repeat("x", 150) + strings.Repeat("y", 200)
-	for _, c := range []struct {
-		stdout, line string
-		failed       bool
-		want         string
-	}{
-		{"42\n", "", false, "42"},
-		{"  1\n2 \n\n", "", false, "1\n2"},
-		{"", "", false, ""},
-		{"half\n", "ZeroDivisionError: division by zero\n", true, "ZeroDivisionError: division by zero"},
-		{strings.Repeat("é", 400), "", false, strings.Repeat("é", 400)},
-		{long, "", false, strings.Repeat("é", 200) + "..." + strings.Repeat("y", 200)},
-	} {
-		if got := Observe(c.stdout, c.line, c.failed); got != c.want {
-			t.Errorf("Observe(%q, %q, %v) = %q, want %q", c.stdout, c.line, c.failed, got, c.want)
-		}
-	}
-}
-
 func TestVocabularyIsLegible(t *testing.T) {
 	pieces, specials := Vocabulary()
 	if len(pieces) > 200 {
@@ -222,78 +210,5 @@ func TestVocabularyIsLegible(t *testing.T) {
 		if !seen[string(c)] {
 			t.Errorf("%q is missing", c)
 		}
-	}
-}
-
-func TestRowsSurviveTheFile(t *testing.T) {
-	ps, ts := Problems(1, Test, 300), Traces(1, 300, DefaultMix())
-	var pbuf, tbuf bytes.Buffer
-	if err := WriteProblems(&pbuf, ps); err != nil {
-		t.Fatal(err)
-	}
-	if err := WriteTraces(&tbuf, ts); err != nil {
-		t.Fatal(err)
-	}
-	gotP, err := ReadProblems(&pbuf, "problems.jsonl")
-	if err != nil || !reflect.DeepEqual(gotP, ps) {
-		t.Fatalf("problems changed in the file: %v", err)
-	}
-	gotT, err := ReadTraces(&tbuf, "traces.jsonl")
-	if err != nil || !reflect.DeepEqual(gotT, ts) {
-		t.Fatalf("traces changed in the file: %v", err)
-	}
-	rapid.Check(t, func(t *rapid.T) {
-		want := []Trace{{
-			Problem{rapid.String().Draw(t, "id") + "x", rapid.String().Draw(t, "family"), rapid.String().Draw(t, "q") + "?", rapid.String().Draw(t, "a") + "!"},
-			[]Segment{{rapid.String().Draw(t, "one") + "</code>", Policy}, {"<&>\u2028" + rapid.String().Draw(t, "two"), Tool}, {"z", Policy}},
-		}}
-		var buf bytes.Buffer
-		if err := WriteTraces(&buf, want); err != nil {
-			t.Fatal(err)
-		}
-		got, err := ReadTraces(&buf, "x")
-		if err != nil || !reflect.DeepEqual(got, want) {
-			t.Fatalf("%q became %q, %v", want, got, err)
-		}
-	})
-}
-
-func TestBadRowsAreNamed(t *testing.T) {
-	const ok = `{"question":"q","answer":"1"}` + "\n"
-	for _, c := range []struct{ file, want string }{
-		{"", "p.jsonl: no rows: want one JSON object a line"},
-		{"\n \n", "p.jsonl: no rows"},
-		{ok + "\n{bad\n", "p.jsonl:3: not a JSON object: invalid character 'b'"},
-		{ok + `{"question":"q"}`, `p.jsonl:2: "answer" is missing or empty`},
-		{ok + `{"answer":"q"}`, `p.jsonl:2: "question" is missing or empty`},
-		{`{"question":"q","answer":42}`, `p.jsonl:1: "answer" is a JSON number: want a string`},
-		{`[1]`, `p.jsonl:1: the row is a JSON array: want an object`},
-		{ok + `{"question":"q","answer":"1"} {}`, `p.jsonl:2: not a JSON object: invalid character '{' after`},
-		{"{\"question\":\"\xff\",\"answer\":\"1\"}", "p.jsonl:1: not valid UTF-8"},
-		{`{"id":"a","question":"q","answer":"1"}` + "\n" + `{"id":"a","question":"r","answer":"1"}`, `p.jsonl:2: id "a" occurs in line 1 already`},
-		{ok + strings.Repeat("x", MaxLine+1), "p.jsonl:2: the line is longer than"},
-	} {
-		_, err := ReadProblems(strings.NewReader(c.file), "p.jsonl")
-		if err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%.60q: error %v, want one with %q", c.file, err, c.want)
-		}
-	}
-	const head = `{"question":"q","answer":"1",`
-	for _, c := range []struct{ file, want string }{
-		{`{"question":"q","answer":"1"}`, `t:1: "segments" is missing or empty`},
-		{head + `"segments":"x"}`, `t:1: "segments" is a JSON string: want an array`},
-		{head + `"segments":[{"text":"a","source":"policy"},{"text":"a","source":"user"}]}`, `t:1: segment 2: source is "user"`},
-		{head + `"segments":[{"source":"policy"}]}`, `t:1: segment 1 has no text`},
-		{head + `"segments":[{"text":"a","source":"policy"},{"text":"a","source":"tool"}]}`, `begins and ends with a segment of the policy`},
-	} {
-		_, err := ReadTraces(strings.NewReader(c.file), "t")
-		if err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%.60q: error %v, want one with %q", c.file, err, c.want)
-		}
-	}
-	long := strings.Repeat("y", 200<<10) // beyond what bufio.Scanner reads by default
-	ps, err := ReadProblems(strings.NewReader("\ufeff"+`{"question":"`+long+`","answer":"1","level":3}`+"\r\n"+ok), "p")
-	if err != nil || len(ps) != 2 || ps[0].Question != long || ps[0].ID != "line-1" || ps[1].ID != "line-2" {
-		t.Errorf("a long row, an extra field, a byte-order mark: %d problems, %v", len(ps), err)
 	}
 }

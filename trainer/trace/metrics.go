@@ -12,7 +12,7 @@ type Metrics struct {
 	Speed  float64 `json:"tokens_per_second"` // RL: tokens sampled, observed and prompted, over the whole step
 	Time   float64 `json:"seconds"`
 	Since  float64 `json:"elapsed"` // since the run began, interruptions left out
-	Skip   int     `json:"skipped,omitempty"`
+	Skip   int     `json:"skipped,omitzero"`
 
 	*RL
 }

@@ -6,13 +6,13 @@ package trace
 
 import (
 	"bufio"
-	"encoding/json"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"retool/engine"
 )
@@ -38,10 +38,18 @@ type Record struct {
 	Sources    string     `json:"sources"` // one letter a token: p prompt, m model, t tool
 	LogProbs   []float32  `json:"logprobs"`
 	Pieces     []string   `json:"pieces"`            // text of each token, invalid bytes replaced
+	Raw        []RawPiece `json:"raw,omitempty"`     // tokens whose bytes are no text by themselves: parts of a character
 	Special    []int      `json:"special,omitempty"` // positions of special tokens, whose pieces are their names
 	Difference float32    `json:"difference"`        // largest |rollout − training log-probability| of its tokens
 	Calls      []CallData `json:"calls,omitempty"`
-	Evicted    int        `json:"evicted,omitempty"`
+	Evicted    int        `json:"evicted,omitzero"`
+}
+
+// RawPiece holds the bytes of a token that is not text by itself, such as half of a character. With it the text of a response comes
+// back to the byte.
+type RawPiece struct {
+	ID    int32  `json:"id"`
+	Bytes []byte `json:"bytes"` // base64 in JSON
 }
 
 // Rewards are all three, whichever trains.
@@ -97,12 +105,16 @@ func Of(t *engine.Trajectory, v Vocabulary) Record {
 	if t.Err != nil {
 		r.Error = t.Err.Error()
 	}
+	raw := map[int32]bool{}
 	for i, k := range t.Tokens() {
 		r.IDs = append(r.IDs, k.ID)
 		r.LogProbs = append(r.LogProbs, k.LogProb)
 		piece := string(v.Bytes(k.ID))
 		if v.Bytes(k.ID) == nil {
 			piece, r.Special = v.Name(k.ID), append(r.Special, i)
+		} else if !utf8.ValidString(piece) && !raw[k.ID] {
+			raw[k.ID] = true
+			r.Raw = append(r.Raw, RawPiece{k.ID, []byte(piece)})
 		}
 		r.Pieces = append(r.Pieces, strings.ToValidUTF8(piece, "\uFFFD"))
 	}
@@ -157,17 +169,19 @@ func (r *Record) Trajectory() *engine.Trajectory {
 	return t
 }
 
-// Bytes is the text of a token that the record holds; nil for one it does not, or a special one.
-func (r *Record) Bytes(id int32) []byte {
-	for i, k := range r.IDs {
-		if k == id {
-			if slices.Contains(r.Special, i) {
-				return nil
-			}
-			return []byte(r.Pieces[i])
-		}
+// Bytes returns the bytes of each token that the record holds; nil for one it does not, or a special one.
+func (r *Record) Bytes() func(id int32) []byte {
+	of := make(map[int32][]byte, len(r.IDs))
+	for i, id := range r.IDs {
+		of[id] = []byte(r.Pieces[i])
 	}
-	return nil
+	for _, p := range r.Raw {
+		of[p.ID] = p.Bytes
+	}
+	for _, i := range r.Special {
+		of[r.IDs[i]] = nil
+	}
+	return func(id int32) []byte { return of[id] }
 }
 
 // Log appends JSON lines to a file. It is used by one goroutine; readers may follow the file while it grows.
@@ -202,7 +216,7 @@ func Open(path string, from int64) (*Log, error) {
 
 // Write appends one object.
 func (l *Log) Write(v any) error {
-	b, err := json.Marshal(v)
+	b, err := Marshal(v)
 	if err == nil {
 		b = append(b, '\n')
 		l.n += int64(len(b))
@@ -237,29 +251,38 @@ func (l *Log) Close() error {
 	return errors.Join(err, l.f.Close())
 }
 
-// Read calls f with each line of a JSON Lines file decoded into a new T. A line cut off by a crash, the last one without its line
-// feed, is left out; any other malformed line is an error with its number.
-func Read[T any](path string, f func(T) error) error {
+// Read calls f with each line of a JSON Lines file decoded into a new T. A last line that a crash cut off is left out, and torn says
+// so in a sentence; any other malformed line is an error with its number. A byte-order mark is passed over.
+func Read[T any](path string, f func(T) error) (torn string, err error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return fmt.Errorf("trace: %w", err)
+		return "", fmt.Errorf("trace: %w", err)
 	}
 	defer file.Close()
 	r := bufio.NewReaderSize(file, 1<<16)
 	for n := 1; ; n++ {
-		line, err := r.ReadBytes('\n')
-		if err == io.EOF {
-			return nil
+		line, end := r.ReadBytes('\n')
+		if end != nil && end != io.EOF {
+			return "", fmt.Errorf("trace: %s: %w", path, end)
 		}
-		if err != nil {
-			return fmt.Errorf("trace: %s: %w", path, err)
+		if n == 1 {
+			line = bytes.TrimPrefix(line, []byte("\ufeff"))
 		}
-		var v T
-		if err := json.Unmarshal(line, &v); err != nil {
-			return fmt.Errorf("trace: %s:%d: %w", path, n, err)
+		if len(bytes.TrimSpace(line)) > 0 {
+			var v T
+			err := Unmarshal(line, &v)
+			if err != nil && end == io.EOF {
+				return fmt.Sprintf("%s:%d: the last line is cut off after %d bytes and is left out", path, n, len(line)), nil
+			}
+			if err == nil {
+				err = f(v)
+			}
+			if err != nil {
+				return "", fmt.Errorf("trace: %s:%d: %w", path, n, err)
+			}
 		}
-		if err := f(v); err != nil {
-			return fmt.Errorf("trace: %s:%d: %w", path, n, err)
+		if end == io.EOF {
+			return "", nil
 		}
 	}
 }

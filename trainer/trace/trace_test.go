@@ -1,12 +1,16 @@
 package trace
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"retool/engine"
 )
 
 // response spells a record by its sources, one letter a token, and its calls.
@@ -75,12 +79,88 @@ func TestLogGoesOnWhereACheckpointLeftIt(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
 	var got []int
-	require.NoError(t, Read(path, func(v map[string]int) error { got = append(got, v["n"]); return nil }))
+	torn, err := Read(path, func(v map[string]int) error { got = append(got, v["n"]); return nil })
+	require.NoError(t, err)
 	require.Equal(t, []int{1, 3}, got)
+	require.Contains(t, torn, "log.jsonl:3: the last line is cut off after 7 bytes")
 	_, err = Open(path, 1<<20)
 	require.ErrorContains(t, err, "the checkpoint says 1048576")
 	require.NoError(t, os.WriteFile(path, []byte("{}\nnot json\n"), 0o644))
-	require.ErrorContains(t, Read(path, func(any) error { return nil }), "log.jsonl:2: ")
+	_, err = Read(path, func(any) error { return nil })
+	require.ErrorContains(t, err, "log.jsonl:2: ")
+}
+
+func TestAWholeLastLineNeedsNoLineFeed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log.jsonl")
+	require.NoError(t, os.WriteFile(path, []byte("\ufeff{\"n\": 1}\r\n\n{\"n\": 2}"), 0o644))
+	var got []int
+	torn, err := Read(path, func(v map[string]int) error { got = append(got, v["n"]); return nil })
+	require.NoError(t, err)
+	require.Empty(t, torn)
+	require.Equal(t, []int{1, 2}, got)
+}
+
+// Any float of anything that is logged may be NaN or infinite: it is written as null and read back as NaN, and nothing else changes.
+func TestNumbersThatAreNotFiniteAreNull(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		any := func(name string) float64 {
+			return rapid.OneOf(rapid.Float64(), rapid.SampledFrom([]float64{math.NaN(), math.Inf(1), math.Inf(-1)})).Draw(t, name)
+		}
+		m := Metrics{Step: 3, Phase: "rl", Loss: any("loss"), Norm: any("norm"), RL: &RL{KL: any("kl"), Rewards: Rewards{Paper: float32(any("reward"))}}}
+		r := response("pmm", "wrong")
+		r.Advantage, r.LogProbs[2] = float32(any("advantage")), float32(any("logprob"))
+		text, err := Marshal(m)
+		require.NoError(t, err)
+		var m2 Metrics
+		require.NoError(t, Unmarshal(text, &m2))
+		more, err := Marshal(r)
+		require.NoError(t, err)
+		var r2 Record
+		require.NoError(t, Unmarshal(more, &r2))
+		for _, pair := range [][2]float64{
+			{m.Loss, m2.Loss}, {m.Norm, m2.Norm}, {m.KL, m2.KL}, {float64(m.Rewards.Paper), float64(m2.Rewards.Paper)},
+			{float64(r.Advantage), float64(r2.Advantage)}, {float64(r.LogProbs[2]), float64(r2.LogProbs[2])},
+		} {
+			if math.IsNaN(pair[0]) || math.IsInf(pair[0], 0) {
+				require.True(t, math.IsNaN(pair[1]))
+			} else {
+				require.Equal(t, pair[0], pair[1])
+			}
+		}
+		require.Equal(t, 3, m2.Step)
+	})
+}
+
+// pairs is a vocabulary of two-byte tokens, so that characters of three and four bytes lie across them, and one special token.
+type pairs [][]byte
+
+func (p pairs) Bytes(id int32) []byte { return p[id] }
+func (p pairs) Name(int32) string     { return "<end>" }
+
+func TestTextComesBackWhole(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.StringMatching(`[aπ四😀é \n]{0,12}`).Draw(t, "text")
+		v, ids := pairs{nil}, []int32{}
+		for rest := []byte(text); len(rest) > 0; {
+			n := min(2, len(rest))
+			v, ids, rest = append(v, rest[:n]), append(ids, int32(len(v))), rest[n:]
+		}
+		tr := engine.NewTrajectory(1, []int32{0})
+		for _, id := range append(ids, 0) {
+			tr.Sample(id, -1)
+		}
+		stored := Of(tr, v)
+		line, err := Marshal(stored)
+		require.NoError(t, err)
+		var r Record
+		require.NoError(t, Unmarshal(line, &r))
+		var got []byte
+		bytes := r.Bytes()
+		for _, k := range r.Trajectory().Tokens() {
+			got = append(got, bytes(k.ID)...)
+		}
+		require.Equal(t, text, string(got))
+	})
 }
 
 func TestRecordsThatAreNoneAreRefused(t *testing.T) {
