@@ -18,7 +18,6 @@ import (
 	"retool/kernels/emu"
 	"retool/trainer"
 	"retool/trainer/arith"
-	"retool/trainer/trace"
 )
 
 // program is everything a command runs on, built from a Config. This file is the only wiring.
@@ -267,128 +266,26 @@ func (p python) Run(ctx context.Context, key int64, code string) (engine.Result,
 
 func (p python) Forget(key int64) { p.pool.Forget(key) }
 
-// data is what the configuration learns from. Prompts are rendered, traces tokenised, both sets checked against the budgets.
-func (p *program) data() (trainer.Data, error) {
-	c := p.cfg
-	var d trainer.Data
-	var traces []arith.Trace
-	switch c.Data.Task {
-	case "arithmetic":
-		d.Train = problems(arith.Problems(c.Seed, arith.Train, c.Data.Pool))
-		d.Test = problems(arith.Problems(c.Seed, arith.Test, c.Eval.Problems))
-		traces = arith.Traces(c.Seed, c.SFT.Steps*c.SFT.Batch, c.Data.Mix)
-	case "files":
-		var err error
-		read := func(path, what string, need bool) []*trainer.Problem {
-			if !need || err != nil {
-				return nil
-			}
-			var ps []arith.Problem
-			ps, err = readFile(path, what, arith.ReadProblems)
-			if c.Data.Wrapper == "strip" {
-				for i := range ps {
-					ps[i].Question = trainer.StripWrapper(ps[i].Question)
-				}
-			}
-			return problems(ps)
-		}
-		d.Train = read(c.Data.Problems, "data.problems", c.RL.Steps > 0)
-		d.Test = read(c.Data.Test, "data.test", c.Eval.Problems > 0)
-		if err == nil && (c.SFT.Steps > 0 || c.SFT.Epochs > 0 && c.Data.Traces != "") {
-			traces, err = readFile(c.Data.Traces, "data.traces", arith.ReadTraces)
-		}
-		if err != nil {
-			return d, err
-		}
-		if n := c.Eval.Problems; n > 0 && len(d.Test) > n {
-			d.Test = d.Test[:n]
-		}
-	}
-	if c.SFT.Steps == 0 && len(traces) > 0 {
-		c.SFT.Steps = (c.SFT.Epochs*len(traces) + c.SFT.Batch - 1) / c.SFT.Batch
-	}
-	for _, set := range [][]*trainer.Problem{d.Train, d.Test} {
-		for _, q := range set {
-			if err := p.fits(q); err != nil {
-				return d, err
-			}
-		}
-	}
-	for i, t := range traces {
-		e, err := p.example(int64(i), t)
-		if err != nil {
-			return d, err
-		}
-		d.Traces = append(d.Traces, e)
-	}
-	return d, nil
-}
-
-// fits refuses a prompt that leaves no room for a response.
-func (p *program) fits(q *trainer.Problem) error {
-	ids, err := p.proto.Prompt(q.Question)
+// training joins a program to a run directory. notes are what its data are worth saying.
+func (p *program) training(dir string, report trainer.Report) (run *trainer.Run, notes []string, err error) {
+	read, err := p.data(true)
 	if err != nil {
-		return fmt.Errorf("problem %s: %w", q.ID, err)
-	}
-	limit := p.cfg.Engine.MaxTokens - 1
-	if m := p.cfg.Engine.MaxPrompt; m > 0 {
-		limit = m
-	}
-	if len(ids) > limit {
-		return fmt.Errorf("problem %s: its prompt has %d tokens, engine.max_prompt and engine.max_tokens leave %d", q.ID, len(ids), limit)
-	}
-	return nil
-}
-
-// example turns a trace into the trajectory it would have been: every segment tokenised alone, as the runtime does it.
-func (p *program) example(key int64, t arith.Trace) (*trainer.Episode, error) {
-	prompt, err := p.proto.Prompt(t.Problem.Question)
-	if err != nil {
-		return nil, fmt.Errorf("trace %s: %w", t.Problem.ID, err)
-	}
-	tr := engine.NewTrajectory(key, prompt)
-	for _, s := range t.Segments {
-		ids := p.tok.Encode(s.Text)
-		if s.Source == arith.Tool {
-			tr.Calls = append(tr.Calls, engine.Call{})
-			tr.Observe(len(tr.Calls)-1, ids)
-			continue
-		}
-		for _, id := range ids {
-			tr.Sample(id, 0)
-		}
-	}
-	tr.Sample(p.tok.EOS(), 0)
-	if limit := min(p.cfg.SFT.Tokens, p.cfg.Engine.MaxTokens); tr.Len() > limit {
-		return nil, fmt.Errorf("trace %s: %d tokens, sft.tokens and engine.max_tokens allow %d", t.Problem.ID, tr.Len(), limit)
-	}
-	return trainer.NewEpisode(tr, &trainer.Problem{ID: t.Problem.ID}, 0), nil
-}
-
-func problems(ps []arith.Problem) []*trainer.Problem {
-	out := make([]*trainer.Problem, len(ps))
-	for i, q := range ps {
-		out[i] = &trainer.Problem{ID: q.ID, Family: q.Family, Question: q.Question, Answer: q.Answer}
-	}
-	return out
-}
-
-// training joins a program to a run directory.
-func (p *program) training(dir string, report trainer.Report) (*trainer.Run, error) {
-	data, err := p.data()
-	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	text, err := p.cfg.text()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	cfg := p.cfg.Config
+	if cfg.SFT.Steps == 0 {
+		cfg.SFT.Steps = (cfg.SFT.Epochs*len(read.Traces) + cfg.SFT.Batch - 1) / cfg.SFT.Batch
 	}
 	return &trainer.Run{
-		Config: p.cfg.Config, Dir: dir, Device: p.dev, Policy: p.policy, Critic: p.critic, Ref: p.ref, Engine: p.engine,
-		Prompt: p.proto, Tokens: p.tok, Data: data, Report: report,
+		Config: cfg, Dir: dir, Device: p.dev, Policy: p.policy, Critic: p.critic, Ref: p.ref, Engine: p.engine,
+		Prompt: p.proto, Tokens: p.tok, Data: read.Data, Hashes: read.hashes, Report: report,
 		Files:    map[string][]byte{"config.yaml": text, "tokenizer.json": p.tokens},
 		Contract: p.dev.Info().Contract, Protocol: p.proto.Contract(), Tokenizer: p.tok.Hash(),
-	}, nil
+	}, read.notes, nil
 }
 
 // concurrency is the largest number of trajectories the configuration asks for at a time.
@@ -397,9 +294,3 @@ func (c *Config) concurrency() int {
 }
 
 var _ trainer.Prompter = (*engine.Tags)(nil)
-
-// trajectories is a run directory's trace file.
-func trajectories(run string) string { return filepath.Join(run, "trajectories.jsonl") }
-
-// records reads a run's trace.
-func records(run string, f func(trace.Record) error) error { return trace.Read(trajectories(run), f) }

@@ -3,14 +3,16 @@ package main
 import (
 	"bytes"
 	"embed"
+	"encoding"
 	"errors"
 	"fmt"
+	"math"
 	"os"
-	"path/filepath"
 	"reflect"
-	"slices"
 	"sort"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -61,6 +63,8 @@ type Data struct {
 	Pool     int       `yaml:"pool"`    // generated training problems
 	Mix      arith.Mix `yaml:"mix"`     // generated cold-start traces
 	Wrapper  string    `yaml:"wrapper"` // strip: take DAPO-Math-17k's instructions off a question; keep
+	Check    string    `yaml:"check"`   // count: say what is wrong with rows; strict: refuse them
+	Long     string    `yaml:"long"`    // refuse | skip: rows over the budget of tokens
 }
 
 // DefaultConfig is every package's defaults: the paper's settings where it gives them.
@@ -68,7 +72,7 @@ func DefaultConfig() Config {
 	return Config{
 		Device:   "cpu",
 		Model:    Model{RopeTheta: 10000},
-		Data:     Data{Task: "files", Pool: 16384, Mix: arith.DefaultMix(), Wrapper: "strip"},
+		Data:     Data{Task: "files", Pool: 16384, Mix: arith.DefaultMix(), Wrapper: "strip", Check: "count", Long: "refuse"},
 		Protocol: engine.DefaultProtocol(),
 		Interp:   interp.Default(),
 		Engine:   engine.DefaultConfig(),
@@ -90,14 +94,17 @@ func recipeNames() []string {
 }
 
 // loadConfig reads defaults, then a recipe or a file, then each key=value of sets. An error names file and line, or the --set.
+//
+// Settings that would do nothing are refused where the user typed them, and take their defaults otherwise. So every configuration
+// that this program prints or stores loads again, whatever it was made from.
 func loadConfig(source string, sets []string) (*Config, error) {
 	c := DefaultConfig()
-	explicit := map[string]bool{}
+	typed := map[string]string{} // key to where it was given
 	if source != "" {
 		text, err := recipes.ReadFile("recipes/" + source + ".yaml")
-		name, keys := source+".yaml (embedded)", map[string]bool{}
+		name, keys := source+".yaml (embedded)", map[string]string{} // a recipe is written to be changed by --set
 		if err != nil {
-			name, keys = source, explicit
+			name, keys = source, typed
 			if text, err = os.ReadFile(source); err != nil {
 				return nil, fmt.Errorf("config: %q is neither an embedded recipe (%s) nor a file that can be read: %w", source, strings.Join(recipeNames(), ", "), err)
 			}
@@ -107,53 +114,73 @@ func loadConfig(source string, sets []string) (*Config, error) {
 		}
 	}
 	for _, set := range sets {
-		key, value, ok := strings.Cut(set, "=")
-		if !ok || key == "" {
-			return nil, fmt.Errorf("config: --set %s: want key=value, such as --set rl.lr=2e-6", set)
+		text, err := setText(set)
+		if err == nil {
+			err = c.merge("--set "+set, text, typed)
 		}
-		var text strings.Builder
-		parts := strings.Split(strings.TrimSpace(key), ".")
-		for i, part := range parts {
-			fmt.Fprintf(&text, "%s%s:", strings.Repeat(" ", i), part)
-			if i < len(parts)-1 {
-				text.WriteByte('\n')
-			}
-		}
-		if value = strings.TrimSpace(value); value == "" {
-			value = `""`
-		}
-		text.WriteString(" " + value + "\n")
-		if err := c.merge("--set "+set, []byte(text.String()), explicit); err != nil {
+		if err != nil {
 			return nil, err
 		}
 	}
-	if err := c.Validate(); err != nil {
+	if err := c.settleIdle(typed); err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}
-	if err := c.idle(explicit); err != nil {
+	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}
 	return &c, nil
 }
 
-// merge decodes YAML over c and notes which keys it gives.
-func (c *Config) merge(name string, text []byte, given map[string]bool) error {
+// setText is a --set as a YAML file would say it. The value of a text setting is the text itself, whatever YAML would make of it.
+func setText(set string) ([]byte, error) {
+	key, value, ok := strings.Cut(set, "=")
+	key, value = strings.TrimSpace(key), strings.TrimSpace(value)
+	if !ok || key == "" {
+		return nil, fmt.Errorf("config: --set %s: want key=value, such as --set rl.lr=2e-6", set)
+	}
+	isText := value == ""
+	leaves(reflect.ValueOf(DefaultConfig()), "", func(k string, v reflect.Value) {
+		isText = isText || k == key && v.Kind() == reflect.String
+	})
+	if isText {
+		value = strconv.Quote(value)
+	}
+	var text strings.Builder
+	parts := strings.Split(key, ".")
+	for i, part := range parts {
+		fmt.Fprintf(&text, "%s%s:", strings.Repeat(" ", i), part)
+		if i < len(parts)-1 {
+			text.WriteByte('\n')
+		}
+	}
+	text.WriteString(" " + value + "\n")
+	return []byte(text.String()), nil
+}
+
+// merge decodes YAML over c and notes where each key was given. A file without settings changes nothing.
+func (c *Config) merge(name string, text []byte, given map[string]string) error {
 	at := func(line int) string {
 		if strings.HasPrefix(name, "--set") {
 			return name
 		}
 		return fmt.Sprintf("%s:%d", name, line)
 	}
+	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	file, err := parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		line, message := position(err)
 		return fmt.Errorf("config: %s: %s", at(line), message)
 	}
 	keys := map[[2]int]string{} // of the value at a line and column
+	empty := true
 	for _, doc := range file.Docs {
-		if doc.Body == nil {
+		if doc.Body == nil || doc.Body.Type() == ast.NullType || doc.Body.Type() == ast.CommentType {
 			continue
 		}
+		if !empty {
+			return fmt.Errorf("config: %s: a second document begins: want all settings in one", at(doc.Body.GetToken().Position.Line))
+		}
+		empty = false
 		m, ok := doc.Body.(ast.MapNode)
 		if !ok {
 			return fmt.Errorf("config: %s: want settings, such as `seed: 1`, got %s", at(doc.Body.GetToken().Position.Line), strings.ToLower(doc.Body.Type().String()))
@@ -161,6 +188,9 @@ func (c *Config) merge(name string, text []byte, given map[string]bool) error {
 		if err := checkKeys(m, reflect.TypeOf(*c), "", at, given, keys); err != nil {
 			return err
 		}
+	}
+	if empty {
+		return nil
 	}
 	if err := yaml.UnmarshalWithOptions(text, c, yaml.Strict(), yaml.AllowDuplicateMapKey()); err != nil {
 		line, message := position(err)
@@ -179,6 +209,9 @@ func (c *Config) merge(name string, text []byte, given map[string]bool) error {
 
 // kindOf says in words what a type takes.
 func kindOf(t reflect.Type) string {
+	if t == reflect.TypeFor[time.Duration]() {
+		return "a duration such as 5s or 2m30s"
+	}
 	switch t.Kind() {
 	case reflect.Bool:
 		return "true or false"
@@ -187,7 +220,7 @@ func kindOf(t reflect.Type) string {
 	case reflect.Uint64:
 		return "a whole number, not negative"
 	case reflect.Float64:
-		return "a number"
+		return "a finite number"
 	case reflect.Slice:
 		return "a list"
 	case reflect.Struct:
@@ -208,7 +241,7 @@ func position(err error) (int, string) {
 }
 
 // checkKeys refuses keys that the struct does not have, or that are given twice in one file.
-func checkKeys(m ast.MapNode, t reflect.Type, path string, at func(int) string, given map[string]bool, keys map[[2]int]string) error {
+func checkKeys(m ast.MapNode, t reflect.Type, path string, at func(int) string, given map[string]string, keys map[[2]int]string) error {
 	fields := yamlFields(t)
 	seen := map[string]int{}
 	for it := m.MapRange(); it.Next(); {
@@ -236,10 +269,53 @@ func checkKeys(m ast.MapNode, t reflect.Type, path string, at func(int) string, 
 			}
 			continue
 		}
-		given[path+key] = true
+		if err := checkNumber(it.Value(), f); err != nil {
+			return fmt.Errorf("config: %s: %s: %w", at(line), path+key, err)
+		}
+		given[path+key] = at(line)
 		if p := it.Value().GetToken(); p != nil {
 			keys[[2]int{p.Position.Line, p.Position.Column}] = path + key
 		}
+	}
+	return nil
+}
+
+// checkNumber refuses numbers that YAML libraries take in silence for others: beyond the type's range, with a fraction where it has
+// none, not finite, octal by a leading zero; and a duration without its unit.
+func checkNumber(value ast.Node, t reflect.Type) error {
+	if _, ok := value.(ast.ScalarNode); !ok {
+		return nil
+	}
+	text := value.GetToken().Value
+	digits := strings.TrimLeft(text, "+-")
+	var err error
+	switch kind := t.Kind(); {
+	case t == reflect.TypeFor[time.Duration]():
+		if _, err := time.ParseDuration(text); err != nil {
+			return fmt.Errorf("want %s, got %q", kindOf(t), text)
+		}
+		return nil
+	case reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()):
+		return nil
+	case kind == reflect.Int || kind == reflect.Int64:
+		_, err = strconv.ParseInt(text, 10, 64)
+	case kind == reflect.Uint64:
+		_, err = strconv.ParseUint(text, 10, 64)
+	case kind == reflect.Float64:
+		var x float64
+		if x, err = strconv.ParseFloat(text, 64); err == nil && (math.IsInf(x, 0) || math.IsNaN(x)) {
+			err = strconv.ErrSyntax
+		}
+	default:
+		return nil
+	}
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		return fmt.Errorf("%s is beyond 64 bits: want %s", text, kindOf(t))
+	case err != nil:
+		return fmt.Errorf("want %s, got %q", kindOf(t), text)
+	case len(digits) > 1 && digits[0] == '0' && digits[1] >= '0' && digits[1] <= '9':
+		return fmt.Errorf("want %s without a leading zero, got %q", kindOf(t), text)
 	}
 	return nil
 }
@@ -354,6 +430,10 @@ func (d Data) validate() error {
 		return fmt.Errorf("data.pool: want at least 1 problem, got %d", d.Pool)
 	case d.Wrapper != "strip" && d.Wrapper != "keep":
 		return fmt.Errorf("data.wrapper: %q is not known (known: strip, keep)", d.Wrapper)
+	case d.Check != "count" && d.Check != "strict":
+		return fmt.Errorf("data.check: %q is not known (known: count, strict)", d.Check)
+	case d.Long != "refuse" && d.Long != "skip":
+		return fmt.Errorf("data.long: %q is not known (known: refuse, skip)", d.Long)
 	}
 	if err := d.Mix.Validate(); err != nil {
 		return fmt.Errorf("data.mix: %w", err)
@@ -361,76 +441,9 @@ func (d Data) validate() error {
 	return nil
 }
 
-// idle refuses settings that were given, differ from the default and would do nothing. An embedded recipe is exempt: it is written
-// to be changed by --set.
-func (c *Config) idle(given map[string]bool) error {
-	defaults := map[string]any{}
-	leaves(reflect.ValueOf(DefaultConfig()), "", func(key string, v reflect.Value) { defaults[key] = v.Interface() })
-	leaves(reflect.ValueOf(*c), "", func(key string, v reflect.Value) {
-		if reflect.DeepEqual(defaults[key], v.Interface()) {
-			delete(given, key)
-		}
-	})
-	never := func(reason string, match func(key string) bool) error {
-		keys := make([]string, 0, len(given))
-		for k := range given {
-			keys = append(keys, k)
-		}
-		slices.Sort(keys)
-		for _, k := range keys {
-			if match(k) {
-				return fmt.Errorf("%s would do nothing: %s", k, reason)
-			}
-		}
-		return nil
-	}
-	section := func(s string) func(string) bool {
-		return func(k string) bool { return strings.HasPrefix(k, s+".") }
-	}
-	among := func(keys ...string) func(string) bool {
-		return func(k string) bool { return slices.Contains(keys, k) }
-	}
-	var errs []error
-	if c.RL.Algorithm == "grpo" {
-		errs = append(errs, never("rl.algorithm grpo has no critic", section("critic")), never("rl.algorithm grpo has no values", among("rl.gamma", "rl.lambda", "rl.whiten")))
-	}
-	if c.Critic.Trunk == "shared" {
-		errs = append(errs, never("critic.trunk shared follows rl.lr", among("critic.lr")))
-	} else {
-		errs = append(errs, never("critic.trunk own has a loss of its own", among("critic.coefficient", "critic.warmup_lr")))
-	}
-	if !c.tools() {
-		errs = append(errs, never("protocol.name none runs no code", section("interp")), never("protocol.name none runs no code", func(k string) bool {
-			return section("protocol")(k) && k != "protocol.name" && k != "protocol.template"
-		}))
-	}
-	if c.Data.Task == "files" {
-		errs = append(errs, never("data.task files generates nothing", func(k string) bool { return k == "data.pool" || section("data.mix")(k) }))
-	} else {
-		errs = append(errs, never("data.task arithmetic reads no files", among("data.problems", "data.traces", "data.test", "data.wrapper")))
-	}
-	if c.Reward.Use != "tool-shaped" {
-		errs = append(errs, never("only reward.use tool-shaped counts calls", among("reward.count")))
-	}
-	if c.SFT.Steps > 0 {
-		errs = append(errs, never("sft.steps is given", among("sft.epochs")))
-	}
-	return errors.Join(errs...)
-}
-
 // text is the configuration as YAML; loading it gives the same values.
 func (c *Config) text() ([]byte, error) {
 	var b bytes.Buffer
 	err := yaml.NewEncoder(&b, yaml.Indent(2)).Encode(c)
 	return b.Bytes(), err
-}
-
-// freeRun is the first unused number under runs/.
-func freeRun() string {
-	for i := 1; ; i++ {
-		dir := filepath.Join("runs", fmt.Sprintf("%04d", i))
-		if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-			return dir
-		}
-	}
 }

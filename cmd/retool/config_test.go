@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 )
 
 func TestEverySettingIsExplained(t *testing.T) {
@@ -43,6 +44,50 @@ func TestPrintedConfigurationReloads(t *testing.T) {
 	}
 }
 
+// Whatever is typed, what is printed loads again, as the same configuration.
+func TestEveryConfigurationThatIsPrintedReloads(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.yaml")
+	rapid.Check(t, func(t *rapid.T) {
+		recipe := rapid.SampledFrom(recipeNames()).Draw(t, "recipe")
+		sets := rapid.SliceOfDistinct(rapid.SampledFrom([]string{
+			"rl.algorithm=grpo", "rl.group=2", "rl.prompts=64", "protocol.name=none", "data.task=files", "critic.trunk=own", "sft.epochs=3", "sft.steps=0",
+			"reward.use=tool-shaped", "reward.count=calls", "interp.warm=3", "critic.warmup=4", "model.path=null", "run=0010", "rl.steps=0", "data.traces=x # y",
+			"data.mix.working=0.25", "data.mix.failing=0.2", "protocol.cap=200", "critic.lr=1e-5", "eval.problems=0",
+		}), rapid.ID).Draw(t, "sets")
+		c, err := loadConfig(recipe, sets)
+		if err != nil {
+			t.Skip() // it contradicts itself
+		}
+		text, err := c.text()
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(path, text, 0o644))
+		again, err := loadConfig(path, nil)
+		require.NoError(t, err, "%v", sets)
+		require.Equal(t, c, again)
+	})
+}
+
+func TestASetOfATextSettingIsTheText(t *testing.T) {
+	for _, text := range []string{"0010", "null", "yes", "a #b", "[x]", "{a: b}", "'q'", `"q"`, "1e3", "a: b", "- x", "*y", "", "é"} {
+		c, err := loadConfig("demo", []string{"run=" + text})
+		require.NoError(t, err)
+		require.Equal(t, text, c.Run)
+	}
+}
+
+func TestAFileWithoutSettingsIsTheDefaults(t *testing.T) {
+	shape := []string{"model.layers=1", "model.hidden=8", "model.heads=1", "model.kv_heads=1", "model.head_dim=8", "model.ffn=8"}
+	want, err := loadConfig("", shape)
+	require.NoError(t, err)
+	for _, text := range []string{"", "\n", "# a comment\n", "---\n", "\ufeff# marked\n", "sft:\nrl: ~\n"} {
+		path := filepath.Join(t.TempDir(), "c.yaml")
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+		got, err := loadConfig(path, shape)
+		require.NoError(t, err, "%q", text)
+		require.Equal(t, want, got, "%q", text)
+	}
+}
+
 func TestBadConfigurationIsOneClearSentence(t *testing.T) {
 	file := func(text string) string {
 		path := filepath.Join(t.TempDir(), "c.yaml")
@@ -70,6 +115,19 @@ func TestBadConfigurationIsOneClearSentence(t *testing.T) {
 		{"demo", []string{"device=tpu"}, []string{`device: "tpu" is not known`}},
 		{"demo", []string{"data.mix.working=0.9"}, []string{"data.mix", "want 1"}},
 		{"demo", []string{"interp.limits.cpu=-1s"}, []string{"limits.cpu"}},
+		{"demo", []string{"interp.limits.cpu=5"}, []string{"interp.limits.cpu: want a duration such as 5s", `got "5"`}},
+		{"demo", []string{"seed=18446744073709551616"}, []string{"seed: 18446744073709551616 is beyond 64 bits"}},
+		{"demo", []string{"rl.steps=9223372036854775808"}, []string{"rl.steps", "beyond 64 bits"}},
+		{"demo", []string{"seed=-1"}, []string{"seed: want a whole number, not negative"}},
+		{"demo", []string{"rl.steps=2.5"}, []string{`rl.steps: want a whole number, got "2.5"`}},
+		{"demo", []string{"rl.steps=1e3"}, []string{"rl.steps: want a whole number"}},
+		{"demo", []string{"rl.steps=010"}, []string{"without a leading zero"}},
+		{"demo", []string{"rl.steps="}, []string{`rl.steps: want a whole number, got ""`}},
+		{"demo", []string{"rl.lr=1e400"}, []string{"rl.lr: 1e400 is beyond 64 bits"}},
+		{"demo", []string{"rl.kl=.nan"}, []string{`rl.kl: want a finite number, got ".nan"`}},
+		{"demo", []string{"sft=3"}, []string{"sft"}},
+		{file("seed: 1\n---\nseed: 2\n"), nil, []string{"c.yaml:3: a second document"}},
+		{file("seed: 1\nsft: {steps: 2, epochs: 3}\n"), nil, []string{"c.yaml:2: sft.epochs would do nothing"}},
 		{"demos", nil, []string{`"demos" is neither an embedded recipe (demo`}},
 	} {
 		_, err := loadConfig(c.source, c.sets)

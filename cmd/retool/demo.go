@@ -24,26 +24,33 @@ func demoCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			if tool.Run == "" {
-				tool.Run = freeRun()
+			dir, err := claimRun(tool.Run)
+			if err != nil {
+				return err
 			}
+			defer dir.Close()
+			textDir, err := claimRun(filepath.Join(dir.path, "text"))
+			if err != nil {
+				return err
+			}
+			defer textDir.Close()
 			out := newTerminal()
 			defer out.Close()
-			withTool, err := train(c.Context, tool, tool.Run, out)
+			withTool, err := train(c.Context, tool, dir, out)
 			if err != nil {
 				return err
 			}
 			out.Note("\nthe same model, budget and problems without the tool")
-			textOnly, err := train(c.Context, text, filepath.Join(tool.Run, "text"), out)
+			textOnly, err := train(c.Context, text, textDir, out)
 			if err != nil {
 				return err
 			}
 			s := summary(withTool, textOnly)
-			if err := writeSummary(tool.Run, s); err != nil {
+			if err := writeSummary(dir.path, s); err != nil {
 				return err
 			}
 			out.Note("\n" + s.table())
-			return writeReport(tool.Run, out)
+			return writeReport(dir.path, out)
 		},
 	}
 }

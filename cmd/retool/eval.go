@@ -1,9 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
 
 	"github.com/urfave/cli/v2"
 
@@ -24,25 +22,34 @@ func evalCommand() *cli.Command {
 			setFlag(),
 		},
 		Action: func(c *cli.Context) error {
-			var e trainer.Evaluation
-			var err error
-			switch {
-			case c.IsSet("from") == c.IsSet("trace"):
+			if c.IsSet("from") == c.IsSet("trace") {
 				return fmt.Errorf("eval: want either --from, weights to sample from, or --trace, trajectories to grade again")
-			case c.IsSet("trace"):
-				e, err = regrade(c)
-			default:
-				e, err = evaluate(c)
+			}
+			var shown any
+			var err error
+			if c.IsSet("trace") {
+				var es []trainer.Evaluation
+				es, err = regrade(c)
+				shown = es
+			} else {
+				shown, err = evaluate(c)
 			}
 			if err != nil {
 				return err
 			}
 			if c.Bool("json") {
-				enc := json.NewEncoder(os.Stdout)
-				enc.SetIndent("", "  ")
-				return enc.Encode(e)
+				text, err := trace.MarshalIndent(shown)
+				if err == nil {
+					_, err = c.App.Writer.Write(text)
+				}
+				return err
 			}
-			printEvaluation(e)
+			switch e := shown.(type) {
+			case trainer.Evaluation:
+				printEvaluation(e)
+			case []trainer.Evaluation:
+				printEvaluations(e)
+			}
 			return nil
 		},
 	}
@@ -56,18 +63,23 @@ func evaluate(c *cli.Context) (trainer.Evaluation, error) {
 	if cfg.Eval.Problems < 1 {
 		return trainer.Evaluation{}, fmt.Errorf("eval.problems: want at least 1, got %d", cfg.Eval.Problems)
 	}
-	cfg.SFT.Steps, cfg.SFT.Epochs, cfg.RL.Steps = 0, 0, 0 // no training data is needed
 	p, err := build(c.Context, cfg, use{from: from, concurrent: cfg.Eval.Problems * cfg.Eval.Samples})
 	if err != nil {
 		return trainer.Evaluation{}, err
 	}
 	defer p.Close()
-	data, err := p.data()
+	read, err := p.data(false)
 	if err != nil {
 		return trainer.Evaluation{}, err
 	}
+	for _, note := range read.notes {
+		fmt.Fprintln(c.App.ErrWriter, note)
+	}
 	keep := func(trace.Record) error { return nil }
 	if path := c.String("out"); path != "" {
+		if err := unused(path); err != nil {
+			return trainer.Evaluation{}, fmt.Errorf("eval: --out: %w", err)
+		}
 		log, err := trace.Open(path, 0)
 		if err != nil {
 			return trainer.Evaluation{}, err
@@ -77,15 +89,23 @@ func evaluate(c *cli.Context) (trainer.Evaluation, error) {
 	}
 	return trainer.Evaluate(c.Context, trainer.Evaluator{
 		Engine: p.engine, Prompt: p.proto, Tokens: p.tok, Seed: cfg.Seed, Reward: cfg.Reward, Eval: cfg.Eval,
-	}, "eval", 0, 0, data.Test, keep)
+	}, "eval", 0, 0, read.Test, keep)
 }
 
-// regrade computes an evaluation from a trace file, grading every response anew from its tokens' text.
-func regrade(c *cli.Context) (trainer.Evaluation, error) {
+// phaseStep is one evaluation, or the rollouts of one training step, in a trace.
+type phaseStep struct {
+	phase string
+	step  int
+}
+
+// regrade grades every response of a trace file anew from its tokens' text, and computes an evaluation for each phase and step, in the
+// order of the file.
+func regrade(c *cli.Context) ([]trainer.Evaluation, error) {
 	reward := trainer.DefaultConfig().Reward
-	var records []trace.Record
-	changed := 0
-	err := trace.Read(c.String("trace"), func(r trace.Record) error {
+	groups := map[phaseStep][]trace.Record{}
+	var order []phaseStep
+	changed, all := 0, 0
+	torn, err := trace.Read(c.String("trace"), func(r trace.Record) error {
 		if err := r.Check(); err != nil {
 			return err
 		}
@@ -93,27 +113,58 @@ func regrade(c *cli.Context) (trainer.Evaluation, error) {
 			return nil
 		}
 		if r.Finish != engine.Lost.String() {
-			g, _ := reward.Grade(r.Trajectory(), r.Truth, r.Bytes)
+			g, _ := reward.Grade(r.Trajectory(), r.Truth, r.Bytes())
 			if string(g.Outcome) != r.Outcome {
 				if changed++; changed <= 10 {
-					fmt.Fprintf(os.Stderr, "trajectory %d, problem %s: stored %s, now %s (answer %q, truth %q)\n", r.Key, r.Problem, r.Outcome, g.Outcome, g.Answer, r.Truth)
+					fmt.Fprintf(c.App.ErrWriter, "trajectory %d, problem %s: stored %s, now %s (answer %q, truth %q)\n", r.Key, r.Problem, r.Outcome, g.Outcome, g.Answer, r.Truth)
 				}
 			}
 			r.Outcome, r.Answer, r.Rewards = string(g.Outcome), g.Answer, g.Rewards
 		}
-		records = append(records, r)
+		r.LogProbs, r.Pieces, r.Raw = nil, nil, nil // what is left needs none of them
+		at := phaseStep{r.Phase, r.Step}
+		if groups[at] == nil {
+			order = append(order, at)
+		}
+		groups[at] = append(groups[at], r)
+		all++
 		return nil
 	})
-	if err == nil && len(records) == 0 {
+	if err == nil && all == 0 {
 		err = fmt.Errorf("eval: %s holds no trajectory of phase %q", c.String("trace"), c.String("phase"))
 	}
 	if err != nil {
-		return trainer.Evaluation{}, err
+		return nil, err
 	}
-	fmt.Fprintf(os.Stderr, "%d of %d verdicts differ from the stored ones\n", changed, len(records))
-	e := trainer.Summarise(records)
-	e.Name = "trace"
-	return e, nil
+	if torn != "" {
+		fmt.Fprintln(c.App.ErrWriter, torn)
+	}
+	fmt.Fprintf(c.App.ErrWriter, "%d of %d verdicts differ from the stored ones\n", changed, all)
+	var es []trainer.Evaluation
+	for _, at := range order {
+		e := trainer.Summarise(groups[at])
+		e.Name, e.Step = at.phase, at.step
+		es = append(es, e)
+	}
+	return es, nil
+}
+
+// printEvaluations prints a row for each, or all there is to say of a single one.
+func printEvaluations(es []trainer.Evaluation) {
+	if len(es) == 1 {
+		printEvaluation(es[0])
+		return
+	}
+	var rows [][]string
+	for _, e := range es {
+		b := e.Behaviour
+		rows = append(rows, []string{
+			e.Name, fmt.Sprint(e.Step), fmt.Sprintf("avg@%d over %d", e.Samples, e.Problems), fmt.Sprintf("%.1f %%", 100*e.Accuracy),
+			fmt.Sprintf("%.1f – %.1f", 100*e.Low, 100*e.High), fmt.Sprintf("%.1f %%", 100*b.CodeRatio),
+			fmt.Sprintf("%d of %d", b.CorrectCodeCount, b.Snippets), fmt.Sprintf("%.1f", b.ResponseLength),
+		})
+	}
+	fmt.Println(grid([]string{"phase", "step", "problems", "accuracy", "95 % interval", "code ratio", "snippets that ran", "tokens"}, rows))
 }
 
 func printEvaluation(e trainer.Evaluation) {

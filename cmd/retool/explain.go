@@ -28,6 +28,8 @@ var explanations = map[string]string{
 	"data.mix.failing":   "share of generated traces whose code fails at first",
 	"data.mix.text":      "share of generated traces without code; half of their answers' digits are wrong",
 	"data.mix.corrected": "share of failing traces that mend their code",
+	"data.check":         "rows of files that no rollout would leave, answers that are not the row's, repeated questions: count says how many, strict refuses",
+	"data.long":          "rows whose prompt or trace is over the budget of tokens: refuse, or skip and count",
 	"data.wrapper":       "strip: take DAPO-Math-17k's answer-format instructions off a question (they contradict the box); keep",
 
 	"protocol.name":     "tags: the paper's <code> and <interpreter>; none: text only",

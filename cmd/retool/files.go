@@ -1,21 +1,20 @@
 package main
 
 import (
+	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
 )
 
-// readFile opens a data file that a setting names and reads it; errors carry file and line.
-func readFile[T any](path, setting string, read func(r io.Reader, name string) (T, error)) (T, error) {
-	var none T
-	if path == "" {
-		return none, fmt.Errorf("config: %s: want a JSONL file, got none", setting)
+// unused refuses the name of a file that is there already: no --out of this program overwrites.
+func unused(path string) error {
+	_, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err == nil:
+		return fmt.Errorf("%s is there already: choose another name, or remove it", path)
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return none, fmt.Errorf("config: %s: %w", setting, err)
-	}
-	defer f.Close()
-	return read(f, path)
+	return err
 }

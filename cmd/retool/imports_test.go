@@ -24,9 +24,10 @@ var mayImport = map[string][]string{
 	"engine/model":      {"kernels"},
 	"engine":            {"kernels", "engine/model", "engine/tokenizer"},
 	"trainer/answer":    {},
-	"trainer/arith":     {},
+	"trainer/data":      {},
+	"trainer/arith":     {"trainer/data"},
 	"trainer/trace":     {"engine"},
-	"trainer":           {"kernels", "engine", "engine/model", "trainer/answer", "trainer/trace"},
+	"trainer":           {"kernels", "engine", "engine/model", "trainer/answer", "trainer/data", "trainer/trace"},
 	"bench":             {"kernels", "kernels/driver", "engine", "engine/model", "interp", "trainer", "trainer/trace"},
 	"cmd/retool/report": {"trainer/trace"},
 }

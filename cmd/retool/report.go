@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -99,7 +98,9 @@ func reportFile(dir, path string) (string, error) {
 		return "", err
 	}
 	if path == "" {
-		path = filepath.Join(dir, "report.html")
+		path = filepath.Join(dir, "report.html") // a run's own page is written anew
+	} else if err := unused(path); err != nil {
+		return "", fmt.Errorf("report: --out: %w", err)
 	}
 	if err := model.WriteAtomic(path, func(w io.Writer) error { _, err := w.Write(page); return err }); err != nil {
 		return "", fmt.Errorf("report: %w", err)
@@ -189,7 +190,7 @@ func readJSON(path string, v any) error {
 		return nil
 	}
 	if err == nil {
-		err = json.Unmarshal(text, v)
+		err = trace.Unmarshal(text, v)
 	}
 	if err != nil {
 		return fmt.Errorf("report: %s: %w", path, err)
@@ -237,7 +238,7 @@ func facts(dir string, s *trainer.State, sum Summary, e environment) ([]report.F
 		}
 	}
 	var last trace.Metrics
-	err := trace.Read(filepath.Join(dir, "metrics.jsonl"), func(m trace.Metrics) error { last = m; return nil })
+	_, err := trace.Read(filepath.Join(dir, "metrics.jsonl"), func(m trace.Metrics) error { last = m; return nil })
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // report.Write says so
 		return nil, fmt.Errorf("report: %w", err)
 	}

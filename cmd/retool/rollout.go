@@ -12,7 +12,6 @@ import (
 	"retool/engine"
 	"retool/engine/tokenizer"
 	"retool/trainer"
-	"retool/trainer/arith"
 )
 
 // fromFlag names weights: a checkpoint, or a run directory, whose newest checkpoint is taken.
@@ -49,7 +48,7 @@ func rolloutCommand() *cli.Command {
 		Name: "rollout", Usage: "show one problem being solved, as it happens", ArgsUsage: "[FILE.yaml]",
 		Flags: []cli.Flag{
 			fromFlag(), setFlag(),
-			&cli.StringFlag{Name: "question", Usage: "`TEXT` of the problem; without it a held-out one of the embedded task"},
+			&cli.StringFlag{Name: "question", Usage: "`TEXT` of the problem; without it a held-out one"},
 			&cli.StringFlag{Name: "answer", Usage: "its answer, to grade the response"},
 			&cli.IntFlag{Name: "problem", Usage: "which held-out problem, from 0"},
 			&cli.IntFlag{Name: "samples", Value: 1, Usage: "how many responses"},
@@ -71,8 +70,9 @@ func rolloutCommand() *cli.Command {
 			defer p.Close()
 			problem := &trainer.Problem{ID: "question", Question: c.String("question"), Answer: c.String("answer")}
 			if problem.Question == "" {
-				set := arith.Problems(cfg.Seed, arith.Test, c.Int("problem")+1)
-				problem = problems(set[c.Int("problem"):])[0]
+				if problem, err = p.heldOut(c.Int("problem")); err != nil {
+					return err
+				}
 			}
 			prompt, err := p.proto.Prompt(problem.Question)
 			if err != nil {
@@ -95,6 +95,19 @@ func rolloutCommand() *cli.Command {
 			return nil
 		},
 	}
+}
+
+// heldOut is problem i of those that an evaluation asks.
+func (p *program) heldOut(i int) (*trainer.Problem, error) {
+	p.cfg.Eval.Problems = max(p.cfg.Eval.Problems, i+1)
+	read, err := p.data(false)
+	if err != nil {
+		return nil, err
+	}
+	if i >= len(read.Test) {
+		return nil, fmt.Errorf("rollout: --problem %d: data.test holds %d problems, counted from 0", i, len(read.Test))
+	}
+	return read.Test[i], nil
 }
 
 // viewer prints a trajectory while it grows: what the model writes as it is, what the tool replies in another colour.

@@ -1,15 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -17,6 +13,7 @@ import (
 	"retool/interp"
 	"retool/kernels"
 	"retool/trainer"
+	"retool/trainer/trace"
 )
 
 func trainCommand() *cli.Command {
@@ -48,25 +45,28 @@ func sftCommand() *cli.Command {
 	}
 }
 
+// trainOnce claims a run directory, trains in it, and writes its summary and page.
 func trainOnce(ctx context.Context, cfg *Config) error {
-	if cfg.Run == "" {
-		cfg.Run = freeRun()
-	}
-	out := newTerminal()
-	defer out.Close()
-	state, err := train(ctx, cfg, cfg.Run, out)
+	dir, err := claimRun(cfg.Run)
 	if err != nil {
 		return err
 	}
-	if err := writeSummary(cfg.Run, summary(state, nil)); err != nil {
+	defer dir.Close()
+	out := newTerminal()
+	defer out.Close()
+	state, err := train(ctx, cfg, dir, out)
+	if err != nil {
 		return err
 	}
-	return writeReport(cfg.Run, out)
+	if err := writeSummary(dir.path, summary(state, nil)); err != nil {
+		return err
+	}
+	return writeReport(dir.path, out)
 }
 
 // train runs a configuration in a directory, or goes on with it there.
-func train(ctx context.Context, cfg *Config, dir string, out *terminal) (*trainer.State, error) {
-	settled, err := settle(cfg, dir)
+func train(ctx context.Context, cfg *Config, dir *runDir, out *terminal) (*trainer.State, error) {
+	settled, taken, err := settle(cfg, dir.path)
 	if err != nil {
 		return nil, err
 	}
@@ -75,23 +75,25 @@ func train(ctx context.Context, cfg *Config, dir string, out *terminal) (*traine
 		return nil, err
 	}
 	defer p.Close()
-	run, err := p.training(dir, out)
+	run, notes, err := p.training(dir.path, out)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.describe(dir, settled); err != nil {
+	if err := p.describe(dir.path, settled); err != nil {
 		return nil, fmt.Errorf("run directory: %w", err)
 	}
-	p.header(out, dir)
+	p.header(out, dir.path)
+	for _, note := range append(notes, taken) {
+		if note != "" {
+			out.Note(note)
+		}
+	}
 	return run.Train(ctx)
 }
 
 // describe stores the configuration in the run directory, and what the run runs on: device, kernels, the sandbox's tier, the Python
 // inside it.
 func (p *program) describe(dir string, config []byte) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
 	if err := model.WriteAtomic(filepath.Join(dir, "config.yaml"), func(w io.Writer) error { _, err := w.Write(config); return err }); err != nil {
 		return err
 	}
@@ -113,41 +115,11 @@ func (p *program) describe(dir string, config []byte) error {
 
 // writeJSON writes a value to a file, indented.
 func writeJSON(path string, v any) error {
-	text, err := json.MarshalIndent(v, "", "  ")
+	text, err := trace.MarshalIndent(v)
 	if err != nil {
 		return err
 	}
-	return model.WriteAtomic(path, func(w io.Writer) error { _, err := w.Write(append(text, '\n')); return err })
-}
-
-// settle is the configuration as a run directory stores it. It refuses one that differs from that of a run with checkpoints there.
-func settle(cfg *Config, dir string) ([]byte, error) {
-	saved := *cfg
-	saved.Run, saved.Threads = "", 0 // neither changes a bit of the result
-	text, err := saved.text()
-	if err != nil {
-		return nil, err
-	}
-	old, err := os.ReadFile(filepath.Join(dir, "config.yaml"))
-	if err == nil && !bytes.Equal(old, text) && trainer.Latest(dir) != "" {
-		return nil, fmt.Errorf("%s was begun with other settings (%s): choose another run=, or repeat the command that began it", dir, firstDifference(string(old), string(text)))
-	}
-	return text, nil
-}
-
-// firstDifference names the first line in which two configurations differ.
-func firstDifference(there, here string) string {
-	a, b := strings.Split(there, "\n"), strings.Split(here, "\n")
-	section := ""
-	for i := range min(len(a), len(b)) {
-		if !strings.HasPrefix(a[i], " ") {
-			section = strings.TrimSuffix(a[i], ":")
-		}
-		if a[i] != b[i] {
-			return fmt.Sprintf("in %s: there %q, here %q", section, strings.TrimSpace(a[i]), strings.TrimSpace(b[i]))
-		}
-	}
-	return fmt.Sprintf("%d lines there, %d here", len(a), len(b))
+	return model.WriteAtomic(path, func(w io.Writer) error { _, err := w.Write(text); return err })
 }
 
 // Result is one row of summary.json.

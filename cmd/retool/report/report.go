@@ -97,6 +97,7 @@ type runData struct {
 	Records     int               `json:"records"`    // trajectories logged
 	Difference  Number            `json:"difference"` // largest |rollout − training log-probability| of all
 	Checked     int               `json:"checked"`    // tokens that was taken over
+	Torn        []string          `json:"-"`          // logs whose last line a crash cut off, a sentence each
 }
 
 // Write reads the run's logs and writes the page. It fails with one sentence when there is nothing to show.
@@ -131,6 +132,9 @@ func assemble(r Run, trajectories, bytes int) (*data, error) {
 			return nil, err
 		}
 		rd.Name = names[i]
+		for _, torn := range rd.Torn {
+			d.Facts = append(d.Facts, Fact{"note", torn})
+		}
 		d.Runs = append(d.Runs, rd)
 		groups = append(groups, gs...)
 	}
@@ -148,7 +152,7 @@ func assemble(r Run, trajectories, bytes int) (*data, error) {
 func readRun(r Run, index int) (runData, []*group, error) {
 	rd := runData{Curves: map[string]curves{}}
 	var steps []trace.Metrics
-	err := trace.Read(filepath.Join(r.Dir, "metrics.jsonl"), func(m trace.Metrics) error {
+	torn, err := trace.Read(filepath.Join(r.Dir, "metrics.jsonl"), func(m trace.Metrics) error {
 		steps = append(steps, m)
 		return nil
 	})
@@ -177,9 +181,15 @@ func readRun(r Run, index int) (runData, []*group, error) {
 	if len(rl) > 0 {
 		rd.Curves["rl"] = bucket(rlCurves(rl, rd.Offset), MaxPoints)
 	}
-	groups, err := survey(filepath.Join(r.Dir, "trajectories.jsonl"), index, shown(rl), checked)
+	if torn != "" {
+		rd.Torn = append(rd.Torn, torn)
+	}
+	groups, torn, err := survey(filepath.Join(r.Dir, "trajectories.jsonl"), index, shown(rl), checked)
 	if err != nil {
 		return rd, nil, err
+	}
+	if torn != "" {
+		rd.Torn = append(rd.Torn, torn)
 	}
 	var train []*group
 	evaluations := map[phaseStep]*group{}

@@ -122,7 +122,7 @@ func TestHostileTextStaysText(t *testing.T) {
 		t.Errorf("title %q, want %q", d.Title, r.Title)
 	}
 	stored := map[string]trace.Record{}
-	err := trace.Read(filepath.Join(r.Dir, "trajectories.jsonl"), func(x trace.Record) error {
+	_, err := trace.Read(filepath.Join(r.Dir, "trajectories.jsonl"), func(x trace.Record) error {
 		b, _ := json.Marshal(x.Key)
 		stored[string(b)] = x
 		return nil

@@ -2,7 +2,6 @@ package report
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -11,6 +10,8 @@ import (
 	"math"
 	"slices"
 	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"retool/trainer/trace"
 )
@@ -113,8 +114,7 @@ func shown(rl []trace.Metrics) map[int]bool {
 
 // survey reads a trajectory log once: the behaviour of every group, and entries of those that may be shown. It holds the records of
 // one group at a time. A log that is not there is a run without trajectories.
-func survey(path string, run int, steps, checked map[int]bool) ([]*group, error) {
-	var groups []*group
+func survey(path string, run int, steps, checked map[int]bool) (groups []*group, torn string, err error) {
 	var records []trace.Record
 	line := 0
 	close := func() {
@@ -147,7 +147,7 @@ func survey(path string, run int, steps, checked map[int]bool) ([]*group, error)
 		g.problems = len(seen)
 		records = records[:0]
 	}
-	err := trace.Read(path, func(r trace.Record) error {
+	torn, err = trace.Read(path, func(r trace.Record) error {
 		at := phaseStep{r.Phase, r.Step}
 		if len(groups) == 0 || groups[len(groups)-1].phaseStep != at {
 			close()
@@ -165,13 +165,13 @@ func survey(path string, run int, steps, checked map[int]bool) ([]*group, error)
 		return nil
 	})
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, "", nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("report: %w", err)
+		return nil, "", fmt.Errorf("report: %w", err)
 	}
 	close()
-	return groups, nil
+	return groups, torn, nil
 }
 
 // pick is a record chosen for the page.
@@ -292,14 +292,14 @@ func collect(runs []Run, picks []pick, dict *dictionary, bytes int) ([]trajector
 		}
 		line := 0
 		path := run.Dir + "/trajectories.jsonl"
-		err := trace.Read(path, func(raw json.RawMessage) error {
+		_, err := trace.Read(path, func(raw jsontext.Value) error { // survey has named a torn line
 			p, ok := wanted[line]
 			line++
 			if !ok {
 				return nil
 			}
 			var r trace.Record
-			err := json.Unmarshal(raw, &r)
+			err := trace.Unmarshal(raw, &r)
 			records[p] = r
 			return err
 		})

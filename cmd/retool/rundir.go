@@ -1,0 +1,85 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// runDir is a run's directory while this process writes into it, and no other does.
+type runDir struct {
+	path    string
+	lock    *os.File
+	created bool // for this run, under a number nobody else knows
+}
+
+// lockName is the file whose lock says that a process writes; it holds that process's number and host.
+const lockName = ".lock"
+
+// claimRun takes the directory that run= names, or for "" the first unused number under runs/. The directory is made when its name is
+// chosen, so that of runs that start together each has its own.
+func claimRun(name string) (*runDir, error) {
+	if name == "" {
+		return newRun("runs")
+	}
+	if err := os.MkdirAll(name, 0o755); err != nil {
+		return nil, fmt.Errorf("run directory: %w", err)
+	}
+	return lockRun(name)
+}
+
+// newRun makes the first directory 0001, 0002, … that nobody has made.
+func newRun(root string) (*runDir, error) {
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return nil, fmt.Errorf("run directory: %w", err)
+	}
+	for i := 1; ; i++ {
+		dir := filepath.Join(root, fmt.Sprintf("%04d", i))
+		switch err := os.Mkdir(dir, 0o755); {
+		case err == nil:
+			d, err := lockRun(dir)
+			if err == nil {
+				d.created = true
+			}
+			return d, err
+		case !errors.Is(err, fs.ErrExist):
+			return nil, fmt.Errorf("run directory: %w", err)
+		}
+	}
+}
+
+func lockRun(dir string) (*runDir, error) {
+	path := filepath.Join(dir, lockName)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("run directory: %w", err)
+	}
+	held, err := tryLock(f)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("run directory: lock %s: %w", path, err)
+	}
+	if !held {
+		holder, _ := os.ReadFile(path)
+		f.Close()
+		return nil, fmt.Errorf("run directory: another process (%s) is writing into %s: wait for it, or choose another run=", strings.TrimSpace(string(holder)), dir)
+	}
+	host, _ := os.Hostname()
+	if err := f.Truncate(0); err == nil {
+		fmt.Fprintf(f, "process %d on %s\n", os.Getpid(), host)
+	}
+	return &runDir{path: dir, lock: f}, nil
+}
+
+// Close lets another process write. The lock's file stays: to remove it would let two processes hold two files of that name. Only a
+// directory made for a run that never began goes.
+func (d *runDir) Close() {
+	if entries, err := os.ReadDir(d.path); d.created && err == nil && len(entries) == 1 {
+		_ = os.RemoveAll(d.path)
+	}
+	_ = d.lock.Truncate(0)
+	_ = d.lock.Close()
+}
