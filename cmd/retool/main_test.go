@@ -190,5 +190,5 @@ func TestBadInputIsOneClearSentence(t *testing.T) {
 	retool(t, append([]string{"sft", "demo"}, tiny(other, "sft.steps=2")...)...)
 	cmd, _, errs := command(append([]string{"sft", "demo"}, tiny(other, "sft.steps=3")...)...)
 	require.Error(t, cmd.Run())
-	require.Contains(t, errs.String(), `was begun with other settings (in sft: there "steps: 2", here "steps: 3")`)
+	require.Contains(t, errs.String(), `was begun with other settings (sft.steps: there 2, here 3)`)
 }

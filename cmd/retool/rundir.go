@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -63,13 +64,14 @@ func lockRun(dir string) (*runDir, error) {
 		return nil, fmt.Errorf("run directory: lock %s: %w", path, err)
 	}
 	if !held {
-		holder, _ := os.ReadFile(path)
+		holder, _ := os.ReadFile(path) // empty for a moment, while it takes or leaves the directory
 		f.Close()
-		return nil, fmt.Errorf("run directory: another process (%s) is writing into %s: wait for it, or choose another run=", strings.TrimSpace(string(holder)), dir)
+		who := cmp.Or(strings.TrimSpace(string(holder)), "another process")
+		return nil, fmt.Errorf("run directory: %s is writing into %s: wait for it, or choose another run=", who, dir)
 	}
 	host, _ := os.Hostname()
 	if err := f.Truncate(0); err == nil {
-		fmt.Fprintf(f, "process %d on %s\n", os.Getpid(), host)
+		fmt.Fprintf(f, "process %d on %s", os.Getpid(), host)
 	}
 	return &runDir{path: dir, lock: f}, nil
 }

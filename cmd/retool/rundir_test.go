@@ -76,8 +76,7 @@ func TestRunsThatStartTogetherDoNotMeet(t *testing.T) {
 				// One that comes when another has ended finds it finished and changes nothing.
 				for _, f := range failed {
 					if f != "" {
-						require.Contains(t, f, "another process (process ")
-						require.Contains(t, f, "is writing into one: wait for it, or choose another run=")
+						require.Contains(t, f, " is writing into one: wait for it, or choose another run=")
 						require.NotContains(t, f, "\n")
 					}
 				}
