@@ -1,6 +1,9 @@
 package trainer
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // Batch is whole episodes packed into one row of tokens for one pass through the model. Row r of the other slices is one
 // prediction: the model reads IDs up to Rows[r] and is scored on Target[r]. Only tokens that the policy chose are predicted, so
@@ -56,6 +59,39 @@ func (b *Batch) add(e *Episode, weight float32) {
 	}
 }
 
+// scored hands what models said of the batch's rows to the steps behind them; nil: not asked. log-probabilities are compared with the
+// rollout's.
+func (b *Batch) scored(logp, value, ref []float32) {
+	r := 0
+	for _, e := range b.Episodes {
+		if logp != nil {
+			e.Difference = 0
+		}
+		for i := range e.Steps {
+			s := &e.Steps[i]
+			if logp != nil {
+				e.Difference = max(e.Difference, distance(logp[r], s.LogProb))
+			}
+			if value != nil {
+				s.Value = value[r]
+			}
+			if ref != nil {
+				s.Ref = ref[r]
+			}
+			r++
+		}
+	}
+}
+
+// distance is |a − b|. Two log-probabilities that are both no number are the same: the policy has diverged, not the contract. Of one
+// alone the NaN stays, and max keeps it.
+func distance(a, b float32) float32 {
+	if a == b || a != a && b != b {
+		return 0
+	}
+	return float32(math.Abs(float64(a - b)))
+}
+
 // predictions is the number of tokens the policy chose in all episodes.
 func predictions(eps []*Episode) int {
 	n := 0
@@ -65,7 +101,7 @@ func predictions(eps []*Episode) int {
 	return n
 }
 
-// balanced orders episodes so that their minibatches have mixed lengths and the order depends on the key alone: a seeded shuffle.
+// shuffled is the episodes in an order that depends on the draws alone.
 func shuffled(eps []*Episode, draw func(n int) int) []*Episode {
 	out := slices.Clone(eps)
 	for i := len(out) - 1; i > 0; i-- {

@@ -11,7 +11,6 @@ import (
 	"strconv"
 
 	"retool/engine/model"
-	k "retool/kernels"
 	"retool/trainer/trace"
 )
 
@@ -56,7 +55,7 @@ func (r *Run) save(pin bool) (err error) {
 	if err := errors.Join(e1, e2); err != nil {
 		return err
 	}
-	r.state.Updates, r.state.Skipped = r.ppo.opt.step, r.ppo.skipped
+	r.state.Updates, r.state.Skipped = r.ppo.policy.Updates(), r.ppo.skipped
 	r.state.Seconds = r.elapsed()
 	root := filepath.Join(r.Dir, "checkpoints")
 	name := strconv.Itoa(r.global())
@@ -76,9 +75,9 @@ func (r *Run) save(pin bool) (err error) {
 	if err := r.Policy.Save(tmp); err != nil {
 		return err
 	}
-	moments := []model.NamedTensor{r.named("m", r.ppo.opt.m), r.named("v", r.ppo.opt.v)}
+	moments := r.ppo.policy.moments("")
 	if c := r.Critic; c != nil {
-		r.state.CriticSteps = r.ppo.criticOpt.step
+		r.state.CriticSteps = r.ppo.critic.Updates()
 		dir := filepath.Join(tmp, "critic")
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
@@ -86,7 +85,7 @@ func (r *Run) save(pin bool) (err error) {
 		if err := c.Save(dir); err != nil {
 			return err
 		}
-		moments = append(moments, r.named("critic.m", r.ppo.criticOpt.m), r.named("critic.v", r.ppo.criticOpt.v))
+		moments = append(moments, r.ppo.critic.moments("critic.")...)
 	}
 	if err := model.WriteSafetensors(filepath.Join(tmp, "optimizer.safetensors"), moments, nil); err != nil {
 		return err
@@ -207,10 +206,7 @@ func (r *Run) restore() (bool, error) {
 		return false, err
 	}
 	r.before = s.Seconds
-	r.ppo.opt.step, r.ppo.skipped = s.Updates, s.Skipped
-	if r.Critic != nil {
-		r.ppo.criticOpt.step = s.CriticSteps
-	}
+	r.ppo.skipped = s.Skipped
 	if s.Phase != "sft" && s.Step == 0 { // reinforcement learning begins: moments are zero, and a cold start alone saved no critic
 		return true, r.beginCritic()
 	}
@@ -232,30 +228,16 @@ func (r *Run) restoreLearners(dir string) error {
 			return err
 		}
 	}
-	f, err := model.OpenSafetensors(filepath.Join(dir, "optimizer.safetensors"))
+	path := filepath.Join(dir, "optimizer.safetensors")
+	f, err := model.OpenSafetensors(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	moments := map[string]k.Tensor{"m": r.ppo.opt.m, "v": r.ppo.opt.v}
-	if r.Critic != nil {
-		moments["critic.m"], moments["critic.v"] = r.ppo.criticOpt.m, r.ppo.criticOpt.v
+	if err := r.ppo.policy.restore(f, path, "", r.state.Updates); err != nil || r.Critic == nil {
+		return err
 	}
-	for name, t := range moments {
-		stored, ok := f.Tensor(name)
-		if !ok {
-			return fmt.Errorf("trainer: %s/optimizer.safetensors: %s is missing", dir, name)
-		}
-		if stored.Len() != t.Len() {
-			return fmt.Errorf("trainer: %s/optimizer.safetensors: %s has %d numbers, the model %d", dir, name, stored.Len(), t.Len())
-		}
-		values := make([]float32, t.Len())
-		if err := stored.Float32s(values); err != nil {
-			return fmt.Errorf("trainer: %s/optimizer.safetensors: %w", dir, err)
-		}
-		r.Device.Upload(t, values)
-	}
-	return nil
+	return r.ppo.critic.restore(f, path, "critic.", r.state.CriticSteps)
 }
 
 // sameData refuses to go on with other rows: the cursor of a run counts those it began with.
@@ -279,13 +261,6 @@ func (r *Run) extend() error {
 		r.state.Phase = "rl"
 	}
 	return nil
-}
-
-// named downloads a flat tensor for a file.
-func (r *Run) named(name string, t k.Tensor) model.NamedTensor {
-	values := make([]float32, t.Len())
-	r.Device.Download(values, t)
-	return model.NamedTensor{Name: name, Shape: []int{len(values)}, Data: values}
 }
 
 // writeFile writes whole or not at all.

@@ -69,7 +69,7 @@ type SFT struct {
 
 // RL is the reinforcement learning. Batch sizes count trajectories.
 type RL struct {
-	Algorithm   string  `yaml:"algorithm"` // ppo: critic and GAE; grpo: baseline of the group
+	Algorithm   string  `yaml:"algorithm"` // see algorithm.go
 	Steps       int     `yaml:"steps"`
 	Prompts     int     `yaml:"prompts"`   // a step
 	Group       int     `yaml:"group"`     // trajectories a prompt
@@ -166,7 +166,7 @@ func (c Config) Validate() error {
 	if err := c.RL.validate(); err != nil {
 		return err
 	}
-	if c.RL.Steps > 0 && c.RL.Algorithm == "ppo" {
+	if c.RL.Steps > 0 && c.RL.Values() {
 		if err := c.Critic.validate(); err != nil {
 			return err
 		}
@@ -205,15 +205,18 @@ func (s SFT) validate() error {
 }
 
 func (r RL) validate() error {
+	a, err := algorithm(r.Algorithm)
+	if err == nil && r.Group > 0 {
+		err = a.validate(r)
+	}
+	if err != nil {
+		return err
+	}
 	switch {
-	case r.Algorithm != "ppo" && r.Algorithm != "grpo":
-		return unknown("rl.algorithm", r.Algorithm, "ppo", "grpo")
 	case r.Steps < 0:
 		return fmt.Errorf("rl.steps: want 0 or more, got %d", r.Steps)
 	case r.Prompts < 1 || r.Group < 1:
 		return fmt.Errorf("rl.prompts, rl.group: want at least 1 of each, got %d and %d", r.Prompts, r.Group)
-	case r.Algorithm == "grpo" && r.Group < 2:
-		return fmt.Errorf("rl.group: grpo compares the trajectories of one prompt and needs at least 2, got %d", r.Group)
 	case r.Minibatch < 1:
 		return fmt.Errorf("rl.minibatch: want at least 1 trajectory, got %d", r.Minibatch)
 	case r.Prompts*r.Group%r.Minibatch != 0:

@@ -52,7 +52,7 @@ func newLab(t testing.TB, edit func(*Config)) *lab {
 		edit(c)
 	}
 	require.NoError(t, c.Validate())
-	ppo := c.RL.Algorithm == "ppo"
+	ppo := c.RL.Values()
 	mc := model.Config{
 		Arch: model.Llama, Layers: 1, Hidden: 32, Heads: 2, KVHeads: 1, HeadDim: 16, FFN: 48, Vocab: l.tok.Size(), MaxPositions: 16, KVChunk: 64,
 		RMSEps: 1e-6, RopeTheta: 1e4, LMHead: true, ValueHead: ppo && c.Critic.Trunk == "shared", EOS: []int32{l.tok.EOS()},
@@ -157,13 +157,13 @@ func TestLossAndGradientIgnorePacking(t *testing.T) {
 	for i := range problems {
 		problems[i] = l.data.Train[i%4]
 	}
-	eps, err := p.rollout(context.Background(), 0, problems)
+	eps, err := p.Sample(context.Background(), 0, problems)
 	require.NoError(t, err)
 	gradient := func(tokens int) (g []float32, loss float64) {
 		p.cfg.RL.Tokens = tokens
 		s := newStats(p)
 		require.NoError(t, p.score(eps, 0, s))
-		p.advantages(eps)
+		p.method.Advantages(p.cfg.RL, eps)
 		// A learning rate of zero leaves weights and so the gradient in place.
 		p.cfg.RL.LR, p.cfg.RL.WeightDecay = 0, 0
 		require.NoError(t, p.update(eps, 5, s))
@@ -189,12 +189,12 @@ func TestLossAndGradientIgnorePacking(t *testing.T) {
 func TestNothingMovesOnWhatIsNotFinite(t *testing.T) {
 	l := newLab(t, func(c *Config) { c.RL.MaxSkipped = 2; c.RL.VerifyEvery = 0; c.Critic.Warmup = 0 })
 	p := l.ppo(t)
-	eps, err := p.rollout(context.Background(), 0, []*Problem{l.data.Train[0], l.data.Train[1]})
+	eps, err := p.Sample(context.Background(), 0, []*Problem{l.data.Train[0], l.data.Train[1]})
 	require.NoError(t, err)
 	GAE(eps[0], 1, 1)
 	eps[0].Steps[0].Advantage = float32(math.NaN())
 	read := func() (out []float32) {
-		for _, x := range []k.Tensor{l.policy.W.All, p.opt.m, p.opt.v} {
+		for _, x := range []k.Tensor{l.policy.W.All, p.policy.opt.m.All, p.policy.opt.v.All} {
 			v := make([]float32, x.Len())
 			l.dev.Download(v, x)
 			out = append(out, v...)
@@ -209,7 +209,7 @@ func TestNothingMovesOnWhatIsNotFinite(t *testing.T) {
 	require.Equal(t, 2, s.Skipped)
 	require.ErrorContains(t, p.update(eps, 1, s), "3 updates in a row were not finite, rl.max_skipped allows 2")
 	require.Equal(t, before, read())
-	require.Zero(t, p.opt.step)
+	require.Zero(t, p.policy.Updates())
 }
 
 // files is the content of the last checkpoint, by name, but for what clocks write.

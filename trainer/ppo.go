@@ -3,7 +3,6 @@ package trainer
 import (
 	"context"
 	"fmt"
-	"math"
 	"math/rand/v2"
 
 	"retool/engine"
@@ -11,31 +10,35 @@ import (
 	k "retool/kernels"
 )
 
-// PPO is ReTool's algorithm: proximal policy optimisation over rollouts that pause for code (Schulman 2017; the clip of DAPO). GRPO
-// is the same but for the baseline. One goroutine.
+// PPO is ReTool's reinforcement learning: policy optimisation over rollouts that pause for code, by the configured Algorithm. A step
+// samples, then learns; the two share nothing but the episodes. One goroutine.
 type PPO struct {
 	cfg    Config
+	method Algorithm
 	dev    k.Device
-	policy *model.Model
-	critic *model.Model // nil: grpo, or a value head on the policy
+	policy *Learner
+	critic *Learner     // nil: no values, or a value head on the policy
 	ref    *model.Model // nil unless rl.kl
 	engine *engine.Engine
 	proto  Prompter
 	bytes  func(int32) []byte
 
-	opt, criticOpt *adam
-	rows           *rows
-	skipped        int // updates in a row left out
+	rows    *rows
+	skipped int // updates in a row left out
 }
 
-// NewPPO joins the parts; critic and ref may be nil. Engine, policy and critic are the caller's to close.
+// NewPPO joins the parts; critic and ref may be nil. Engine and models are the caller's to close. It panics where cfg is not valid.
 func NewPPO(cfg Config, dev k.Device, policy, critic, ref *model.Model, e *engine.Engine, prompt Prompter, bytes func(int32) []byte) *PPO {
+	method, err := algorithm(cfg.RL.Algorithm)
+	if err != nil {
+		panic("trainer: NewPPO: " + err.Error())
+	}
 	p := &PPO{
-		cfg: cfg, dev: dev, policy: policy, critic: critic, ref: ref, engine: e, proto: prompt, bytes: bytes,
-		opt: newAdam(dev, policy, cfg.RL.Optimizer), rows: newRows(dev, max(cfg.SFT.Tokens, cfg.RL.Tokens)),
+		cfg: cfg, method: method, dev: dev, ref: ref, engine: e, proto: prompt, bytes: bytes,
+		policy: NewLearner(dev, policy, cfg.RL.Optimizer), rows: newRows(dev, max(cfg.SFT.Tokens, cfg.RL.Tokens)),
 	}
 	if critic != nil {
-		p.criticOpt = newAdam(dev, critic, cfg.RL.Optimizer)
+		p.critic = NewLearner(dev, critic, cfg.RL.Optimizer)
 	}
 	return p
 }
@@ -43,11 +46,14 @@ func NewPPO(cfg Config, dev k.Device, policy, critic, ref *model.Model, e *engin
 // Close frees what NewPPO allocated.
 func (p *PPO) Close() {
 	p.rows.free()
-	p.opt.free()
-	if p.criticOpt != nil {
-		p.criticOpt.free()
+	p.policy.Close()
+	if p.critic != nil {
+		p.critic.Close()
 	}
 }
+
+// shared reports whether the values are a head on the policy.
+func (p *PPO) shared() bool { return p.method.Values && p.critic == nil }
 
 // Prompter renders a question into tokens.
 type Prompter interface {
@@ -57,38 +63,45 @@ type Prompter interface {
 // Step samples, grades and learns from one batch of problems. step counts from 0 and keys every draw.
 func (p *PPO) Step(ctx context.Context, step int, problems []*Problem) (*Stats, error) {
 	s := newStats(p)
-	eps, err := p.rollout(ctx, step, problems)
+	eps, err := p.Sample(ctx, step, problems)
 	if err != nil {
 		return nil, err
 	}
 	s.rolledOut(eps)
-	eps = trainable(eps)
-	if p.critic == nil && step == p.cfg.Critic.Warmup && p.cfg.RL.Algorithm == "ppo" {
-		if err := p.opt.reset(p.cfg.RL.Optimizer); err != nil { // the head's warm-up counted steps that the trunk has not made
-			return nil, err
+	if err := p.Learn(trainable(eps), step, s); err != nil {
+		return nil, err
+	}
+	s.done()
+	return s, nil
+}
+
+// Learn makes a step's updates on its episodes and books them.
+func (p *PPO) Learn(eps []*Episode, step int, s *Stats) error {
+	if p.shared() && step == p.cfg.Critic.Warmup {
+		if err := p.policy.Restart(p.cfg.RL.Optimizer); err != nil { // the head's warm-up counted steps that the trunk has not made
+			return err
 		}
 	}
 	if err := p.score(eps, step, s); err != nil { // values and reference; old log-probabilities came with the rollout
-		return nil, err
+		return err
 	}
 	s.scored(eps)
-	p.advantages(eps) // GAE over the policy's tokens, or the group's baseline
+	p.method.Advantages(p.cfg.RL, eps) // GAE over the policy's tokens, or the group's baseline
 	for epoch := range p.cfg.RL.Epochs {
 		// The order is a function of the step alone: a resumed run repeats it.
 		order := shuffled(eps, rand.New(rand.NewPCG(p.cfg.Seed, uint64(step)<<8|uint64(epoch))).IntN)
 		for from := 0; from < len(order); from += p.cfg.RL.Minibatch {
 			mini := order[from:min(from+p.cfg.RL.Minibatch, len(order))]
 			if err := p.update(mini, step, s); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	s.done()
-	return s, nil
+	return nil
 }
 
-// rollout samples a group of trajectories for each problem and grades them.
-func (p *PPO) rollout(ctx context.Context, step int, problems []*Problem) ([]*Episode, error) {
+// Sample rolls out a group of trajectories for each problem and grades them.
+func (p *PPO) Sample(ctx context.Context, step int, problems []*Problem) ([]*Episode, error) {
 	groups := make([]engine.Group, len(problems))
 	for i, q := range problems {
 		ids, err := p.proto.Prompt(q.Question)
@@ -137,35 +150,30 @@ func trainable(eps []*Episode) []*Episode {
 
 // score fills Value and Ref, and compares the log-probabilities of a training forward with the rollout's.
 func (p *PPO) score(eps []*Episode, step int, s *Stats) error {
-	values := p.policy
-	if p.critic != nil {
-		values = p.critic
-	}
-	ppo := p.cfg.RL.Algorithm == "ppo"
 	verify := p.cfg.RL.VerifyEvery > 0 && step%p.cfg.RL.VerifyEvery == 0
+	read := func(h model.Head) {
+		if !h.Values.Absent() {
+			p.dev.Copy(p.rows.value.Rows(h.From, h.To), h.Values)
+		}
+		if !h.Logits.Absent() {
+			p.rows.logProbs(h, float32(p.cfg.RL.Temperature))
+		}
+	}
 	for _, b := range Pack(eps, p.cfg.RL.Tokens, 1) {
 		var value, logp, ref []float32
-		read := func(h model.Head) {
-			if !h.Values.Absent() {
-				p.dev.Copy(p.rows.value.Rows(h.From, h.To), h.Values)
-			}
-			if !h.Logits.Absent() {
-				p.rows.logProbs(h, float32(p.cfg.RL.Temperature))
-			}
-		}
 		p.rows.load(b, 0, 0)
-		if verify || ppo && p.critic == nil {
-			if err := p.policy.Score(b.inputs(), read); err != nil {
+		if verify || p.shared() {
+			if err := p.policy.Model.Score(b.inputs(), read); err != nil {
 				return fmt.Errorf("trainer: score: %w", err)
 			}
 			logp = p.rows.read(p.rows.logp)
 		}
 		if p.critic != nil {
-			if err := values.Score(b.inputs(), read); err != nil {
+			if err := p.critic.Model.Score(b.inputs(), read); err != nil {
 				return fmt.Errorf("trainer: critic: %w", err)
 			}
 		}
-		if ppo {
+		if p.method.Values {
 			value = p.rows.read(p.rows.value)
 		}
 		if p.ref != nil {
@@ -174,93 +182,33 @@ func (p *PPO) score(eps []*Episode, step int, s *Stats) error {
 			}
 			ref = p.rows.read(p.rows.logp)
 		}
-		r := 0
-		for _, e := range b.Episodes {
-			if logp != nil {
-				e.Difference = 0
-			}
-			for i := range e.Steps {
-				if logp != nil {
-					e.Difference = max(e.Difference, distance(logp[r], e.Steps[i].LogProb))
-				}
-				if value != nil {
-					e.Steps[i].Value = value[r]
-				}
-				if ref != nil {
-					e.Steps[i].Ref = ref[r]
-				}
-				r++
-			}
-		}
+		b.scored(logp, value, ref)
 	}
 	return nil
-}
-
-// advantages fills Advantage and Return.
-func (p *PPO) advantages(eps []*Episode) {
-	if p.cfg.RL.Algorithm == "grpo" {
-		GroupBaseline(eps)
-		return
-	}
-	for _, e := range eps {
-		GAE(e, p.cfg.RL.Gamma, p.cfg.RL.Lambda)
-	}
-	if p.cfg.RL.Whiten {
-		Whiten(eps)
-	}
 }
 
 // update makes one optimizer step on a minibatch. Each prediction weighs 1/N, N being the predictions of the whole minibatch, so
 // that the cut into passes does not show.
 func (p *PPO) update(mini []*Episode, step int, s *Stats) error {
 	rl := p.cfg.RL
-	warmup := rl.Algorithm == "ppo" && step < p.cfg.Critic.Warmup // the critic alone learns
-	shared := rl.Algorithm == "ppo" && p.critic == nil
-	clip := k.Clip{Low: float32(rl.ClipLow), High: float32(rl.ClipHigh), Dual: float32(rl.DualClip), KL: float32(rl.KL)}
-	temperature := float32(rl.Temperature)
-	r := p.rows
-
-	err := p.dev.Do(func() {
-		p.dev.Zero(p.policy.G.All)
-		if p.critic != nil {
-			p.dev.Zero(p.critic.G.All)
-		}
-		p.dev.Zero(r.stats)
-		p.dev.Zero(r.valueStats)
-	})
-	if err != nil {
+	warmup := p.method.Values && step < p.cfg.Critic.Warmup // the critic alone learns
+	if err := p.begin(); err != nil {
 		return err
 	}
+	valueScale := float32(1)
+	if p.shared() {
+		valueScale = float32(p.cfg.Critic.Coefficient)
+	}
 	for _, b := range Pack(mini, rl.Tokens, 1/float32(predictions(mini))) {
-		valueScale := float32(1)
-		if shared {
-			valueScale = float32(p.cfg.Critic.Coefficient)
-		}
-		r.load(b, valueScale, -float32(rl.Entropy))
-		loss := func(h model.Head) {
-			row := func(t k.Tensor) k.Tensor { return t.Rows(h.From, h.To) }
-			if !h.Logits.Absent() {
-				r.logProbs(h, temperature)
-				p.dev.PolicyLoss(row(r.dlogp), r.stats, row(r.logp), k.Targets{Weight: row(r.weight), OldLogProb: row(r.old), Advantage: row(r.advantage), Ref: row(r.ref)}, clip)
-				dentropy := k.Tensor{}
-				if rl.Entropy > 0 {
-					dentropy = row(r.entropyWeight)
-				}
-				p.dev.LogProbBackward(h.Logits, row(r.lse), row(r.target), row(r.dlogp), dentropy, temperature)
-			}
-			if !h.Values.Absent() {
-				p.dev.ValueLoss(row(r.dvalue), r.valueStats, h.Values, k.Targets{Weight: row(r.valueWeight), Return: row(r.ret), OldValue: row(r.value)}, float32(p.cfg.Critic.ValueClip))
-				p.dev.Copy(h.Values, row(r.dvalue))
-			}
-		}
+		p.rows.load(b, valueScale, -float32(rl.Entropy))
 		if !warmup || p.critic == nil {
-			if err := p.policy.Train(b.inputs(), loss); err != nil {
+			if err := p.policy.Accumulate(b, p.loss); err != nil {
 				return fmt.Errorf("trainer: policy: %w", err)
 			}
-			s.entropy(r.read(r.entropy), b.Weight)
+			s.entropy(p.rows.read(p.rows.entropy), b.Weight)
 		}
 		if p.critic != nil {
-			if err := p.critic.Train(b.inputs(), loss); err != nil {
+			if err := p.critic.Accumulate(b, p.loss); err != nil {
 				return fmt.Errorf("trainer: critic: %w", err)
 			}
 		}
@@ -269,28 +217,64 @@ func (p *PPO) update(mini []*Episode, step int, s *Stats) error {
 	return p.apply(step, warmup, s)
 }
 
+// begin forgets gradients and sums.
+func (p *PPO) begin() error {
+	for _, l := range []*Learner{p.policy, p.critic} {
+		if l == nil {
+			continue
+		}
+		if err := l.Begin(); err != nil {
+			return err
+		}
+	}
+	return p.dev.Do(func() {
+		p.dev.Zero(p.rows.stats)
+		p.dev.Zero(p.rows.valueStats)
+	})
+}
+
+// loss leaves the gradients of the rows that a head holds: of the policy by the algorithm's loss, of the values by their own.
+func (p *PPO) loss(h model.Head) {
+	r, temperature := p.rows, float32(p.cfg.RL.Temperature)
+	row := func(t k.Tensor) k.Tensor { return t.Rows(h.From, h.To) }
+	if !h.Logits.Absent() {
+		r.logProbs(h, temperature)
+		p.method.loss(p.dev, row(r.dlogp), r.stats, row(r.logp), k.Targets{
+			Weight: row(r.weight), OldLogProb: row(r.old), Advantage: row(r.advantage), Ref: row(r.ref),
+		}, p.cfg.RL)
+		dentropy := k.Tensor{}
+		if p.cfg.RL.Entropy > 0 {
+			dentropy = row(r.entropyWeight)
+		}
+		p.dev.LogProbBackward(h.Logits, row(r.lse), row(r.target), row(r.dlogp), dentropy, temperature)
+	}
+	if !h.Values.Absent() {
+		targets := k.Targets{Weight: row(r.valueWeight), Return: row(r.ret), OldValue: row(r.value)}
+		p.dev.ValueLoss(row(r.dvalue), r.valueStats, h.Values, targets, float32(p.cfg.Critic.ValueClip))
+		p.dev.Copy(h.Values, row(r.dvalue))
+	}
+}
+
 // apply moves the weights, unless loss or gradient is not finite: then nothing moves, and after too many of those in a row the
 // run ends.
 func (p *PPO) apply(step int, warmup bool, s *Stats) error {
 	rl := p.cfg.RL
 	loss := s.losses(p.rows)
 	var err error
-	var ok bool
+	ok := false
 	s.LR = rl.Rate(step, rl.Steps)
 	switch {
 	case !finite(loss):
-	case warmup && p.critic == nil:
+	case warmup && p.shared():
 		s.LR = p.cfg.Critic.WarmupLR
-		if err = p.opt.keepOnly(p.policy.G.Value); err == nil {
-			s.Norm, ok, err = p.opt.update(s.LR, 0)
-		}
+		s.Norm, ok, err = p.policy.Apply(valueHead, s.LR, 0)
 	case warmup:
 		ok = true
 	default:
-		s.Norm, ok, err = p.opt.update(s.LR, rl.WeightDecay)
+		s.Norm, ok, err = p.policy.Apply(everything, s.LR, rl.WeightDecay)
 	}
 	if err == nil && ok && p.critic != nil {
-		_, ok, err = p.criticOpt.update(p.cfg.Critic.LR, rl.WeightDecay)
+		_, ok, err = p.critic.Apply(everything, p.cfg.Critic.LR, rl.WeightDecay)
 	}
 	if err != nil {
 		return err
@@ -301,16 +285,13 @@ func (p *PPO) apply(step int, warmup bool, s *Stats) error {
 	}
 	s.Skipped++
 	if p.skipped++; p.skipped > rl.MaxSkipped {
-		return fmt.Errorf("trainer: step %d: loss %g and gradient norm %g: %d updates in a row were not finite, rl.max_skipped allows %d; weights and optimizer are those before them", step+1, loss, s.Norm, p.skipped, rl.MaxSkipped)
+		return notFinite(fmt.Sprintf("step %d", step+1), loss, s.Norm, p.skipped, rl.MaxSkipped)
 	}
 	return nil
 }
 
-// distance is |a − b|. Two log-probabilities that are both no number are the same: the policy has diverged, not the contract. Of one
-// alone the NaN stays, and max keeps it.
-func distance(a, b float32) float32 {
-	if a == b || a != a && b != b {
-		return 0
-	}
-	return float32(math.Abs(float64(a - b)))
+// notFinite is the error that ends a run that has diverged.
+func notFinite(where string, loss, norm float64, skipped, most int) error {
+	return fmt.Errorf("trainer: %s: loss %g and gradient norm %g: %d updates in a row were not finite, rl.max_skipped allows %d; "+
+		"weights and optimizer are those before them", where, loss, norm, skipped, most)
 }

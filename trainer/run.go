@@ -62,8 +62,8 @@ func (r *Run) Train(ctx context.Context) (*State, error) {
 	r.state = State{Phase: "sft", Contract: r.Contract, Protocol: r.Protocol, Tokenizer: r.Tokenizer, Data: r.Hashes}
 	r.ppo = NewPPO(r.Config, r.Device, r.Policy, r.Critic, r.Ref, r.Engine, r.Prompt, r.Tokens.Bytes)
 	defer r.ppo.Close()
-	r.ppo.opt.cfg = r.Config.SFT.Optimizer
-	r.sft = &ColdStart{cfg: r.Config.SFT, dev: r.Device, model: r.Policy, opt: r.ppo.opt, rows: r.ppo.rows}
+	r.ppo.policy.Use(r.Config.SFT.Optimizer)
+	r.sft = &ColdStart{cfg: r.Config.SFT, dev: r.Device, policy: r.ppo.policy, rows: r.ppo.rows}
 	if err := os.MkdirAll(filepath.Join(r.Dir, "checkpoints"), 0o755); err != nil {
 		return nil, fmt.Errorf("trainer: run directory: %w", err)
 	}
@@ -142,7 +142,7 @@ func (r *Run) coldStart(ctx context.Context) error {
 	if err := r.evaluate(ctx, "cold_start"); err != nil {
 		return err
 	}
-	if err := r.ppo.opt.reset(r.Config.RL.Optimizer); err != nil {
+	if err := r.ppo.policy.Restart(r.Config.RL.Optimizer); err != nil {
 		return err
 	}
 	if err := r.beginCritic(); err != nil {
@@ -163,7 +163,7 @@ func (r *Run) guard(s SFTStats, step int) error {
 		return nil
 	}
 	if r.ppo.skipped++; r.ppo.skipped > r.Config.RL.MaxSkipped {
-		return fmt.Errorf("trainer: sft step %d: loss %g and gradient norm %g: %d updates in a row were not finite, rl.max_skipped allows %d; weights and optimizer are those before them", step+1, s.Loss, s.Norm, r.ppo.skipped, r.Config.RL.MaxSkipped)
+		return notFinite(fmt.Sprintf("sft step %d", step+1), s.Loss, s.Norm, r.ppo.skipped, r.Config.RL.MaxSkipped)
 	}
 	return nil
 }
@@ -176,7 +176,7 @@ func (r *Run) reinforce(ctx context.Context) error {
 			return err
 		}
 	}
-	r.ppo.opt.cfg = rl.Optimizer
+	r.ppo.policy.Use(rl.Optimizer)
 	r.Report.Phase("rl", rl.Steps)
 	for r.state.Step < rl.Steps {
 		i := r.state.Step

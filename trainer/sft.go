@@ -9,21 +9,20 @@ import (
 
 // ColdStart is supervised fine-tuning: cross-entropy on the tokens the policy is to write, tool output left out as in RL.
 type ColdStart struct {
-	cfg   SFT
-	dev   k.Device
-	model *model.Model
-	opt   *adam
-	rows  *rows
+	cfg    SFT
+	dev    k.Device
+	policy *Learner
+	rows   *rows
 }
 
 // NewColdStart prepares the fine-tuning of m. Close frees what it allocates.
 func NewColdStart(cfg SFT, dev k.Device, m *model.Model) *ColdStart {
-	return &ColdStart{cfg: cfg, dev: dev, model: m, opt: newAdam(dev, m, cfg.Optimizer), rows: newRows(dev, cfg.Tokens)}
+	return &ColdStart{cfg: cfg, dev: dev, policy: NewLearner(dev, m, cfg.Optimizer), rows: newRows(dev, cfg.Tokens)}
 }
 
 // Close frees what NewColdStart allocated.
 func (f *ColdStart) Close() {
-	f.opt.free()
+	f.policy.Close()
 	f.rows.free()
 }
 
@@ -40,7 +39,7 @@ type SFTStats struct {
 func (f *ColdStart) Step(examples []*Episode, i, n int) (SFTStats, error) {
 	s := SFTStats{LR: f.cfg.Rate(i, n), Policy: predictions(examples)}
 	weight := 1 / float32(s.Policy)
-	if err := f.model.ZeroGrad(); err != nil {
+	if err := f.policy.Begin(); err != nil {
 		return s, err
 	}
 	for _, b := range Pack(examples, f.cfg.Tokens, weight) {
@@ -51,7 +50,7 @@ func (f *ColdStart) Step(examples []*Episode, i, n int) (SFTStats, error) {
 			gradient[j] = -w
 		}
 		f.dev.Upload(f.rows.dlogp.Rows(0, f.rows.n), gradient)
-		err := f.model.Train(b.inputs(), func(h model.Head) {
+		err := f.policy.Accumulate(b, func(h model.Head) {
 			f.rows.logProbs(h, 1)
 			f.dev.LogProbBackward(h.Logits, f.rows.lse.Rows(h.From, h.To), f.rows.target.Rows(h.From, h.To), f.rows.dlogp.Rows(h.From, h.To), k.Tensor{}, 1)
 			if !h.Values.Absent() {
@@ -70,7 +69,7 @@ func (f *ColdStart) Step(examples []*Episode, i, n int) (SFTStats, error) {
 		s.Skipped = true
 		return s, nil
 	}
-	norm, ok, err := f.opt.update(s.LR, f.cfg.WeightDecay)
+	norm, ok, err := f.policy.Apply(everything, s.LR, f.cfg.WeightDecay)
 	s.Norm, s.Skipped = norm, !ok
 	return s, err
 }

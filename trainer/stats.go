@@ -92,7 +92,7 @@ func (s *Stats) scored(eps []*Episode) {
 			sumE, sumE2 = sumE+d, sumE2+d*d
 		}
 	}
-	if variance := sumR2 - sumR*sumR/max(n, 1); variance > 0 && s.p.cfg.RL.Algorithm == "ppo" {
+	if variance := sumR2 - sumR*sumR/max(n, 1); variance > 0 && s.p.method.Values {
 		s.Explained = 1 - (sumE2-sumE*sumE/n)/variance
 	}
 	s.ended = time.Now()

@@ -72,7 +72,7 @@ func (p *program) build(ctx context.Context, u use) (err error) {
 	if cfg.Engine.MaxTokens > mc.MaxPositions {
 		return fmt.Errorf("config: engine.max_tokens: %d is more than the %d positions of the model", cfg.Engine.MaxTokens, mc.MaxPositions)
 	}
-	ppo := cfg.RL.Steps > 0 && cfg.RL.Algorithm == "ppo"
+	ppo := cfg.RL.Steps > 0 && cfg.RL.Values()
 	mc.ValueHead = u.train && ppo && cfg.Critic.Trunk == "shared" || mc.ValueHead
 	pass := cfg.Engine.StepTokens
 	if u.train {

@@ -107,7 +107,7 @@ func TestBadConfigurationIsOneClearSentence(t *testing.T) {
 		{"demo", []string{"rl.minibatch=100"}, []string{"rl.minibatch: 100", "128"}},
 		{"demo", []string{"rl.lr"}, []string{"want key=value"}},
 		{"demo", []string{"rl.algorithm=grpo"}, []string{"rl.group", "at least 2, got 1"}},
-		{"demo", []string{"rl.algorithm=grpo", "rl.group=8", "rl.prompts=16", "critic.warmup=3"}, []string{"critic.warmup would do nothing: rl.algorithm grpo has no critic"}},
+		{"demo", []string{"rl.algorithm=grpo", "rl.group=8", "rl.prompts=16", "critic.warmup=3"}, []string{"critic.warmup would do nothing: this rl.algorithm has no critic"}},
 		{"demo", []string{"critic.lr=3e-3"}, []string{"critic.lr would do nothing"}},
 		{"demo-text", []string{"interp.warm=3"}, []string{"interp.warm would do nothing: protocol.name none runs no code"}},
 		{"demo", []string{"rl.top_p=0.9"}, []string{"rl.top_p", "another policy"}},

@@ -14,8 +14,8 @@ var idleSettings = []struct {
 	but    []string // of a section: what does something all the same
 	reason string
 }{
-	{func(c *Config) bool { return c.RL.Algorithm == "grpo" }, []string{"critic."}, nil, "rl.algorithm grpo has no critic"},
-	{func(c *Config) bool { return c.RL.Algorithm == "grpo" }, []string{"rl.gamma", "rl.lambda", "rl.whiten"}, nil, "rl.algorithm grpo has no values"},
+	{func(c *Config) bool { return !c.RL.Values() }, []string{"critic."}, nil, "this rl.algorithm has no critic"},
+	{func(c *Config) bool { return !c.RL.Values() }, []string{"rl.gamma", "rl.lambda", "rl.whiten"}, nil, "this rl.algorithm has no values"},
 	{func(c *Config) bool { return c.Critic.Trunk == "shared" }, []string{"critic.lr"}, nil, "critic.trunk shared follows rl.lr"},
 	{func(c *Config) bool { return c.Critic.Trunk == "own" }, []string{"critic.coefficient", "critic.warmup_lr"}, nil, "critic.trunk own has a loss of its own"},
 	{func(c *Config) bool { return !c.tools() }, []string{"interp.", "protocol."}, []string{"protocol.name", "protocol.template"}, "protocol.name none runs no code"},

@@ -1,0 +1,69 @@
+package trainer
+
+import (
+	"retool/engine/model"
+	k "retool/kernels"
+)
+
+// rows holds, on the device, what the loss of a batch's predictions is made of. It is allocated once, for the largest batch.
+type rows struct {
+	dev                                                  k.Device
+	target, weight, old, ref, advantage, ret, value      k.Tensor
+	valueWeight, entropyWeight                           k.Tensor
+	lse, logp, entropy, dlogp, dvalue, stats, valueStats k.Tensor
+	n                                                    int // predictions of the batch in place
+}
+
+func newRows(dev k.Device, n int) *rows {
+	r := &rows{dev: dev, target: dev.Alloc(k.I32, n), stats: dev.Alloc(k.F32, k.Stats), valueStats: dev.Alloc(k.F32, k.Stats)}
+	for _, t := range r.floats() {
+		*t = dev.Alloc(k.F32, n)
+	}
+	return r
+}
+
+func (r *rows) floats() []*k.Tensor {
+	return []*k.Tensor{&r.weight, &r.old, &r.ref, &r.advantage, &r.ret, &r.value, &r.valueWeight, &r.entropyWeight, &r.lse, &r.logp, &r.entropy, &r.dlogp, &r.dvalue}
+}
+
+func (r *rows) free() {
+	for _, t := range append(r.floats(), &r.target, &r.stats, &r.valueStats) {
+		r.dev.Free(*t)
+	}
+}
+
+// load puts a batch's targets on the device. valueScale and entropyScale multiply Weight into the weights of those two terms.
+func (r *rows) load(b *Batch, valueScale, entropyScale float32) {
+	r.n = len(b.Rows)
+	put := func(dst k.Tensor, src []float32) { r.dev.Upload(dst.Rows(0, r.n), src) }
+	scaled := func(by float32) []float32 {
+		out := make([]float32, r.n)
+		for i, w := range b.Weight {
+			out[i] = by * w
+		}
+		return out
+	}
+	r.dev.Upload(r.target.Rows(0, r.n), b.Target)
+	put(r.weight, b.Weight)
+	put(r.old, b.OldLogProb)
+	put(r.ref, b.Ref)
+	put(r.advantage, b.Advantage)
+	put(r.ret, b.Return)
+	put(r.value, b.OldValue)
+	put(r.valueWeight, scaled(valueScale))
+	put(r.entropyWeight, scaled(entropyScale))
+}
+
+// logProbs computes, for the rows a head holds, the log-probability of each target and the entropy at a temperature.
+func (r *rows) logProbs(h model.Head, temperature float32) {
+	lse := r.lse.Rows(h.From, h.To)
+	r.dev.LogSumExp(lse, h.Logits, temperature)
+	r.dev.LogProb(r.logp.Rows(h.From, h.To), r.entropy.Rows(h.From, h.To), h.Logits, lse, r.target.Rows(h.From, h.To), temperature)
+}
+
+// read copies one of the row vectors to the host.
+func (r *rows) read(t k.Tensor) []float32 {
+	out := make([]float32, r.n)
+	r.dev.Download(out, t.Rows(0, r.n))
+	return out
+}
