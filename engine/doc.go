@@ -4,9 +4,9 @@
 //   - A Token carries its provenance: who wrote it, and with which log-probability. A Trajectory is a list of them that only grows.
 //   - A Protocol is how a model asks for code and reads the reply, as token ids.
 //   - An Interpreter runs the code. The package declares what it needs of one and imports none.
-//   - An Engine owns a model's KV pages and runs Rollouts.
+//   - An Engine owns a model's KV pages and runs a Stream of rollouts; Rollouts is a stream of a list, to its end.
 //
 // A sequence is its tokens plus `cached`, the number of them whose keys and values lie in pages. Prompt, decode, resume after a
-// tool and rerun after an eviction are all "feed tokens[cached:]". One goroutine, that of Rollouts, owns the model, the pages and
-// the sequences; calls run on their own and come back through a channel that has room for all of them.
+// tool and rerun after an eviction are all "feed tokens[cached:]". One goroutine, that of the stream, owns the model, the pages and
+// the sequences; calls run on their own and come back through a mailbox that no sender waits for.
 package engine

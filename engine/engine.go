@@ -58,6 +58,7 @@ type Sampling struct {
 	Temperature float32
 	TopP        float32
 	TopK        int
+	Version     int32 // of the weights; every token drawn carries it
 }
 
 // Group asks for samples of one prompt: one trajectory per key. The prompt's KV pages are filled once and shared.
@@ -77,6 +78,7 @@ type Stats struct {
 	Lost       int64
 	Evictions  int64
 	Copies     int64 // pages copied before a write, because they were shared
+	Stale      int64 // tokens drawn over keys and values of other weights
 
 	Decode, Prefill, ToolWait, Idle time.Duration // Prefill: the share of steps that fed prompts and replies; ToolWait: nothing else to do
 }
@@ -86,7 +88,7 @@ func (s Stats) Sub(t Stats) Stats {
 	return Stats{
 		Sampled: s.Sampled - t.Sampled, Observed: s.Observed - t.Observed, Prefilled: s.Prefilled - t.Prefilled,
 		Recomputed: s.Recomputed - t.Recomputed, Shared: s.Shared - t.Shared, Calls: s.Calls - t.Calls, Lost: s.Lost - t.Lost,
-		Evictions: s.Evictions - t.Evictions, Copies: s.Copies - t.Copies,
+		Evictions: s.Evictions - t.Evictions, Copies: s.Copies - t.Copies, Stale: s.Stale - t.Stale,
 		Decode: s.Decode - t.Decode, Prefill: s.Prefill - t.Prefill, ToolWait: s.ToolWait - t.ToolWait, Idle: s.Idle - t.Idle,
 	}
 }

@@ -2,7 +2,7 @@ package engine
 
 import "fmt"
 
-// pages counts the references to each KV page; nobody but Rollouts' goroutine touches it. Page 0 is never given out: unused
+// pages counts the references to each KV page; nobody but the stream's goroutine touches it. Page 0 is never given out: unused
 // entries of a page table are 0.
 type pages struct {
 	refs []int32

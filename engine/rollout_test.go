@@ -246,36 +246,44 @@ func TestTrainingForwardGivesTheRolloutsLogProbs(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		trs, _ := b.rollouts(t, testConfig(), upper{}, randomGroups(rt))
 		for _, tr := range trs {
-			var in model.Inputs
-			var target []int32
-			in.Starts = []int32{0, int32(tr.Len())}
-			for i, k := range tr.Tokens() {
-				in.IDs = append(in.IDs, k.ID)
-				if k.Source == Policy {
-					in.Rows, target = append(in.Rows, int32(i-1)), append(target, k.ID)
-				}
-			}
-			n := len(target)
-			ids, lse, logp := b.dev.Alloc(kernels.I32, n), b.dev.Alloc(kernels.F32, n), b.dev.Alloc(kernels.F32, n)
-			b.dev.Upload(ids, target)
-			require.NoError(t, b.model.Score(in, func(h model.Head) {
-				b.dev.LogSumExp(lse.Rows(h.From, h.To), h.Logits, 1)
-				b.dev.LogProb(logp.Rows(h.From, h.To), kernels.Tensor{}, h.Logits, lse.Rows(h.From, h.To), ids.Rows(h.From, h.To), 1)
-			}))
-			got := make([]float32, n)
-			b.dev.Download(got, logp)
-			r := 0
+			got := b.logProbs(t, tr)
 			for i, k := range tr.Tokens() {
 				if k.Source == Policy {
-					require.Equal(t, k.LogProb, got[r], "token %d of %d", i, tr.Len())
-					r++
+					require.Equal(t, k.LogProb, got[i], "token %d of %d", i, tr.Len())
 				}
-			}
-			for _, x := range []kernels.Tensor{ids, lse, logp} {
-				b.dev.Free(x)
 			}
 		}
 	})
+}
+
+// logProbs is what a training forward of the bench's weights says of the policy's tokens, by place.
+func (b *bench) logProbs(t testing.TB, tr *Trajectory) map[int]float32 {
+	var in model.Inputs
+	var target []int32
+	in.Starts = []int32{0, int32(tr.Len())}
+	for i, k := range tr.Tokens() {
+		in.IDs = append(in.IDs, k.ID)
+		if k.Source == Policy {
+			in.Rows, target = append(in.Rows, int32(i-1)), append(target, k.ID)
+		}
+	}
+	n := len(target)
+	ids, lse, logp := b.dev.Alloc(kernels.I32, n), b.dev.Alloc(kernels.F32, n), b.dev.Alloc(kernels.F32, n)
+	b.dev.Upload(ids, target)
+	require.NoError(t, b.model.Score(in, func(h model.Head) {
+		b.dev.LogSumExp(lse.Rows(h.From, h.To), h.Logits, 1)
+		b.dev.LogProb(logp.Rows(h.From, h.To), kernels.Tensor{}, h.Logits, lse.Rows(h.From, h.To), ids.Rows(h.From, h.To), 1)
+	}))
+	values := make([]float32, n)
+	b.dev.Download(values, logp)
+	for _, x := range []kernels.Tensor{ids, lse, logp} {
+		b.dev.Free(x)
+	}
+	out := map[int]float32{}
+	for r, row := range in.Rows {
+		out[int(row)+1] = values[r]
+	}
+	return out
 }
 
 func TestBudgetsEndTrajectories(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 // schedule fills batch and feeds with the next step: every sequence that is ready, oldest first, as far as step_tokens and the
 // pages reach. A sequence takes pages from younger ones only, youngest first, so the oldest always advances and nothing can
 // deadlock.
-func (r *rollout) schedule() error {
+func (r *Stream) schedule() error {
 	r.batch, r.feeds = r.batch[:0], r.feeds[:0]
 	left := r.cfg.StepTokens
 	for i, q := range r.live {
@@ -40,7 +40,7 @@ func (r *rollout) schedule() error {
 
 // reserve makes live[i] the only owner of the pages it is about to write, those of tokens [cached, n): shared ones are copied
 // first, missing ones taken, from younger sequences if none is free. It reports false if that was not enough.
-func (r *rollout) reserve(i, n int) (bool, error) {
+func (r *Stream) reserve(i, n int) (bool, error) {
 	q := r.live[i]
 	for p := q.cached / kernels.PageTokens; p < pagesFor(n); p++ {
 		if p < len(q.pages) && r.pages.refs[q.pages[p]] == 1 {
@@ -69,7 +69,7 @@ func (r *rollout) reserve(i, n int) (bool, error) {
 }
 
 // take gives live[i] a page, evicting sequences younger than it until one is free.
-func (r *rollout) take(i int) (int32, bool) {
+func (r *Stream) take(i int) (int32, bool) {
 	for {
 		if page, ok := r.pages.take(); ok {
 			return page, true
@@ -89,7 +89,7 @@ func (r *rollout) take(i int) (int32, bool) {
 }
 
 // drop gives a sequence's pages back. That only costs work: its tokens will be fed again, and yield the same bits.
-func (r *rollout) drop(q *sequence) {
+func (r *Stream) drop(q *sequence) {
 	r.pages.release(q.pages)
-	q.pages, q.cached = q.pages[:0], 0
+	q.pages, q.cached, q.stale = q.pages[:0], 0, false
 }

@@ -16,12 +16,13 @@ const (
 
 func (s Source) String() string { return [...]string{"prompt", "policy", "tool"}[s] }
 
-// Token is a token id with its provenance. LogProb is the natural logarithm of the probability it was sampled with, at the
+// Token is a token id with its provenance. Version is that of the weights it was drawn from. LogProb is the natural logarithm of the probability it was sampled with, at the
 // rollout's temperature and before any truncation by top-p or top-k; 0 unless Source is Policy.
 type Token struct {
 	ID      int32
 	Source  Source
 	LogProb float32
+	Version int32
 }
 
 // Finish is why a trajectory ended.

@@ -113,7 +113,7 @@ func (p *PPO) Sample(ctx context.Context, step int, problems []*Problem) ([]*Epi
 			groups[i].Keys = append(groups[i].Keys, Key(trainKeys, step, i*p.cfg.RL.Group+g))
 		}
 	}
-	trs, err := p.engine.Rollouts(ctx, groups, engine.Sampling{Seed: p.cfg.Seed, Temperature: float32(p.cfg.RL.Temperature), TopP: 1})
+	trs, err := p.engine.Rollouts(ctx, groups, engine.Sampling{Seed: p.cfg.Seed, Temperature: float32(p.cfg.RL.Temperature), TopP: 1, Version: int32(step)})
 	if err != nil {
 		return nil, err
 	}
