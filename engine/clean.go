@@ -57,9 +57,9 @@ func stringIntroducer(c byte) bool { return c == ']' || c == 'P' || c == '^' || 
 // longestString bounds a control string: beyond it, an introducer was no introducer.
 const longestString = 4096
 
-// terminalSequence is the length of the terminal sequence at the begin of s, whose first character r has n bytes: a control sequence up to its
-// final byte, a string (OSC, DCS, SOS, PM, APC) up to its terminator, or an escape of two or more bytes. A string without terminator is
-// none: what followed its introducer is text, and stays.
+// terminalSequence is the length of the terminal sequence at the begin of s, whose first character r has n bytes: a control sequence up
+// to its final byte, a string (OSC, DCS, SOS, PM, APC) up to its terminator, or an escape of two or more bytes. A string without
+// terminator is none: what followed its introducer is text, and stays.
 func terminalSequence(s string, n int, r rune) int {
 	kind := byte(r - 0x40)
 	if r == 0x1b {

@@ -41,7 +41,8 @@ type Tags struct {
 
 // NewTags builds the protocol for a tokenizer, whose special tokens no question and no output can spell.
 func NewTags(cfg ProtocolConfig, tok tokenizer.Tokenizer) *Tags {
-	names := []string{openCode, closeCode, openReply, closeReply, "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<answer>", "</answer>"}
+	names := []string{openCode, closeCode, openReply, closeReply, "<answer>", "</answer>",
+		"<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"}
 	for id := range int32(tok.Size()) {
 		if tok.Bytes(id) == nil {
 			names = append(names, tok.Name(id)) // a special token

@@ -24,14 +24,17 @@ func execCommand() *cli.Command {
 		Name:      "exec",
 		Usage:     "run Python as a rollout would run it, in the sandbox",
 		ArgsUsage: "FILE|-",
-		Description: "Prints what a rollout would show the model, by the same function and to the character: cleaned, forged tags broken, cut to\n" +
-			"protocol.cap. The status and what the code wrote to standard error go to standard error. With --session, cells separated by a\n" +
-			"line `# %%` share one process; threads that a cell starts are awaited at its end, exit functions run at the end of the last.\n\n" +
-			"With --jsonl, every line of FILE is {\"id\": …, \"cells\": [\"…\", …]}; cells of a line share a process, lines run side by side, and\n" +
-			"each answer is one line, in their order: {\"id\": …, \"cells\": [{\"status\", \"output\", \"seconds\", …}]}, output being what is shown.\n\n" +
-			"With --turn, FILE is an assistant's turn as sampled: its code is cut out and run, and the reply is printed as it would be appended\n" +
-			"to the trajectory. With --turn --jsonl, every line is {\"id\": …, \"turn\": \"…\"} and each answer {\"id\", \"code\", \"status\", \"reply\"}; code\n" +
-			"is null and status no_call, no_code or empty_code if nothing was run. A turn that closes no request has no reply.",
+		Description: "Prints what a rollout would show the model, by the same function and to the character: cleaned, forged tags broken,\n" +
+			"cut to protocol.cap. The status, and what the code wrote to standard error, go to standard error. With --session, cells\n" +
+			"separated by a line `# %%` share one process; threads that a cell starts are awaited at its end, exit functions run at the\n" +
+			"end of the last.\n\n" +
+			"With --jsonl, every line of FILE is {\"id\": …, \"cells\": [\"…\", …]}; cells of a line share a process, lines run side by\n" +
+			"side, and each answer is one line, in their order: {\"id\": …, \"cells\": [{\"status\", \"output\", \"seconds\", …}]}, output\n" +
+			"being what is shown.\n\n" +
+			"With --turn, FILE is an assistant's turn as sampled: its code is cut out and run, and the reply is printed as it would be\n" +
+			"appended to the trajectory. With --turn --jsonl, every line is {\"id\": …, \"turn\": \"…\"}, each answer {\"id\", \"code\",\n" +
+			"\"status\", \"reply\"}; code is null and status no_call, no_code or empty_code if nothing was run. A turn that closes no\n" +
+			"request has no reply.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "tier", Usage: "go no higher than this tier, and refuse a lower one: `A|B|C1|C2|C`"},
 			&cli.DurationFlag{Name: "timeout", Usage: "CPU time and elapsed time of a cell `D`; without it the defaults (5 s, 15 s)"},
@@ -40,7 +43,7 @@ func execCommand() *cli.Command {
 			&cli.BoolFlag{Name: "session", Usage: "cells separated by `# %%` share variables"},
 			&cli.BoolFlag{Name: "jsonl", Usage: "a stream of cells, or with --turn of turns, in; a stream of results out"},
 			&cli.BoolFlag{Name: "turn", Usage: "the input is an assistant's turn, the output the reply to it"},
-			&cli.StringSliceFlag{Name: "set", Usage: "how a reply looks, `KEY=VALUE`: protocol.error, protocol.cap; with --turn protocol.feedback, protocol.no_fence"},
+			&cli.StringSliceFlag{Name: "set", Usage: "`KEY=VALUE`: protocol.error, protocol.cap; with --turn protocol.feedback, protocol.no_fence"},
 			&cli.BoolFlag{Name: "echo", Usage: "print the value of a final expression"},
 			&cli.BoolFlag{Name: "checkpoint", Usage: "with --session: a killed cell costs one cell, not the session (implies --allow-fork)"},
 			&cli.BoolFlag{Name: "allow-fork", Usage: "let the code start processes (tier A only)"},
@@ -197,8 +200,11 @@ func execute(c *cli.Context) error {
 	if c.NArg() != 1 {
 		return fmt.Errorf("exec: want one FILE, or - for standard input; got %d arguments", c.NArg())
 	}
-	if c.Bool("session") && (c.Bool("jsonl") || c.Bool("turn")) {
-		return errors.New("exec: --session excludes --jsonl, whose lines share a session already, and --turn, whose code has a process of its own")
+	switch {
+	case c.Bool("session") && c.Bool("jsonl"):
+		return errors.New("exec: --session and --jsonl exclude each other: cells of a --jsonl line share a session already")
+	case c.Bool("session") && c.Bool("turn"):
+		return errors.New("exec: --session and --turn exclude each other: the code of a turn has a process of its own")
 	}
 	cfg, err := execConfig(c)
 	if err != nil {
