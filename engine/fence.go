@@ -245,16 +245,32 @@ func (q *quotes) skip(text string, i int) int {
 	return i + 1
 }
 
-var stringPrefix = regexp.MustCompile(`(?i)^(?:[rbuft]|br|rb|fr|rf|tr|rt)$`)
+var (
+	stringPrefix = regexp.MustCompile(`(?i)^(?:[rbuft]|[bft]r|r[bft])$`)
+	// Words of Python that a string may follow.
+	beforeString = regexp.MustCompile(`^(?:and|as|assert|await|case|elif|else|except|for|if|in|is|lambda|match|not|or|raise|return|while|with|yield)$`)
+)
 
-// quotable says whether a quote may begin a string: behind a letter it does so only if the word is a string's prefix, or each
-// apostrophe of English would begin one.
+// quotable says whether the quote at i may begin a string: behind a word it does so only if that is a string's prefix or one of Python's
+// own, behind a closing bracket never. Else each apostrophe of English would begin one.
 func quotable(text string, i int) bool {
-	j := i
-	for j > 0 && i-j < 4 && (text[j-1] == '_' || text[j-1] >= 0x80 || isAlnum(text[j-1])) {
+	if stringPrefix.MatchString(lastWord(text[:i])) {
+		return true
+	}
+	before := strings.TrimRight(text[:i], " \t")
+	if word := lastWord(before); word != "" {
+		return beforeString.MatchString(word)
+	}
+	return before == "" || !strings.ContainsRune(")]}", rune(before[len(before)-1]))
+}
+
+// lastWord is the word a text ends with, or the end of a long one.
+func lastWord(text string) string {
+	j := len(text)
+	for j > 0 && len(text)-j < 10 && (text[j-1] == '_' || text[j-1] >= 0x80 || isAlnum(text[j-1])) {
 		j--
 	}
-	return j == i || stringPrefix.MatchString(text[j:i])
+	return text[j:]
 }
 
 func isAlnum(c byte) bool {

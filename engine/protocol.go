@@ -78,5 +78,5 @@ func NewProtocol(cfg ProtocolConfig, tok tokenizer.Tokenizer) (*Tags, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return NewTags(cfg, tok), nil
+	return newTags(cfg, tok), nil
 }

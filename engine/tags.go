@@ -39,8 +39,8 @@ type Tags struct {
 	inert    inert
 }
 
-// NewTags builds the protocol for a tokenizer, whose special tokens no question and no output can spell.
-func NewTags(cfg ProtocolConfig, tok tokenizer.Tokenizer) *Tags {
+// newTags builds the protocol for a tokenizer, whose special tokens no question and no output can spell.
+func newTags(cfg ProtocolConfig, tok tokenizer.Tokenizer) *Tags {
 	names := []string{openCode, closeCode, openReply, closeReply, "<answer>", "</answer>",
 		"<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"}
 	for id := range int32(tok.Size()) {

@@ -92,6 +92,10 @@ func TestCodeIsWhatTheTurnFenced(t *testing.T) {
 		"a tag and an apostrophe":  {"Let's use <code>, it's simple: <code>print('x')</code>", "print('x')"},
 		"a fence in prose, inside": {"<code>\nI'd say ```python here.\n```python\nprint(42)\n```\n</code>", "print(42)"},
 
+		"quotes in prose before":    {"<code>\nI use ''' quotes, and it's \"right:\n```python\nprint('''x''')\n```\n</code>", "print('''x''')"},
+		"a tag between apostrophes": {"Don't say 'the <code> tag' but <code>print('x')</code>", "print('x')"},
+		"behind words of Python":    {"<code>\n```python\ndef f():\n    return '''\n```\n'''\nprint(1 if f() else\"```\", \"\\n```\" in'```')\n```\n</code>", "def f():\n    return '''\n```\n'''\nprint(1 if f() else\"```\", \"\\n```\" in'```')"},
+
 		"indented code":         {"<code>\n```python\n    x = 41\n    print(x + 1)\n```\n</code>", "x = 41\nprint(x + 1)"},
 		"indented with fences":  {"<code>\n  ```python\n  def f():\n      return 1\n\n  print(f())\n  ```\n</code>", "def f():\n    return 1\n\nprint(f())"},
 		"indented with tabs":    {"<code>\n```python\n\tif 1:\n\t\tprint(1)\n```\n</code>", "if 1:\n\tprint(1)"},
