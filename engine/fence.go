@@ -123,9 +123,12 @@ func (s *scanner) end(code, to int, closed bool) {
 	}
 	s.open = false
 	text := s.text[s.start:max(s.start, code)]
-	if !closed { // a fence that the scan took for part of a comment or of a broken string
-		if t := strings.TrimRight(text, " \t\r\n"); strings.HasSuffix(t, strings.Repeat(string(s.fence.mark), s.fence.size)) {
-			text, closed = strings.TrimRight(t, string(s.fence.mark)), true
+	if !closed { // perhaps by a fence of another kind or length, or in what the scan took for a comment or a broken string
+		t := strings.TrimRight(text, " \t\r\n")
+		for _, mark := range []string{"`", "~"} {
+			if strings.HasSuffix(t, strings.Repeat(mark, 3)) {
+				text, closed = strings.TrimRight(t, mark), true
+			}
 		}
 	}
 	s.found = append(s.found, block{from: s.begin, to: to, code: dedent(oneLineBreak(text)), kind: s.fence.kind, closed: closed})
