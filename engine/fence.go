@@ -251,7 +251,8 @@ func (q *quotes) skip(text string, i int) int {
 var (
 	stringPrefix = regexp.MustCompile(`(?i)^(?:[rbuft]|[bft]r|r[bft])$`)
 	// Words of Python that a string may follow.
-	beforeString = regexp.MustCompile(`^(?:and|as|assert|await|case|elif|else|except|for|if|in|is|lambda|match|not|or|raise|return|while|with|yield)$`)
+	beforeString = regexp.MustCompile("^(?:and|as|assert|await|case|elif|else|except|for|if|in|is|lambda|match|not|or|raise|return|" +
+		"while|with|yield)$")
 )
 
 // quotable says whether the quote at i may begin a string: behind a word it does so only if that is a string's prefix or one of Python's
