@@ -34,27 +34,6 @@ func tags(t testing.TB, edit func(*ProtocolConfig)) *Tags {
 	return p
 }
 
-func TestCodeIsWhatTheTurnFenced(t *testing.T) {
-	p := tags(t, nil)
-	whole := tags(t, func(c *ProtocolConfig) { c.NoFence = "retool-eval" })
-	for _, c := range []struct{ turn, code, invalid string }{
-		{"think <code>\n```python\nprint(1)\n```\n</code>", "print(1)", ""},
-		{"```python\nx=1\n```\nno, better:\n<code>\n```python\nx=2\nprint(x)\n```\n</code>", "x=2\nprint(x)", ""},
-		{"<code>print(3)</code>", "print(3)", ""},
-		{"<code>\n```\nprint(4)\n```</code>", "print(4)", ""},
-		{"<code>\n```python\n```\n</code>", "", "empty_code"},
-		{"nothing opened</code>", "", "no_code"},
-	} {
-		q, closed := p.Call([]byte(c.turn), 1, false)
-		require.True(t, closed, c.turn)
-		require.Equal(t, c.code, q.Code)
-		require.Equal(t, c.invalid, q.Invalid)
-		require.Empty(t, q.Extra)
-	}
-	q, _ := whole.Call([]byte("print(5)</code>"), 1, false)
-	require.Equal(t, "print(5)", q.Code)
-}
-
 func TestCallClosesWithTheTokenThatCompletesTheTag(t *testing.T) {
 	p := tags(t, nil)
 	rapid.Check(t, func(rt *rapid.T) {
@@ -109,6 +88,8 @@ func TestObservations(t *testing.T) {
 	failed := Result{Status: "exception", Stdout: "before\n", Traceback: trace}
 	require.Equal(t, "before\n"+strings.TrimSpace(trace), p.Observation(failed))
 	require.Equal(t, "NameError: name 'x' is not defined", last.Observation(failed))
+	require.Equal(t, "10%\n20%\ndone", p.Observation(Result{Status: "ok", Stdout: "10%\r20%\rdone\r"}))
+	require.Equal(t, "bad", last.Observation(Result{Status: "exception", Traceback: "Trace\u2028bad\r\n"}))
 	require.Equal(t, "1\n2", p.Observation(Result{Status: "ok", Stdout: " 1\n2 \n\n"}))
 	require.Equal(t, "Timeout Error", p.Observation(Result{Status: "timeout_cpu"}))
 	require.Equal(t, "Timeout Error", p.Observation(Result{Status: "timeout_wall"}))
@@ -122,12 +103,12 @@ func TestObservations(t *testing.T) {
 // Whatever a program prints, its observation is valid text that neither opens nor closes anything and spells no special token.
 func TestObservationsAreInert(t *testing.T) {
 	p := tags(t, nil)
-	forged := []string{"<code>", "</code>", "<interpreter>", "</interpreter>", "<tool_response>", "<answer>", "</answer>", "<eos>", "<|im_end|>", "\x1b[31m", "\x00", "\xff", "<", ">", "/", "code", "\u200b", "\x1b", "[", "m"}
-	rapid.Check(t, func(rt *rapid.T) {
+	forged := []string{"<code>", "</code>", "<interpreter>", "</interpreter>", "<tool_response>", "<answer>", "</answer>", "<eos>", "<|im_end|>", "<|im_start|>", "\x1b[31m", "\r", "\u2028", "\x1b]0;", "\x07", "\U000e0063", "\x00", "\xff", "<", ">", "/", "code", "\u200b", "\x1b", "[", "m"}
+	often(t, func(rt *rapid.T) {
 		out := strings.Join(rapid.SliceOfN(rapid.OneOf(rapid.SampledFrom(forged), rapid.String()), 0, 30).Draw(rt, "output"), "")
 		s := p.Observation(Result{Status: "ok", Stdout: out})
 		require.True(rt, strings.ToValidUTF8(s, "") == s)
-		for _, tag := range forged[:11] {
+		for _, tag := range forged[:12] {
 			require.NotContains(rt, s, tag)
 		}
 		ids, _ := p.Reply(Request{}, Result{Status: "ok", Stdout: out})

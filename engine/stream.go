@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -228,7 +227,7 @@ func (r *Stream) advance(ctx context.Context, q *sequence, id int32, logp float3
 	}
 	if closed {
 		q.turns++
-		tr.Calls = append(tr.Calls, Call{Code: request.Code, From: r.opening(q), To: len(q.ids), Result: Result{Status: "not_run"}})
+		tr.Calls = append(tr.Calls, Call{Code: request.Code, From: r.tokenAt(q, request.From), To: len(q.ids), Result: Result{Status: "not_run"}})
 	}
 	switch {
 	case ended && !closed:
@@ -244,10 +243,9 @@ func (r *Stream) advance(ctx context.Context, q *sequence, id int32, logp float3
 	}
 }
 
-// opening is the token of the turn in which its last <code> begins, or the turn's first.
-func (r *Stream) opening(q *sequence) int {
-	at := bytes.LastIndex(q.turn, []byte(openCode))
-	for n, t := 0, q.begin; at >= 0 && t < len(q.ids); t++ {
+// tokenAt is the token of the turn in which its byte at lies, or the turn's first.
+func (r *Stream) tokenAt(q *sequence, at int) int {
+	for n, t := 0, q.begin; t < len(q.ids); t++ {
 		if n += len(r.tok.Bytes(q.ids[t])); n > at {
 			return t
 		}

@@ -16,11 +16,11 @@ func Render(template, question string) string {
 // retoolRepo is evaluation/prompt_template.json of ReTool-RL/ReTool (Apache-2.0), its doubled braces undone.
 const retoolRepo = "" +
 	"Solve the following problem step by step. You now have the ability to selectively write executable Python code to enhance your reasoning process. The Python code will be executed by an external sandbox, and the output (wrapped in `<interpreter>output_str</interpreter>`) can be returned to aid your reasoning and help you arrive at the final answer. The Python code should be complete scripts, including necessary imports. \n" +
-	"Each code snippet is wrapped with `<code>\n" +
+	"Each code snippet is wrapped with `" + openCode + "\n" +
 	"```python\n" +
 	"code snippet\n" +
 	"```\n" +
-	"</code>`.\n" +
+	closeCode + "`.\n" +
 	"The last part of your response should be in the following format:\n" +
 	"<answer>\n" +
 	"\\boxed{'The final answer goes here.'}\n" +
@@ -43,11 +43,11 @@ const paperFig7 = "" +
 	"\n" +
 	"Code Format:\n" +
 	"Each code snippet is wrapped with\n" +
-	"<code>\n" +
+	openCode + "\n" +
 	"```python\n" +
 	"code snippet\n" +
 	"```\n" +
-	"</code>\n" +
+	closeCode + "\n" +
 	"\n" +
 	"Answer Format:\n" +
 	"The last part of your response should be:\n" +

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-	"unicode/utf8"
 )
 
 // A row is one attack. Cells are separated by ▶ and share a session. want holds, per cell (separated by ";"), the accepted outcomes
@@ -127,7 +126,7 @@ var corpus = []row{
 	// Program execution.
 	denied("exec", "os.execv('/bin/sh',['sh'])", "os.execv(sys.executable or '/usr/bin/python3',['python3','-c','print(1)'])", "os.posix_spawn('/bin/true',['true'],{})", "s("+nr(322, 281)+",-100,b'/bin/sh',0,0,0)"),
 	{id: "exec-subprocess", code: "import subprocess; subprocess.run(['echo','BAD'])", want: "exc:PermissionError|exc:OSError|exc:FileNotFoundError"},
-	{id: "exec-system", code: "import os; print('r',os.system('echo BAD'))", want: "ok", has: "r "},
+	{id: "exec-system", code: "import os; print('r',os.system('echo BAD'))", want: "exc:PermissionError"},
 	denied("exec-memfd", "os.memfd_create('x')", "s("+nr(319, 279)+",b'x',0)", "s(447,0)"),
 
 	// Processes and threads.
@@ -241,9 +240,9 @@ for n in (39,41,57,59):
 
 	// Exits and signals.
 	{id: "exit-str", code: "import sys; sys.exit('bye')", want: "exited:1 alive"},
-	{id: "exit-none", code: "raise SystemExit", want: "exited:0 alive"},
-	{id: "exit-big", code: "raise SystemExit(10**30)", want: "exited alive"},
-	{id: "exit-builtin", code: "exit()", want: "exc:NameError|exited:0"},
+	{id: "exit-none", code: "raise SystemExit", want: "ok alive"},
+	{id: "exit-big", code: "raise SystemExit(10**30)", want: "exited:255 alive"},
+	{id: "exit-builtin", code: "exit(4)", want: "exited:4 alive"},
 	{id: "abort", code: "import os; os.abort()", want: "crashed gone"},
 	{id: "segv-native", code: "import ctypes; ctypes.memset(0x10,0,1)", want: "crashed:SIGSEGV gone"},
 	{id: "ill", code: "import ctypes,mmap\nm=mmap.mmap(-1,4096,prot=7); m.write(b'\\x0f\\x0b\\x00\\x00')\nctypes.CFUNCTYPE(None)(ctypes.addressof(ctypes.c_char.from_buffer(m)))()", want: "crashed gone"},
@@ -385,9 +384,6 @@ func attackTier(t *testing.T, tier string, fork bool) {
 			}
 			if limit := p.cfg.Limits.Wall + time.Second; r.Wall > limit {
 				say("returned %v after its start, want at most %v", r.Wall, limit)
-			}
-			if text := Clean(r.Stdout, 8192); !utf8.ValidString(text) || strings.ContainsAny(text, "\x00\x1b") {
-				say("Clean left raw bytes: %q", text)
 			}
 			if bytes.Contains(r.Traceback, []byte("<harness>")) {
 				say("a harness frame is in the traceback")

@@ -60,23 +60,22 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 
 // Limits bound one cell, or one session where the name says so.
 type Limits struct {
-	CPU          time.Duration `yaml:"cpu"`           // CPU time of a cell: the primary limit, independent of machine load
-	Wall         time.Duration `yaml:"wall"`          // elapsed time of a cell: the backstop for sleeps
-	Grace        time.Duration `yaml:"grace"`         // from SIGINT to SIGKILL
-	Memory       Bytes         `yaml:"memory"`        // of a session, its /tmp included (cgroup; polled in tiers B and C)
-	Data         Bytes         `yaml:"data"`          // RLIMIT_DATA: below Memory, so that Python raises MemoryError first
-	Address      Bytes         `yaml:"address"`       // RLIMIT_AS
-	Tmp          Bytes         `yaml:"tmp"`           // size of /tmp
-	TmpFiles     int           `yaml:"tmp_files"`     // inodes of /tmp
-	Processes    int           `yaml:"processes"`     // threads and processes of a session
-	Files        int           `yaml:"files"`         // open descriptors
-	Output       Bytes         `yaml:"output"`        // kept per stream, half head, half tail
-	OutputKill   Bytes         `yaml:"output_kill"`   // both streams together: above it the session is killed
-	OutputPrompt Bytes         `yaml:"output_prompt"` // of what Clean keeps for the prompt
-	Code         Bytes         `yaml:"code"`          // of one cell's text
-	Cells        int           `yaml:"cells"`         // of one session
-	Session      time.Duration `yaml:"session"`       // age of a session
-	Idle         time.Duration `yaml:"idle"`          // between two cells of a session
+	CPU        time.Duration `yaml:"cpu"`         // CPU time of a cell: the primary limit, independent of machine load
+	Wall       time.Duration `yaml:"wall"`        // elapsed time of a cell: the backstop for sleeps
+	Grace      time.Duration `yaml:"grace"`       // from SIGINT to SIGKILL
+	Memory     Bytes         `yaml:"memory"`      // of a session, its /tmp included (cgroup; polled in tiers B and C)
+	Data       Bytes         `yaml:"data"`        // RLIMIT_DATA: below Memory, so that Python raises MemoryError first
+	Address    Bytes         `yaml:"address"`     // RLIMIT_AS
+	Tmp        Bytes         `yaml:"tmp"`         // size of /tmp
+	TmpFiles   int           `yaml:"tmp_files"`   // inodes of /tmp
+	Processes  int           `yaml:"processes"`   // threads and processes of a session
+	Files      int           `yaml:"files"`       // open descriptors
+	Output     Bytes         `yaml:"output"`      // kept per stream, half head, half tail
+	OutputKill Bytes         `yaml:"output_kill"` // both streams together: above it the session is killed
+	Code       Bytes         `yaml:"code"`        // of one cell's text
+	Cells      int           `yaml:"cells"`       // of one session
+	Session    time.Duration `yaml:"session"`     // age of a session
+	Idle       time.Duration `yaml:"idle"`        // between two cells of a session
 }
 
 // Config says which Python runs the cells and how it is fenced. See Default.
@@ -110,7 +109,7 @@ func Default() Config {
 			CPU: 5 * time.Second, Wall: 15 * time.Second, Grace: 500 * time.Millisecond,
 			Memory: 512 << 20, Data: 384 << 20, Address: 2 << 30, Tmp: 64 << 20, TmpFiles: 4096,
 			Processes: 32, Files: 128,
-			Output: 64 << 10, OutputKill: 8 << 20, OutputPrompt: 8 << 10,
+			Output: 64 << 10, OutputKill: 8 << 20,
 			Code: 128 << 10, Cells: 32, Session: 300 * time.Second, Idle: 120 * time.Second,
 		},
 	}
@@ -148,7 +147,7 @@ func (c Config) Validate() error {
 		positive("memory", int64(l.Memory)), positive("data", int64(l.Data)), positive("address", int64(l.Address)),
 		positive("tmp", int64(l.Tmp)), positive("tmp_files", int64(l.TmpFiles)), positive("processes", int64(l.Processes)),
 		positive("output", int64(l.Output)), positive("output_kill", int64(l.OutputKill)),
-		positive("output_prompt", int64(l.OutputPrompt)), positive("code", int64(l.Code)), positive("cells", int64(l.Cells)),
+		positive("code", int64(l.Code)), positive("cells", int64(l.Cells)),
 		positive("session", int64(l.Session)), positive("idle", int64(l.Idle)),
 	}
 	switch {

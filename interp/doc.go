@@ -30,6 +30,17 @@
 // Tier C's filter also denies every call that changes a directory or truncates by path: Landlock's first versions do not govern all
 // of them. Huge pages and the options of a socket that describe its other end are denied in every tier.
 //
+// # Where a program ends
+//
+// In call mode a cell is a program, and ends as one: non-daemon threads are awaited, then atexit's functions run, in CPython's order and
+// within the cell's limits; SystemExit of 0 or None is ok, and what sys.exit was given to say is on standard error. A session's cell ends
+// when the non-daemon threads it began have ended; those of an executor live on with the variables, stopped between cells. Exit
+// functions run after the last cell only (RunLast): nobody knows that a rollout's call was its trajectory's last, so there they never do.
+// Nothing runs after a session's own death: a kill, a crash, os._exit.
+//
+// A cell is read as Python reads a file: without a byte order mark, with any line ends. Its __name__ is "__main__", it has no __file__.
+// shims.py gives it what module site would, and says in words that processes are off.
+//
 // # Which Python
 //
 // `make python` installs requirements.txt where DefaultPython looks. Versions are read when a fork server boots, kept in Info, and held

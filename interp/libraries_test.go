@@ -127,7 +127,7 @@ func TestDeterminismAcrossTiers(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				got := fmt.Sprint(r, r.Exc, "\n", r.Text(cfg.Limits))
+				got := fmt.Sprintf("%v %s\n%s%s%s", r, r.Exc, r.Stdout, r.Traceback, r.Notice(cfg.Limits))
 				if want, ok := first[code]; ok && got != want {
 					t.Errorf("tier %s, %q:\n%s\nelsewhere\n%s", tier, code, got, want)
 				}

@@ -25,6 +25,11 @@ func (p *Pool) Run(ctx context.Context, key int64, code string) (Result, error) 
 	return Result{}, ErrClosed
 }
 
+// RunLast returns ErrClosed.
+func (p *Pool) RunLast(ctx context.Context, key int64, code string) (Result, error) {
+	return Result{}, ErrClosed
+}
+
 // RunSeeded returns ErrClosed.
 func (p *Pool) RunSeeded(ctx context.Context, key int64, seed uint32, code string) (Result, error) {
 	return Result{}, ErrClosed

@@ -394,8 +394,19 @@ func (p *Pool) Run(ctx context.Context, key int64, code string) (Result, error) 
 	return p.RunSeeded(ctx, key, 0, code)
 }
 
+// RunLast is Run for a key's last cell: what follows the last line of a program follows it, and its session ends. Non-daemon threads
+// are awaited and atexit's functions run, within the cell's limits. In call mode every cell is its session's last.
+func (p *Pool) RunLast(ctx context.Context, key int64, code string) (Result, error) {
+	defer p.Forget(key)
+	return p.call(ctx, key, 0, code, true)
+}
+
 // RunSeeded is Run with a seed for random and numpy.random. Equal code and seed print equal bytes.
 func (p *Pool) RunSeeded(ctx context.Context, key int64, seed uint32, code string) (Result, error) {
+	return p.call(ctx, key, seed, code, false)
+}
+
+func (p *Pool) call(ctx context.Context, key int64, seed uint32, code string, last bool) (Result, error) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
@@ -415,9 +426,9 @@ func (p *Pool) RunSeeded(ctx context.Context, key int64, seed uint32, code strin
 		return p.runUnsafe(ctx, code, asked)
 	}
 	if p.cfg.Session == SessionTrajectory {
-		return p.runTrajectory(ctx, key, seed, code, asked)
+		return p.runTrajectory(ctx, key, seed, code, last, asked)
 	}
-	var last error
+	var failed error
 	lost := 0
 	for try := 0; try <= retries; {
 		r, err := p.runOnce(ctx, key, cell{code: code, seed: seed, echo: p.cfg.Echo == EchoLastExpression, limits: p.cfg.Limits}, asked)
@@ -429,7 +440,7 @@ func (p *Pool) RunSeeded(ctx context.Context, key int64, seed uint32, code strin
 		if !errors.As(err, &sb) {
 			return Result{}, err
 		}
-		last = err
+		failed = err
 		if p.ctx.Err() != nil {
 			return Result{}, ErrClosed
 		}
@@ -441,7 +452,7 @@ func (p *Pool) RunSeeded(ctx context.Context, key int64, seed uint32, code strin
 		}
 	}
 	p.stats.errors.Add(1)
-	return Result{}, last
+	return Result{}, failed
 }
 
 func (p *Pool) slot(ctx context.Context) error {
@@ -500,7 +511,7 @@ func (p *Pool) unhold(s *session) {
 	p.mu.Unlock()
 }
 
-func (p *Pool) runTrajectory(ctx context.Context, key int64, seed uint32, code string, asked time.Time) (Result, error) {
+func (p *Pool) runTrajectory(ctx context.Context, key int64, seed uint32, code string, last bool, asked time.Time) (Result, error) {
 	p.mu.Lock()
 	t := p.byKey[key]
 	if t == nil {
@@ -514,7 +525,7 @@ func (p *Pool) runTrajectory(ctx context.Context, key int64, seed uint32, code s
 		return Result{}, err
 	}
 	defer func() { <-p.run }()
-	var last error
+	var failed error
 	lost := 0
 	for try := 0; try <= retries; {
 		fresh := t.s == nil
@@ -522,7 +533,7 @@ func (p *Pool) runTrajectory(ctx context.Context, key int64, seed uint32, code s
 			s, err := p.take(ctx, code)
 			var sb *SandboxError
 			if errors.As(err, &sb) {
-				last = err
+				failed = err
 				p.stats.retried.Add(1)
 				try++
 				continue
@@ -533,7 +544,7 @@ func (p *Pool) runTrajectory(ctx context.Context, key int64, seed uint32, code s
 		}
 		s := t.s
 		queue := time.Since(asked)
-		c := cell{code: code, seed: seed + t.seed, echo: p.cfg.Echo == EchoLastExpression, save: p.cfg.Checkpoint, keep: true, limits: p.cfg.Limits}
+		c := cell{code: code, seed: seed + t.seed, echo: p.cfg.Echo == EchoLastExpression, save: p.cfg.Checkpoint, keep: !last, limits: p.cfg.Limits}
 		p.hold(s, key, c.limits)
 		r, err := s.run(ctx, c)
 		p.unhold(s)
@@ -541,7 +552,7 @@ func (p *Pool) runTrajectory(ctx context.Context, key int64, seed uint32, code s
 		if err == nil && r.Session == Alive && (s.cells >= p.cfg.Limits.Cells || time.Since(s.born) > p.cfg.Limits.Session) {
 			r.Session = Gone
 		}
-		if err != nil || r.Session == Gone {
+		if err != nil || r.Session == Gone || last {
 			p.discard(s)
 			t.s, t.seed = nil, 0
 		} else {
@@ -559,7 +570,7 @@ func (p *Pool) runTrajectory(ctx context.Context, key int64, seed uint32, code s
 		if err = p.closedInstead(err); !errors.As(err, &sb) {
 			return Result{}, err
 		}
-		last = err
+		failed = err
 		p.stats.retried.Add(1)
 		if lost++; !errors.Is(err, errLost) || lost > lostRetries {
 			try++
@@ -571,7 +582,7 @@ func (p *Pool) runTrajectory(ctx context.Context, key int64, seed uint32, code s
 		}
 	}
 	p.stats.errors.Add(1)
-	return Result{}, last
+	return Result{}, failed
 }
 
 // Forget ends key's session, if it has one.

@@ -18,7 +18,7 @@ const (
 	Memory            Status = "memory"             // the kernel's memory limit, whatever the signal was
 	OutputFlood       Status = "output_flood"       // more than limits.output_kill written
 	Crashed           Status = "crashed"            // the process died by Signal
-	Exited            Status = "exited"             // SystemExit (alive), or the process exited without a result (gone)
+	Exited            Status = "exited"             // SystemExit other than 0 (alive), or the process exited without a result (gone)
 	ProtocolViolation Status = "protocol_violation" // an unexpected frame on the control socket
 )
 
@@ -33,10 +33,10 @@ type Result struct {
 	Status  Status
 	Session string // Alive or Gone. Stateless calls: whether the process was still usable when the result was read
 
-	Stdout, Stderr           []byte // head and tail, at most limits.output each; raw bytes, see Clean
+	Stdout, Stderr           []byte // head and tail, at most limits.output each; raw bytes
 	StdoutBytes, StderrBytes int64  // written in all; the traceback is not counted in Stderr
 	Exc                      string // type name of the exception
-	Traceback                []byte // without frames of the harness; not part of Stderr
+	Traceback                []byte // without frames of the harness, not part of Stderr; of Exited: what sys.exit was given to say
 	Code                     int    // of Exited
 	Signal                   int    // of Crashed
 
@@ -54,22 +54,6 @@ func (r Result) String() string {
 		return fmt.Sprintf("crashed(%s)", signalName(r.Signal))
 	}
 	return string(r.Status)
-}
-
-// Text is what the model is shown: standard output, then the traceback or the status's fixed line, cleaned and cut.
-func (r Result) Text(l Limits) string {
-	text := r.Stdout
-	if r.Status == Exception {
-		text = append(append([]byte(nil), text...), r.Traceback...)
-	} else if line := r.Notice(l); line != "" {
-		text = append([]byte(nil), text...)
-		if len(text) > 0 && text[len(text)-1] != '\n' {
-			text = append(text, '\n')
-		}
-		text = append(text, line...)
-		text = append(text, '\n')
-	}
-	return Clean(text, int(l.OutputPrompt))
 }
 
 // Notice is the one fixed line the model is shown for a status that is not Python's own output; "" for OK and Exception.

@@ -206,7 +206,7 @@ type cell struct {
 	seed   uint32
 	echo   bool
 	save   bool // fork a checkpoint first
-	keep   bool // the session stays for a next cell
+	keep   bool // the session stays for a next cell; else the end of a program follows: threads are awaited, exit functions run
 	limits Limits
 }
 
@@ -250,7 +250,7 @@ func (s *session) run(ctx context.Context, c cell) (Result, error) {
 		}
 	}()
 
-	msg := fmt.Appendf(nil, "%d %d %d %d\n%s", id, c.seed, b2i(c.echo), b2i(c.save), c.code)
+	msg := fmt.Appendf(nil, "%d %d %d %d %d\n%s", id, c.seed, b2i(c.echo), b2i(c.save), b2i(!c.keep), c.code)
 	started := time.Now()
 	for {
 		err := unix.Sendto(s.ctl, msg, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, nil)
@@ -308,7 +308,7 @@ func (s *session) run(ctx context.Context, c cell) (Result, error) {
 		text = func(trace int) {
 			r.Stdout, r.StdoutBytes, _ = out.split(0)
 			r.Stderr, r.StderrBytes, r.Traceback = errs.split(trace)
-			r.Traceback = stripHarness(r.Traceback)
+			r.Stderr, r.Traceback = stripHarness(r.Stderr), stripHarness(r.Traceback)
 		}
 		finish = func(st Status) (Result, error) {
 			fin(st)
@@ -406,6 +406,7 @@ func (s *session) run(ctx context.Context, c cell) (Result, error) {
 					st = limitHit
 				case f.Exit >= 0:
 					st, r.Code = Exited, f.Exit
+					r.Stderr, r.StderrBytes = append(r.Stderr, r.Traceback...), r.StderrBytes+int64(len(r.Traceback))
 				case !f.OK:
 					st, r.Exc = Exception, f.Exc
 				}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os/exec"
+	"strings"
 	"syscall"
 	"time"
 
@@ -21,7 +22,7 @@ func (p *Pool) runUnsafe(ctx context.Context, code string, asked time.Time) (Res
 	out, errs := &capture{limit: int(l.Output)}, &capture{limit: int(l.Output)}
 	run, cancel := context.WithTimeout(ctx, l.Wall)
 	defer cancel()
-	cmd := exec.CommandContext(run, p.f.py.Executable, "-I", "-c", code)
+	cmd := exec.CommandContext(run, p.f.py.Executable, "-I", "-c", strings.TrimPrefix(code, "\ufeff"))
 	cmd.Env, cmd.Dir = sandboxEnv, "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }

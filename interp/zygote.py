@@ -10,6 +10,7 @@ sys.path[:] = [p for p in sys.path if p]
 
 import array
 import ast
+import atexit
 import base64
 import builtins
 import ctypes
@@ -76,6 +77,8 @@ def put(path, text):
 
 cfg = json.loads(os.read(3, 1 << 18).decode())
 TIER = cfg["tier"]
+os_fork = os.fork
+exec(compile(cfg["shims"], HARNESS, "exec"), {"__name__": "shims", "__builtins__": __builtins__, "cfg": cfg})
 NAMESPACES = cfg["unshare"]  # 0: no namespaces, tier C
 FIRST_CAPS = range(cfg["last_cap"] + 1)
 sys.path.extend(p for p in cfg["path"] if p not in sys.path)
@@ -183,12 +186,10 @@ def render(e, name):
         while tb is not None and tb.tb_frame.f_code.co_filename == HARNESS:
             tb = tb.tb_next
         te = traceback.TracebackException(type(e), e, tb)
-        x = te
-        for _ in range(20):  # chained exceptions pass through the harness only at their outer end
-            x = x.__cause__ or x.__context__
-            if x is None:
-                break
+        parts = [te]
+        for x in parts[:1000]:
             x.stack[:] = [f for f in x.stack if f.filename != HARNESS]
+            parts += [y for y in (x.__cause__, x.__context__, *(getattr(x, "exceptions", None) or ())) if y is not None]
         text = "".join(te.format())
         raw = text.encode("utf-8", "backslashreplace")
     except KeyboardInterrupt:
@@ -230,26 +231,81 @@ def split_echo(tree):
     return tree, None
 
 
-def execute(scope, number, seed, echo, raw):
-    """Runs one cell and returns (ok, exception name, exit code or None, traceback bytes)."""
-    text = raw.decode("utf-8", "replace")
+def source(raw):
+    """The text of a cell as Python would read it from a file."""
+    text = raw.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+    return text[1:] if text.startswith("\ufeff") else text
+
+
+def exit_code(code):
+    """What the interpreter would leave with after SystemExit(code), and what it would say."""
+    if code is None:
+        return 0, b""
+    if isinstance(code, int):
+        return (code & 0xFF if -(1 << 63) <= code < 1 << 63 else 255), b""
+    return 1, (str(code) + "\n").encode("utf-8", "backslashreplace")[:TB_MAX]
+
+
+def threads():
+    """The threads that have to end before a program does; none, and no import, unless the program has threads."""
+    threading = sys.modules.get("threading")
+    if threading is None:
+        return set()
+    return {t for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()}
+
+
+def pool_workers():
+    """Threads of executors: they wait for work until their pool is shut down."""
+    pools = sys.modules.get("concurrent.futures.thread")
+    return set(pools._threads_queues) if pools is not None else set()
+
+
+def settle(last, before):
+    """What follows the last statement. At the end of a session that is the end of a program: threads are awaited, then atexit's
+    functions run, in the interpreter's own order. After a cell that others follow, the threads it began are awaited, but for those of
+    executors, which live on with the variables."""
+    if last:
+        threading = sys.modules.get("threading")
+        if threading is not None:
+            threading._shutdown()
+        run_exit_functions()
+        return
+    while True:
+        left = threads() - before - pool_workers()
+        if not left:
+            return
+        for t in left:
+            t.join()
+
+
+getpid = os.getpid
+run_exit_functions = atexit._run_exitfuncs
+
+
+def execute(scope, number, seed, echo, last, raw):
+    """Runs one cell and returns (ok, exception name, exit code or None, what to tell of it on stderr)."""
+    text = source(raw)
     filename = "<cell %d>" % number
+    me, before = getpid(), set()
     try:
-        linecache.cache[filename] = (len(text), None, text.splitlines(True), filename)
+        lines = (text if text.endswith("\n") else text + "\n").split("\n")
+        linecache.cache[filename] = (len(text), None, [line + "\n" for line in lines[:-1]], filename)
         random.seed(seed)
         numpy = sys.modules.get("numpy")
         if numpy is not None:
             numpy.random.seed(seed)
+        if not last:
+            before = threads()
     except BaseException:
         pass  # an earlier cell broke them: its own loss
     try:
         try:
             running[0] = True
             if echo:
-                body, last = split_echo(compile(text, filename, "exec", ast.PyCF_ONLY_AST, True))
+                body, final = split_echo(compile(text, filename, "exec", ast.PyCF_ONLY_AST, True))
                 exec(compile(body, filename, "exec", 0, True), scope)
-                if last is not None:
-                    value = eval(compile(last, filename, "eval", 0, True), scope)
+                if final is not None:
+                    value = eval(compile(final, filename, "eval", 0, True), scope)
                     if value is not None:
                         scope["_"] = value
                         print(repr(value), file=sys.stdout)
@@ -258,17 +314,19 @@ def execute(scope, number, seed, echo, raw):
                 exec(compile(text, filename, "exec", 0, True), scope)
             result = (True, "", None, b"")
         except SystemExit as e:
-            code = e.code
-            if code is None:
-                code = 0
-            elif not isinstance(code, int):
-                write_all(2, (str(code) + "\n").encode("utf-8", "backslashreplace")[:TB_MAX])
-                code = 1
-            result = (False, "SystemExit", code & 0xFF, b"")
+            code, message = exit_code(e.code)
+            result = (False, "SystemExit", code, message) if code else (True, "", None, b"")
         except BaseException as e:
             name = name_of(e)
             result = (False, name, None, render(e, name))
             e.__traceback__ = None
+        try:
+            settle(last, before)
+        except KeyboardInterrupt:
+            if result[0]:
+                result = (False, "KeyboardInterrupt", None, b"")
+        except BaseException:  # the code took threading or its own threads apart
+            pass
         for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
             try:
                 stream.flush()
@@ -277,10 +335,13 @@ def execute(scope, number, seed, echo, raw):
             except BaseException:
                 pass
         running[0] = False
-        return result
     except BaseException as e:  # an interrupt between two of the steps above
         running[0] = False
-        return (False, name_of(e), None, b"")
+        result = (False, name_of(e), None, b"")
+    if getpid() != me:  # a child that the code forked has come to the end of its program
+        write_all(2, result[3])
+        os_exit(0 if result[0] else result[2] or 1)
+    return result
 
 
 def answer(number, result):
@@ -299,7 +360,7 @@ def checkpoint(number):
     Returns True in the child. In the parent it returns False once the child has died: the session is one cell back. Every saved
     state stays until its child dies, so a chain of cells is a chain of sleeping parents that share their pages.
     """
-    pid = os.fork()
+    pid = os_fork()
     if pid == 0:
         return True
     while True:
@@ -313,6 +374,15 @@ def checkpoint(number):
             break
     os_write(3, b'{"t":"rolled","id":%d,"st":%d}' % (number, status))
     return False
+
+
+def reopen_stdin():
+    """exit() closes it, for the sake of shells; the next cell of the session has one again."""
+    try:
+        if sys.stdin is sys.__stdin__ and sys.stdin.closed:
+            sys.stdin = sys.__stdin__ = open(0, closefd=False)
+    except BaseException:
+        pass
 
 
 def session_loop():
@@ -333,13 +403,14 @@ def session_loop():
         if not n:
             os_exit(0)
         head, _, raw = bytes(cell_view[:n]).partition(b"\n")
-        number, seed, echo, save = [int(x) for x in head.split()]
+        number, seed, echo, save, last = [int(x) for x in head.split()]
         serial += 1
         if save:
             if not checkpoint(number):
                 continue
             os_write(3, b'{"t":"runs","id":%d}' % number)
-        result = execute(scope, serial, seed, echo, raw)
+        reopen_stdin()
+        result = execute(scope, serial, seed, echo, last, raw)
         while True:
             try:
                 answer(number, result)
@@ -458,7 +529,7 @@ def spawn(message, fds):
         if NAMESPACES:
             call("setns", libc.setns, own_pidns, CLONE_NEWPID)
             call("unshare pid", libc.unshare, CLONE_NEWPID)
-        pid = os.fork()
+        pid = os_fork()
         if pid == 0:
             try:
                 session(fds, message["uid"])

@@ -257,11 +257,16 @@ func (p python) Run(ctx context.Context, key int64, code string) (engine.Result,
 	if err != nil {
 		return engine.Result{}, err
 	}
-	out := engine.Result{Status: string(r.Status), Stdout: string(r.Stdout), Traceback: string(r.Traceback), CPU: r.CPU, Wall: r.Wall, Queue: r.Queue}
-	if r.Status != interp.OK && r.Status != interp.Exception {
-		out.Traceback = r.Notice(p.limits)
+	return shown(r, p.limits), nil
+}
+
+// shown is a sandbox's result as a protocol sees it: of a failure, what Python wrote about it and the line that describes it.
+func shown(r interp.Result, l interp.Limits) engine.Result {
+	out := engine.Result{Status: string(r.Status), Stdout: string(r.Stdout), Traceback: r.Notice(l), CPU: r.CPU, Wall: r.Wall, Queue: r.Queue}
+	if r.Status == interp.Exception || r.Status == interp.Exited {
+		out.Traceback = string(r.Traceback) + out.Traceback
 	}
-	return out, nil
+	return out
 }
 
 func (p python) Forget(key int64) { p.pool.Forget(key) }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -56,7 +57,7 @@ func TestExecRunsOneSnippet(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(out), &r), out)
 	require.Equal(t, "exception", r.Status)
 	require.Equal(t, "ZeroDivisionError", r.Exc)
-	require.Regexp(t, `^Traceback \(most recent call last\):\n  File "<cell 1>", line 2, in <module>\n    1/0\n( +[~^]+\n)?ZeroDivisionError: division by zero\n$`, r.Output,
+	require.Regexp(t, `^Traceback \(most recent call last\):\n  File "<cell 1>", line 2, in <module>\n    1/0\n( +[~^]+\n)?ZeroDivisionError: division by zero$`, r.Output,
 		"the traceback names the cell and its line, and nothing of the harness")
 	require.NotEmpty(t, r.Tier+r.Python)
 	require.Empty(t, status)
@@ -103,17 +104,127 @@ func TestExecStream(t *testing.T) {
 		switch {
 		case i == 0:
 			require.EqualValues(t, 0, a.ID)
-			require.Equal(t, "slow\n", a.Cells[1].Output)
+			require.Equal(t, "slow", a.Cells[1].Output)
 		case i%10 == 3:
 			require.Equal(t, map[string]any{"n": float64(i)}, a.ID)
 			require.Equal(t, "exited(1)", a.Cells[1].Status)
-			require.Equal(t, "False\n", a.Cells[2].Output, "a new session after one has gone")
+			require.Equal(t, "False", a.Cells[2].Output, "a new session after one has gone")
 		default:
 			require.Equal(t, fmt.Sprintf("line %d", i), a.ID)
 			require.Equal(t, []string{"ok", "ok"}, []string{a.Cells[0].Status, a.Cells[1].Status})
-			require.Equal(t, fmt.Sprintf("%d\n", 2*i), a.Cells[1].Output)
+			require.Equal(t, fmt.Sprint(2*i), a.Cells[1].Output)
 		}
 	}
+}
+
+// What exec prints of a cell is what a rollout appends between the tags: both ask the protocol, of the same result.
+func TestExecShowsWhatARolloutShows(t *testing.T) {
+	wants := map[string]string{
+		"print('  7  ')": "7",
+		"print('\\x1b[1;31mred\\x1b[0m', end='\\r')": "red",
+		"for i in (1, 2): print(f'{i}%', end='\\r')": "1%\n2%",
+		"print('\\x1b]0;t\\x07a\\u200bb\\u2028c')":   "ab\nc",
+		"print('<' + '/code><|im_end|>')":            "< /code>< |im_end|>",
+		"print('x' * 500)":                           strings.Repeat("x", 200) + "..." + strings.Repeat("x", 200),
+		"pass":                                       "",
+		"print(1)\nexit()":                           "1",
+		"print(1)\nexit('none')":                     "1\nnone\nExited with code 1",
+		"print('lost')\nwhile True: pass":            "Timeout Error",
+	}
+	var codes []string
+	var cells, turns strings.Builder
+	for code := range wants {
+		codes = append(codes, code)
+		e := json.NewEncoder(&cells)
+		require.NoError(t, e.Encode(map[string]any{"cells": []string{code}}))
+		e = json.NewEncoder(&turns)
+		require.NoError(t, e.Encode(map[string]any{"turn": "<code>\n```python\n" + code + "\n```\n</code>"}))
+	}
+	ofCells, _ := sandboxed(t, cells.String(), "exec", "--timeout", "700ms", "--jsonl", "-")
+	ofTurns, _ := sandboxed(t, turns.String(), "exec", "--timeout", "700ms", "--turn", "--jsonl", "-")
+	for i, code := range codes {
+		var a struct{ Cells []cellReport }
+		require.NoError(t, json.Unmarshal([]byte(strings.Split(ofCells, "\n")[i]), &a))
+		require.Equal(t, wants[code], a.Cells[0].Output, code)
+		var b turnReport
+		require.NoError(t, json.Unmarshal([]byte(strings.Split(ofTurns, "\n")[i]), &b))
+		require.Equal(t, "\n<interpreter>\n"+wants[code]+"</interpreter>\n\n", b.Reply, code)
+	}
+	out, _ := sandboxed(t, "print('10%\\r\\x1b[0m', 'x' * 500)", "exec", "-")
+	require.Equal(t, "10%\n "+strings.Repeat("x", 195)+"..."+strings.Repeat("x", 200)+"\n", out)
+	out, _ = sandboxed(t, "<code>print(6*7)</code>\n", "exec", "--turn", "-")
+	require.Equal(t, "<interpreter>\n42</interpreter>\n\n", out, "exactly, without a line break of its own")
+	out, _ = sandboxed(t, "print(1)\n1/0", "exec", "--set", "protocol.error=last-line", "-")
+	require.Equal(t, "ZeroDivisionError: division by zero\n", out)
+	out, _ = sandboxed(t, "import sys\nprint(3)\nsys.exit(0)", "exec", "--set", "protocol.error=last-line", "-")
+	require.Equal(t, "3\n", out)
+	out, _ = sandboxed(t, "print('abcdefghijklmnop')", "exec", "--set", "protocol.cap=8", "-")
+	require.Equal(t, "abcd...mnop\n", out)
+}
+
+// A stream of turns: each is answered as a rollout would, in order; a line that cannot be read ends it after the answers before.
+func TestExecAnswersTurns(t *testing.T) {
+	code := func(s string) *string { return &s }
+	rows := []struct {
+		turn          string
+		code          *string
+		status, reply string
+	}{
+		{"<code>\n```python\nimport time; time.sleep(0.5); print(6*7)\n```\n</code>", code("import time; time.sleep(0.5); print(6*7)"), "ok", "\n<interpreter>\n42</interpreter>\n\n"},
+		{"no request", nil, "no_call", ""},
+		{"<code>\n```python\nprint(1)\n```\n", nil, "no_call", ""},
+		{"", nil, "no_call", ""},
+		{"closed only</code>", nil, "no_code", "\n<interpreter>\nNone</interpreter>\n\n"},
+		{"<code>\n```python\n\n```\n</code>", nil, "empty_code", "\n<interpreter>\nNone</interpreter>\n\n"},
+		{"<code>print(1)</code>\n", code("print(1)"), "ok", "<interpreter>\n1</interpreter>\n\n"},
+		{"<code>print(1)</code>\n<inter", code("print(1)"), "ok", "preter>\n1</interpreter>\n\n"},
+		{"<code>print(1)</code> and", code("print(1)"), "ok", "\n<interpreter>\n1</interpreter>\n\n"},
+		{"<code>1/0</code>", code("1/0"), "exception", "\n<interpreter>\nTraceback (most recent call last):\n  File \"<cell 1>\", line 1, in <module>\n    1/0\n~ZeroDivisionError: division by zero</interpreter>\n\n"},
+		{"<code>exit(3)</code>", code("exit(3)"), "exited(3)", "\n<interpreter>\nExited with code 3</interpreter>\n\n"},
+		{"<code>x</code>", code("x"), "exception", "\n<interpreter>\nTraceback (most recent call last):\n  File \"<cell 1>\", line 1, in <module>\n    x\n~NameError: name 'x' is not defined</interpreter>\n\n"},
+	}
+	var in strings.Builder
+	in.WriteString("\ufeff")
+	for i, r := range rows {
+		turn, err := json.Marshal(r.turn)
+		require.NoError(t, err)
+		fmt.Fprintf(&in, "{\"kind\":\"other keys may stand here\",\"id\":\"row %d\",\"turn\":%s}\n", i, turn)
+	}
+	carets := regexp.MustCompile(` +[~^]+\n`)
+	check := func(out string) {
+		lines := strings.Split(strings.TrimSpace(out), "\n")
+		require.Len(t, lines, len(rows))
+		for i, r := range rows {
+			var a map[string]any
+			require.NoError(t, json.Unmarshal([]byte(lines[i]), &a), lines[i])
+			require.Len(t, a, 4)
+			require.Equal(t, fmt.Sprintf("row %d", i), a["id"])
+			require.Equal(t, r.status, a["status"], r.turn)
+			if r.code == nil {
+				require.Nil(t, a["code"], r.turn)
+			} else {
+				require.Equal(t, *r.code, a["code"])
+			}
+			require.Equal(t, strings.ReplaceAll(r.reply, "~", ""), carets.ReplaceAllString(a["reply"].(string), ""), r.turn)
+		}
+	}
+	out, _ := sandboxed(t, in.String(), "exec", "--turn", "--jsonl", "-")
+	check(out)
+	out, errs, err := feed(in.String()+"{\"id\":1}\n", "exec", "--turn", "--jsonl", "-")
+	require.Error(t, err)
+	check(out)
+	require.Equal(t, fmt.Sprintf("retool: exec: standard input:%d: want {\"id\": …, \"turn\": \"…\"}, found no turn\n", len(rows)+1), errs)
+
+	out, _ = sandboxed(t, "{\"turn\":\"<code>print(1)</code>\"}", "exec", "--turn", "--jsonl", "--set", "protocol.feedback=slime", "-")
+	require.Equal(t, "{\"id\":null,\"code\":\"print(1)\",\"status\":\"ok\",\"reply\":\"\\n\\n<interpreter>\\n1\\n</interpreter>\\n\\n\"}\n", out)
+}
+
+// The cells of a line end as a program does: threads are awaited, exit functions run after the last.
+func TestExecLineEndsAsAProgram(t *testing.T) {
+	out, _ := sandboxed(t, `{"id":1,"cells":["import atexit, threading, time\natexit.register(print, 'bye')\nthreading.Thread(target=lambda: (time.sleep(0.1), print('thread'))).start()","print('last')"]}`, "exec", "--jsonl", "-")
+	var a struct{ Cells []cellReport }
+	require.NoError(t, json.Unmarshal([]byte(out), &a), out)
+	require.Equal(t, []string{"thread", "last\nbye"}, []string{a.Cells[0].Output, a.Cells[1].Output})
 }
 
 // Every tier runs the same snippet, or says in one sentence why it cannot.
@@ -181,6 +292,15 @@ func TestSandboxCommandsNameBadInput(t *testing.T) {
 		{[]string{"exec", "--jsonl", file("bad.jsonl", `{"id":1,"cells":["print(1)"]}`+"\n"+`{"id":2,"cells":`+"\n")}, []string{"bad.jsonl:2", `want {"id"`}},
 		{[]string{"exec", "--jsonl", file("none.jsonl", `{"id":1}`+"\n")}, []string{"none.jsonl:1", "found no cells"}},
 		{[]string{"exec", "--jsonl", file("kind.jsonl", "\n"+`{"id":1,"cells":"print(1)"}`+"\n")}, []string{"kind.jsonl:2", "cells"}},
+		{[]string{"exec", "--session", "--turn", good}, []string{"--turn exclude each other"}},
+		{[]string{"exec", "--set", "protocol.feedback=slime", good}, []string{"would do nothing without --turn"}},
+		{[]string{"exec", "--turn", "--set", "protocol.feedback=x", good}, []string{`protocol.feedback: "x" is not known`}},
+		{[]string{"exec", "--set", "protocol.cap=ten", good}, []string{"protocol.cap=ten", "whole number"}},
+		{[]string{"exec", "--set", "rl.lr=1", good}, []string{"rl.lr=1", "want protocol.error"}},
+		{[]string{"exec", "--turn", "--jsonl", file("keys.jsonl", `{"id":1,"Turn":"x"}`+"\n")}, []string{"keys.jsonl:1", `want {"id": …, "turn": "…"}, found no turn`}},
+		{[]string{"exec", "--turn", "--jsonl", file("null.jsonl", `{"id":1,"turn":null}`+"\n")}, []string{"null.jsonl:1", "found no turn"}},
+		{[]string{"exec", "--turn", "--jsonl", file("list.jsonl", "\n"+`{"id":1,"turn":["x"]}`+"\n")}, []string{"list.jsonl:2", "turn"}},
+		{[]string{"exec", "--turn", "--jsonl", file("array.jsonl", `[1]`+"\n")}, []string{"array.jsonl:1", "turn"}},
 		{[]string{"doctor", "extra"}, []string{`doctor takes flags only, got "extra"`}},
 		{[]string{"doctor", "--python", "/no/such/python"}, []string{"/no/such/python", "not found"}},
 		{[]string{"bench", "sandbox", "--concurrency", "1,x"}, []string{"--concurrency", `found "x"`}},

@@ -1,0 +1,273 @@
+package engine
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"retool/engine/tokenizer"
+)
+
+// The tags of the paper's protocol. Nothing else in this package spells them.
+const (
+	openCode   = "<code>"
+	closeCode  = "</code>"
+	openReply  = "<interpreter>"
+	closeReply = "</interpreter>"
+)
+
+// A feedback form is the text around an observation. There is no line feed before the closing tag of the released evaluation's.
+var feedbacks = map[string][2]string{
+	"retool-eval": {"\n" + openReply + "\n", closeReply + "\n\n"},
+	"agent-r1":    {"\n" + openReply + "\n", "\n" + closeReply + "\n"},
+	"slime":       {"\n\n" + openReply + "\n", "\n" + closeReply + "\n\n"},
+}
+
+// Tags is the paper's protocol: <code> with a fenced script, </code>, and the output between <interpreter> tags.
+//
+// The first </code> of a turn closes its request, wherever it stands, as it is the string that sampling stops at. The request begins
+// at the last <code> before it, but for one in a string or a comment of the code: a turn may speak of the tag before it uses it. Of
+// the request's text, the last fenced block that is Python's is run, else the last one without a language, else the last; without a
+// block all of it. Text before the request never matters, unless there is no <code> at all: then a block of the turn is run.
+//
+// With no_fence: retool-eval the request is cut as the released evaluation does it: a block is looked for in all of the turn, and a
+// turn without one is code from its first byte.
+type Tags struct {
+	cfg      ProtocolConfig
+	tok      tokenizer.Tokenizer
+	feedback [2]string
+	inert    inert
+}
+
+// newTags builds the protocol for a tokenizer, whose special tokens no question and no output can spell.
+func newTags(cfg ProtocolConfig, tok tokenizer.Tokenizer) *Tags {
+	names := []string{openCode, closeCode, openReply, closeReply, "<answer>", "</answer>",
+		"<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"}
+	for id := range int32(tok.Size()) {
+		if tok.Bytes(id) == nil {
+			names = append(names, tok.Name(id)) // a special token
+		}
+	}
+	return &Tags{cfg: cfg, tok: tok, feedback: feedbacks[cfg.Feedback], inert: newInert(names)}
+}
+
+// Contract names the feedback form, the template and the shape of the output.
+func (p *Tags) Contract() string {
+	return fmt.Sprintf("%s %s template=%s error=%s cap=%d no_fence=%s", p.cfg.Name, p.cfg.Feedback, p.cfg.Template, p.cfg.Error, p.cfg.Cap, p.cfg.NoFence)
+}
+
+// Prompt puts the question into the configured template.
+func (p *Tags) Prompt(question string) ([]int32, error) {
+	if strings.TrimSpace(question) == "" {
+		return nil, fmt.Errorf("engine: prompt: the question is empty")
+	}
+	return p.tok.Encode(Render(p.cfg.Template, p.inert.in(question))), nil
+}
+
+// Call finds the closing tag in the newest bytes; the tags have no other trigger, so the end of a turn asks for nothing.
+func (p *Tags) Call(turn []byte, fresh int, ended bool) (Request, bool) {
+	from := max(0, len(turn)-fresh-len(closeCode)+1)
+	at := bytes.Index(turn[from:], []byte(closeCode))
+	if ended || at < 0 {
+		return Request{}, false
+	}
+	at += from
+	text := string(turn[:at])
+	q := Request{Extra: turn[at+len(closeCode):]}
+	open, found := lastOpen(text), true
+	switch {
+	case p.cfg.NoFence == "retool-eval":
+		if q.Code, found = fenced(text); !found {
+			q.Code, found = unfenced(text), true
+		}
+	case open < 0:
+		q.Code, found = fenced(text)
+	default:
+		body := text[open+len(openCode):]
+		if q.Code, found = fenced(body); !found {
+			q.Code, found = unfenced(body), true
+		}
+	}
+	q.From = max(0, open)
+	switch {
+	case !found:
+		q.Invalid = "no_code"
+	case strings.TrimSpace(q.Code) == "":
+		q.Invalid = "empty_code"
+	}
+	return q, true
+}
+
+// fenced is the block of a request that is run.
+func fenced(text string) (code string, found bool) {
+	best := -1
+	all := blocks(text)
+	for i, b := range all {
+		if best < 0 || b.kind > all[best].kind || b.kind == all[best].kind && (!blank(b.code) || blank(all[best].code)) {
+			best = i
+		}
+	}
+	if best < 0 || stray(text, all) {
+		return "", false
+	}
+	return all[best].code, true
+}
+
+// stray says whether a text's only fence closes what none opened.
+func stray(text string, all []block) bool {
+	return len(all) == 1 && all[0].kind == plainBlock && !all[0].closed && all[0].code == "" && !blank(text[:all[0].from])
+}
+
+// unfenced is a request without a block: all of it but the line breaks beside the tags, and a fence that closes what none opened.
+func unfenced(text string) string {
+	if all := blocks(text); stray(text, all) {
+		text = text[:all[0].from]
+	}
+	first, rest, found := strings.Cut(text, "\n")
+	if found && blank(first) {
+		text = rest
+	}
+	return dedent(strings.TrimRight(text, " \t\r\n"))
+}
+
+// lastOpen is where the tag stands at which the last request of a text begins; -1: nowhere.
+func lastOpen(text string) int {
+	at := strings.Index(text, openCode)
+	for at >= 0 {
+		next := nextOpen(text[at+len(openCode):])
+		if next < 0 {
+			break
+		}
+		at += len(openCode) + next
+	}
+	return at
+}
+
+// nextOpen is where the first tag stands that opens a request, in text that may be code: neither in a string nor in a comment.
+func nextOpen(text string) int {
+	var q quotes
+	for i := 0; i < len(text); {
+		switch text[i] {
+		case '#':
+			i = lineEnd(text, i)
+		case '"', '\'':
+			i = q.skip(text, i)
+		case openCode[0]:
+			if strings.HasPrefix(text[i:], openCode) {
+				return i
+			}
+			i++
+		default:
+			i++
+		}
+	}
+	return -1
+}
+
+// OutsideCode is what a response says outside its code: text without the requests in it, tags included. A request whose <code> is never
+// closed ends with its fence; if that is open as well, the response was cut off in the middle of a program, which is code to its end.
+// A <code> that nothing closes and no fence follows is a word of the text.
+func OutsideCode(text string) string {
+	var out strings.Builder
+	for from, closing := 0, -1; ; {
+		at := strings.Index(text[from:], openCode)
+		if at < 0 {
+			out.WriteString(text[from:])
+			return out.String()
+		}
+		at += from
+		out.WriteString(text[from:at])
+		if closing < at {
+			if closing = len(text); strings.Contains(text[at:], closeCode) {
+				closing = at + strings.Index(text[at:], closeCode)
+			}
+		}
+		if from = requestEnd(text, at, closing); from == at {
+			from += len(openCode)
+			out.WriteString(openCode)
+		}
+	}
+}
+
+// requestEnd is where the request ends whose tag stands at `at`; at itself: the tag opens none. closing is the place of the next
+// closing tag, or the end of the text.
+func requestEnd(text string, at, closing int) int {
+	begin := at + len(openCode)
+	body := text[begin:closing]
+	if next := nextOpen(body); next >= 0 {
+		body = body[:next]
+	} else if closing < len(text) {
+		return closing + len(closeCode)
+	}
+	if all := blocks(body); len(all) > 0 && strings.Trim(body[:all[0].from], " \t\r\n\ufeff") == "" {
+		return begin + all[0].to
+	}
+	return at
+}
+
+// Reply is the fragment that answers a request, as tokens.
+func (p *Tags) Reply(q Request, r Result) (ids []int32, seamless bool) {
+	text, seamless := p.Fragment(q, r)
+	return p.tok.Encode(text), seamless
+}
+
+// Fragment is the text that follows a request: the observation in the configured feedback form, less what the closing token carried of
+// it. seamless is false when that token carried other bytes; the fragment is then appended whole.
+func (p *Tags) Fragment(q Request, r Result) (text string, seamless bool) {
+	return strings.CutPrefix(p.feedback[0]+p.Observation(r)+p.feedback[1], string(q.Extra))
+}
+
+// Observation is the text a result shows: printed output, the error's traceback or its last line, cleaned, made inert and cut
+// in the middle. Nothing in it can open or close a tag, nor spell a special token. `retool exec` prints it.
+func (p *Tags) Observation(r Result) string {
+	var s string
+	switch {
+	case r.Status == "no_code" || r.Status == "empty_code":
+		return "None"
+	case r.Timeout():
+		return "Timeout Error"
+	case r.OK():
+		s = r.Stdout
+	case p.cfg.Error == "last-line":
+		s = strings.TrimSpace(Clean(r.Traceback))
+		s = s[strings.LastIndexByte(s, '\n')+1:]
+	default:
+		s = strings.TrimRight(r.Stdout, "\n")
+		if s != "" {
+			s += "\n"
+		}
+		s += r.Traceback
+	}
+	s = strings.TrimSpace(p.inert.in(chatToken.ReplaceAllString(Clean(s), "< $1")))
+	if u := []rune(s); len(u) > p.cfg.Cap {
+		s = string(u[:p.cfg.Cap/2]) + "..." + string(u[len(u)-p.cfg.Cap/2:])
+	}
+	return s
+}
+
+// ReplyFault says what keeps a stored reply from being one that this protocol gives to a stored turn; "" if nothing does. A model
+// that learns from another form waits in rollouts for white space that never comes.
+func (p *Tags) ReplyFault(turn, reply string) string {
+	request, closed := p.Call([]byte(turn), len(turn), false)
+	if !closed {
+		return "tool segments after text that closes no call"
+	}
+	text := p.feedback[0]
+	if rest, ok := strings.CutPrefix(text, string(request.Extra)); ok {
+		text = rest
+	}
+	if !strings.HasPrefix(reply, text) || !strings.HasSuffix(reply, p.feedback[1]) {
+		return fmt.Sprintf("tool segments that are not in the form protocol.feedback %s, %q … %q", p.cfg.Feedback, p.feedback[0], p.feedback[1])
+	}
+	return ""
+}
+
+// TextFault says what a stored turn holds that only the runtime writes; "" if nothing. It would be trained on.
+func (p *Tags) TextFault(turn string) string {
+	for _, tag := range []string{openReply, closeReply} {
+		if strings.Contains(turn, tag) {
+			return "policy segments that hold " + tag + ", which the model would learn to write"
+		}
+	}
+	return ""
+}
