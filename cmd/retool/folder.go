@@ -47,7 +47,8 @@ func openFolder(dir string) (*folder, error) {
 		return nil, err
 	}
 	if f.tok.Size() > f.config.Vocab {
-		return nil, fmt.Errorf("model: %s: tokenizer.json has %d ids, the embedding %d rows (vocab_size of config.json)", dir, f.tok.Size(), f.config.Vocab)
+		return nil, fmt.Errorf("model: %s: tokenizer.json has %d ids, the embedding %d rows (vocab_size of config.json)",
+			dir, f.tok.Size(), f.config.Vocab)
 	}
 	if f.ends, err = endsOf(dir, f.config, f.tok); err != nil {
 		return nil, err
@@ -73,14 +74,16 @@ func endsOf(dir string, c model.Config, tok tokenizer.Tokenizer) ([]int32, error
 	}
 	for _, id := range c.EOS {
 		if int(id) >= tok.Size() {
-			return nil, fmt.Errorf("model: %s: eos_token_id of config.json or generation_config.json holds %d, tokenizer.json has ids from 0 to %d", dir, id, tok.Size()-1)
+			return nil, fmt.Errorf("model: %s: eos_token_id of config.json or generation_config.json holds %d, tokenizer.json has ids from 0 to %d",
+				dir, id, tok.Size()-1)
 		}
 		if !slices.Contains(ends, id) {
 			ends = append(ends, id)
 		}
 	}
 	if len(ends) == 0 {
-		return nil, fmt.Errorf("model: %s: nothing says at which token a text ends: give eos_token in tokenizer_config.json, or eos_token_id in config.json", dir)
+		return nil, fmt.Errorf("model: %s: nothing says at which token a text ends: "+
+			"give eos_token in tokenizer_config.json, or eos_token_id in config.json", dir)
 	}
 	return ends, nil
 }

@@ -42,7 +42,8 @@ func loadedConfig(c *cli.Context) (cfg *Config, from string, err error) {
 	if c.Args().Present() {
 		source = c.Args().First()
 	} else if _, err := os.Stat(source); errors.Is(err, fs.ErrNotExist) {
-		return nil, "", fmt.Errorf("--from %s: no config.yaml beside the weights, as a run leaves it: name a recipe (%s) or a file of settings", from, strings.Join(recipeNames(), ", "))
+		return nil, "", fmt.Errorf("--from %s: no config.yaml beside the weights, as a run leaves it: name a recipe (%s) or a file of settings",
+			from, strings.Join(recipeNames(), ", "))
 	}
 	cfg, err = loadConfig(source, c.StringSlice("set"))
 	return cfg, from, err

@@ -332,7 +332,8 @@ func (f *folder) checkUnused(known map[string]bool) error {
 	case 0:
 		return nil
 	case 1:
-		return fmt.Errorf("model: %s: unknown tensor %s %v: %s has no place for it", f.file(unused[0]), unused[0], f.of[unused[0]].Shape, configFile)
+		return fmt.Errorf("model: %s: unknown tensor %s %v: %s has no place for it",
+			f.file(unused[0]), unused[0], f.of[unused[0]].Shape, configFile)
 	}
 	return fmt.Errorf("model: %s: unknown tensor %s %v and %d others: %s has no place for them",
 		f.file(unused[0]), unused[0], f.of[unused[0]].Shape, len(unused)-1, configFile)

@@ -286,7 +286,7 @@ func TestUnknownPipelinesAreRefused(t *testing.T) {
 	}
 	const text, bos, far = `{"Sequence": {"id": "A", "type_id": 0}}`, `{"SpecialToken": {"id": "<b>", "type_id": 0}}`, `{"SpecialToken": {"id": "<far>", "type_id": 0}}`
 	for _, c := range []struct{ name, old, new, want string }{
-		{"normaliser", `"normalizer": {"type": "NFC"}`, `"normalizer": {"type": "NFKC"}`, `normalizer {"type": "NFKC"} is not supported: NFKC is not known`},
+		{"normaliser", `"normalizer": {"type": "NFC"}`, `"normalizer": {"type": "NFKC"}`, `normalizer {"type":"NFKC"} is not supported: NFKC is not known`},
 		{"normaliser in a sequence", `{"type": "NFC"}`, `{"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Prepend", "prepend": "▁"}]}`, "Prepend is not known (known: none, NFC)"},
 		{"sequences", `{"type": "NFC"}`, `{"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Sequence", "normalizers": []}]}`, ""},
 		{"expression", `\\p{N}| ?`, `\\p{N}{1,2}| ?`, "an unknown expression (known: GPT-2; Llama 3; Qwen 2; DeepSeek"},

@@ -51,7 +51,8 @@ func (f *bpeFile) build(eos string) (*BPE, error) {
 		id, ok := plain[string([]byte{byte(b)})]
 		if !ok {
 			if id = noByte; f.Model.UnkToken != "" {
-				return nil, fmt.Errorf("the vocabulary lacks byte %#02x, for which %q would stand (model.unk_token), which is not supported", b, f.Model.UnkToken)
+				return nil, fmt.Errorf("the vocabulary lacks byte %#02x, for which %q would stand (model.unk_token), which is not supported",
+					b, f.Model.UnkToken)
 			}
 		}
 		t.byteID[b] = id

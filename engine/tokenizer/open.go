@@ -51,7 +51,8 @@ func parse(dir string, data []byte) (Tokenizer, error) {
 func instead(dir string) string {
 	for _, old := range []string{"tokenizer.model", "vocab.json"} {
 		if _, err := os.Stat(filepath.Join(dir, old)); err == nil {
-			return fmt.Sprintf(": %s alone does not say how text is cut; AutoTokenizer of transformers writes the file: from_pretrained, then save_pretrained", old)
+			return fmt.Sprintf(": %s alone does not say how text is cut; "+
+				"AutoTokenizer of transformers writes the file: from_pretrained, then save_pretrained", old)
 		}
 	}
 	return ""

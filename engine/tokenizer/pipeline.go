@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -126,7 +127,11 @@ func (s stage) flat() []stage {
 // refused is the error of a part that this package does not reproduce.
 func refused(part string, raw json.RawMessage, why string, args ...any) error {
 	const shown = 300 // bytes: some hold whole tables
-	text := string(raw)
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, raw); err != nil {
+		return fmt.Errorf("%s: %w", part, err)
+	}
+	text := compact.String()
 	if len(text) > shown {
 		text = strings.ToValidUTF8(text[:shown], "") + "…"
 	}
