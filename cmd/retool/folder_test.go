@@ -13,9 +13,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"retool/engine"
 	"retool/engine/model"
 	"retool/engine/tokenizer"
 	"retool/trainer"
+	"retool/trainer/arith"
 )
 
 // foreign are folders that transformers wrote, with what it says of them; see testdata/make_folders.py.
@@ -143,6 +145,70 @@ func TestFoldersOfTransformersTrainAndComeBack(t *testing.T) {
 			require.Contains(t, retool(t, "generate", "--model", last, "--ids", jsonIDs(t, ids), "--max-tokens", "4"), `"ids"`)
 		})
 	}
+}
+
+// Rollouts stop, as generate does, at every token that any file of a folder names; SFT teaches the tokenizer's, and a prompt begins with what
+// the tokenizer puts there.
+func TestRolloutsStopWhereTheFolderSays(t *testing.T) {
+	for _, name := range foreign {
+		dir := foreignFolder(name)
+		var sets []string
+		for i, s := range onFolder("", dir, "protocol.name=none") {
+			if i > 2 && i%2 == 0 { // not the recipe, not run=
+				sets = append(sets, s)
+			}
+		}
+		cfg, err := loadConfig("tiny", sets)
+		require.NoError(t, err)
+		p, err := build(t.Context(), cfg, use{from: dir, concurrent: 1})
+		require.NoError(t, err)
+		defer p.Close()
+
+		want := goldenOf(t, dir)
+		trs, err := p.engine.Rollouts(t.Context(), []engine.Group{{Prompt: want.prompt, Keys: []int64{1}}}, engine.Sampling{})
+		require.NoError(t, err)
+		var got []int32
+		for _, token := range trs[0].Tokens()[trs[0].Prompt:] {
+			got = append(got, token.ID)
+		}
+		require.Equal(t, want.greedy, got, name)
+		require.Equal(t, engine.Answer, trs[0].Finish)
+
+		e, err := p.example(0, arith.Trace{Problem: arith.Problem{Question: "1+1"}, Segments: []arith.Segment{{Text: "2", Source: arith.Policy}}})
+		require.NoError(t, err)
+		tokens := e.Tokens()
+		require.Equal(t, p.tok.EOS(), tokens[len(tokens)-1].ID)
+		require.Contains(t, p.ends, p.tok.EOS())
+		if name == "llama" {
+			bos, _ := p.tok.Special("<|begin_of_text|>")
+			require.Equal(t, bos, tokens[0].ID)
+		}
+	}
+}
+
+func TestEndsAreNamed(t *testing.T) {
+	tok, err := tokenizer.Open(foreignFolder("qwen2"))
+	require.NoError(t, err)
+	for _, c := range []struct {
+		config []int32
+		want   string
+	}{
+		{nil, "ends at <|im_end|> (382)"},
+		{[]int32{382, 380}, "ends at <|im_end|> (382), <|endoftext|> (380)"},
+		{[]int32{198}, "ends at <|im_end|> (382), \"\\n\" (198)"},
+	} {
+		ends, err := endsOf("d", model.Config{EOS: c.config}, tok)
+		require.NoError(t, err)
+		require.Equal(t, c.want, endsLine(tok, ends))
+	}
+	// Without the tokenizer's word the configs' goes; without either there is no end to teach.
+	dir := copied(t, "qwen3")
+	require.NoError(t, os.Remove(filepath.Join(dir, "tokenizer_config.json")))
+	f, err := openFolder(dir)
+	require.NoError(t, err)
+	require.Equal(t, []int32{380}, f.ends)
+	_, err = endsOf(dir, model.Config{}, f.tok)
+	require.ErrorContains(t, err, "nothing says at which token a text ends")
 }
 
 // sameFiles holds a checkpoint against the folder that its run began with.

@@ -421,7 +421,7 @@ func TestSpoiltConfigsAreRefused(t *testing.T) {
 				spoilt[key] = json.RawMessage(value)
 			}
 		}
-		data, err := json.Marshal(spoilt)
+		data, err := json.MarshalIndent(spoilt, "", "  ")
 		if err != nil {
 			t.Fatal(err)
 		}

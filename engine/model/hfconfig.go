@@ -1,6 +1,7 @@
 package model
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -58,7 +59,9 @@ func (f *fields) get(key string, v any) bool {
 		return false
 	}
 	if err := json.Unmarshal(raw, v); err != nil && f.err == nil {
-		f.err = fmt.Errorf("%s is %s, must be %s", key, raw, kindOf(v))
+		var line bytes.Buffer
+		_ = json.Compact(&line, raw) // it was decoded once already
+		f.err = fmt.Errorf("%s is %s, must be %s", key, &line, kindOf(v))
 	}
 	return true
 }

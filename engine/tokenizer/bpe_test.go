@@ -21,7 +21,10 @@ var fixtures = []struct{ name, eos string }{
 	{"qwen2", "<|im_end|>"}, {"llama3", "<|eot_id|>"}, {"gpt2", "<|endoftext|>"}, {"smollm2", "<|im_end|>"}, {"deepseek3", "<｜end▁of▁sentence｜>"},
 }
 
-func fixture(t testing.TB, name string) []byte {
+func fixture(t interface {
+	Helper()
+	Fatal(...any)
+}, name string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("testdata", name+".tokenizer.json"))
 	if err != nil {
@@ -338,6 +341,75 @@ func TestUnknownPipelinesAreRefused(t *testing.T) {
 	if _, err := loadBPE(lacking, ""); err == nil || !strings.Contains(err.Error(), `lacks byte 0x00, for which "<|endoftext|>" would stand`) {
 		t.Errorf("error %v", err)
 	}
+}
+
+// Whatever stands in a tokenizer.json, the answer is a tokenizer that works, or an error.
+func TestSpoiltFilesAreRefused(t *testing.T) {
+	dir := t.TempDir()
+	values := []string{"null", "-1", "0", "3", "1e300", "2147483647", "true", `""`, `"x"`, `"Ġ"`, "[]", `["x"]`, "{}", `{"type": "ByteLevel"}`}
+	rapid.Check(t, func(t *rapid.T) {
+		var file, value any
+		if err := json.Unmarshal(fixture(t, rapid.SampledFrom(fixtures).Draw(t, "fixture").name), &file); err != nil {
+			t.Fatal(err)
+		}
+		for range rapid.IntRange(1, 3).Draw(t, "changes") {
+			if err := json.Unmarshal([]byte(rapid.SampledFrom(values).Draw(t, "value")), &value); err != nil {
+				t.Fatal(err)
+			}
+			spoil(t, file, value)
+		}
+		data, err := json.MarshalIndent(file, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, "tokenizer.json")
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		tok, err := Open(dir)
+		if err != nil {
+			if message := err.Error(); !strings.HasPrefix(message, "tokenizer: "+path+": ") || strings.Contains(message, "\n") {
+				t.Fatal(message)
+			}
+			return
+		}
+		tok.Decode(tok.EncodeTemplate("The model's <code>\n```python\nprint(12)\n``` l'élève 模型 <|im_end|>"))
+	})
+}
+
+// spoil replaces, at random, something within a JSON value that can hold others.
+func spoil(t *rapid.T, in, value any) {
+	switch in := in.(type) {
+	case map[string]any:
+		keys := slices.Sorted(maps.Keys(in))
+		if len(keys) == 0 {
+			return
+		}
+		key := rapid.SampledFrom(keys).Draw(t, "key")
+		if holds(in[key]) && rapid.IntRange(0, 3).Draw(t, "deeper") > 0 {
+			spoil(t, in[key], value)
+			return
+		}
+		in[key] = value
+	case []any:
+		if len(in) == 0 {
+			return
+		}
+		i := rapid.IntRange(0, len(in)-1).Draw(t, "element")
+		if holds(in[i]) && rapid.IntRange(0, 3).Draw(t, "deeper") > 0 {
+			spoil(t, in[i], value)
+			return
+		}
+		in[i] = value
+	}
+}
+
+func holds(v any) bool {
+	switch v.(type) {
+	case map[string]any, []any:
+		return true
+	}
+	return false
 }
 
 func TestSpecialAndAddedTokens(t *testing.T) {

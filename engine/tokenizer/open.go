@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -85,7 +86,9 @@ func endOfText(dir string) (string, error) {
 			name = object.Content
 		}
 		if name == "" {
-			return "", fmt.Errorf("%s: eos_token is %s: want a string or an object with content", path, raw)
+			var line bytes.Buffer
+			_ = json.Compact(&line, raw) // it was decoded once already
+			return "", fmt.Errorf("%s: eos_token is %s: want a string or an object with content", path, &line)
 		}
 		return name, nil
 	}
