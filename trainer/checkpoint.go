@@ -35,7 +35,7 @@ type State struct {
 
 // A checkpoint is a folder, named for the steps made, SFT's and RL's together:
 //
-//	model.safetensors config.json       the policy, as Hugging Face lays it out
+//	model.safetensors … config.json     the policy, as Hugging Face lays it out
 //	tokenizer.json …                    Run.Files: what stood beside the weights that the run began with, byte for byte
 //	value_head.safetensors              the value head of a trunk that policy and critic share
 //	critic/                             weights and value head of a critic with a trunk of its own

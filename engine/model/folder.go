@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -105,7 +106,8 @@ func (m *Model) fill(f *folder) error {
 }
 
 // Save writes the model to a folder in Hugging Face's layout, as float32, from the master copy where there is one: config.json,
-// model.safetensors and, of a model with a value head, value_head.safetensors, each whole or not at all, and on the disk when Save returns.
+// model.safetensors with its index and, of a model with a value head, value_head.safetensors, each whole or not at all, and on the disk
+// when Save returns.
 func (m *Model) Save(dir string) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return fmt.Errorf("model: save: %w", err)
@@ -114,12 +116,41 @@ func (m *Model) Save(dir string) error {
 	if err := m.saveWeights(filepath.Join(dir, weightsFile), m.full(), func(name string) bool { return !isValue(name) }); err != nil {
 		return err
 	}
+	if err := m.saveIndex(filepath.Join(dir, indexFile)); err != nil {
+		return err
+	}
 	if m.Config.ValueHead {
 		if err := m.saveWeights(filepath.Join(dir, valueFile), m.full(), isValue); err != nil {
 			return err
 		}
 	}
 	return m.Config.write(filepath.Join(dir, configFile))
+}
+
+// saveIndex lists what is in model.safetensors. Inference servers that find no index take every safetensors file of a folder for a
+// part of the model, the value head and a checkpoint's optimizer too.
+func (m *Model) saveIndex(path string) error {
+	var list struct {
+		Metadata struct {
+			TotalSize int `json:"total_size"` // bytes of float32
+		} `json:"metadata"`
+		WeightMap map[string]string `json:"weight_map"`
+	}
+	list.WeightMap = map[string]string{}
+	for name, t := range m.full().Named() {
+		if name != valueName {
+			list.Metadata.TotalSize += 4 * t.Len()
+			list.WeightMap[name] = weightsFile
+		}
+	}
+	text, err := json.MarshalIndent(list, "", "  ")
+	if err == nil {
+		err = WriteAtomic(path, func(w io.Writer) error { _, err := w.Write(append(text, '\n')); return err })
+	}
+	if err != nil {
+		return fmt.Errorf("model: write %s: %w", path, err)
+	}
+	return nil
 }
 
 // SaveGradients writes G under the parameters' names.

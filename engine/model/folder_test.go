@@ -164,8 +164,10 @@ func TestFoldersThatDoNotFitAreNamed(t *testing.T) {
 		t.Errorf("an empty folder: %v", err)
 	}
 	dir := save(false)
-	if err := os.Remove(filepath.Join(dir, weightsFile)); err != nil {
-		t.Fatal(err)
+	for _, file := range []string{weightsFile, indexFile} {
+		if err := os.Remove(filepath.Join(dir, file)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := load(dir); err == nil || !strings.Contains(err.Error(), "neither model.safetensors nor model.safetensors.index.json") {
 		t.Errorf("a folder without weights: %v", err)
@@ -246,7 +248,8 @@ func TestBF16IsReadExactly(t *testing.T) {
 	}
 }
 
-// A value head may be on one side only; it lies in a file of its own, so that the others hold what every reader of such folders expects.
+// A value head may be on one side only; it lies in a file of its own, which the index does not list, so that the
+// others hold what every reader of such folders expects.
 func TestValueHeadsAreOnTheSide(t *testing.T) {
 	dev, dir := device(t), t.TempDir()
 	names := func(file string) []string {
@@ -293,6 +296,18 @@ func TestValueHeadsAreOnTheSide(t *testing.T) {
 	}
 	if slices.Contains(names(weightsFile), valueName) || !slices.Equal(names(valueFile), []string{valueName}) {
 		t.Errorf("%s holds %v", weightsFile, names(weightsFile))
+	}
+	var index struct {
+		WeightMap map[string]string `json:"weight_map"`
+	}
+	data, err := os.ReadFile(filepath.Join(dir, indexFile))
+	if err == nil {
+		err = json.Unmarshal(data, &index)
+	}
+	listed := names(weightsFile)
+	slices.Sort(listed)
+	if err != nil || !slices.Equal(sortedKeys(index.WeightMap), listed) || index.WeightMap[embedName] != weightsFile {
+		t.Errorf("the index lists %v (%v)", index.WeightMap, err)
 	}
 	if err := without.ReadWeights(dir); err != nil {
 		t.Error(err)
@@ -372,7 +387,7 @@ func TestEndsAreAUnion(t *testing.T) {
 		{"-1", "", nil, "config.json: eos_token_id holds -1"},
 		{"3", "[4, 128009]", nil, "generation_config.json: eos_token_id holds 128009"},
 		{"3", `"</s>"`, nil, `generation_config.json: eos_token_id is "</s>", must be an id or a list of ids`},
-		{"3", `[4, "x"]`, nil, `generation_config.json: eos_token_id is [4, "x"], must be a list of ids`},
+		{"3", `[4, "x"]`, nil, `generation_config.json: eos_token_id is [4,"x"], must be a list of ids`},
 		{"3.5", "", nil, "config.json: eos_token_id is 3.5, must be an id or a list of ids"},
 	} {
 		dir := t.TempDir()

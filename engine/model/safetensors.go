@@ -51,7 +51,7 @@ type StoredTensor struct {
 func OpenSafetensors(path string) (*Safetensors, error) {
 	data, unmap, err := mapFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("model: open %s: %w", path, err)
+		return nil, fmt.Errorf("model: %w", err) // which names the file
 	}
 	f := &Safetensors{path: path, data: data, unmap: unmap}
 	if err := f.parse(); err != nil {
