@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	"retool/engine/tokenizer"
@@ -56,12 +57,12 @@ func (p *Tags) Contract() string {
 	return fmt.Sprintf("%s %s template=%s error=%s cap=%d no_fence=%s", p.cfg.Name, p.cfg.Feedback, p.cfg.Template, p.cfg.Error, p.cfg.Cap, p.cfg.NoFence)
 }
 
-// Prompt puts the question into the configured template.
+// Prompt puts the question into the configured template, after what the tokenizer puts before a text.
 func (p *Tags) Prompt(question string) ([]int32, error) {
 	if strings.TrimSpace(question) == "" {
 		return nil, fmt.Errorf("engine: prompt: the question is empty")
 	}
-	return p.tok.Encode(Render(p.cfg.Template, p.inert.in(question))), nil
+	return slices.Concat(p.tok.BOS(), p.tok.Encode(Render(p.cfg.Template, p.inert.in(question)))), nil
 }
 
 // Call finds the closing tag in the newest bytes; the tags have no other trigger, so the end of a turn asks for nothing.

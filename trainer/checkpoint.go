@@ -38,10 +38,12 @@ type State struct {
 
 // A checkpoint is a folder, named for the steps made, SFT's and RL's together:
 //
-//	model.safetensors config.json tokenizer.json   the policy, as Hugging Face lays it out
-//	critic/                                        the same of a critic with a trunk of its own
-//	optimizer.safetensors                          AdamW's moments
-//	config.yaml state.json                         settings, cursor
+//	model.safetensors … config.json     the policy, as Hugging Face lays it out
+//	tokenizer.json …                    Run.Files: what stood beside the weights that the run began with, byte for byte
+//	value_head.safetensors              the value head of a trunk that policy and critic share
+//	critic/                             weights and value head of a critic with a trunk of its own
+//	optimizer.safetensors               AdamW's moments
+//	config.yaml state.json              settings, cursor
 //
 // It is written under another name and renamed when all of it is on disk: a reader, or a run that resumes, never sees half of one.
 const partial = ".partial-"

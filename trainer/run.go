@@ -43,7 +43,7 @@ type Run struct {
 	Tokens trace.Vocabulary
 	Data   Data
 	Report Report
-	Files  map[string][]byte // stored in every checkpoint: config.yaml, tokenizer.json
+	Files  map[string][]byte // stored in every checkpoint: config.yaml, tokenizer.json and what else a model's folder holds beside its weights
 
 	Contract, Protocol, Tokenizer string            // see State
 	Hashes                        map[string]string // State.Data

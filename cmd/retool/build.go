@@ -1,12 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -17,7 +16,6 @@ import (
 	"retool/kernels"
 	"retool/kernels/emu"
 	"retool/trainer"
-	"retool/trainer/arith"
 )
 
 // program is everything a command runs on, built from a Config. This file is the only wiring.
@@ -25,7 +23,8 @@ type program struct {
 	cfg    *Config
 	dev    kernels.Device
 	tok    tokenizer.Tokenizer
-	tokens []byte // tokenizer.json
+	ends   []int32           // tokens at which a text ends; SFT teaches the first
+	files  map[string][]byte // what stands in a model's folder beside weights and config.json
 	policy *model.Model
 	critic *model.Model
 	ref    *model.Model
@@ -62,13 +61,12 @@ func (p *program) build(ctx context.Context, u use) (err error) {
 	if from == "" {
 		from = cfg.Model.Path
 	}
-	if err := p.tokenizer(from); err != nil {
-		return err
-	}
-	mc, err := cfg.modelConfig(from, p.tok)
+	f, err := cfg.folder(from)
 	if err != nil {
 		return err
 	}
+	mc := f.config
+	p.tok, p.ends, p.files = f.tok, f.ends, f.files
 	if cfg.Engine.MaxTokens > mc.MaxPositions {
 		return fmt.Errorf("config: engine.max_tokens: %d is more than the %d positions of the model", cfg.Engine.MaxTokens, mc.MaxPositions)
 	}
@@ -110,11 +108,7 @@ func (p *program) build(ctx context.Context, u use) (err error) {
 		p.closer = append(p.closer, func() { p.pool.Close() })
 		proto, in = p.proto, python{p.pool, cfg.Interp.Limits}
 	}
-	eos := mc.EOS
-	if len(eos) == 0 {
-		eos = []int32{p.tok.EOS()}
-	}
-	p.engine, err = engine.New(p.policy, cfg.Engine, p.tok, eos, proto, in, u.concurrent)
+	p.engine, err = engine.New(p.policy, cfg.Engine, p.tok, p.ends, proto, in, u.concurrent)
 	return err
 }
 
@@ -182,68 +176,21 @@ func (p *program) Close() {
 	}
 }
 
-// model makes a model and gives it weights: those of a folder, or new ones of the seed.
-func (p *program) model(c model.Config, opt model.Options, from string) (*model.Model, error) {
-	m, err := model.New(p.dev, c, opt)
+// model makes a model with weights: those of a folder, or new ones of the seed.
+func (p *program) model(c model.Config, opt model.Options, from string) (m *model.Model, err error) {
+	if from == "" {
+		m, err = model.New(p.dev, c, opt)
+	} else {
+		m, err = model.Load(p.dev, from, c, opt)
+	}
 	if err != nil {
 		return nil, err
 	}
 	p.closer = append(p.closer, m.Close)
 	if from == "" {
 		m.Init(p.cfg.Seed)
-		return m, nil
 	}
-	return m, m.ReadWeights(from)
-}
-
-// modelConfig is the shape of the folder, or that of the settings with the tokenizer's vocabulary.
-func (c *Config) modelConfig(from string, tok tokenizer.Tokenizer) (model.Config, error) {
-	if from != "" {
-		mc, err := model.ReadConfig(from)
-		if err == nil && mc.Vocab < tok.Size() {
-			err = fmt.Errorf("model: %s: the tokenizer has %d ids, the embedding %d rows", from, tok.Size(), mc.Vocab)
-		}
-		return mc, err
-	}
-	m := c.Model
-	mc := model.Config{
-		Arch: model.Llama, Layers: m.Layers, Hidden: m.Hidden, Heads: m.Heads, KVHeads: m.KVHeads, HeadDim: m.HeadDim, FFN: m.FFN,
-		Vocab: tok.Size(), MaxPositions: c.Engine.MaxTokens, KVChunk: kernels.PageTokens, RMSEps: 1e-6, RopeTheta: m.RopeTheta,
-		Tied: m.Tied, LMHead: true, EOS: []int32{tok.EOS()},
-	}
-	return mc, mc.Validate()
-}
-
-// tokenizer reads the one beside the weights, or makes the embedded task's.
-func (p *program) tokenizer(from string) error {
-	if from == "" {
-		t, err := arithTokenizer()
-		if err != nil {
-			return err
-		}
-		var b bytes.Buffer
-		if err := t.Save(&b); err != nil {
-			return err
-		}
-		p.tok, p.tokens = t, b.Bytes()
-		return nil
-	}
-	path := filepath.Join(from, "tokenizer.json")
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("tokenizer: %w", err)
-	}
-	t, err := tokenizer.Load(bytes.NewReader(text))
-	if err != nil {
-		return fmt.Errorf("tokenizer: %s: %w", path, err)
-	}
-	p.tok, p.tokens = t, text
-	return nil
-}
-
-func arithTokenizer() (*tokenizer.Greedy, error) {
-	pieces, specials := arith.Vocabulary()
-	return tokenizer.Words(pieces, specials)
+	return m, nil
 }
 
 // python joins the sandbox to the engine.
@@ -285,10 +232,12 @@ func (p *program) training(dir string, report trainer.Report) (run *trainer.Run,
 	if cfg.SFT.Steps == 0 {
 		cfg.SFT.Steps = (cfg.SFT.Epochs*len(read.Traces) + cfg.SFT.Batch - 1) / cfg.SFT.Batch
 	}
+	files := maps.Clone(p.files)
+	files["config.yaml"] = text
 	return &trainer.Run{
 		Config: cfg, Dir: dir, Device: p.dev, Policy: p.policy, Critic: p.critic, Ref: p.ref, Engine: p.engine,
 		Prompt: p.proto, Tokens: p.tok, Data: read.Data, Hashes: read.hashes, Report: report,
-		Files:    map[string][]byte{"config.yaml": text, "tokenizer.json": p.tokens},
+		Files:    files,
 		Contract: p.dev.Info().Contract, Protocol: p.proto.Contract(), Tokenizer: p.tok.Hash(),
 	}, read.notes, nil
 }

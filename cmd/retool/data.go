@@ -184,7 +184,7 @@ func (p *program) example(key int64, t data.Trace) (*trainer.Episode, error) {
 			tr.Sample(id, 0)
 		}
 	}
-	tr.Sample(p.tok.EOS(), 0)
+	tr.Sample(p.ends[0], 0)
 	return trainer.NewEpisode(tr, &trainer.Problem{ID: t.Problem.ID}, 0), nil
 }
 

@@ -17,7 +17,9 @@ func reader(t *testing.T, settings ...string) *program {
 	cfg, err := loadConfig("tiny", settings)
 	require.NoError(t, err)
 	p := &program{cfg: cfg}
-	require.NoError(t, p.tokenizer(""))
+	f, err := cfg.folder("")
+	require.NoError(t, err)
+	p.tok, p.ends = f.tok, f.ends
 	p.proto, err = engine.NewProtocol(cfg.Protocol, p.tok)
 	require.NoError(t, err)
 	return p

@@ -16,7 +16,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"retool/engine"
+	"retool/engine/tokenizer"
 	"retool/interp"
+	"retool/trainer/arith"
 )
 
 func execCommand() *cli.Command {
@@ -214,7 +216,7 @@ func execute(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	tok, err := arithTokenizer()
+	tok, err := tokenizer.Words(arith.Vocabulary()) // whose special tokens an output must not spell
 	if err != nil {
 		return err
 	}

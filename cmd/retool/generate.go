@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -27,7 +30,7 @@ func generateCommand() *cli.Command {
 			&cli.Float64Flag{Name: "top-p", Value: 1, Usage: "draw from the likeliest tokens that together have this probability"},
 			&cli.IntFlag{Name: "top-k", Usage: "draw from so many likeliest tokens; 0: all"},
 			&cli.Uint64Flag{Name: "seed", Usage: "of the draws"},
-			&cli.BoolFlag{Name: "ignore-eos", Usage: "do not stop at the config's eos_token_id"},
+			&cli.BoolFlag{Name: "ignore-eos", Usage: "do not stop where the folder says that a text ends"},
 		}, deviceFlags()...),
 		Action: generate,
 	}
@@ -49,6 +52,9 @@ func generate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if !cfg.LMHead {
+		return fmt.Errorf("generate: %s is a critic: it has no language-model head", c.String("model"))
+	}
 	var list []int64
 	if err := json.Unmarshal([]byte(c.String("ids")), &list); err != nil {
 		return fmt.Errorf("generate: --ids %q is not a JSON list of integers: %w", c.String("ids"), err)
@@ -57,6 +63,10 @@ func generate(c *cli.Context) error {
 	if err != nil {
 		return fmt.Errorf("generate: --ids: %w", err)
 	}
+	ends, err := flaggedEnds(c, cfg)
+	if err != nil {
+		return err
+	}
 	dev, err := flaggedDevice(c)
 	if err != nil {
 		return err
@@ -64,7 +74,9 @@ func generate(c *cli.Context) error {
 	defer dev.Close()
 	const slice = 512 // tokens of the prompt fed at a time
 	length := len(prompt) + most
-	m, err := model.Load(dev, c.String("model"), model.Options{DType: dtype(c.String("device")), MaxTokens: min(len(prompt), slice), Positions: max(length, cfg.MaxPositions)})
+	m, err := model.Load(dev, c.String("model"), cfg, model.Options{
+		DType: dtype(c.String("device")), MaxTokens: min(len(prompt), slice), Positions: length,
+	})
 	if err != nil {
 		return err
 	}
@@ -98,11 +110,27 @@ func generate(c *cli.Context) error {
 		}
 		tokens = append(tokens, next[0])
 		out.IDs, out.LogProbs = append(out.IDs, next[0]), append(out.LogProbs, logp[0])
-		if !c.Bool("ignore-eos") && slices.Contains(cfg.EOS, next[0]) {
+		if slices.Contains(ends, next[0]) {
 			break
 		}
 	}
 	return json.NewEncoder(c.App.Writer).Encode(out)
+}
+
+// flaggedEnds are the ids to stop at. A folder without a tokenizer has those of its configs.
+func flaggedEnds(c *cli.Context, cfg model.Config) ([]int32, error) {
+	if c.Bool("ignore-eos") {
+		return nil, nil
+	}
+	dir := c.String("model")
+	if _, err := os.Stat(filepath.Join(dir, tokenizerFile)); errors.Is(err, fs.ErrNotExist) {
+		return cfg.EOS, nil
+	}
+	f, err := openFolder(dir)
+	if err != nil {
+		return nil, err
+	}
+	return f.ends, nil
 }
 
 // flaggedSampling checks the flags of a draw.

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -38,6 +40,9 @@ func loadedConfig(c *cli.Context) (cfg *Config, from string, err error) {
 	source := from + "/config.yaml"
 	if c.Args().Present() {
 		source = c.Args().First()
+	} else if _, err := os.Stat(source); errors.Is(err, fs.ErrNotExist) {
+		return nil, "", fmt.Errorf("--from %s: no config.yaml beside the weights, as a run leaves it: name a recipe (%s) or a file of settings",
+			from, strings.Join(recipeNames(), ", "))
 	}
 	cfg, err = loadConfig(source, c.StringSlice("set"))
 	return cfg, from, err
@@ -150,6 +155,7 @@ func (v *viewer) grown(t *engine.Trajectory, from int) {
 }
 
 func (v *viewer) end(t *engine.Trajectory, problem *trainer.Problem, r trainer.Reward, bytes func(int32) []byte) {
+	v.print(engine.Policy, v.stream.Flush()) // of a character that never ended
 	line := fmt.Sprintf("finish %s  tokens %d prompt, %d sampled, %d observed", t.Finish, t.Prompt, t.Count(engine.Policy), t.Count(engine.Tool))
 	for i, c := range t.Calls {
 		line += fmt.Sprintf("  call %d %s in %.1f ms (%d tokens prefilled)", i+1, c.Result.Status, 1000*c.Wait.Seconds(), c.Prefilled)

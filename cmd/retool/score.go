@@ -87,7 +87,9 @@ func score(c *cli.Context) error {
 	}
 	defer dev.Close()
 	// Longer rows than the model was made for are the caller's choice; the rotary table has no end.
-	m, err := model.Load(dev, c.String("model"), model.Options{DType: dtype(c.String("device")), MaxTokens: longest, Positions: max(longest, cfg.MaxPositions), Train: gradients != ""})
+	m, err := model.Load(dev, c.String("model"), cfg, model.Options{
+		DType: dtype(c.String("device")), MaxTokens: longest, Positions: longest, Train: gradients != "",
+	})
 	if err != nil {
 		return err
 	}

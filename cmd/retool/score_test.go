@@ -70,7 +70,7 @@ func rowsFile(t *testing.T, lines ...string) string {
 func storedFloats(t *testing.T, f *model.Safetensors, name string) []float32 {
 	s, ok := f.Tensor(name)
 	if !ok {
-		t.Fatalf("no tensor %s among %v", name, f.Names())
+		t.Fatalf("no tensor %s", name)
 	}
 	x := make([]float32, s.Len())
 	if err := s.Float32s(x); err != nil {
@@ -168,13 +168,17 @@ func TestGradientsAreTheLosss(t *testing.T) {
 	defer gradients.Close()
 	dev := kernels.NewCPU(1)
 	defer dev.Close()
-	m, err := model.Load(dev, dir, model.Options{MaxTokens: 1})
+	c, err := model.ReadConfig(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := model.Load(dev, dir, c, model.Options{MaxTokens: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer m.Close()
 	const step = 1e-4
-	square, tensors := 0.0, 0
+	square, numbers := 0.0, 0
 	for name, w := range m.W.Named() {
 		x, g := make([]float32, w.Len()), storedFloats(t, gradients, name)
 		dev.Download(x, w)
@@ -183,10 +187,10 @@ func TestGradientsAreTheLosss(t *testing.T) {
 			square += float64(g[i]) * float64(g[i])
 		}
 		dev.Upload(w, x)
-		tensors++
+		numbers += w.Len()
 	}
-	if len(gradients.Names()) != tensors {
-		t.Errorf("%d gradients of %d parameters", len(gradients.Names()), tensors)
+	if info, err := os.Stat(out + "/g.safetensors"); err != nil || info.Size()/4 < int64(numbers) || info.Size()/4 > int64(numbers)+1024 { // and a header
+		t.Errorf("gradients of %d parameters: %v, %v", numbers, info, err)
 	}
 	if err := m.Save(dir); err != nil {
 		t.Fatal(err)

@@ -118,7 +118,7 @@ func (p *program) deviceLine() string {
 }
 
 func (p *program) modelLine() string {
-	line := fmt.Sprintf("%v, %.2f M parameters", p.policy.Config, float64(p.policy.Parameters())/1e6)
+	line := fmt.Sprintf("%v, %.2f M parameters, %s", p.policy.Config, float64(p.policy.Parameters())/1e6, endsLine(p.tok, p.ends))
 	if p.policy.Master != nil {
 		line += ", bf16 with a float32 master copy"
 	}

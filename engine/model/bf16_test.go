@@ -182,7 +182,7 @@ func bf16Agrees(t *testing.T, dev kernels.Device, c Config) {
 	if err := m.Save(dir); err != nil {
 		t.Fatal(err)
 	}
-	back, err := Load(dev, dir, opt)
+	back, err := loadFolder(dev, dir, opt)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ type Config struct {
 
 	EOS []int32 // ids that end a text; may be empty
 
-	extra map[string]json.RawMessage // what else config.json said; written back by Save
+	source map[string]json.RawMessage // the config.json that this was read from; written back by Save
 }
 
 // RopeScaling stretches the rotary embedding to contexts longer than those of pre-training. The zero value does not.
@@ -86,52 +86,62 @@ func Shape(name string) (Config, error) {
 
 // Validate reports the first thing that keeps c from being a model.
 func (c Config) Validate() error {
+	if err := c.validate(); err != nil {
+		return fmt.Errorf("model: config: %w", err)
+	}
+	return nil
+}
+
+func (c Config) validate() error {
 	for _, f := range []struct {
 		name  string
 		value int
 	}{
-		{"layers", c.Layers}, {"hidden size", c.Hidden}, {"heads", c.Heads}, {"key-value heads", c.KVHeads}, {"head size", c.HeadDim},
-		{"feed-forward size", c.FFN}, {"vocabulary", c.Vocab}, {"longest sequence", c.MaxPositions},
+		{"num_hidden_layers", c.Layers}, {"hidden_size", c.Hidden}, {"num_attention_heads", c.Heads}, {"num_key_value_heads", c.KVHeads},
+		{"head_dim", c.HeadDim}, {"intermediate_size", c.FFN}, {"vocab_size", c.Vocab}, {"max_position_embeddings", c.MaxPositions},
 	} {
 		if f.value < 1 {
-			return fmt.Errorf("model: config: %s is %d, must be at least 1", f.name, f.value)
+			return fmt.Errorf("%s is %d, must be at least 1", f.name, f.value)
 		}
 		if f.value > 1<<28 {
-			return fmt.Errorf("model: config: %s is %d, more than any model has", f.name, f.value)
+			return fmt.Errorf("%s is %d, more than any model has", f.name, f.value)
 		}
+	}
+	if c.Layers > 1<<12 {
+		return fmt.Errorf("num_hidden_layers is %d, more than any model has", c.Layers)
 	}
 	switch {
 	case c.Arch != Llama && c.Arch != Qwen2 && c.Arch != Qwen3:
-		return fmt.Errorf("model: config: unknown architecture %q (known: %s, %s, %s)", c.Arch, Llama, Qwen2, Qwen3)
+		return fmt.Errorf("unknown architecture %q (known: %s, %s, %s)", c.Arch, Llama, Qwen2, Qwen3)
 	case c.Heads%c.KVHeads != 0:
-		return fmt.Errorf("model: config: %d heads are no multiple of %d key-value heads", c.Heads, c.KVHeads)
+		return fmt.Errorf("%d heads are no multiple of %d key-value heads", c.Heads, c.KVHeads)
 	case c.HeadDim%2 != 0:
-		return fmt.Errorf("model: config: head size %d is odd: rotary embedding turns pairs", c.HeadDim)
+		return fmt.Errorf("head size %d is odd: rotary embedding turns pairs", c.HeadDim)
 	case c.KVChunk < 0 || c.KVChunk%kernels.PageTokens != 0:
-		return fmt.Errorf("model: config: KV chunk %d is no multiple of the page, %d tokens", c.KVChunk, kernels.PageTokens)
+		return fmt.Errorf("KV chunk %d is no multiple of the page, %d tokens", c.KVChunk, kernels.PageTokens)
 	case !(c.RMSEps > 0 && c.RMSEps < 1):
-		return fmt.Errorf("model: config: RMSNorm epsilon is %g, must be in (0, 1)", c.RMSEps)
+		return fmt.Errorf("RMSNorm epsilon is %g, must be in (0, 1)", c.RMSEps)
 	case !(c.RopeTheta > 1):
-		return fmt.Errorf("model: config: rope theta is %g, must be above 1", c.RopeTheta)
+		return fmt.Errorf("rope theta is %g, must be above 1", c.RopeTheta)
 	case !c.LMHead && !c.ValueHead:
-		return fmt.Errorf("model: config: no head: neither a language-model head nor a value head")
+		return fmt.Errorf("no head: neither a language-model head nor a value head")
 	}
 	// What an architecture has by definition, Hugging Face's classes do not read from a file: another combination could not be saved.
 	switch c.Arch {
 	case Llama:
 		if c.QKNorm {
-			return fmt.Errorf("model: config: %s has no QK-norm; %s has", Llama, Qwen3)
+			return fmt.Errorf("%s has no QK-norm; %s has", Llama, Qwen3)
 		}
 		if c.QKVBias != c.OBias {
-			return fmt.Errorf("model: config: %s has biases on all four projections of attention or on none; %s has three", Llama, Qwen2)
+			return fmt.Errorf("%s has biases on all four projections of attention or on none; %s has three", Llama, Qwen2)
 		}
 	case Qwen2:
 		if !c.QKVBias || c.OBias || c.MLPBias || c.QKNorm {
-			return fmt.Errorf("model: config: %s has biases on queries, keys and values, nowhere else, and no QK-norm", Qwen2)
+			return fmt.Errorf("%s has biases on queries, keys and values, nowhere else, and no QK-norm", Qwen2)
 		}
 	case Qwen3:
 		if !c.QKNorm || c.MLPBias || c.QKVBias != c.OBias {
-			return fmt.Errorf("model: config: %s has QK-norm, biases on all four projections of attention or on none, and none in the MLP", Qwen3)
+			return fmt.Errorf("%s has QK-norm, biases on all four projections of attention or on none, and none in the MLP", Qwen3)
 		}
 	}
 	return c.Rope.validate()
@@ -146,23 +156,23 @@ func (r RopeScaling) validate() error {
 		return nil
 	case "linear", "llama3", "yarn":
 	default:
-		return fmt.Errorf("model: config: unknown rope type %q (known: %s)", r.Type, knownRope)
+		return fmt.Errorf("unknown rope type %q (known: %s)", r.Type, knownRope)
 	}
 	if !(r.Factor >= 1) {
-		return fmt.Errorf("model: config: rope type %s: factor is %g, must be at least 1", r.Type, r.Factor)
+		return fmt.Errorf("rope type %s: factor is %g, must be at least 1", r.Type, r.Factor)
 	}
 	if r.Type == "linear" {
 		return nil
 	}
 	if r.OriginalMaxPositions < 1 {
-		return fmt.Errorf("model: config: rope type %s: original_max_position_embeddings is %d, must be at least 1", r.Type, r.OriginalMaxPositions)
+		return fmt.Errorf("rope type %s: original_max_position_embeddings is %d, must be at least 1", r.Type, r.OriginalMaxPositions)
 	}
 	if r.Type == "llama3" && !(r.LowFreqFactor > 0 && r.HighFreqFactor > r.LowFreqFactor) {
-		return fmt.Errorf("model: config: rope type llama3: low_freq_factor %g and high_freq_factor %g must be positive and ascend",
+		return fmt.Errorf("rope type llama3: low_freq_factor %g and high_freq_factor %g must be positive and ascend",
 			r.LowFreqFactor, r.HighFreqFactor)
 	}
 	if r.Type == "yarn" && (r.AttentionFactor < 0 || r.BetaFast < 0 || r.BetaSlow < 0) {
-		return fmt.Errorf("model: config: rope type yarn: attention_factor %g, beta_fast %g and beta_slow %g must not be negative",
+		return fmt.Errorf("rope type yarn: attention_factor %g, beta_fast %g and beta_slow %g must not be negative",
 			r.AttentionFactor, r.BetaFast, r.BetaSlow)
 	}
 	return nil

@@ -13,13 +13,14 @@
 // # Files
 //
 // forward.go and backward.go are read side by side: the second is the list of the first upwards. pass.go is Train and Score, step.go
-// is Step. A folder of Hugging Face's layout is read and written by folder.go; its config.json by hfconfig.go, its tensors by
-// safetensors.go.
+// is Step. A folder of Hugging Face's layout is read and written by folder.go, which holds config.json against the tensors; its config.json
+// by hfconfig.go, its tensors by safetensors.go.
 //
 // # Where it departs from the design documents
 //
 // Query, key and value projections are one matrix, gate and up another: each is one Linear, and Hugging Face's names are ranges of
 // their rows. Matrices come first in the allocation and vectors after them, so that weight decay is a choice between two views. The
-// value head is one row without a bias, kept beside the language-model head, so that a critic is the same type with another Config.
+// value head is one row without a bias, kept beside the language-model head, so that a critic is the same type with another Config; on disk
+// it has a file of its own, since no other program knows it.
 // Train and Score take the loss as a function of a Head rather than of bare logits, because a shared trunk has two of them.
 package model

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,98 +16,141 @@ import (
 
 // Names of the files of a model folder.
 const (
-	configFile  = "config.json"
-	weightsFile = "model.safetensors"
-	indexFile   = "model.safetensors.index.json"
+	configFile     = "config.json"
+	generationFile = "generation_config.json"
+	weightsFile    = "model.safetensors"
+	indexFile      = "model.safetensors.index.json"
+	valueFile      = "value_head.safetensors" // ours: other tools know no value head, and need not look at it
 )
 
-// Load makes a model from a folder of Hugging Face's layout: config.json, and model.safetensors or the shards that
-// model.safetensors.index.json lists. Weights of F32, BF16 or F16 become Options.DType, and float32 in a master copy. Every parameter must be there, and nothing else.
-func Load(dev kernels.Device, dir string, opt Options) (*Model, error) {
-	cfg, err := ReadConfig(dir)
+// embedName is the name of the embedding, headName that of the language-model head; a tied one is not stored.
+const (
+	embedName = "model.embed_tokens.weight"
+	headName  = "lm_head.weight"
+)
+
+// valueName is the value head's name.
+const valueName = "value_head.weight"
+
+// Load makes a model of c with the weights of a folder of Hugging Face's layout: model.safetensors, or the shards that
+// model.safetensors.index.json lists, and value_head.safetensors. c is what ReadConfig says of the folder; it may have a value head that
+// the folder lacks, whose weights are then zero. Weights of F32, BF16 or F16 become Options.DType, and float32 in a master copy. Every
+// parameter must be there, and nothing else: an error names the file and the tensor.
+func Load(dev kernels.Device, dir string, c Config, opt Options) (*Model, error) {
+	f, err := openFolder(dir)
 	if err != nil {
 		return nil, err
 	}
-	m, err := New(dev, cfg, opt)
+	defer f.close()
+	if err := f.checkSizes(c); err != nil { // before anything is allocated by them
+		return nil, err
+	}
+	m, err := New(dev, c, opt)
 	if err != nil {
 		return nil, err
 	}
-	if err := m.readWeights(dir, false); err != nil {
+	if err := m.fill(f); err != nil {
 		m.Close()
 		return nil, err
 	}
 	return m, nil
 }
 
-// ReadWeights fills a model from a folder whose trunk has the same shape. Heads may differ: one that the folder lacks keeps what it
-// holds, one that the model lacks is passed over. So a critic starts from a policy.
-func (m *Model) ReadWeights(dir string) error { return m.readWeights(dir, true) }
-
-func (m *Model) readWeights(dir string, headsMayDiffer bool) error {
-	stored, err := openFolder(dir)
+// ReadWeights fills a model from a folder of the same shape. A value head may be on one side only: the model's keeps what it holds,
+// the folder's is passed over.
+func (m *Model) ReadWeights(dir string) error {
+	f, err := openFolder(dir)
 	if err != nil {
 		return err
 	}
-	defer stored.close()
-	fail := func(format string, args ...any) error {
-		return fmt.Errorf("model: load %s: %w", dir, fmt.Errorf(format, args...))
+	defer f.close()
+	if err := f.checkSizes(m.Config); err != nil {
+		return err
 	}
-	isHead := func(name string) bool { return name == headName || name == valueName }
+	return m.fill(f)
+}
 
+// fill copies a folder's tensors into the model.
+func (m *Model) fill(f *folder) error {
+	if err := f.checkHead(); err != nil {
+		return err
+	}
 	var buf []float32
 	known := map[string]bool{}
 	for name, t := range m.full().Named() {
 		known[name] = true
-		s, ok := stored.of[name]
-		if !ok && name == headName && headsMayDiffer {
-			s, ok = stored.of["model.embed_tokens.weight"] // the folder is tied, the model is not
-		}
-		switch {
-		case !ok && headsMayDiffer && isHead(name):
+		if name == valueName && !f.config.ValueHead {
 			continue
-		case !ok:
-			return fail("%s is missing, config says %v", name, t.Shape())
-		case !slices.Equal(s.Shape, t.Shape()):
-			return fail("%s: shape %v, config says %v", name, s.Shape, t.Shape())
+		}
+		s, ok := f.of[name]
+		if !ok {
+			return fmt.Errorf("model: %s: %s is missing, %s says %v", f.file(name), name, configFile, t.Shape())
+		}
+		if !slices.Equal(s.Shape, t.Shape()) {
+			return fmt.Errorf("model: %s: %s has shape %v, %s says %v", f.file(name), name, s.Shape, configFile, t.Shape())
 		}
 		if cap(buf) < t.Len() {
 			buf = make([]float32, t.Len())
 		}
 		buf = buf[:t.Len()]
 		if err := s.Float32s(buf); err != nil {
-			return fail("%w", err)
+			return fmt.Errorf("model: %s: %w", f.file(name), err)
 		}
 		m.dev.Upload(t, buf)
 	}
-	for name, s := range stored.of {
-		switch {
-		case known[name]:
-		case strings.HasSuffix(name, ".rotary_emb.inv_freq"): // old files hold this table; it follows from the config
-		case headsMayDiffer && isHead(name):
-		case name == headName && m.Config.Tied:
-			// Some tied checkpoints store the head all the same. It must then be the embedding.
-			e := stored.of["model.embed_tokens.weight"]
-			if s.DType != e.DType || !slices.Equal(s.Bytes, e.Bytes) {
-				return fail("%s differs from model.embed_tokens.weight, config says that they are tied", name)
-			}
-		default:
-			return fail("unknown tensor %s %v: config has no place for it", name, s.Shape)
-		}
+	if err := f.checkUnused(known); err != nil {
+		return err
 	}
 	m.round()
 	return nil
 }
 
-// Save writes the model to a folder in Hugging Face's layout, as float32, from the master copy where there is one: config.json and model.safetensors, each whole or not at
-// all, and on the disk when Save returns.
+// Save writes the model to a folder in Hugging Face's layout, as float32, from the master copy where there is one: config.json,
+// model.safetensors with its index and, of a model with a value head, value_head.safetensors, each whole or not at all, and on the disk
+// when Save returns.
 func (m *Model) Save(dir string) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return fmt.Errorf("model: save: %w", err)
 	}
-	if err := m.saveWeights(filepath.Join(dir, weightsFile), m.full()); err != nil {
+	isValue := func(name string) bool { return name == valueName }
+	if err := m.saveWeights(filepath.Join(dir, weightsFile), m.full(), func(name string) bool { return !isValue(name) }); err != nil {
 		return err
 	}
+	if err := m.saveIndex(filepath.Join(dir, indexFile)); err != nil {
+		return err
+	}
+	if m.Config.ValueHead {
+		if err := m.saveWeights(filepath.Join(dir, valueFile), m.full(), isValue); err != nil {
+			return err
+		}
+	}
 	return m.Config.write(filepath.Join(dir, configFile))
+}
+
+// saveIndex lists what is in model.safetensors. Inference servers that find no index take every safetensors file of a folder for a
+// part of the model, the value head and a checkpoint's optimizer too.
+func (m *Model) saveIndex(path string) error {
+	var list struct {
+		Metadata struct {
+			TotalSize int `json:"total_size"` // bytes of float32
+		} `json:"metadata"`
+		WeightMap map[string]string `json:"weight_map"`
+	}
+	list.WeightMap = map[string]string{}
+	for name, t := range m.full().Named() {
+		if name != valueName {
+			list.Metadata.TotalSize += 4 * t.Len()
+			list.WeightMap[name] = weightsFile
+		}
+	}
+	text, err := json.MarshalIndent(list, "", "  ")
+	if err == nil {
+		err = WriteAtomic(path, func(w io.Writer) error { _, err := w.Write(append(text, '\n')); return err })
+	}
+	if err != nil {
+		return fmt.Errorf("model: write %s: %w", path, err)
+	}
+	return nil
 }
 
 // SaveGradients writes G under the parameters' names.
@@ -114,14 +158,17 @@ func (m *Model) SaveGradients(path string) error {
 	if m.G == nil {
 		return fmt.Errorf("model: SaveGradients: the model was made without Options.Train")
 	}
-	return m.saveWeights(path, m.G)
+	return m.saveWeights(path, m.G, func(string) bool { return true })
 }
 
-// saveWeights downloads and writes one tensor at a time.
-func (m *Model) saveWeights(path string, w *Weights) error {
+// saveWeights downloads and writes one tensor at a time, those that are to be in the file.
+func (m *Model) saveWeights(path string, w *Weights, in func(name string) bool) error {
 	var buf []float32
 	var list []NamedTensor
 	for name, t := range w.Named() {
+		if !in(name) {
+			continue
+		}
 		list = append(list, NamedTensor{Name: name, Shape: t.Shape(), Data: func() ([]float32, error) {
 			if cap(buf) < t.Len() {
 				buf = make([]float32, t.Len())
@@ -134,10 +181,14 @@ func (m *Model) saveWeights(path string, w *Weights) error {
 	return WriteSafetensors(path, list, nil)
 }
 
-// folder is the tensors of a model folder.
+// folder is the tensors of a model folder, and what its config.json says of them.
 type folder struct {
-	files []*Safetensors
-	of    map[string]StoredTensor
+	dir    string
+	config Config
+	files  []*Safetensors
+	of     map[string]StoredTensor
+	in     map[string]string // the file of each tensor, without its directory
+	main   string            // the file that is to hold the others
 }
 
 func (f *folder) close() {
@@ -146,36 +197,77 @@ func (f *folder) close() {
 	}
 }
 
-// openFolder opens the one file, or the shards of the index.
+// file is the path of the file that holds a tensor, or should.
+func (f *folder) file(name string) string {
+	file, ok := f.in[name]
+	switch {
+	case !ok && name == valueName:
+		file = valueFile
+	case !ok:
+		file = f.main
+	}
+	return filepath.Join(f.dir, file)
+}
+
+// openFolder opens the files of a folder.
 func openFolder(dir string) (*folder, error) {
-	f := &folder{of: map[string]StoredTensor{}}
-	single := filepath.Join(dir, weightsFile)
-	if _, err := os.Stat(single); err == nil {
-		s, err := OpenSafetensors(single)
-		if err != nil {
-			return nil, err
-		}
-		f.files = append(f.files, s)
-		f.of = s.of
-		return f, nil
+	f := &folder{dir: dir, of: map[string]StoredTensor{}, in: map[string]string{}, main: weightsFile}
+	var err error
+	if f.config, err = ReadConfig(dir); err != nil {
+		return nil, err
 	}
-	data, err := os.ReadFile(filepath.Join(dir, indexFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("model: %s holds neither %s nor %s", dir, weightsFile, indexFile)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("model: %w", err)
-	}
-	if err := f.openShards(dir, data); err != nil {
+	if err := f.openFiles(); err != nil {
 		f.close()
 		return nil, err
 	}
 	return f, nil
 }
 
-// openShards opens what an index lists: each name is found in the shard that the index says, and in no other.
-func (f *folder) openShards(dir string, index []byte) error {
-	path := filepath.Join(dir, indexFile)
+// openFiles opens the one file, or the shards of the index, and the value head's.
+func (f *folder) openFiles() error {
+	open := f.openShards
+	if _, err := os.Stat(filepath.Join(f.dir, weightsFile)); err == nil {
+		open = func() error { return f.open(weightsFile) }
+	}
+	if err := open(); err != nil {
+		return err
+	}
+	if file, ok := f.in[valueName]; ok {
+		return fmt.Errorf("model: %s holds %s, which an older retool put there: it belongs in a file of its own, %s",
+			filepath.Join(f.dir, file), valueName, valueFile)
+	}
+	if f.config.ValueHead {
+		return f.open(valueFile)
+	}
+	return nil
+}
+
+// open adds the tensors of a file.
+func (f *folder) open(file string) error {
+	s, err := OpenSafetensors(filepath.Join(f.dir, file))
+	if err != nil {
+		return err
+	}
+	f.files = append(f.files, s)
+	for name, t := range s.of {
+		if other, twice := f.in[name]; twice {
+			return fmt.Errorf("model: %s: %s is in both %s and %s", f.dir, name, other, file)
+		}
+		f.in[name], f.of[name] = file, t
+	}
+	return nil
+}
+
+// openShards opens what the index lists: each name is found in the shard that the index says, and in no other.
+func (f *folder) openShards() error {
+	path := filepath.Join(f.dir, indexFile)
+	index, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("model: %s holds neither %s nor %s", f.dir, weightsFile, indexFile)
+	}
+	if err != nil {
+		return fmt.Errorf("model: %w", err)
+	}
 	var list struct {
 		WeightMap map[string]string `json:"weight_map"`
 	}
@@ -185,36 +277,97 @@ func (f *folder) openShards(dir string, index []byte) error {
 	if len(list.WeightMap) == 0 {
 		return fmt.Errorf("model: %s: weight_map lists no tensor", path)
 	}
+	f.main = indexFile
 	shards := map[string]bool{}
-	for name, file := range list.WeightMap {
+	for _, name := range sortedKeys(list.WeightMap) {
+		file := list.WeightMap[name]
 		if file != filepath.Base(file) || !filepath.IsLocal(file) {
 			return fmt.Errorf("model: %s: %s is in %q, which is no file of the folder", path, name, file)
 		}
 		shards[file] = true
 	}
-	in := map[string]string{} // name to the shard that holds it
 	for _, file := range sortedKeys(shards) {
-		s, err := OpenSafetensors(filepath.Join(dir, file))
-		if err != nil {
-			return err
+		if err := f.open(file); err != nil {
+			return fmt.Errorf("%w (listed by %s)", err, indexFile)
 		}
-		f.files = append(f.files, s)
-		for name, t := range s.of {
-			if other, twice := in[name]; twice {
-				return fmt.Errorf("model: %s: %s is in both %s and %s", path, name, other, file)
-			}
-			if want, ok := list.WeightMap[name]; !ok || want != file {
-				return fmt.Errorf("model: %s: %s is in %s, the index says %q", path, name, file, want)
-			}
-			in[name], f.of[name] = file, t
+	}
+	for _, name := range sortedKeys(f.in) {
+		if want, ok := list.WeightMap[name]; !ok || want != f.in[name] {
+			return fmt.Errorf("model: %s: %s is in %s, the index says %q", path, name, f.in[name], want)
 		}
 	}
 	for _, name := range sortedKeys(list.WeightMap) {
-		if _, ok := in[name]; !ok {
+		if _, ok := f.in[name]; !ok {
 			return fmt.Errorf("model: %s: %s is not in %s", path, name, list.WeightMap[name])
 		}
 	}
 	return nil
+}
+
+// checkSizes compares the tensors that every size in c follows from.
+func (f *folder) checkSizes(c Config) error {
+	layer := func(l int, name string) string { return fmt.Sprintf("model.layers.%d.%s.weight", l, name) }
+	last := c.Layers - 1
+	for _, t := range []struct {
+		name  string
+		shape []int
+	}{
+		{embedName, []int{c.Vocab, c.Hidden}},
+		{layer(last, "self_attn.q_proj"), []int{c.Heads * c.HeadDim, c.Hidden}},
+		{layer(last, "self_attn.k_proj"), []int{c.KVHeads * c.HeadDim, c.Hidden}},
+		{layer(last, "mlp.gate_proj"), []int{c.FFN, c.Hidden}},
+	} {
+		s, ok := f.of[t.name]
+		if !ok {
+			return fmt.Errorf("model: %s: %s is missing, %s says %v", f.file(t.name), t.name, configFile, t.shape)
+		}
+		if !slices.Equal(s.Shape, t.shape) {
+			return fmt.Errorf("model: %s: %s has shape %v, %s says %v", f.file(t.name), t.name, s.Shape, configFile, t.shape)
+		}
+	}
+	return nil
+}
+
+// checkHead holds the language-model head against what config.json says of it: another head than the one that was trained computes
+// noise without an error.
+func (f *folder) checkHead() error {
+	head, stored := f.of[headName]
+	c := f.config
+	switch {
+	case c.Tied && stored: // some tied checkpoints store the head all the same
+		e := f.of[embedName]
+		if head.DType != e.DType || !slices.Equal(head.Shape, e.Shape) || !slices.Equal(head.Bytes, e.Bytes) {
+			return fmt.Errorf("model: %s: %s differs from %s, %s says that they are one (tie_word_embeddings: true)",
+				f.file(headName), headName, embedName, configFile)
+		}
+	case !c.Tied && c.LMHead && !stored:
+		return fmt.Errorf("model: %s: %s is missing, %s says that it is a tensor of its own (tie_word_embeddings: false)",
+			f.file(headName), headName, configFile)
+	}
+	return nil
+}
+
+// checkUnused names tensors that the model has no place for: what they were made for would not be computed.
+func (f *folder) checkUnused(known map[string]bool) error {
+	var unused []string
+	for _, name := range sortedKeys(f.of) {
+		switch {
+		case known[name], name == valueName:
+		case name == headName && f.config.Tied: // checkHead has compared it
+		case strings.HasSuffix(name, "rotary_emb.inv_freq"): // old files hold this table; it follows from the config
+		default:
+			unused = append(unused, name)
+		}
+	}
+	switch len(unused) {
+	case 0:
+		return nil
+	case 1:
+		return fmt.Errorf("model: %s: unknown tensor %s %v: %s has no place for it",
+			f.file(unused[0]), unused[0], f.of[unused[0]].Shape, configFile)
+	}
+	return fmt.Errorf("model: %s: unknown tensor %s %v and %d others: %s has no place for them",
+		f.file(unused[0]), unused[0], f.of[unused[0]].Shape, len(unused)-1, configFile)
 }
 
 func sortedKeys[V any](m map[string]V) []string {

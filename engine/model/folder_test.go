@@ -2,6 +2,7 @@ package model
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -11,7 +12,18 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"retool/kernels"
 )
+
+// loadFolder is Load with what the folder says.
+func loadFolder(dev kernels.Device, dir string, opt Options) (*Model, error) {
+	c, err := ReadConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	return Load(dev, dir, c, opt)
+}
 
 // A saved model is the model: config, every bit of the weights, and what a foreign config.json said besides.
 func TestSavedModelsComeBack(t *testing.T) {
@@ -19,7 +31,6 @@ func TestSavedModelsComeBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := randomConfig(t)
 		c.EOS = rapid.SampledFrom([][]int32{nil, {1}, {0, 1}}).Draw(t, "eos")
-		c.extra = map[string]json.RawMessage{"pad_token_id": json.RawMessage("1")}
 		m, err := New(dev, c, Options{MaxTokens: 2})
 		if err != nil {
 			t.Fatal(err)
@@ -29,16 +40,15 @@ func TestSavedModelsComeBack(t *testing.T) {
 		if err := m.Save(dir); err != nil {
 			t.Fatal(err)
 		}
-		back, err := Load(dev, dir, Options{MaxTokens: 2})
+		back, err := loadFolder(dev, dir, Options{MaxTokens: 2})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer back.Close()
-		for _, key := range []string{"bos_token_id", "hidden_act"} { // Save adds what readers need
-			delete(back.Config.extra, key)
-		}
-		if !reflect.DeepEqual(m.Config, back.Config) {
-			t.Fatalf("saved  %+v\nloaded %+v", m.Config, back.Config)
+		read := back.Config
+		read.source = nil
+		if !reflect.DeepEqual(m.Config, read) {
+			t.Fatalf("saved  %+v\nloaded %+v", m.Config, read)
 		}
 		if !equalBits(download(m, m.W.All), download(back, back.W.All)) {
 			t.Fatal("weights differ")
@@ -54,7 +64,7 @@ func rewrite(t *testing.T, dir string, change func(map[string]NamedTensor)) {
 		t.Fatal(err)
 	}
 	of := map[string]NamedTensor{}
-	for _, name := range f.Names() {
+	for _, name := range f.names {
 		s, _ := f.Tensor(name)
 		x := make([]float32, s.Len())
 		if err := s.Float32s(x); err != nil {
@@ -73,7 +83,7 @@ func rewrite(t *testing.T, dir string, change func(map[string]NamedTensor)) {
 
 func TestFoldersThatDoNotFitAreNamed(t *testing.T) {
 	dev := device(t)
-	const q = "model.layers.1.self_attn.q_proj.weight"
+	const q, o = "model.layers.1.self_attn.q_proj.weight", "model.layers.0.self_attn.o_proj.weight"
 	save := func(tied bool) string {
 		dir := t.TempDir()
 		m := tiny(t, dev, Options{MaxTokens: 2})
@@ -90,10 +100,21 @@ func TestFoldersThatDoNotFitAreNamed(t *testing.T) {
 		}
 		return dir
 	}
+	// By either way into a model: none may let a folder pass that the other refuses.
 	load := func(dir string) error {
-		m, err := Load(dev, dir, Options{MaxTokens: 2})
+		m, err := loadFolder(dev, dir, Options{MaxTokens: 2})
 		if err == nil {
-			m.Close()
+			defer m.Close()
+		}
+		if c, bad := ReadConfig(dir); bad == nil {
+			other, bad := New(dev, c, Options{MaxTokens: 2})
+			if bad != nil {
+				t.Fatal(bad)
+			}
+			defer other.Close()
+			if again := other.ReadWeights(dir); fmt.Sprint(again) != fmt.Sprint(err) {
+				t.Errorf("Load says %v, ReadWeights %v", err, again)
+			}
 		}
 		return err
 	}
@@ -104,21 +125,33 @@ func TestFoldersThatDoNotFitAreNamed(t *testing.T) {
 		change func(map[string]NamedTensor)
 	}{
 		{"", false, func(map[string]NamedTensor) {}},
-		{q + " is missing, config says [32 24]", false, func(of map[string]NamedTensor) { delete(of, q) }},
-		{q + ": shape [24 32], config says [32 24]", false, func(of map[string]NamedTensor) { w := of[q]; w.Shape = []int{24, 32}; of[q] = w }},
-		{"unknown tensor model.layers.2.mlp.up_proj.weight [1]", false, func(of map[string]NamedTensor) {
+		{"/model.safetensors: " + q + " is missing, config.json says [32 24]", false, func(of map[string]NamedTensor) { delete(of, q) }},
+		{q + " has shape [24 32], config.json says [32 24]", false, func(of map[string]NamedTensor) { w := of[q]; w.Shape = []int{24, 32}; of[q] = w }},
+		{o + " has shape [32 24], config.json says [24 32]", false, func(of map[string]NamedTensor) { w := of[o]; w.Shape = []int{32, 24}; of[o] = w }},
+		{o + " is missing", false, func(of map[string]NamedTensor) { delete(of, o) }},
+		{"/model.safetensors: unknown tensor model.layers.2.mlp.up_proj.weight [1]: config.json has no place", false, func(of map[string]NamedTensor) {
 			of["x"] = NamedTensor{Name: "model.layers.2.mlp.up_proj.weight", Shape: []int{1}, Data: []float32{1}}
 		}},
-		{"lm_head.weight is missing", false, func(of map[string]NamedTensor) { delete(of, headName) }},
+		{"unknown tensor a [1] and 1 others", false, func(of map[string]NamedTensor) {
+			of["b"] = NamedTensor{Name: "b", Shape: []int{1}, Data: []float32{1}}
+			of["a"] = NamedTensor{Name: "a", Shape: []int{1}, Data: []float32{1}}
+		}},
+		{"/model.safetensors: lm_head.weight is missing, config.json says that it is a tensor of its own", false, func(of map[string]NamedTensor) {
+			delete(of, headName)
+		}},
+		{"model.safetensors holds value_head.weight, which an older retool put there", false, func(of map[string]NamedTensor) {
+			of["x"] = NamedTensor{Name: valueName, Shape: []int{1, 24}, Data: make([]float32, 24)}
+		}},
 		{q + " is I32", false, func(of map[string]NamedTensor) { w := of[q]; w.Data = make([]int32, 24*32); of[q] = w }},
 		{"", true, func(of map[string]NamedTensor) { w := embedding(of); w.Name = headName; of[headName] = w }},
-		{"lm_head.weight differs from model.embed_tokens.weight", true, func(of map[string]NamedTensor) {
+		{"/model.safetensors: lm_head.weight differs from model.embed_tokens.weight", true, func(of map[string]NamedTensor) {
 			w := embedding(of)
 			w.Name, w.Data = headName, make([]float32, 61*24)
 			of[headName] = w
 		}},
 		{"", false, func(of map[string]NamedTensor) {
 			of["r"] = NamedTensor{Name: "model.layers.0.self_attn.rotary_emb.inv_freq", Shape: []int{1}, Data: []float32{1}}
+			of["s"] = NamedTensor{Name: "model.rotary_emb.inv_freq", Shape: []int{1}, Data: []float32{1}}
 		}},
 	} {
 		dir := save(c.tied)
@@ -131,8 +164,10 @@ func TestFoldersThatDoNotFitAreNamed(t *testing.T) {
 		t.Errorf("an empty folder: %v", err)
 	}
 	dir := save(false)
-	if err := os.Remove(filepath.Join(dir, weightsFile)); err != nil {
-		t.Fatal(err)
+	for _, file := range []string{weightsFile, indexFile} {
+		if err := os.Remove(filepath.Join(dir, file)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := load(dir); err == nil || !strings.Contains(err.Error(), "neither model.safetensors nor model.safetensors.index.json") {
 		t.Errorf("a folder without weights: %v", err)
@@ -165,8 +200,11 @@ func TestShardsThatDoNotFitAreNamed(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := os.WriteFile(filepath.Join(dir, indexFile), []byte(c.index), 0o666); err != nil {
-			t.Fatal(err)
+		const config = `{"model_type":"llama","hidden_size":64,"intermediate_size":96,"num_hidden_layers":2,"num_attention_heads":4,"vocab_size":50}`
+		for file, text := range map[string]string{indexFile: c.index, configFile: config} {
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o666); err != nil {
+				t.Fatal(err)
+			}
 		}
 		f, err := openFolder(dir)
 		if err == nil {
@@ -187,20 +225,20 @@ func TestBF16IsReadExactly(t *testing.T) {
 	}
 	want := download(m, m.W.All)
 	for i, x := range want {
-		want[i] = bf16Value(BF16Bits(x))
+		want[i] = bf16Value(bf16Bits(x))
 	}
 	rewrite(t, dir, func(of map[string]NamedTensor) {
 		for name, w := range of {
 			x := w.Data.([]float32)
 			b := make([]uint16, len(x))
 			for i := range x {
-				b[i] = BF16Bits(x[i])
+				b[i] = bf16Bits(x[i])
 			}
 			w.Data = b
 			of[name] = w
 		}
 	})
-	back, err := Load(dev, dir, Options{MaxTokens: 2})
+	back, err := loadFolder(dev, dir, Options{MaxTokens: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,34 +248,254 @@ func TestBF16IsReadExactly(t *testing.T) {
 	}
 }
 
-// A critic starts from a policy's folder, and a policy ignores a critic's head.
-func TestHeadsMayDifferInReadWeights(t *testing.T) {
+// A value head may be on one side only; it lies in a file of its own, which the index does not list, so that the
+// others hold what every reader of such folders expects.
+func TestValueHeadsAreOnTheSide(t *testing.T) {
 	dev, dir := device(t), t.TempDir()
-	policy := tiny(t, dev, Options{MaxTokens: 2})
-	if err := policy.Save(dir); err != nil {
-		t.Fatal(err)
+	names := func(file string) []string {
+		f, err := OpenSafetensors(filepath.Join(dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		return f.names
 	}
+	policy := tiny(t, dev, Options{MaxTokens: 2})
 	c := policy.Config
-	c.LMHead, c.ValueHead = false, true
-	critic, err := New(dev, c, Options{MaxTokens: 2})
+	c.ValueHead = !c.ValueHead
+	other, err := New(dev, c, Options{MaxTokens: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer critic.Close()
-	if err := critic.ReadWeights(dir); err != nil {
+	defer other.Close()
+	with, without := policy, other
+	if c.ValueHead {
+		with, without = other, policy
+	}
+	randomize(with, 3)
+	value := download(with, with.W.Value)
+	if err := without.Save(dir); err != nil {
 		t.Fatal(err)
 	}
-	if !equalBits(download(policy, policy.W.Blocks[1].Down), download(critic, critic.W.Blocks[1].Down)) {
-		t.Error("trunks differ")
-	}
-	if err := critic.Save(dir); err != nil {
+	if err := with.ReadWeights(dir); err != nil {
 		t.Fatal(err)
 	}
-	if back, err := ReadConfig(dir); err != nil || back.LMHead || !back.ValueHead {
-		t.Errorf("a critic's config comes back as %+v (%v)", back, err)
+	if !equalBits(value, download(with, with.W.Value)) || !equalBits(download(with, with.W.Blocks[1].Down), download(without, without.W.Blocks[1].Down)) {
+		t.Error("the trunk was to be read, the value head to stay")
 	}
-	if err := policy.ReadWeights(dir); err != nil {
+	added, err := Load(dev, dir, with.Config, Options{MaxTokens: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer added.Close()
+	if !equalBits(download(added, added.W.Value), make([]float32, c.Hidden)) {
+		t.Error("a value head that the folder lacks does not begin with zeros")
+	}
+	if err := with.Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	if slices.Contains(names(weightsFile), valueName) || !slices.Equal(names(valueFile), []string{valueName}) {
+		t.Errorf("%s holds %v", weightsFile, names(weightsFile))
+	}
+	var index struct {
+		WeightMap map[string]string `json:"weight_map"`
+	}
+	data, err := os.ReadFile(filepath.Join(dir, indexFile))
+	if err == nil {
+		err = json.Unmarshal(data, &index)
+	}
+	listed := names(weightsFile)
+	slices.Sort(listed)
+	if err != nil || !slices.Equal(sortedKeys(index.WeightMap), listed) || index.WeightMap[embedName] != weightsFile {
+		t.Errorf("the index lists %v (%v)", index.WeightMap, err)
+	}
+	if err := without.ReadWeights(dir); err != nil {
 		t.Error(err)
+	}
+	if err := os.Remove(filepath.Join(dir, valueFile)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadFolder(dev, dir, Options{MaxTokens: 2}); err == nil || !strings.Contains(err.Error(), "value_head.safetensors: no such file") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// The config.json of a folder that others wrote is written back as it was, but for the type of the weights and what is this package's
+// own; sizes that were changed here are spelt for both generations of readers.
+func TestForeignConfigsStayAsTheyAre(t *testing.T) {
+	const four = `{"architectures":["Qwen2ForCausalLM"],"model_type":"qwen2","hidden_size":64,"intermediate_size":96,"num_hidden_layers":2,` +
+		`"num_attention_heads":4,"vocab_size":50,"rope_theta":5e5,"rope_scaling":null,"eos_token_id":7,"pad_token_id":3,"use_cache":true,` +
+		`"sliding_window":32,"torch_dtype":"bfloat16","transformers_version":"4.57.6","x":{"y":[1]}}`
+	five := strings.NewReplacer(`"rope_theta":5e5,"rope_scaling":null`, `"rope_parameters":{"rope_type":"default","rope_theta":5e5}`, "torch_dtype", "dtype").Replace(four)
+	values := func(text []byte) (v map[string]any) {
+		if err := json.Unmarshal(text, &v); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	for _, text := range []string{four, five} {
+		dir := t.TempDir()
+		for file, text := range map[string]string{configFile: text, generationFile: `{"eos_token_id":[7,9]}`} {
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c, err := ReadConfig(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.ValueHead, c.KVChunk = true, 128
+		data, err := c.json()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := values([]byte(strings.Replace(text, "bfloat16", "float32", 1)))
+		want["retool"] = map[string]any{"lm_head": true, "value_head": true, "kv_chunk": 128.0}
+		if got := values(data); !reflect.DeepEqual(got, want) {
+			t.Errorf("%v\nbecame %v", want, got)
+		}
+		c.FFN = 128
+		if data, err = c.json(); err != nil {
+			t.Fatal(err)
+		}
+		got := values(data)
+		if got["intermediate_size"] != 128.0 || got["rope_theta"] != 5e5 || got["rope_parameters"] != nil || got["pad_token_id"] != 3.0 {
+			t.Errorf("another size: %v", got)
+		}
+	}
+}
+
+// A text ends at the ids of either file.
+func TestEndsAreAUnion(t *testing.T) {
+	const base = `{"model_type":"llama","hidden_size":64,"intermediate_size":96,"num_hidden_layers":2,"num_attention_heads":4,"vocab_size":50`
+	for _, c := range []struct {
+		config, generation string // eos_token_id; "": no file, "-": no key
+		want               []int32
+		err                string
+	}{
+		{"-", "", nil, ""},
+		{"-", "-", nil, ""},
+		{"null", "null", nil, ""},
+		{"3", "", []int32{3}, ""},
+		{"3", "-", []int32{3}, ""},
+		{"-", "4", []int32{4}, ""},
+		{"3", "4", []int32{3, 4}, ""},
+		{"3", "[5, 3, 4]", []int32{3, 5, 4}, ""},
+		{"[3, 4, 3]", "4", []int32{3, 4}, ""},
+		{"[]", "[]", nil, ""},
+		{"50", "", nil, "config.json: eos_token_id holds 50, the vocabulary has ids from 0 to 49"},
+		{"-1", "", nil, "config.json: eos_token_id holds -1"},
+		{"3", "[4, 128009]", nil, "generation_config.json: eos_token_id holds 128009"},
+		{"3", `"</s>"`, nil, `generation_config.json: eos_token_id is "</s>", must be an id or a list of ids`},
+		{"3", `[4, "x"]`, nil, `generation_config.json: eos_token_id is [4,"x"], must be a list of ids`},
+		{"3.5", "", nil, "config.json: eos_token_id is 3.5, must be an id or a list of ids"},
+	} {
+		dir := t.TempDir()
+		put := func(file, text, id string) {
+			if id != "-" {
+				text += `,"eos_token_id":` + id
+			}
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(text+"}"), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put(configFile, base, c.config)
+		if c.generation != "" {
+			put(generationFile, `{"do_sample":true`, c.generation)
+		}
+		got, err := ReadConfig(dir)
+		if c.err == "" && (err != nil || !slices.Equal(got.EOS, c.want)) || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+			t.Errorf("%s and %s: %v, %v", c.config, c.generation, got.EOS, err)
+		}
+	}
+}
+
+// Whatever stands in a config.json, the answer is a model that can be, or one sentence: no panic, and nothing allocated by it that the
+// tensors do not bear out.
+func TestSpoiltConfigsAreRefused(t *testing.T) {
+	dev, dir := device(t), t.TempDir()
+	if err := tiny(t, dev, Options{MaxTokens: 2}).Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, configFile)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var whole map[string]json.RawMessage
+	if err := json.Unmarshal(data, &whole); err != nil {
+		t.Fatal(err)
+	}
+	values := []string{"-1", "0", "1", "3", "1e300", "268435456", "2147483648", "1.5", `"x"`, "[]", "{}", "null", "true", `["x"]`, "[1, 2]", `{"rope_type":"yarn","factor":-3}`}
+	rapid.Check(t, func(t *rapid.T) {
+		spoilt := maps.Clone(whole)
+		for _, key := range rapid.SliceOfN(rapid.SampledFrom(sortedKeys(whole)), 1, 2).Draw(t, "keys") {
+			if value := rapid.SampledFrom(append(values, "")).Draw(t, key); value == "" {
+				delete(spoilt, key)
+			} else {
+				spoilt[key] = json.RawMessage(value)
+			}
+		}
+		data, err := json.MarshalIndent(spoilt, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		m, err := loadFolder(dev, dir, Options{MaxTokens: 2, Positions: 8})
+		if err == nil {
+			m.Close()
+			return
+		}
+		if message := err.Error(); !strings.HasPrefix(message, "model: "+dir) || strings.Contains(message, "\n") || strings.Contains(message, "Go value") {
+			t.Fatalf("%s\nis answered by %s", data, message)
+		}
+	})
+	for want, text := range map[string]string{
+		"config.json: unexpected end of JSON":                               `{`,
+		"config.json: is a JSON array, must be an object":                   `[]`,
+		"config.json: hidden_size is -24, must be at":                       strings.Replace(string(data), `"hidden_size": 24`, `"hidden_size": -24`, 1),
+		"embed_tokens.weight has shape [61 24], config.json says [61 4096]": strings.Replace(string(data), `"hidden_size": 24`, `"hidden_size": 4096`, 1),
+		"model.layers.3.self_attn.q_proj.weight is missing":                 strings.Replace(string(data), `"num_hidden_layers": 2`, `"num_hidden_layers": 4`, 1),
+		"unknown tensor model.layers.1.":                                    strings.Replace(string(data), `"num_hidden_layers": 2`, `"num_hidden_layers": 1`, 1),
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := loadFolder(dev, dir, Options{MaxTokens: 2}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
+	}
+}
+
+// A file that was cut short, or a shard that is missing, is named.
+func TestTornFilesAreNamed(t *testing.T) {
+	dev, dir := device(t), t.TempDir()
+	if err := tiny(t, dev, Options{MaxTokens: 2}).Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, weightsFile)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(0, len(data)-1).Draw(t, "bytes")
+		if err := os.WriteFile(path, data[:n], 0o666); err != nil {
+			t.Fatal(err)
+		}
+		_, err := loadFolder(dev, dir, Options{MaxTokens: 2})
+		if err == nil || !strings.HasPrefix(err.Error(), "model: "+path+": ") || strings.Contains(err.Error(), "\n") {
+			t.Fatalf("%d of %d bytes: %v", n, len(data), err)
+		}
+	})
+	golden := goldenFolder(t, "llama", "testdata/llama.v5.json", 3)
+	if err := os.Remove(filepath.Join(golden, "model-00002-of-00003.safetensors")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadFolder(dev, golden, Options{MaxTokens: 2}); err == nil || !strings.Contains(err.Error(), "model-00002-of-00003.safetensors: no such file or directory (listed by model.safetensors.index.json)") {
+		t.Errorf("error %v", err)
 	}
 }
 
@@ -279,7 +537,7 @@ func TestConfigSpellings(t *testing.T) {
 		`"model_type":"qwen2","layer_types":["full_attention","sliding_attention"],` + base:                                         `layer 1 is of type "sliding_attention"`,
 		`"model_type":"qwen2","quantization_config":{"bits":4},` + base:                                                             "quantised",
 		`"model_type":"llama","num_key_value_heads":3,` + base:                                                                      "4 heads are no multiple of 3",
-		`"model_type":"llama","rms_norm_eps":"small",` + base:                                                                       `rms_norm_eps is "small"`,
+		`"model_type":"llama","rms_norm_eps":"small",` + base:                                                                       `rms_norm_eps is "small", must be a number`,
 		`"model_type":"llama","vocab_size":5.5,"hidden_size":4,"intermediate_size":4,"num_hidden_layers":1,"num_attention_heads":1`: "vocab_size is 5.5, must be an integer",
 	} {
 		if _, err := read(text); err == nil || !strings.Contains(err.Error(), want) {

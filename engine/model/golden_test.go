@@ -137,7 +137,7 @@ func TestAgreesWithTransformers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			four.extra, five.extra = nil, nil
+			four.source, five.source = nil, nil
 			if !reflect.DeepEqual(four, five) {
 				t.Errorf("transformers 4 and 5 write\n%+v\n%+v", four, five)
 			}
@@ -152,14 +152,14 @@ func TestAgreesWithTransformers(t *testing.T) {
 
 func agrees(t *testing.T, dir string, golden *Safetensors) {
 	dev := device(t)
-	m, err := Load(dev, dir, Options{MaxTokens: 128, Train: true, HeadRows: 50})
+	m, err := loadFolder(dev, dir, Options{MaxTokens: 128, Train: true, HeadRows: 50})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer m.Close()
 	var rows [][]int32
 	var prompt, greedy []int32
-	meta := golden.Metadata()
+	meta := golden.meta
 	for key, v := range map[string]any{"ids": &rows, "prompt": &prompt, "greedy": &greedy} {
 		if err := json.Unmarshal([]byte(meta[key]), v); err != nil {
 			t.Fatal(err)
@@ -209,7 +209,7 @@ func agrees(t *testing.T, dir string, golden *Safetensors) {
 		}
 		tensors++
 	}
-	if want := len(golden.Names()) - len(rows); tensors != want {
+	if want := len(golden.names) - len(rows); tensors != want {
 		t.Errorf("%d gradients, transformers has %d", tensors, want)
 	}
 

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,12 +10,14 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 )
 
 // ReadConfig reads the config.json of a model folder, in the spelling of transformers 4 (rope_theta, rope_scaling) or 5
 // (rope_parameters). What is absent there has the default of transformers; what would change the computation and is not supported,
-// such as sliding windows, is an error. eos_token_id of generation_config.json, where there is one, goes before config.json's.
+// such as sliding windows, is an error. EOS is the eos_token_id of config.json and then that of generation_config.json, where there is
+// one. An error names the file and the key.
 func ReadConfig(dir string) (Config, error) {
 	path := filepath.Join(dir, configFile)
 	data, err := os.ReadFile(path)
@@ -25,7 +28,7 @@ func ReadConfig(dir string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("model: %s: %w", path, err)
 	}
-	path = filepath.Join(dir, "generation_config.json")
+	path = filepath.Join(dir, generationFile)
 	data, err = os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
@@ -34,11 +37,8 @@ func ReadConfig(dir string) (Config, error) {
 		return Config{}, fmt.Errorf("model: read config: %w", err)
 	}
 	gen := fields{}
-	if err := json.Unmarshal(data, &gen.of); err != nil {
-		return Config{}, fmt.Errorf("model: %s: %w", path, err)
-	}
-	if ids := gen.ids("eos_token_id"); len(ids) > 0 {
-		c.EOS = ids
+	if gen.of, gen.err = jsonObject(data); gen.err == nil {
+		c.EOS = gen.ends(c.EOS, c.Vocab)
 	}
 	if gen.err != nil {
 		return Config{}, fmt.Errorf("model: %s: %w", path, gen.err)
@@ -46,27 +46,43 @@ func ReadConfig(dir string) (Config, error) {
 	return c, nil
 }
 
-// fields reads the values of a JSON object, keeps the first error, and remembers what was asked for.
+// fields reads the values of a JSON object, and keeps the first error.
 type fields struct {
-	of   map[string]json.RawMessage
-	read map[string]bool
-	err  error
+	of  map[string]json.RawMessage
+	err error
 }
 
 // get decodes key into v; absent and null leave v and return false.
 func (f *fields) get(key string, v any) bool {
-	if f.read == nil {
-		f.read = map[string]bool{}
-	}
-	f.read[key] = true
 	raw, ok := f.of[key]
 	if !ok || string(raw) == "null" {
 		return false
 	}
 	if err := json.Unmarshal(raw, v); err != nil && f.err == nil {
-		f.err = fmt.Errorf("%s is %s: %w", key, raw, err)
+		var line bytes.Buffer
+		_ = json.Compact(&line, raw) // it was decoded once already
+		f.err = fmt.Errorf("%s is %s, must be %s", key, &line, kindOf(v))
 	}
 	return true
+}
+
+// kindOf says in words what get takes.
+func kindOf(v any) string {
+	switch v.(type) {
+	case *float64:
+		return "a number"
+	case *bool:
+		return "true or false"
+	case *string:
+		return "a string"
+	case *int32:
+		return "an id or a list of ids"
+	case *[]int32:
+		return "a list of ids"
+	case *[]string:
+		return "a list of strings"
+	}
+	return "an object"
 }
 
 func (f *fields) count(key string, absent int) int {
@@ -102,17 +118,30 @@ func (f *fields) must(keys ...string) {
 	}
 }
 
-// ids reads one id, a list of them, or null.
-func (f *fields) ids(key string) (ids []int32) {
+// ends appends the ids of eos_token_id, one, a list or null, that are not in the list yet.
+func (f *fields) ends(list []int32, vocab int) []int32 {
+	const key = "eos_token_id"
+	var ids []int32
 	if raw := f.of[key]; len(raw) > 0 && raw[0] != '[' {
 		var id int32
 		if f.get(key, &id) {
 			ids = []int32{id}
 		}
-		return ids
+	} else {
+		f.get(key, &ids)
 	}
-	f.get(key, &ids)
-	return ids
+	for _, id := range ids {
+		if id < 0 || int(id) >= vocab {
+			if f.err == nil && vocab > 0 {
+				f.err = fmt.Errorf("%s holds %d, the vocabulary has ids from 0 to %d", key, id, vocab-1)
+			}
+			return list
+		}
+		if !slices.Contains(list, id) {
+			list = append(list, id)
+		}
+	}
+	return list
 }
 
 // modelTypes maps the model_type of a config.json to the class.
@@ -126,11 +155,26 @@ type own struct {
 }
 
 func parseConfig(data []byte) (Config, error) {
-	var f fields
-	if err := json.Unmarshal(data, &f.of); err != nil {
+	of, err := jsonObject(data)
+	if err != nil {
 		return Config{}, err
 	}
-	var c Config
+	return configOf(of)
+}
+
+// jsonObject takes an object apart.
+func jsonObject(data []byte) (of map[string]json.RawMessage, err error) {
+	err = json.Unmarshal(data, &of)
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) {
+		err = fmt.Errorf("is a JSON %s, must be an object", wrong.Value)
+	}
+	return of, err
+}
+
+func configOf(of map[string]json.RawMessage) (Config, error) {
+	f := fields{of: of}
+	c := Config{source: of}
 	var classes []string
 	f.get("architectures", &classes)
 	modelType := f.text("model_type", "")
@@ -182,7 +226,7 @@ func parseConfig(data []byte) (Config, error) {
 	if c.Arch == Llama {
 		c.MLPBias = f.flag("mlp_bias", false)
 	}
-	c.EOS = f.ids("eos_token_id")
+	c.EOS = f.ends(nil, c.Vocab)
 	f.rope(&c)
 	f.unsupported(c)
 
@@ -194,21 +238,10 @@ func parseConfig(data []byte) (Config, error) {
 		c.KVChunk = DefaultKVChunk(c.KVHeads)
 	}
 
-	for _, key := range []string{"dtype", "torch_dtype", "transformers_version"} { // of the writer, not of the model
-		f.read[key] = true
-	}
-	for _, key := range sortedKeys(f.of) {
-		if !f.read[key] {
-			if c.extra == nil {
-				c.extra = map[string]json.RawMessage{}
-			}
-			c.extra[key] = f.of[key]
-		}
-	}
 	if f.err != nil {
 		return Config{}, f.err
 	}
-	if err := c.Validate(); err != nil {
+	if err := c.validate(); err != nil {
 		return Config{}, err
 	}
 	return c, nil
@@ -278,32 +311,60 @@ func (f *fields) unsupported(c Config) {
 	} else if window := f.count("sliding_window", 4096); f.flag("use_sliding_window", false) && f.count("max_window_layers", 28) < c.Layers {
 		refuse("layers attend to a sliding window of %d tokens (use_sliding_window): only full attention is supported", window)
 	}
-	for _, key := range []string{"layer_types", "sliding_window", "use_sliding_window", "max_window_layers", "hidden_act"} {
-		delete(f.read, key) // written back as they are
-	}
 }
 
-// json is c as config.json, in the spelling that transformers 4 and 5 both read.
+// json is c as config.json: that of the folder which c was read from, with what this package changes, else in the spelling that
+// transformers 4 and 5 both read.
 func (c Config) json() ([]byte, error) {
-	out := map[string]any{}
-	for k, v := range c.extra {
+	out := make(map[string]any, len(c.source))
+	for k, v := range c.source {
 		out[k] = v
 	}
+	if !c.isSource() {
+		for _, key := range []string{"rope_parameters", "dtype"} { // spelt otherwise below
+			delete(out, key)
+		}
+		maps.Copy(out, c.fields())
+	}
+	dtype := "torch_dtype"
+	if _, five := out["dtype"]; five {
+		dtype = "dtype"
+	}
+	out[dtype] = "float32"
+	out["retool"] = own{LMHead: &c.LMHead, ValueHead: c.ValueHead, KVChunk: c.KVChunk}
+	data, err := json.MarshalIndent(out, "", "  ")
+	return append(data, '\n'), err
+}
+
+// isSource reports whether the config.json that c was read from still says what c is, heads and KV chunk apart.
+func (c Config) isSource() bool {
+	if c.source == nil {
+		return false
+	}
+	p, err := configOf(c.source)
+	if err != nil || len(p.EOS) > len(c.EOS) || !slices.Equal(p.EOS, c.EOS[:len(p.EOS)]) { // generation_config.json adds some
+		return false
+	}
+	p.LMHead, p.ValueHead, p.KVChunk, p.EOS = c.LMHead, c.ValueHead, c.KVChunk, c.EOS
+	return reflect.DeepEqual(p, c)
+}
+
+// fields is what a config.json says of c.
+func (c Config) fields() map[string]any {
 	var modelType string
 	for k, v := range modelTypes {
 		if v == c.Arch {
 			modelType = k
 		}
 	}
-	maps.Copy(out, map[string]any{
+	out := map[string]any{
 		"architectures": []string{c.Arch}, "model_type": modelType,
 		"num_hidden_layers": c.Layers, "hidden_size": c.Hidden, "intermediate_size": c.FFN, "vocab_size": c.Vocab,
 		"num_attention_heads": c.Heads, "num_key_value_heads": c.KVHeads, "head_dim": c.HeadDim,
 		"max_position_embeddings": c.MaxPositions, "rms_norm_eps": c.RMSEps, "tie_word_embeddings": c.Tied,
-		"rope_theta": c.RopeTheta, "rope_scaling": c.Rope.json(), "torch_dtype": "float32",
-	})
-	if _, ok := out["hidden_act"]; !ok {
-		out["hidden_act"] = "silu"
+		"rope_theta": c.RopeTheta, "rope_scaling": c.Rope.json(), "hidden_act": "silu",
+		"bos_token_id": nil, // Llama's default, 1, is no token of ours
+		"eos_token_id": nil,
 	}
 	if c.Arch != Qwen2 {
 		out["attention_bias"] = c.OBias
@@ -313,18 +374,12 @@ func (c Config) json() ([]byte, error) {
 	}
 	switch len(c.EOS) {
 	case 0:
-		out["eos_token_id"] = nil
 	case 1:
 		out["eos_token_id"] = c.EOS[0]
 	default:
 		out["eos_token_id"] = c.EOS
 	}
-	if _, ok := out["bos_token_id"]; !ok {
-		out["bos_token_id"] = nil // Llama's default, 1, is no token of ours
-	}
-	out["retool"] = own{LMHead: &c.LMHead, ValueHead: c.ValueHead, KVChunk: c.KVChunk}
-	data, err := json.MarshalIndent(out, "", "  ")
-	return append(data, '\n'), err
+	return out
 }
 
 // json is the value of rope_scaling; nil means null.

@@ -26,7 +26,7 @@ func mapFile(path string) (data []byte, unmap func() error, err error) {
 	}
 	data, err = syscall.Mmap(int(f.Fd()), 0, int(info.Size()), syscall.PROT_READ, syscall.MAP_SHARED)
 	if err != nil {
-		return nil, nil, os.NewSyscallError("mmap", err)
+		return nil, nil, &os.PathError{Op: "map", Path: path, Err: err}
 	}
 	return data, func() error { return syscall.Munmap(data) }, nil
 }

@@ -346,7 +346,9 @@ func TestBadConfigsAreNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, spoil := range map[string]func(*Config){
-		"layers is 0":             func(c *Config) { c.Layers = 0 },
+		"num_hidden_layers is 0":  func(c *Config) { c.Layers = 0 },
+		"hidden_size is -4":       func(c *Config) { c.Hidden = -4 },
+		"hidden_layers is 5000, ": func(c *Config) { c.Layers = 5000 },
 		"4 heads are no multiple": func(c *Config) { c.KVHeads = 3 },
 		"head size 7 is odd":      func(c *Config) { c.HeadDim = 7 },
 		"unknown architecture":    func(c *Config) { c.Arch = "GPT2LMHeadModel" },

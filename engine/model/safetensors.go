@@ -16,8 +16,6 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
-
-	"gorgonia.org/tensor"
 )
 
 // maxHeader is the longest header that is read, in bytes.
@@ -37,7 +35,7 @@ type Safetensors struct {
 	unmap func() error
 	names []string // in the order of the data
 	of    map[string]StoredTensor
-	meta  map[string]string
+	meta  map[string]string // strings of the header; "format" says for whom the file was written
 }
 
 // StoredTensor is one tensor of a file, as it is stored.
@@ -53,7 +51,7 @@ type StoredTensor struct {
 func OpenSafetensors(path string) (*Safetensors, error) {
 	data, unmap, err := mapFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("model: open %s: %w", path, err)
+		return nil, fmt.Errorf("model: %w", err) // which names the file
 	}
 	f := &Safetensors{path: path, data: data, unmap: unmap}
 	if err := f.parse(); err != nil {
@@ -72,12 +70,6 @@ func (f *Safetensors) Close() error {
 	f.unmap, f.data, f.of = nil, nil, nil
 	return err
 }
-
-// Names lists the tensors in the order of their data.
-func (f *Safetensors) Names() []string { return f.names }
-
-// Metadata is the strings of the header; "format" says for whom the file was written.
-func (f *Safetensors) Metadata() map[string]string { return f.meta }
 
 // Tensor is the tensor of that name; false if there is none.
 func (f *Safetensors) Tensor(name string) (StoredTensor, bool) {
@@ -329,19 +321,6 @@ func (t StoredTensor) Float32s(dst []float32) error {
 	return nil
 }
 
-// Dense is the tensor as a host array of float32, a copy. A scalar comes as one dimension of 1.
-func (t StoredTensor) Dense() (*tensor.Dense, error) {
-	data := make([]float32, t.Len())
-	if err := t.Float32s(data); err != nil {
-		return nil, err
-	}
-	shape := t.Shape
-	if len(shape) == 0 {
-		shape = []int{1}
-	}
-	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(data)), nil
-}
-
 // fromFloat16 is the number that the bits of IEEE binary16 mean; every one has a float32.
 func fromFloat16(h uint16) float32 {
 	sign, exp, frac := uint32(h>>15)<<31, uint32(h>>10&31), uint32(h&1023)
@@ -357,28 +336,19 @@ func fromFloat16(h uint16) float32 {
 // bf16Value is the number that the bits of bf16 mean.
 func bf16Value(b uint16) float32 { return math.Float32frombits(uint32(b) << 16) }
 
-// BF16Bits rounds x to bf16, ties to even; a NaN stays one.
-func BF16Bits(x float32) uint16 {
-	b := math.Float32bits(x)
-	if x != x {
-		return uint16(b>>16) | 1<<6 // the quiet bit, for the payload may vanish
-	}
-	return uint16((b + 0x7fff + b>>16&1) >> 16)
-}
-
 // NamedTensor is a tensor to be written.
 type NamedTensor struct {
 	Name  string
 	Shape []int // empty: a scalar
 
-	// Data is []float32, []float64, []uint16 (the bits of BF16), []int32, []int64, []uint64 or []byte (U8); a *tensor.Dense of
-	// float32 or float64; or a func() ([]float32, error), called when its turn comes, whose result is written before the next call.
+	// Data is []float32, []float64, []uint16 (the bits of BF16), []int32, []int64, []uint64 or []byte (U8); or a
+	// func() ([]float32, error), called when its turn comes, whose result is written before the next call.
 	Data any
 }
 
 // dtype is how Data is stored.
 func (t NamedTensor) dtype() (string, error) {
-	switch d := t.Data.(type) {
+	switch t.Data.(type) {
 	case []float32, func() ([]float32, error):
 		return "F32", nil
 	case []float64:
@@ -393,8 +363,6 @@ func (t NamedTensor) dtype() (string, error) {
 		return "U64", nil
 	case []byte:
 		return "U8", nil
-	case *tensor.Dense:
-		return NamedTensor{Name: t.Name, Data: d.Data()}.dtype()
 	}
 	return "", fmt.Errorf("%s: %T cannot be stored", t.Name, t.Data)
 }
@@ -480,9 +448,6 @@ func encodeSafetensors(w io.Writer, tensors []NamedTensor, metadata map[string]s
 			if d, err = f(); err != nil {
 				return fmt.Errorf("%s: %w", e.name, err)
 			}
-		}
-		if dense, ok := d.(*tensor.Dense); ok {
-			d = dense.Data()
 		}
 		if n := binary.Size(d); n < 0 || uint64(n) != e.to-e.from {
 			return fmt.Errorf("%s: %d bytes of data for %s%v, which takes %d", e.name, n, e.dtype, e.shape, e.to-e.from)

@@ -97,12 +97,6 @@ func (w *Weights) place(a *arena) (split int) {
 	return split
 }
 
-// valueName is the value head's name in a file; Hugging Face's tools do not know it.
-const valueName = "value_head.weight"
-
-// headName is the name of the language-model head; a tied one is not stored.
-const headName = "lm_head.weight"
-
 // Named iterates over the parameters under Hugging Face's names, in the order of the forward pass. Those that share a matrix here
 // (q_proj, k_proj, v_proj; gate_proj, up_proj) come as ranges of its rows, so every tensor is contiguous. A tied head comes once, as
 // the embedding.
@@ -121,7 +115,7 @@ func (w *Weights) Named() iter.Seq2[string, kernels.Tensor] {
 				give(name, t.Rows(from, to))
 			}
 		}
-		give("model.embed_tokens.weight", w.Embed)
+		give(embedName, w.Embed)
 		for l := range w.Blocks {
 			b := &w.Blocks[l]
 			p := fmt.Sprintf("model.layers.%d.", l)

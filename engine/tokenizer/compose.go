@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
@@ -12,11 +13,27 @@ import (
 // tokenizers do not.
 const joiner = "\u034f"
 
-// composed returns a text in Unicode's normalisation form C. Bytes that are no character stay.
+// composed returns a text in the normalisation form C of Unicode 9.0, which the reference has. Bytes that are no character stay.
 func composed(text string) string {
 	if norm.NFC.IsNormalString(text) {
 		return text
 	}
+	var b strings.Builder
+	for text != "" {
+		n := strings.IndexFunc(text, func(r rune) bool { return r != utf8.RuneError && !unicode.Is(unicode9(), r) })
+		if n < 0 {
+			n = len(text)
+		}
+		b.WriteString(composedKnown(text[:n]))
+		_, size := utf8.DecodeRuneInString(text[n:])
+		b.WriteString(text[n : n+size]) // no older mark moves past a newer character
+		text = text[n+size:]
+	}
+	return b.String()
+}
+
+// composedKnown is form C of a text without characters that are newer than Unicode 9.0.
+func composedKnown(text string) string {
 	c := norm.NFC.String(text)
 	if strings.Count(c, joiner) != strings.Count(text, joiner) {
 		return composeSlowly(text)

@@ -18,11 +18,16 @@ type Tokenizer interface {
 	Name(id int32) string
 	// Size is the number of tokens. All ids from 0 to Size()-1 exist.
 	Size() int
-	// EOS is the special token that ends a text.
+	// BOS is what stands before a text, by the folder's own word; most models have nothing there. The caller does not change it.
+	BOS() []int32
+	// EOS is the added token that ends a text, NoEOS if the folder's tokenizer names none.
 	EOS() int32
 	// Hash identifies the vocabulary and its rule: SHA-256, hexadecimal.
 	Hash() string
 }
+
+// NoEOS is the EOS of a tokenizer that does not say how a text ends.
+const NoEOS = -1
 
 // A Stream decodes tokens as they come. A character whose bytes are spread over several tokens appears once it is whole; at most three
 // bytes are held back. What Next and finally Flush return, joined, is what Decode returns for all tokens at once.

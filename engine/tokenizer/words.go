@@ -137,6 +137,9 @@ func (t *Greedy) Name(id int32) string {
 // Size implements [Tokenizer].
 func (t *Greedy) Size() int { return len(t.tokens) }
 
+// BOS implements [Tokenizer]: nothing.
+func (t *Greedy) BOS() []int32 { return nil }
+
 // EOS implements [Tokenizer]: the first special token.
 func (t *Greedy) EOS() int32 { return t.special(0) }
 
@@ -163,7 +166,7 @@ func (t *Greedy) marshal() []byte {
 	return b.Bytes()
 }
 
-// Save writes the tokenizer as JSON, which [Load] reads.
+// Save writes the tokenizer as JSON, which [Open] reads as a folder's tokenizer.json.
 func (t *Greedy) Save(w io.Writer) error {
 	if _, err := w.Write(t.marshal()); err != nil {
 		return fmt.Errorf("tokenizer: save: %w", err)
@@ -171,16 +174,16 @@ func (t *Greedy) Save(w io.Writer) error {
 	return nil
 }
 
-// Load reads what Save wrote.
-func Load(r io.Reader) (*Greedy, error) {
-	dec := json.NewDecoder(r)
+// loadWords reads what Save wrote.
+func loadWords(data []byte) (*Greedy, error) {
+	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	var f greedyFile
 	if err := dec.Decode(&f); err != nil {
-		return nil, fmt.Errorf("tokenizer: load: %w", err)
+		return nil, err
 	}
 	if f.Format != greedyFormat {
-		return nil, fmt.Errorf("tokenizer: load: format is %q, want %q", f.Format, greedyFormat)
+		return nil, fmt.Errorf("format is %q, want %q", f.Format, greedyFormat)
 	}
 	return Words(f.Pieces, f.Specials)
 }

@@ -159,7 +159,7 @@ func TestVocabularySurvivesTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := buf.String()
-	got, err := Load(&buf)
+	got, err := loadWords([]byte(file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func TestVocabularySurvivesTheFile(t *testing.T) {
 		{strings.Replace(file, "retool-words-1", "retool-words-9", 1), `format is "retool-words-9"`},
 		{strings.Replace(file, `"pieces"`, `"piece"`, 1), `unknown field "piece"`},
 	} {
-		if _, err := Load(strings.NewReader(bad.file)); err == nil || !strings.Contains(err.Error(), bad.want) {
+		if _, err := loadWords([]byte(bad.file)); err == nil || !strings.Contains(err.Error(), bad.want) {
 			t.Errorf("%.30q: %v, want an error with %s", bad.file, err, bad.want)
 		}
 	}

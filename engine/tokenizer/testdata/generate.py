@@ -1,9 +1,10 @@
-"""Writes the fixtures of bpe_test.go: three small tokenizers, and what Hugging Face's own library makes of many texts.
+"""Writes the fixtures of bpe_test.go: five small tokenizers, and what Hugging Face's own library makes of many texts.
 
     pip install tokenizers==0.23.2 && python generate.py
 
 The vocabularies are trained here on the text below, so they carry no licence but this project's. Each tokenizer has two oracles: the
-same file without added tokens, which is how text from outside is encoded, and the file as it is, which is how templates are.
+same file without added tokens, which is how text from outside is encoded, and the file as it is, which is how templates are. Where the
+post-processor puts something before a text, that is stored too.
 """
 
 import json
@@ -16,6 +17,11 @@ assert tokenizers.__version__ == "0.23.2"
 
 LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 QWEN2 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+DEEPSEEK = [
+    r"\p{N}{1,3}",
+    "[一-龥\u3040-ゟ゠-ヿ]+",
+    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",
+]
 
 CORPUS = [
     "A model reads a question, writes a little code, and waits. The interpreter's answer comes back as text; it's then the model's turn again.",
@@ -28,21 +34,27 @@ CORPUS = [
 ] * 4
 
 
-def build(normalizer, pre, ignore_merges, size):
+def build(normalizer, pre, ignore_merges, size, without=""):
     t = Tokenizer(models.BPE(ignore_merges=ignore_merges))
     t.normalizer = normalizer
     t.pre_tokenizer = pre
     t.decoder = decoders.ByteLevel()
     t.post_processor = processors.ByteLevel(trim_offsets=False)
     t.train_from_iterator(CORPUS, trainers.BpeTrainer(
-        vocab_size=size, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False))
+        vocab_size=size, initial_alphabet=sorted(set(pre_tokenizers.ByteLevel.alphabet()) - set(without)), show_progress=False))
     return t
 
 
-def split(pattern):
+def split(*patterns):
+    return pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(p), behavior="isolated") for p in patterns]
+        + [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+def digits_then_gpt2():
     return pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        pre_tokenizers.Digits(individual_digits=True),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
     ])
 
 
@@ -63,10 +75,12 @@ def texts(rng, added):
         yield "".join(rng.choice(alphabet) for _ in range(rng.randint(1, 24)))
 
 
-def write(name, t, added, pairs):
+def write(name, t, added, pairs, bos=None):
     plain = Tokenizer.from_str(t.to_str())
     t.add_special_tokens([a for a in added if a.special])
     t.add_tokens([a for a in added if not a.special])
+    if bos:
+        t.post_processor = processors.TemplateProcessing(single=[bos, "$A"], pair=[bos, "$A", "$B"], special_tokens=[(bos, t.token_to_id(bos))])
     f = json.loads(t.to_str())
     if not pairs:
         f["model"]["merges"] = [" ".join(m) for m in f["model"]["merges"]]
@@ -81,6 +95,9 @@ def write(name, t, added, pairs):
             row = {"text": text, "ids": ids, "decoded": plain.decode(ids)}
             if template != ids:
                 row["template"], row["shown"] = template, t.decode(template)  # decode leaves special tokens out
+            begin = t.encode(text).ids
+            if begin != template:
+                row["begin"] = begin
             out.write(json.dumps(row) + "\n")
 
 
@@ -92,3 +109,11 @@ write("qwen2", build(normalizers.NFC(), split(QWEN2), False, 700),
       marks("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>", "<tool_call>x"), pairs=False)
 write("llama3", build(None, split(LLAMA3), True, 700), marks("<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"), pairs=True)
 write("gpt2", build(None, pre_tokenizers.ByteLevel(add_prefix_space=False), False, 500), marks("<|endoftext|>"), pairs=False)
+# As SmolLM2's: digits alone, and some bytes have no token: the library drops them.
+write("smollm2", build(None, digits_then_gpt2(), False, 500, without="ÀÁÌÎðñòóôõöĀġĤ"), marks("<|endoftext|>", "<|im_start|>", "<|im_end|>"), pairs=False)
+# As DeepSeek V3's: three Splits, an empty sequence for a normalizer, added tokens that are looked for in normalised text, and a text begins
+# with a token.
+write("deepseek3", build(normalizers.Sequence([]), split(*DEEPSEEK), False, 700),
+      [AddedToken("<｜begin▁of▁sentence｜>", special=True, normalized=False), AddedToken("<｜end▁of▁sentence｜>", special=True, normalized=False),
+       AddedToken("<｜User｜>", special=False, normalized=True), AddedToken("<|EOT|>", special=True, normalized=True), AddedToken("sentence｜><", special=False, normalized=True)],
+      pairs=False, bos="<｜begin▁of▁sentence｜>")

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"retool/engine/model"
+	"retool/engine/tokenizer"
+	"retool/kernels"
+	"retool/trainer/arith"
+)
+
+// folder is what a model's folder says, its weights apart. Every command that samples from a model, or trains one, opens it here.
+type folder struct {
+	config model.Config
+	tok    tokenizer.Tokenizer
+	ends   []int32           // tokens at which a text ends, at least one; SFT teaches the first
+	files  map[string][]byte // those that a checkpoint hands on as they are
+}
+
+const tokenizerFile = "tokenizer.json"
+
+// handedOn are the files of transformers that a checkpoint takes over byte for byte, where there are such: they say how text becomes ids
+// and how to sample, and training changes neither.
+var handedOn = []string{
+	tokenizerFile, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
+	"generation_config.json", "chat_template.jinja", "chat_template.json",
+}
+
+// openFolder opens a folder that retool or transformers wrote.
+func openFolder(dir string) (*folder, error) {
+	f := &folder{files: map[string][]byte{}}
+	var err error
+	if f.config, err = model.ReadConfig(dir); err != nil {
+		return nil, err
+	}
+	if !f.config.LMHead {
+		return nil, fmt.Errorf("model: %s is a critic: it has no language-model head", dir)
+	}
+	if f.tok, err = tokenizer.Open(dir); err != nil {
+		return nil, err
+	}
+	if f.tok.Size() > f.config.Vocab {
+		return nil, fmt.Errorf("model: %s: tokenizer.json has %d ids, the embedding %d rows (vocab_size of config.json)",
+			dir, f.tok.Size(), f.config.Vocab)
+	}
+	if f.ends, err = endsOf(dir, f.config, f.tok); err != nil {
+		return nil, err
+	}
+	for _, name := range handedOn {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return nil, fmt.Errorf("model: %w", err)
+		default:
+			f.files[name] = text
+		}
+	}
+	return f, nil
+}
+
+// endsOf is the union of what the files of a folder say: the tokenizer's token goes first, since it ends what is taught.
+func endsOf(dir string, c model.Config, tok tokenizer.Tokenizer) ([]int32, error) {
+	var ends []int32
+	if eos := tok.EOS(); eos != tokenizer.NoEOS {
+		ends = append(ends, eos)
+	}
+	for _, id := range c.EOS {
+		if int(id) >= tok.Size() {
+			return nil, fmt.Errorf("model: %s: eos_token_id of config.json or generation_config.json holds %d, tokenizer.json has ids from 0 to %d",
+				dir, id, tok.Size()-1)
+		}
+		if !slices.Contains(ends, id) {
+			ends = append(ends, id)
+		}
+	}
+	if len(ends) == 0 {
+		return nil, fmt.Errorf("model: %s: nothing says at which token a text ends: "+
+			"give eos_token in tokenizer_config.json, or eos_token_id in config.json", dir)
+	}
+	return ends, nil
+}
+
+// folder is that of a directory; without one, what the settings say of a new model, with the embedded task's tokenizer.
+func (c *Config) folder(dir string) (*folder, error) {
+	if dir != "" {
+		return openFolder(dir)
+	}
+	tok, err := tokenizer.Words(arith.Vocabulary())
+	if err != nil {
+		return nil, err
+	}
+	var text bytes.Buffer
+	if err := tok.Save(&text); err != nil {
+		return nil, err
+	}
+	m, ends := c.Model, []int32{tok.EOS()}
+	mc := model.Config{
+		Arch: model.Llama, Layers: m.Layers, Hidden: m.Hidden, Heads: m.Heads, KVHeads: m.KVHeads, HeadDim: m.HeadDim, FFN: m.FFN,
+		Vocab: tok.Size(), MaxPositions: c.Engine.MaxTokens, KVChunk: kernels.PageTokens, RMSEps: 1e-6, RopeTheta: m.RopeTheta,
+		Tied: m.Tied, LMHead: true, EOS: ends,
+	}
+	return &folder{config: mc, tok: tok, ends: ends, files: map[string][]byte{tokenizerFile: text.Bytes()}}, mc.Validate()
+}
+
+// endsLine names the tokens at which a text ends.
+func endsLine(tok tokenizer.Tokenizer, ends []int32) string {
+	names := make([]string, len(ends))
+	for i, id := range ends {
+		name := tok.Name(id)
+		if tok.Bytes(id) != nil { // text, of which the model may mean nothing by it
+			name = fmt.Sprintf("%q", name)
+		}
+		names[i] = fmt.Sprintf("%s (%d)", name, id)
+	}
+	return "ends at " + strings.Join(names, ", ")
+}
