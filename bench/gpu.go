@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -278,13 +279,13 @@ func (b *gpuBench) measure(c Case, ceil Ceilings) (GPURow, error) {
 
 // GPUOptions selects what GPUKernels and Smoke run.
 type GPUOptions struct {
-	Ops      []string // substrings of operations' names; none: all
-	Peers    *Peers   // none: no ratios
-	Emulated bool     // buffers of kilobytes: an emulator gets through them, and its times mean nothing
+	Ops      []*regexp.Regexp // one of them has a match in an operation's name; none: all
+	Peers    *Peers           // none: no ratios
+	Emulated bool             // buffers of kilobytes: an emulator gets through them, and its times mean nothing
 }
 
 func (o GPUOptions) wants(c Case) bool {
-	return len(o.Ops) == 0 || slices.ContainsFunc(o.Ops, func(s string) bool { return strings.Contains(c.Op, s) })
+	return len(o.Ops) == 0 || slices.ContainsFunc(o.Ops, func(r *regexp.Regexp) bool { return r.MatchString(c.Op) })
 }
 
 // A GPUCase names a case on kernels of a variant.

@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import tarfile
+import time
 
 ORDER = ("passed", "failed", "timed out", "skipped", "not run")
 
@@ -37,6 +38,7 @@ class Results:
     """A folder OUT/<date>-<gpu>-<commit>: that of an earlier call if GPU and build are the same, else a new one."""
 
     def __init__(self, out, gpu, build, date):
+        self.begin = time.monotonic()
         self.build, self.data = build, {"build": build, "runs": [], "stages": {}}
         slug = re.sub(r"[^A-Za-z0-9]+", "-", gpu).strip("-").lower()
         commit = build.get("commit", "unknown")
@@ -59,8 +61,8 @@ class Results:
             "jit_seconds": machine.get("jit_seconds", 0), "at_start": smi, "seconds": 0})
         self.save()
 
-    def close_run(self, seconds, smi):
-        self.data["runs"][-1].update(seconds=round(seconds, 1), at_end=smi)
+    def close_run(self, smi):
+        self.data["runs"][-1]["at_end"] = smi
 
     def tests(self, stage):
         return self.data["stages"].setdefault(stage, {"tests": {}})["tests"]
@@ -80,25 +82,27 @@ class Results:
                 f.write(f"===== {stage}, {name}: {status}\n{' '.join(command)}\n{text[-6000:]}\n\n")
         self.save()
 
-    def wait_for(self, stage, names):
-        """There was no time for these."""
+    def expect(self, stage, names):
+        """The tests of a stage, before the first of them runs."""
         tests = self.tests(stage)
+        if names:
+            tests.pop("", None)
         for name in names:
             tests.setdefault(name, {"status": "not run", "seconds": 0.0, "why": "", "run": len(self.data["runs"]) - 1})
         self.save()
+
+    def status(self, stage, name):
+        return self.tests(stage).get(name, {}).get("status", "not run")
 
     def count(self, stage):
         found = [t["status"] for t in self.tests(stage).values()]
         return {s: found.count(s) for s in ORDER if s in found}
 
-    def passed(self, stages):
-        return all(set(self.count(s)) == {"passed"} for s in stages)
-
     def line(self, stage):
         """A stage in a sentence."""
         tests, count = self.tests(stage), self.count(stage)
         mark = "ok  " if set(count) == {"passed"} else "FAIL" if "failed" in count or "timed out" in count else "--  "
-        reasons = list(dict.fromkeys(t["why"] for t in tests.values() if t["why"] and t["status"] not in ("none", "not run")))
+        reasons = list(dict.fromkeys(t["why"] for t in tests.values() if t["why"] and (t["status"] != "none" or not count)))
         if "failed" in count or "timed out" in count:
             reasons = [f"{name}: {t['why']}" for name, t in tests.items() if t["status"] in ("failed", "timed out")]
         seconds = sum(t["seconds"] for t in tests.values())
@@ -106,6 +110,7 @@ class Results:
         return f"{mark} {stage:18} {seconds:6.1f} s  {said}" + (": " + reasons[0] if reasons else "")
 
     def save(self, archive=None):
+        self.data["runs"][-1]["seconds"] = round(time.monotonic() - self.begin, 1)
         replace(self.folder / "results.json", json.dumps(self.data, indent=1, ensure_ascii=False) + "\n")
         replace(self.folder / "results.md", markdown(self) + "\n")
         if archive:

@@ -33,7 +33,7 @@ func benchCommand() *cli.Command {
 			},
 		}
 	}
-	ops := &cli.StringFlag{Name: "ops", Usage: "only operations whose name contains one of `NAMES`"}
+	ops := &cli.StringFlag{Name: "ops", Usage: "only operations whose name contains one of `NAMES`; on a GPU these are regular expressions"}
 	onAny := func(c *cli.Context, d kernels.Device, o bench.Options) ([]bench.Row, error) {
 		return bench.Kernels(d, bench.KernelOptions{Models: o.Models, Ops: list(c.String("ops")), Budget: o.Budget, Floor: o.Floor})
 	}

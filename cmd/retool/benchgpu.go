@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -54,6 +55,18 @@ func openGPU(name, variant string) (*kernels.GPU, error) {
 	return gpu, nil
 }
 
+// patterns is regular expressions with commas between them.
+func patterns(s string) (all []*regexp.Regexp, err error) {
+	for _, p := range list(s) {
+		r, err := regexp.Compile(p)
+		if err != nil {
+			return nil, fmt.Errorf("bench: --ops: %q is no regular expression: %w", p, err)
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}
+
 // loadOnGPU compiles every module that ships.
 func loadOnGPU(c *cli.Context, dev *kernels.GPU) error {
 	r, err := bench.Load(dev, func(r bench.LoadReport) error {
@@ -73,7 +86,14 @@ func loadOnGPU(c *cli.Context, dev *kernels.GPU) error {
 
 // smokeOnGPU runs every operation once and compares it with the CPU.
 func smokeOnGPU(c *cli.Context, dev *kernels.GPU) error {
-	rows, err := bench.Smoke(dev, bench.SmokeCases(), bench.GPUOptions{Ops: list(c.String("ops"))})
+	ops, err := patterns(c.String("ops"))
+	if err != nil {
+		return err
+	}
+	rows, err := bench.Smoke(dev, bench.SmokeCases(), bench.GPUOptions{Ops: ops})
+	if err == nil && len(rows) == 0 {
+		return fmt.Errorf("bench: smoke: --ops %q matches no operation", c.String("ops"))
+	}
 	bad := 0
 	for _, r := range rows {
 		mark := "ok"
@@ -124,8 +144,11 @@ func benchGPU(c *cli.Context) error {
 		return model.WriteAtomic(path, func(w io.Writer) error { return bench.WriteCases(w, bench.GPUCases()) })
 	}
 	path, name := c.String("json"), c.String("device")
-	o := bench.GPUOptions{Ops: list(c.String("ops")), Emulated: name == "emu"}
-	var err error
+	ops, err := patterns(c.String("ops"))
+	if err != nil {
+		return err
+	}
+	o := bench.GPUOptions{Ops: ops, Emulated: name == "emu"}
 	if p := c.String("peers"); p != "" {
 		if o.Peers, err = bench.ReadPeers(p); err != nil {
 			return err
