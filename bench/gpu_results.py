@@ -122,11 +122,11 @@ class Results:
 
 
 def cell(text):
-    return str(text).replace("|", "/").replace("\n", " ")
+    return str(text).replace("|", "\\|").replace("\n", " ")
 
 
 def table(head, rows):
-    return ["", "| " + " | ".join(head) + " |", "|" + "---|" * len(head), *("| " + " | ".join(map(cell, r)) + " |" for r in rows)]
+    return ["", "| " + " | ".join(map(cell, head)) + " |", "|" + "---|" * len(head), *("| " + " | ".join(map(cell, r)) + " |" for r in rows)]
 
 
 def markdown(results):
@@ -139,9 +139,16 @@ def markdown(results):
                     for i, r in enumerate(data["runs"])])
     lines += table(["stage", *ORDER, "seconds"],
                    [[s, *(results.count(s).get(x, "") for x in ORDER), round(sum(t["seconds"] for t in results.tests(s).values()), 1)] for s in data["stages"]])
+    if run["gpu"].startswith("emulated"):
+        lines += ["", "The emulator stood in for the hardware: its times mean nothing."]
     lines += table(["stage", "test", "", "why"],
                    [[s, name, t["status"], t["why"]] for s in data["stages"] for name, t in results.tests(s).items()
-                    if t["status"] in ("failed", "timed out", "skipped") or t["why"].startswith("|Δ")])
+                    if t["status"] in ("failed", "timed out", "skipped") or t["status"] == "passed" and t["why"]])
+    lines += ["", "Every test:", ""]
+    for stage in data["stages"]:
+        for status in results.count(stage):
+            names = [name or "all" for name, t in results.tests(stage).items() if t["status"] == status]
+            lines.append(cell(f"- {stage}, {status}: {', '.join(names)}"))
     return "\n".join(lines + loaded(read(folder / "load.json")) + kernels(read(folder / "kernels.json")) + models(folder) + peers(read(folder / "peers.json")))
 
 

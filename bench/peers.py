@@ -9,13 +9,17 @@ import os
 import statistics
 import sys
 
+NOT_HERE = 77  # exit code: nothing failed, this machine has no peers
+
 try:
     import torch
     import torch.nn.functional as F
 except ImportError as e:
-    sys.exit(f"peers: no PyTorch: {e}")
+    print(f"peers: no PyTorch: {e}")
+    sys.exit(NOT_HERE)
 if not torch.cuda.is_available():
-    sys.exit("peers: PyTorch sees no GPU")
+    print("peers: PyTorch sees no GPU")
+    sys.exit(NOT_HERE)
 
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
