@@ -85,8 +85,8 @@ def run_stage(stage, context, results, until, args):
             status, why, text = case.run(context, left)
         except Exception as e:  # a result that is not what was expected: the next test has its turn
             status, why, text = "failed", f"its result cannot be read: {type(e).__name__}: {e}", ""
-        if status == "not run" or status == "timed out" and left < case.limit * context.patience:
-            break  # the stage's time is up, not the test's
+        if status == "not run" or status == "timed out" and left < case.limit * context.patience and results.cut(stage.name, case.name) == 1:
+            break  # the stage's time is up, not the test's; a second time it has had its turn
         results.record(stage.name, case.name, status, time.monotonic() - begin, why, text, case.command)
         if status in ("failed", "timed out"):
             print(f"          {stage.name}, {case.name}: {status}: {why}", flush=True)

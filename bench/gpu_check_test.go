@@ -244,6 +244,7 @@ case "$*" in
 *slow*) echo "began"; sleep 600;;
 *silent*) exit 0;;
 *rollout*) echo "retool: bench: q05" >&2; exit 1;;
+*train*) sleep 600;;
 *kernels*) for a; do [ "$before" = --json ] && path=$a; before=$a; done
   case "$(cat "$path" 2>/dev/null)" in # killed in its first case, then in the second, each time with something on disk
   "") echo '{"rows": [{"op": "add"}]}' >"$path"; kill -9 $$;;
@@ -286,9 +287,15 @@ exit 1
 	if log, _ := os.ReadFile(filepath.Join(folder, "log.txt")); !strings.Contains(string(log), "noise") {
 		t.Errorf("the log is %q", log)
 	}
+	// A test that two calls have stopped before its time has had its turn.
+	for _, want := range []string{"not run", "timed out"} {
+		if found, _, out = gpuCheck(t, dir, 1, "--only", "train", "--budget", "1.5"); found.status("train", "train") != want {
+			t.Errorf("train: %q, want %q\n%s", found.status("train", "train"), want, out)
+		}
+	}
 	// Only what failed, again; what passed keeps its place in the first run.
 	found, _, _ = gpuCheck(t, dir, 1, "--only", "smoke", "--again")
-	if n := found.Stages["smoke"].Tests; n["good"].Run != 0 || n["bad"].Run != 1 {
+	if n := found.Stages["smoke"].Tests; n["good"].Run != 0 || n["bad"].Run != 3 {
 		t.Errorf("again: good ran in %d, bad in %d", n["good"].Run, n["bad"].Run)
 	}
 }

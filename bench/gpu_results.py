@@ -91,6 +91,13 @@ class Results:
             tests.setdefault(name, {"status": "not run", "seconds": 0.0, "why": "", "run": len(self.data["runs"]) - 1})
         self.save()
 
+    def cut(self, stage, name):
+        """How often a test was stopped before its time."""
+        test = self.tests(stage)[name]
+        test["cut"] = test.get("cut", 0) + 1
+        self.save()
+        return test["cut"]
+
     def status(self, stage, name):
         return self.tests(stage).get(name, {}).get("status", "not run")
 
