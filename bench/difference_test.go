@@ -25,7 +25,8 @@ func TestDifferenceIsThatOfTheWorstToken(t *testing.T) {
 	}
 	defer e.Close()
 	prompt, _ := prompts(tinyShape.Vocab, 5).Prompt("x")
-	drawn, err := e.Rollouts(t.Context(), []engine.Group{{Prompt: prompt, Keys: []int64{1, 2, 3, 4, 5, 6}}}, engine.Sampling{Seed: 1, Temperature: 1, TopP: 1})
+	groups := []engine.Group{{Prompt: prompt, Keys: []int64{1, 2, 3, 4, 5, 6}}}
+	drawn, err := e.Rollouts(t.Context(), groups, engine.Sampling{Seed: 1, Temperature: 1, TopP: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,9 @@ type Row struct {
 
 // row is a figure of work that took so many seconds, beside the floor as far as it is known now.
 func (f Floor) row(op, shape string, value float64, unit string, flop, bytes, seconds float64) Row {
-	return Row{Op: op, Shape: shape, Value: value, Unit: unit, OfPeak: f.Time(flop, bytes) / seconds, flop: flop, bytes: bytes, seconds: seconds}
+	r := Row{Op: op, Shape: shape, Value: value, Unit: unit, flop: flop, bytes: bytes, seconds: seconds}
+	r.OfPeak = f.Time(flop, bytes) / seconds
+	return r
 }
 
 // Share computes OfPeak of the rows anew, after Again has found the machine to be faster than it first seemed.

@@ -109,8 +109,8 @@ type gpuBench struct {
 	events  []driver.Event
 	flush   driver.Ptr
 	info    driver.Info
-	// Bytes. flushed is more than any second-level cache holds; its writing hides the host's work on the next launch. copied is what the copy moves.
-	flushed, copied int
+	flushed int // bytes: more than any second-level cache holds; writing them hides the host's work on the next launch
+	copied  int // bytes that the copy moves
 }
 
 func newGPUBench(dev *kernels.GPU, o GPUOptions) (*gpuBench, error) {
@@ -301,8 +301,8 @@ type GPUFailure struct {
 	Why string `json:"why"`
 }
 
-// GPUReport is what has been measured on a GPU so far. It is stored after every case, so that a process that is cut loses one case at most, and
-// one that begins from it goes on behind.
+// GPUReport is what has been measured on a GPU so far. It is stored after every case, so that a process that is cut loses one case at most,
+// and one that begins from it goes on behind.
 type GPUReport struct {
 	Ceilings Ceilings     `json:"ceilings"`
 	Rows     []GPURow     `json:"rows"`
@@ -330,8 +330,9 @@ func (r *GPUReport) Compare(p *Peers) {
 	}
 }
 
-// GPUKernels measures the cases on a GPU that the report does not have, and adds them; store is called whenever the report has changed. A case's
-// failure ends it, for the device keeps it: the report says which it was, and with a new device in a new process the call goes on behind it.
+// GPUKernels measures the cases on a GPU that the report does not have, and adds them; store is called whenever the report has changed. A
+// case's failure ends it, for the device keeps it: the report says which it was, and with a new device in a new process the call goes on
+// behind it.
 func GPUKernels(dev *kernels.GPU, cases []Case, o GPUOptions, r *GPUReport, store func() error) error {
 	variant := dev.Info().Variant
 	cases = slices.DeleteFunc(slices.Clone(cases), func(c Case) bool { return !o.wants(c) || r.has(GPUCase{c.Op, c.Shape(), variant}) })

@@ -3,7 +3,7 @@
   tar xzf gpu-check.tgz && python3 gpu-check/gpu_check.py --archive gpu-check-results.tgz
 
 Stages come in the order of what they teach, each with a limit of its own, and each test of a stage is a process of its own: a failure hides
-nothing. Results are on disk after every test, under OUT/<date>-<gpu>-<commit>/ (see README.md beside the results that are committed) and in one
+nothing. Results are on disk after every test, under OUT/<date>-<gpu>-<commit>/ (bench/results/README.md says what the files are) and in one
 archive. The same command again goes on with what has no result yet; on a fresh machine, --from takes the archive of the call before:
 
   python3 gpu-check/gpu_check.py --from earlier/gpu-check-results.tgz --archive gpu-check-results.tgz
@@ -39,7 +39,7 @@ def arguments(stages):
     p.add_argument("--case", metavar="REGEX", help="of each stage the tests whose name has a match")
     p.add_argument("--again", action="store_true", help="also what has failed or timed out before")
     p.add_argument("--budget", metavar="SECONDS", type=float, default=560, help="of the whole call; default: 560")
-    p.add_argument("--device", choices=("gpu", "emu"), default="gpu", help="emu: the emulator stands in for the hardware, to try this script")
+    p.add_argument("--device", choices=("gpu", "emu"), default="gpu", help="emu: the emulator stands in for the hardware")
     p.add_argument("--dry-run", action="store_true", help="say what each stage would do, and do nothing")
     return p.parse_args()
 
@@ -55,7 +55,8 @@ def chosen(stages, only, skip):
 
 def smi():
     """Clocks and the like as nvidia-smi has them now; nothing is changed by asking."""
-    fields = ["name", "driver_version", "pstate", "clocks.sm", "clocks.mem", "clocks.max.sm", "power.draw", "power.limit", "temperature.gpu", "memory.total"]
+    fields = ["name", "driver_version", "pstate", "clocks.sm", "clocks.mem", "clocks.max.sm", "power.draw", "power.limit",
+              "temperature.gpu", "memory.total"]
     try:
         text = subprocess.run(["nvidia-smi", "--query-gpu=" + ",".join(fields), "--format=csv,noheader"], stdout=subprocess.PIPE,
                               stderr=subprocess.DEVNULL, timeout=20).stdout.decode()
@@ -85,8 +86,9 @@ def run_stage(stage, context, results, until, args):
             status, why, text = case.run(context, left)
         except Exception as e:  # a result that is not what was expected: the next test has its turn
             status, why, text = "failed", f"its result cannot be read: {type(e).__name__}: {e}", ""
-        if status == "not run" or status == "timed out" and left < case.limit * context.patience and results.cut(stage.name, case.name) == 1:
-            break  # the stage's time is up, not the test's; a second time it has had its turn
+        early = status == "timed out" and left < case.limit * context.patience  # the stage's time is up, not the test's
+        if status == "not run" or early and results.cut(stage.name, case.name) == 1:  # a second time it has had its turn
+            break
         results.record(stage.name, case.name, status, time.monotonic() - begin, why, text, case.command)
         if status in ("failed", "timed out"):
             print(f"          {stage.name}, {case.name}: {status}: {why}", flush=True)
@@ -98,8 +100,8 @@ def run_stage(stage, context, results, until, args):
 
 def rest(args, names):
     """The command line that runs what was left."""
-    command = ["python3", sys.argv[0], "--out", args.out, "--budget", f"{args.budget:g}", "--device", args.device, "--only", ",".join(names)]
-    for flag, value in (("--archive", args.archive), ("--case", args.case)):
+    command = ["python3", sys.argv[0], "--only", ",".join(names), "--out", args.out, "--budget", f"{args.budget:g}"]
+    for flag, value in (("--archive", args.archive), ("--case", args.case), ("--device", args.device if args.device != "gpu" else "")):
         command += [flag, value] if value else []
     return " ".join(map(shlex.quote, command))
 
@@ -143,7 +145,7 @@ def main():
 
 
 def open_results(context, out, args):
-    """Loads every kernel, which says what machine this is, and takes or makes its results' folder. The second value is why nothing can run."""
+    """Loads every kernel, which says what machine this is, and takes or makes the results' folder. Second: why nothing can run."""
     scratch = context.scratch / "load.json"
     case = gpu_stages.load(context, scratch)
     begin = time.monotonic()
@@ -157,9 +159,10 @@ def open_results(context, out, args):
     if not machine:  # the device does not open: the sentence is everybody's
         return results, gpu_stages.plain(why)
     kept = results.folder / "load.json"
-    if machine["jit_seconds"] > (gpu_results.read(kept) or {"jit_seconds": -1})["jit_seconds"]:  # the longest: later calls find the driver's cache full
+    if machine["jit_seconds"] > (gpu_results.read(kept) or {"jit_seconds": -1})["jit_seconds"]:  # later calls find the driver's cache full
         shutil.copy(str(scratch), str(kept))
-    results.record("load", "modules", status, time.monotonic() - begin, why or f"{machine['jit_seconds']:.1f} s of compiling", text, case.command)
+    why = why or f"{machine['jit_seconds']:.1f} s of compiling"
+    results.record("load", "modules", status, time.monotonic() - begin, why, text, case.command)
     return results, ""
 
 

@@ -56,8 +56,9 @@ class Results:
     def open_run(self, date, command, machine, smi):
         info = machine.get("info") or {}
         self.data["runs"].append({
-            "date": date, "command": command, "gpu": machine.get("gpu", "none"), "driver": smi.get("driver_version") or machine.get("driver", ""),
-            "cuda": machine.get("driver", ""), "capability": info.get("Capability", 0), "multiprocessors": info.get("Multiprocessors", 0),
+            "date": date, "command": command, "gpu": machine.get("gpu", "none"), "cuda": machine.get("driver", ""),
+            "driver": smi.get("driver_version") or machine.get("driver", ""), "capability": info.get("Capability", 0),
+            "multiprocessors": info.get("Multiprocessors", 0),
             "jit_seconds": machine.get("jit_seconds", 0), "at_start": smi, "seconds": 0})
         self.save()
 
@@ -101,6 +102,9 @@ class Results:
     def status(self, stage, name):
         return self.tests(stage).get(name, {}).get("status", "not run")
 
+    def seconds(self, stage):
+        return sum(t["seconds"] for t in self.tests(stage).values())
+
     def count(self, stage):
         found = [t["status"] for t in self.tests(stage).values()]
         return {s: found.count(s) for s in ORDER if s in found}
@@ -112,9 +116,8 @@ class Results:
         reasons = list(dict.fromkeys(t["why"] for t in tests.values() if t["why"] and (t["status"] != "none" or not count)))
         if "failed" in count or "timed out" in count:
             reasons = [f"{name}: {t['why']}" for name, t in tests.items() if t["status"] in ("failed", "timed out")]
-        seconds = sum(t["seconds"] for t in tests.values())
         said = ", ".join(f"{n} {s}" for s, n in count.items()) or "nothing to run"
-        return f"{mark} {stage:18} {seconds:6.1f} s  {said}" + (": " + reasons[0] if reasons else "")
+        return f"{mark} {stage:18} {self.seconds(stage):6.1f} s  {said}" + (": " + reasons[0] if reasons else "")
 
     def save(self, archive=None):
         self.data["runs"][-1]["seconds"] = round(time.monotonic() - self.begin, 1)
@@ -133,35 +136,40 @@ def cell(text):
 
 
 def table(head, rows):
-    return ["", "| " + " | ".join(map(cell, head)) + " |", "|" + "---|" * len(head), *("| " + " | ".join(map(cell, r)) + " |" for r in rows)]
+    def line(cells):
+        return "| " + " | ".join(map(cell, cells)) + " |"
+    return ["", line(head), "|" + "---|" * len(head), *map(line, rows)]
 
 
 def markdown(results):
-    """The same to read: runs, stages, what did not pass, figures."""
+    """The same to read: runs, stages, what did not pass, every test, figures."""
     data, folder = results.data, results.folder
     run = data["runs"][-1]
     lines = [f"# {run['gpu']}, driver {run['driver']}, commit {data['build'].get('commit', 'unknown')}"]
-    lines += table(["run", "date", "seconds", "JIT seconds", "clock at start", "clock at end", "command"],
-                   [[i, r["date"], r["seconds"], f"{r['jit_seconds']:.1f}", r["at_start"].get("clocks.sm", "?"), r.get("at_end", {}).get("clocks.sm", "?"), r["command"]]
-                    for i, r in enumerate(data["runs"])])
-    lines += table(["stage", *ORDER, "seconds"],
-                   [[s, *(results.count(s).get(x, "") for x in ORDER), round(sum(t["seconds"] for t in results.tests(s).values()), 1)] for s in data["stages"]])
     if run["gpu"].startswith("emulated"):
         lines += ["", "The emulator stood in for the hardware: its times mean nothing."]
-    lines += table(["stage", "test", "", "why"],
-                   [[s, name, t["status"], t["why"]] for s in data["stages"] for name, t in results.tests(s).items()
-                    if t["status"] in ("failed", "timed out", "skipped") or t["status"] == "passed" and t["why"]])
+    lines += table(["run", "date", "seconds", "JIT seconds", "clock at start", "clock at end", "command"], [
+        [i, r["date"], r["seconds"], f"{r['jit_seconds']:.1f}", r["at_start"].get("clocks.sm", "?"),
+         r.get("at_end", {}).get("clocks.sm", "?"), r["command"]] for i, r in enumerate(data["runs"])])
+    lines += table(["stage", *ORDER, "seconds"], [
+        [s, *(results.count(s).get(x, "") for x in ORDER), f"{results.seconds(s):.1f}"] for s in data["stages"]])
+    lines += table(["stage", "test", "", "why"], [
+        [s, name, t["status"], t["why"]] for s in data["stages"] for name, t in results.tests(s).items()
+        if t["status"] in ("failed", "timed out", "skipped") or t["status"] == "passed" and t["why"]])
     lines += ["", "Every test:", ""]
     for stage in data["stages"]:
         for status in results.count(stage):
             names = [name or "all" for name, t in results.tests(stage).items() if t["status"] == status]
             lines.append(cell(f"- {stage}, {status}: {', '.join(names)}"))
-    return "\n".join(lines + loaded(read(folder / "load.json")) + kernels(read(folder / "kernels.json")) + models(folder) + peers(read(folder / "peers.json")))
+    lines += loaded(read(folder / "load.json")) + kernels(read(folder / "kernels.json"))
+    return "\n".join(lines + models(folder) + peers(read(folder / "peers.json")))
 
 
 def loaded(found):
-    rows = [[m["name"], k["name"], k["registers"], k["registers_manifest"], k["local"], k.get("why", "")] for m in (found or {}).get("modules") or []
-            for k in m["kernels"] or [] if k.get("why") or k["registers"] not in (0, k["registers_manifest"])]
+    rows = []
+    for m in (found or {}).get("modules") or []:
+        rows += [[m["name"], k["name"], k["registers"], k["registers_manifest"], k["local"], k.get("why", "")] for k in m["kernels"] or []
+                 if k.get("why") or k["registers"] not in (0, k["registers_manifest"])]
     return ["", "Kernels whose registers or local memory are not those of the manifest, which another compiler made:",
             *table(["module", "kernel", "registers", "manifest", "local bytes", ""], rows)] if rows else []
 
@@ -170,24 +178,30 @@ def kernels(found):
     if not found or not found.get("rows"):
         return []
     c = found["ceilings"]
-    lines = ["", f"Ceilings: copy {c['copy_tb_s']:.2f} TB/s, bf16 matrices {c['matrix_tflop_s']:.0f} TFLOP/s ({c['matrix_source']}), {c['clock_mhz']:.0f} MHz under the copy. "
-             "Ratios are against the fastest peer, above 1 where ours is faster."]
-    rows = [[r["goal"], r["op"], r["shape"], r["variant"], f"{r['us']:.1f}", f"{r['us_p10']:.1f} – {r['us_p90']:.1f}", f"{r['value']:.4g} {r['unit']}",
-             f"{100 * r['of_peak']:.1f} %", f"{r['clock_mhz']:.0f}" if r["clock_mhz"] else "?", f"{r['ratio']:.2f}× {r['peer']}" if r.get("peer") else ""] for r in found["rows"]]
-    lines += table(["goal", "op", "shape", "kernels", "µs", "p10 – p90", "rate", "of floor", "MHz", "against"], rows)
-    return lines + [f"\n{x['op']} {x['shape']}, {x['variant']}: {x['why']}" for x in found.get("failed", [])]
+    rows = []
+    for r in found["rows"]:
+        clock = f"{r['clock_mhz']:.0f}" if r["clock_mhz"] else "?"
+        peer = f"{r['ratio']:.2f}× {r['peer']}" if r.get("peer") else ""
+        rows.append([r["goal"], r["op"], r["shape"], r["variant"], f"{r['us']:.1f}", f"{r['us_p10']:.1f} – {r['us_p90']:.1f}",
+                     f"{r['value']:.4g} {r['unit']}", f"{100 * r['of_peak']:.1f} %", clock, peer])
+    return ["", f"Ceilings: copy {c['copy_tb_s']:.2f} TB/s, bf16 matrices {c['matrix_tflop_s']:.0f} TFLOP/s ({c['matrix_source']}), "
+            f"{c['clock_mhz']:.0f} MHz under the copy. Ratios are against the fastest peer, above 1 where ours is faster.",
+            *table(["goal", "op", "shape", "kernels", "µs", "p10 – p90", "rate", "of floor", "MHz", "against"], rows),
+            *(f"\n{x['op']} {x['shape']}, {x['variant']}: {x['why']}" for x in found.get("failed", []))]
 
 
 def models(folder):
     rows = []
     for path in sorted(folder.glob("rollout.*.json")) + sorted(folder.glob("train.*.json")):
         variant = path.name.split(".")[1]
-        rows += [[r["op"], r["shape"], variant, f"{r['value']:.4g} {r['unit']}", f"{100 * r['of_peak']:.1f} %", f"{r['max_difference']:g}" if "max_difference" in r else ""]
-                 for r in read(path) or []]
+        for r in read(path) or []:
+            difference = f"{r['max_difference']:g}" if "max_difference" in r else ""
+            rows.append([r["op"], r["shape"], variant, f"{r['value']:.4g} {r['unit']}", f"{100 * r['of_peak']:.1f} %", difference])
     return table(["op", "shape", "kernels", "rate", "of floor", "|Δlogp|"], rows) if rows else []
 
 
 def peers(found):
     if not found or not found.get("left_out"):
         return []
-    return ["", f"Peers (PyTorch {found['torch']}) left out:", "", *[cell(f"- {x['op']} {x['shape']}: {x['why']}") for x in found["left_out"]]]
+    return ["", f"Peers (PyTorch {found['torch']}) left out:", "",
+            *(cell(f"- {x['op']} {x['shape']}: {x['why']}") for x in found["left_out"])]

@@ -50,8 +50,8 @@ class Context:
 
 
 def execute(command, context, limit, quiet=None):
-    """Runs a command in a process group of its own, which is killed after limit seconds, or after it has said nothing for quiet seconds. Returns
-    the exit code, or None if it was killed, and what it wrote."""
+    """Runs a command in a process group of its own, which is killed after limit seconds, or after it has said nothing for quiet seconds.
+    Returns the exit code, or None if it was killed, and what it wrote."""
     p = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=str(context.scratch),
                          env=context.env, start_new_session=True)
     lines, last = [], [time.monotonic()]
@@ -109,7 +109,8 @@ class Case:
     """One process and its verdict: exit code 0, and proof somewhere in what it said. absent: there may be no such test."""
 
     def __init__(self, name, command, limit=CASE, proof="", note=None, absent=False):
-        self.name, self.command, self.limit, self.proof, self.note, self.absent = name, [str(x) for x in command], limit, proof, note, absent
+        self.name, self.command, self.limit = name, [str(x) for x in command], limit
+        self.proof, self.note, self.absent = proof, note, absent
 
     def matches(self, pattern):
         return re.search(pattern, self.name)
@@ -168,7 +169,8 @@ class Resumable(Case):
                 return "not run", "", text
             idle = idle + 1 if count == before else 0
         if code == 0 and failed:
-            return "failed", f"{len(failed)} of {count} cases: " + "; ".join(f"{x['op']} {x['shape']}: {x['why']}" for x in failed)[:600], text
+            reasons = "; ".join(f"{x['op']} {x['shape']}: {x['why']}" for x in failed)
+            return "failed", f"{len(failed)} of {count} cases: {reasons}"[:600], text
         status, why, text = self.judge(code, text, limit, context)
         return status, f"{count} results" if status == "passed" else why, text
 
@@ -229,12 +231,14 @@ def conformance(context, variant):
     checks = 20 if context.device == "gpu" else 1
     flags = ["-test.v", f"-rapid.checks={checks}", *RAPID]
     ops = operations(context)
-    return [Case(f"{kind}/{op}", [context.kernels, "-test.run", exactly(top, kind, op), *flags], CASE, rf"^\s+--- PASS: \w+/\S+/{op} ", absent=kind == "f32" or "random" in kind)
+    return [Case(f"{kind}/{op}", [context.kernels, "-test.run", exactly(top, kind, op), *flags], CASE, rf"^\s+--- PASS: \w+/\S+/{op} ",
+                 absent=kind == "f32" or "random" in kind)  # not every operation has these
             for top, kind in suites(context, variant) for op in ops]
 
 
 # Names of the devices that the bit tests run on.
-DEVICES = {("gpu", "sm80"): "hardware.*80", ("gpu", "sm90a"): "hardware.*90a", ("emu", "sm80"): "(sm_80|emulated)", ("emu", "sm90a"): "sm_90a"}
+DEVICES = {("gpu", "sm80"): "hardware.sm80", ("gpu", "sm90a"): "hardware.sm90a",
+           ("emu", "sm80"): "(sm_80|emulated)", ("emu", "sm90a"): "sm_90a"}
 
 
 def bits(context, variant):
@@ -245,7 +249,8 @@ def bits(context, variant):
         package, test = line.split()
         where = "/./" if package == "model" else "/"  # there the device is one level down, below the model
         binary = getattr(context, package)
-        cases.append(Case(test, [binary, "-test.v", "-test.run", exactly(test) + where + "^" + device], CASE, rf"^\s+--- PASS: \w+/(\S+/)?{device}",
+        cases.append(Case(test, [binary, "-test.v", "-test.run", exactly(test) + where + "^" + device], CASE,
+                          rf"^\s+--- PASS: \w+/(\S+/)?{device}",
                           absent=package == "model" and (context.device, variant) == ("emu", "sm90a")))  # the model's is emulated once
     if context.device == "gpu":
         for test in listed(context, context.kernels, "^TestHardware"):
@@ -256,12 +261,15 @@ def bits(context, variant):
 
 def load(context, path):
     command = [context.retool, "bench", "load", "--device", context.device, "--json", path]
-    return Case("modules", command + (["--variant", "sm90a"] if context.device == "emu" else []), 60)  # the emulator is what it is asked to be
+    if context.device == "emu":  # it is what it is asked to be
+        command += ["--variant", "sm90a"]
+    return Case("modules", command, 60)
 
 
 def smoke(context, variant):
     ops = list(dict.fromkeys(c["op"] for c in json.loads((context.here / "cases.json").read_text())))
-    return [Case(op, [context.retool, "bench", "smoke", "--device", context.device, "--variant", variant, "--ops", f"^{op}$"], CASE, r"  ok$")
+    command = [context.retool, "bench", "smoke", "--device", context.device, "--variant", variant, "--ops"]
+    return [Case(op, [*command, f"^{op}$"], CASE, r"  ok$")
             for op in ops if op != "append kv"]  # that is part of paged attention
 
 
@@ -270,7 +278,8 @@ def probes(context, variant):
 
 
 def kernels_command(context, variant):
-    command = [context.retool, "bench", "kernels", "--device", context.device, "--variant", variant, "--resume", "--json", context.folder / "kernels.json"]
+    command = [context.retool, "bench", "kernels", "--device", context.device, "--variant", variant]
+    command += ["--resume", "--json", context.folder / "kernels.json"]
     peers = context.folder / "peers.json"
     return command + (["--peers", peers] if peers.exists() else [])
 
@@ -292,15 +301,18 @@ def peers_command(context, *flags):
 
 
 def bench_kernels(context, variant):
-    ceiling = [Case("ceiling of torch.mm", peers_command(context, "--ceiling"), 40)] if variant == "sm80" and context.device == "gpu" else []
-    return [*ceiling, Kernels(context, variant)]
+    cases = [Kernels(context, variant)]
+    if context.device == "gpu" and variant == "sm80":
+        cases.insert(0, Case("ceiling of torch.mm", peers_command(context, "--ceiling"), 40))
+    return cases
 
 
 def peers(context, variant):
     if context.device != "gpu":
         raise Skip("the peers run on hardware only", "none")
     both = ["sm80", "sm90a"] if context.capability == 90 else ["sm80"]
-    return [Resumable("peers", peers_command(context), context.folder / "peers.json", 110, 45), *(Kernels(context, v, "compared") for v in both)]
+    compared = [Kernels(context, v, "compared") for v in both]  # nothing is measured again
+    return [Resumable("peers", peers_command(context), context.folder / "peers.json", 110, 45), *compared]
 
 
 def whole_model(what):
@@ -339,10 +351,13 @@ def demo(context, variant):
 
 def sanitizer(tool):
     def cases(context, variant):
-        wrap = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9"] if context.device == "gpu" else []  # the emulator checks by itself
+        wrap = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9"]
+        if context.device == "emu":  # it checks by itself
+            wrap = []
+        flags = ["-test.v", "-rapid.checks=1", *RAPID]
         heavy = re.compile("Linear|Attention")
         ops = sorted(operations(context), key=lambda op: not heavy.search(op))
-        return [Case(f"{kind}/{op}", [*wrap, context.kernels, "-test.v", "-test.run", exactly(top, kind, op), "-rapid.checks=1", *RAPID], 2 * CASE,
+        return [Case(f"{kind}/{op}", [*wrap, context.kernels, "-test.run", exactly(top, kind, op), *flags], 2 * CASE,
                      rf"^\s+--- PASS: \w+/\S+/{op} ", absent=True)
                 for v in ("sm80", "sm90a") for top, kind in suites(context, v) if kind != "f32" for op in ops]
     return cases

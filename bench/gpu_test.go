@@ -82,7 +82,8 @@ func TestRolloutAndTrainRunOnAGPU(t *testing.T) {
 			t.Errorf("%s %s: |Δlogp| is %v, want 0", r.Op, r.Shape, r.Difference)
 		}
 	}
-	if want := []string{"prefill tiny pp24", "decode tiny B1 ctx10", "decode tiny B3 ctx10", "train tiny T32 S16", "rl-step tiny 2x2x6"}; !slices.Equal(shapes, want) {
+	want := []string{"prefill tiny pp24", "decode tiny B1 ctx10", "decode tiny B3 ctx10", "train tiny T32 S16", "rl-step tiny 2x2x6"}
+	if !slices.Equal(shapes, want) {
 		t.Errorf("rows are %q, want %q", shapes, want)
 	}
 }
@@ -131,7 +132,9 @@ func TestGPUKernelsMakesRows(t *testing.T) {
 // A report that was stored after any case goes on behind it, whether the process was stopped in a case or the case failed, and no case is
 // measured twice.
 func TestGPUReportGoesOn(t *testing.T) {
-	cases := []Case{newCase("", "add", dims{"T": 4, "C": 16}), newCase("", "swiglu", dims{"T": 4, "F": 16}), newCase("", "sample", dims{"R": 2, "V": 30})}
+	cases := []Case{
+		newCase("", "add", dims{"T": 4, "C": 16}), newCase("", "swiglu", dims{"T": 4, "F": 16}), newCase("", "sample", dims{"R": 2, "V": 30}),
+	}
 	o := GPUOptions{Emulated: true}
 	names := func(r GPUReport) (all []string) {
 		for _, x := range r.Rows {
@@ -185,10 +188,12 @@ func TestGPUReportGoesOn(t *testing.T) {
 	defer small.Close()
 	r := GPUReport{Ceilings: Ceilings{GPU: "measured before"}}
 	large := append([]Case{newCase("", "add", dims{"T": 1 << 12, "C": 16})}, cases...)
-	if err := GPUKernels(small, large, o, &r, func() error { return nil }); err == nil || len(r.Failed) != 1 || !strings.Contains(r.Failed[0].Why, "out of memory") {
+	err = GPUKernels(small, large, o, &r, func() error { return nil })
+	if err == nil || len(r.Failed) != 1 || !strings.Contains(r.Failed[0].Why, "out of memory") {
 		t.Errorf("%v, failed: %+v", err, r.Failed)
 	}
-	if err := GPUKernels(emulated(t), large, o, &r, func() error { return nil }); err != nil || len(r.Rows) != 3 || r.Ceilings.GPU != "measured before" {
+	err = GPUKernels(emulated(t), large, o, &r, func() error { return nil })
+	if err != nil || len(r.Rows) != 3 || r.Ceilings.GPU != "measured before" {
 		t.Errorf("after a failure: %v, %q", err, names(r))
 	}
 }
@@ -218,7 +223,9 @@ func TestLoadComparesWithTheManifest(t *testing.T) {
 	if got := unlike(driver.Attr{Local: 8, Threads: 256}, e); got != "" {
 		t.Error(got)
 	}
-	for want, a := range map[string]driver.Attr{"16 bytes of local memory a thread, the manifest has 8": {Local: 16, Threads: 256}, "at most 128 threads": {Threads: 128}} {
+	for want, a := range map[string]driver.Attr{
+		"16 bytes of local memory a thread, the manifest has 8": {Local: 16, Threads: 256}, "at most 128 threads": {Threads: 128},
+	} {
 		if got := unlike(a, e); !strings.Contains(got, want) {
 			t.Errorf("%q, want %q", got, want)
 		}

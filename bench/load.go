@@ -55,8 +55,9 @@ func (r LoadReport) Bad() (all []string) {
 	return all
 }
 
-// Load compiles every PTX file that the GPU can run, with the driver's own compiler, and compares what it made with the manifest: local memory
-// no more, the threads of a block no fewer; registers and shared memory are only recorded. done is called with the report after each module. The error is the driver's, with which nothing more can be done.
+// Load compiles every PTX file that the GPU can run, with the driver's own compiler, and compares what it made with the manifest: local
+// memory no more, the threads of a block no fewer; registers and shared memory are only recorded. done is called with the report after each
+// module. The error is the driver's, with which nothing more can be done.
 func Load(dev *kernels.GPU, done func(LoadReport) error) (LoadReport, error) {
 	var r LoadReport
 	var info driver.Info

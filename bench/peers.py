@@ -1,8 +1,8 @@
 """peers.py CASES.json OUT.json [--ceiling]: times other implementations of the cases of `retool bench kernels --cases`, with PyTorch.
 
 Same protocol as bench/gpu.go: 5 runs to warm up, 24 timed by CUDA events, each from a cold second-level cache; the median counts. A peer that
-fails is left out, with its reason. OUT is stored after every case; what it has is not measured again. It holds the rate of torch.mm at 8192³ as
-well, the ceiling for products; with --ceiling that alone.
+fails is left out, with its reason. OUT is stored after every case; what it has is not measured again. It holds the rate of torch.mm at
+8192³ as well, the ceiling for products; with --ceiling that alone.
 """
 import json
 import os

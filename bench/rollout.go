@@ -24,8 +24,8 @@ func plainEngine(m *model.Model, length, pass, sequences int) (*engine.Engine, e
 }
 
 // Rollout measures the engine: prefill of 128 tokens, and decode of 128 tokens after prompts of 16, drawn at temperature 1; on a GPU 2048, and
-// 128 after 960 which eight sequences share. What was drawn last is scored by the training forward too: Row.Difference. Rows that came before an
-// error are returned with it.
+// 128 after 960 which eight sequences share. What was drawn last is scored by the training forward too: Row.Difference. Rows that came
+// before an error are returned with it.
 func Rollout(ctx context.Context, dev kernels.Device, o Options) ([]Row, error) {
 	o.defaults(dev)
 	var rows []Row
@@ -119,8 +119,8 @@ func rolloutRows(ctx context.Context, m *model.Model, name string, l load, o Opt
 				bytes += l.weightBytes(c) + float64(b*(prompt+t)*2*c.Layers*c.KVHeads*c.HeadDim*l.dtype.Size())
 			}
 		}
-		row := o.Floor.row("decode", fmt.Sprintf("%s B%d ctx%d", name, b, prompt+sampled/2), tokens/best.Seconds(), "tok/s", flop, bytes, best.Seconds())
-		if err := add(row); err != nil {
+		shape := fmt.Sprintf("%s B%d ctx%d", name, b, prompt+sampled/2)
+		if err := add(o.Floor.row("decode", shape, tokens/best.Seconds(), "tok/s", flop, bytes, best.Seconds())); err != nil {
 			return rows, err
 		}
 	}

@@ -108,8 +108,8 @@ func flops(c model.Config, context float64) float64 {
 }
 
 // Train measures a training step, forward, backward, clip and AdamW, on packed sequences, and a whole step of reinforcement learning:
-// 8 prompts × 8 rollouts of 16 + 128 tokens, then one update on them, whose ratios say how far rollout and training differ: Row.Difference. Rows
-// that came before an error are returned with it.
+// 8 prompts × 8 rollouts of 16 + 128 tokens, then one update on them, whose ratios say how far rollout and training differ: Row.Difference.
+// Rows that came before an error are returned with it.
 func Train(ctx context.Context, dev kernels.Device, o Options) ([]Row, error) {
 	o.defaults(dev)
 	var rows []Row
@@ -188,7 +188,8 @@ func stepRow(ctx context.Context, m *model.Model, name string, l load, o Options
 	}
 	defer e.Close()
 	cfg := trainer.DefaultConfig()
-	cfg.RL.Algorithm, cfg.RL.Prompts, cfg.RL.Group, cfg.RL.Minibatch, cfg.RL.Tokens, cfg.RL.VerifyEvery = "grpo", l.rl.prompts, l.rl.group, trajectories, trajectories*length, 0
+	cfg.RL.Algorithm, cfg.RL.Prompts, cfg.RL.Group = "grpo", l.rl.prompts, l.rl.group
+	cfg.RL.Minibatch, cfg.RL.Tokens, cfg.RL.VerifyEvery = trajectories, trajectories*length, 0
 	ppo := trainer.NewPPO(cfg, m.Device(), m, nil, nil, e, prompts(c.Vocab, l.rl.prompt), func(int32) []byte { return []byte("x") })
 	defer ppo.Close()
 	problems := make([]*trainer.Problem, l.rl.prompts)

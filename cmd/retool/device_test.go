@@ -112,7 +112,8 @@ func TestBenchOnTheEmulatorRecords(t *testing.T) {
 		{"rollout", "|Δlogp| 0\n", []string{"--budget", "1ms"}}, {"train", "|Δlogp| 0\n", []string{"--budget", "1ms"}},
 	} {
 		path := filepath.Join(dir, c.name+".json")
-		require.Contains(t, retool(t, append([]string{"bench", c.name, "--device", "emu", "--variant", "sm90a", "--json", path}, c.flags...)...), c.says)
+		args := append([]string{"bench", c.name, "--device", "emu", "--variant", "sm90a", "--json", path}, c.flags...)
+		require.Contains(t, retool(t, args...), c.says)
 		require.FileExists(t, path)
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "train.json"))
