@@ -108,6 +108,7 @@ func gpuCheck(t *testing.T, dir string, code int, args ...string) (found checked
 // With the emulator for the hardware the stages give their results, in pieces: each call goes on where the one before was cut, by its
 // budget or by kill -9, and no test that has a result runs again.
 func TestGPUCheckOnTheEmulator(t *testing.T) {
+	t.Parallel()
 	dir := packed(t)
 	archive := filepath.Join(dir, "results.tgz")
 	tests := "/(Add|Attention|CopyPages)$|Draws|^swiglu|kernels|modules|instructions|train|BF16"
@@ -243,6 +244,7 @@ func TestGPUCheckNamesTestsThatExist(t *testing.T) {
 // A failure, a hang and a test that is not there are told apart, and none keeps the next from its turn. The programs are scripts that
 // behave so.
 func TestGPUCheckHidesNothing(t *testing.T) {
+	t.Parallel() // it sleeps
 	if _, err := exec.LookPath("python3"); err != nil {
 		t.Skip("python3 is not on this machine")
 	}
@@ -275,12 +277,12 @@ exit 1
 	write(t, dir, "kernels.test", "#!/bin/sh\necho '--- SKIP: TestHardware (0.00s)'\necho '    x_test.go:7: driver: no GPU here'\n")
 	// The time limit of a test is a constant of the script.
 	text, _ := os.ReadFile(filepath.Join(dir, "gpu_stages.py"))
-	write(t, dir, "gpu_stages.py", strings.Replace(string(text), "CASE = 20 ", "CASE = 1 ", 1))
+	write(t, dir, "gpu_stages.py", strings.Replace(string(text), "CASE = 20 ", "CASE = 5 ", 1))
 
 	found, folder, out := gpuCheck(t, dir, 1, "--only", "smoke,conformance,kernels,rollout,demo,memcheck")
 	want := map[string][2]string{
 		"good": {"passed", ""}, "last": {"passed", ""}, "bad": {"failed", "exit code 1: retool: Linear: an illegal address"},
-		"slow": {"timed out", "stopped after 1 s: began"}, "silent": {"failed", "it passed and ran nothing of what was asked for"},
+		"slow": {"timed out", "stopped after 5 s: began"}, "silent": {"failed", "it passed and ran nothing of what was asked for"},
 	}
 	for test, w := range want {
 		if got := found.Stages["smoke"].Tests[test]; got.Status != w[0] || got.Why != w[1] {
@@ -306,12 +308,12 @@ exit 1
 	}
 	// A test that two calls have stopped before its time has had its turn.
 	for _, want := range []string{"not run", "timed out"} {
-		if found, _, out = gpuCheck(t, dir, 1, "--only", "train", "--budget", "1.5"); found.status("train", "train") != want {
+		if found, _, out = gpuCheck(t, dir, 1, "--only", "train", "--budget", "5"); found.status("train", "train") != want {
 			t.Errorf("train: %q, want %q\n%s", found.status("train", "train"), want, out)
 		}
 	}
 	// Only what failed, again; what passed keeps its place in the first run.
-	found, _, _ = gpuCheck(t, dir, 1, "--only", "smoke", "--again")
+	found, _, _ = gpuCheck(t, dir, 1, "--only", "smoke", "--again", "--case", "good|bad")
 	if n := found.Stages["smoke"].Tests; n["good"].Run != 0 || n["bad"].Run != 3 {
 		t.Errorf("again: good ran in %d, bad in %d", n["good"].Run, n["bad"].Run)
 	}
