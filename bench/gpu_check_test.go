@@ -28,9 +28,9 @@ func packed(t *testing.T) string {
 		}
 		return out
 	}
-	must("go", "build", "-o", filepath.Join(dir, "retool"), "retool/cmd/retool")
+	must("go", "build", "-ldflags", "-s -w", "-o", filepath.Join(dir, "retool"), "retool/cmd/retool")
 	for _, p := range []string{"kernels", "engine/model"} {
-		must("go", "test", "-c", "-o", filepath.Join(dir, filepath.Base(p)+".test"), "retool/"+p)
+		must("go", "test", "-c", "-ldflags", "-s -w", "-o", filepath.Join(dir, filepath.Base(p)+".test"), "retool/"+p)
 	}
 	must(filepath.Join(dir, "retool"), "bench", "kernels", "--cases", filepath.Join(dir, "cases.json"))
 	write(t, dir, "bit_tests.txt", string(must("make", "-s", "-C", "..", "bit-tests")))
