@@ -4,7 +4,7 @@
 GO ?= go
 BIN := bin/retool
 
-.PHONY: build test check demo bench soak python python3 clean gpu gpu-vet gpu-check kernels
+.PHONY: build test check demo bench soak python python3 clean gpu gpu-vet gpu-check bit-tests kernels
 
 build: ## bin/retool
 	@echo "build: $(BIN)"
@@ -24,14 +24,20 @@ gpu-check: ## what only hardware can confirm, packed into bin/gpu-check for a GP
 	@rm -rf $(GPU_CHECK) && mkdir -p $(GPU_CHECK)
 	@echo "gpu-check: $(GPU_CHECK)"
 	@sh kernels/driver/gpu.sh $(GO) build -trimpath -ldflags '-s -w' -tags cuda -o $(GPU_CHECK)/retool ./cmd/retool
-	@for p in kernels engine/model kernels/probe; do \
+	@for p in kernels engine/model; do \
 	  sh kernels/driver/gpu.sh $(GO) test -c -trimpath -ldflags '-s -w' -tags cuda -o $(GPU_CHECK)/$$(basename $$p).test ./$$p || exit 1; done
-	@cp bench/gpu_check.py bench/peers.py $(GPU_CHECK)/
-	@awk '/^func Test/ {n = $$2; sub(/\(.*/, "", n)} /onEveryGPU\(t, / && n ~ /^TestGPU/ {print n}' kernels/*_test.go | sort -u >$(GPU_CHECK)/bit_tests.txt
+	@cp bench/gpu_check.py bench/gpu_stages.py bench/gpu_results.py bench/peers.py $(GPU_CHECK)/
+	@$(MAKE) -s bit-tests >$(GPU_CHECK)/bit_tests.txt
 	@$(GPU_CHECK)/retool bench kernels --cases $(GPU_CHECK)/cases.json
-	@tar -C bin -cf - gpu-check | gzip -1 >$(GPU_CHECK).tgz && du -sh $(GPU_CHECK) $(GPU_CHECK).tgz
-	@if command -v nvidia-smi >/dev/null; then python3 $(GPU_CHECK)/gpu_check.py bench/results; \
-	  else echo "gpu-check: no GPU here: take $(GPU_CHECK).tgz to a machine that has one, unpack it and run python3 gpu-check/gpu_check.py"; fi
+	@printf '{"commit": "%s", "binaries": "%s"}\n' "$$(git describe --always --dirty --abbrev=10 2>/dev/null || echo unknown)" \
+	  "$$(cd $(GPU_CHECK) && cat retool *.test | sha256sum | cut -c1-16)" >$(GPU_CHECK)/build.json
+	@tar -C bin -cf - gpu-check | gzip >$(GPU_CHECK).tgz && echo "gpu-check: $$(du -m $(GPU_CHECK).tgz | cut -f1) MB, $(GPU_CHECK).tgz"
+	@if command -v nvidia-smi >/dev/null; then python3 $(GPU_CHECK)/gpu_check.py --out bench/results; \
+	  else echo "gpu-check: no GPU here: on a machine that has one, run: tar xzf gpu-check.tgz && python3 gpu-check/gpu_check.py --archive gpu-check-results.tgz"; fi
+
+bit-tests: # the tests that run on hardware too, a package and a name a line: those of kernels that use onEveryGPU, those of the model that name hardware
+	@awk '/^func Test/ {n = $$2; sub(/\(.*/, "", n)} n ~ /^TestGPU/ && /onEveryGPU\(t,/ {print "kernels " n}' kernels/*_test.go | sort -u
+	@awk '/^func Test/ {n = $$2; sub(/\(.*/, "", n)} n && /"hardware / {print "model " n}' engine/model/*_test.go | sort -u
 
 demo: build python3 ## cold start, PPO with real Python, the same without the tool; writes runs/NNNN/report.html
 	@$(BIN) demo

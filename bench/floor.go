@@ -20,13 +20,17 @@ type Row struct {
 	Value  float64 `json:"value"`
 	Unit   string  `json:"unit"`
 	OfPeak float64 `json:"of_peak"`
+	// Difference is the largest |rollout − training log-probability| of the tokens that were sampled; none where nothing was.
+	Difference *float64 `json:"max_difference,omitempty"`
 
 	flop, bytes, seconds float64 // what OfPeak follows from; seconds 0: it stands by itself
 }
 
 // row is a figure of work that took so many seconds, beside the floor as far as it is known now.
 func (f Floor) row(op, shape string, value float64, unit string, flop, bytes, seconds float64) Row {
-	return Row{op, shape, value, unit, f.Time(flop, bytes) / seconds, flop, bytes, seconds}
+	r := Row{Op: op, Shape: shape, Value: value, Unit: unit, flop: flop, bytes: bytes, seconds: seconds}
+	r.OfPeak = f.Time(flop, bytes) / seconds
+	return r
 }
 
 // Share computes OfPeak of the rows anew, after Again has found the machine to be faster than it first seemed.
@@ -46,7 +50,11 @@ func Print(w io.Writer, rows []Row) {
 	}
 	fmt.Fprintf(w, "%-*s  %-*s  %12s  %-8s  %s\n", op, "op", shape, "shape", "value", "unit", "of peak")
 	for _, r := range rows {
-		fmt.Fprintf(w, "%-*s  %-*s  %12.4g  %-8s  %5.1f %%\n", op, r.Op, shape, r.Shape, r.Value, r.Unit, 100*r.OfPeak)
+		difference := ""
+		if r.Difference != nil {
+			difference = fmt.Sprintf("  |Δlogp| %.2g", *r.Difference)
+		}
+		fmt.Fprintf(w, "%-*s  %-*s  %12.4g  %-8s  %5.1f %%%s\n", op, r.Op, shape, r.Shape, r.Value, r.Unit, 100*r.OfPeak, difference)
 	}
 	if slices.ContainsFunc(rows, func(r Row) bool { return r.OfPeak > 1.1 && r.seconds > 0 }) {
 		fmt.Fprintln(w, "Above 100 %: the data stayed in the caches; the peak of reading is that of memory.")

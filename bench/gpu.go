@@ -2,13 +2,16 @@ package bench
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"retool/kernels"
 	"retool/kernels/driver"
@@ -98,21 +101,28 @@ func matrixPerClock(capability int) float64 {
 
 const gpuWarm, gpuTimes = 5, 24
 
-// gpuSizes are bytes. flush is more than any second-level cache holds; its writing hides the host's work on the next launch. copied is what
-// the copy moves. A test on the emulator asks for less.
-var gpuSizes = struct{ flush, copied int }{512 << 20, 1 << 30}
-
 // gpuBench measures on one device.
 type gpuBench struct {
-	dev    *kernels.GPU
-	watch  clockWatch
-	events []driver.Event
-	flush  driver.Ptr
-	info   driver.Info
+	dev     *kernels.GPU
+	watch   clockWatch
+	noClock error // why watch knows none
+	events  []driver.Event
+	flush   driver.Ptr
+	info    driver.Info
+	flushed int // bytes: more than any second-level cache holds; writing them hides the host's work on the next launch
+	copied  int // bytes that the copy moves
 }
 
-func newGPUBench(dev *kernels.GPU, watch clockWatch) (*gpuBench, error) {
-	b := &gpuBench{dev: dev, watch: watch}
+func newGPUBench(dev *kernels.GPU, o GPUOptions) (*gpuBench, error) {
+	at := 0
+	if n, err := strconv.Atoi(strings.Split(os.Getenv("CUDA_VISIBLE_DEVICES"), ",")[0]); err == nil {
+		at = n
+	}
+	b := &gpuBench{dev: dev, flushed: 512 << 20, copied: 1 << 30}
+	if o.Emulated {
+		b.flushed, b.copied = 4<<10, 4<<10
+	}
+	b.watch, b.noClock = watchClocks(at)
 	err := dev.Raw(func(drv driver.Driver) (err error) {
 		b.info = drv.Info()
 		for range 2 * (gpuWarm + gpuTimes) {
@@ -122,10 +132,18 @@ func newGPUBench(dev *kernels.GPU, watch clockWatch) (*gpuBench, error) {
 			}
 			b.events = append(b.events, e)
 		}
-		b.flush, err = drv.Alloc(gpuSizes.flush)
+		b.flush, err = drv.Alloc(b.flushed)
 		return err
 	})
+	if err != nil {
+		b.watch.close()
+	}
 	return b, err
+}
+
+func (b *gpuBench) close() {
+	b.watch.close()
+	b.dev.Raw(func(drv driver.Driver) error { return drv.Free(b.flush) }) // a failure stays with the device
 }
 
 // times runs f over and over, from a cold cache each time, and returns each time in microseconds, ascending, and the clock at the end.
@@ -134,7 +152,7 @@ func (b *gpuBench) times(f func()) (us []float64, clock float64, err error) {
 	mark := func(i int) func(driver.Driver) error {
 		return func(drv driver.Driver) error {
 			if i%2 == 0 {
-				if err := drv.Fill32(0, b.flush, uint32(i), gpuSizes.flush/4); err != nil {
+				if err := drv.Fill32(0, b.flush, uint32(i), b.flushed/4); err != nil {
 					return err
 				}
 			}
@@ -168,27 +186,30 @@ func (b *gpuBench) times(f func()) (us []float64, clock float64, err error) {
 
 // ceilings measures the copy, and takes the rate of matrices from the peers, or from the data sheet at the clock of now.
 func (b *gpuBench) ceilings(peers *Peers) (Ceilings, error) {
-	c := Ceilings{GPU: b.info.Name, Driver: b.info.Version}
+	c := Ceilings{GPU: b.info.Name, Driver: b.info.Version, Date: time.Now().UTC().Format("2006-01-02")}
+	if b.noClock != nil {
+		c.NVML = b.noClock.Error()
+	}
 	var from, to driver.Ptr
 	err := b.dev.Raw(func(drv driver.Driver) (err error) {
-		if from, err = drv.Alloc(gpuSizes.copied); err != nil {
+		if from, err = drv.Alloc(b.copied); err != nil {
 			return err
 		}
-		if to, err = drv.Alloc(gpuSizes.copied); err != nil {
+		if to, err = drv.Alloc(b.copied); err != nil {
 			return err
 		}
-		return drv.Fill32(0, from, 0x3f9d70a4, gpuSizes.copied/4)
+		return drv.Fill32(0, from, 0x3f9d70a4, b.copied/4)
 	})
 	if err != nil {
 		return c, err
 	}
 	us, clock, err := b.times(func() {
-		b.dev.Raw(func(drv driver.Driver) error { return drv.Copy(0, to, from, gpuSizes.copied) })
+		b.dev.Raw(func(drv driver.Driver) error { return drv.Copy(0, to, from, b.copied) })
 	})
 	if err != nil {
 		return c, err
 	}
-	c.Copy = 2 * float64(gpuSizes.copied) / us[len(us)/2] / 1e6
+	c.Copy = 2 * float64(b.copied) / us[len(us)/2] / 1e6
 	s := b.watch.read()
 	c.Clock, c.Power, c.Temp = zeroNaN(clock), zeroNaN(s.Power), zeroNaN(s.Temperature)
 	if peers != nil && peers.Matrix > 0 {
@@ -210,9 +231,10 @@ func (b *gpuBench) ceilings(peers *Peers) (Ceilings, error) {
 }
 
 // GPUFloor measures the ceilings of a GPU.
-func GPUFloor(dev *kernels.GPU) (Ceilings, Floor, error) {
-	c, _, err := GPUKernels(dev, nil, GPUOptions{})
-	return c, Floor{Threads: dev.Info().Threads, FLOPs: 1e12 * c.Matrix, Read: 1e12 * c.Copy}, err
+func GPUFloor(dev *kernels.GPU, o GPUOptions) (Ceilings, Floor, error) {
+	var r GPUReport
+	err := GPUKernels(dev, nil, o, &r, func() error { return nil })
+	return r.Ceilings, Floor{Threads: dev.Info().Threads, FLOPs: 1e12 * r.Ceilings.Matrix, Read: 1e12 * r.Ceilings.Copy}, err
 }
 
 func zeroNaN(x float64) float64 {
@@ -255,45 +277,95 @@ func (b *gpuBench) measure(c Case, ceil Ceilings) (GPURow, error) {
 	return r, nil
 }
 
-// GPUOptions selects what GPUKernels measures.
+// GPUOptions selects what GPUKernels and Smoke run.
 type GPUOptions struct {
-	Ops   []string // substrings of operations' names; none: all
-	Peers *Peers   // none: no ratios
+	Ops      []*regexp.Regexp // one of them has a match in an operation's name; none: all
+	Peers    *Peers           // none: no ratios
+	Emulated bool             // buffers of kilobytes: an emulator gets through them, and its times mean nothing
 }
 
-// GPUKernels measures the cases on a GPU. A failure ends it, for the device keeps it; the rows before it are returned with it.
-func GPUKernels(dev *kernels.GPU, cases []Case, o GPUOptions) (Ceilings, []GPURow, error) {
-	at := 0
-	if n, err := strconv.Atoi(strings.Split(os.Getenv("CUDA_VISIBLE_DEVICES"), ",")[0]); err == nil {
-		at = n
+func (o GPUOptions) wants(c Case) bool {
+	return len(o.Ops) == 0 || slices.ContainsFunc(o.Ops, func(r *regexp.Regexp) bool { return r.MatchString(c.Op) })
+}
+
+// A GPUCase names a case on kernels of a variant.
+type GPUCase struct {
+	Op      string `json:"op"`
+	Shape   string `json:"shape"`
+	Variant string `json:"variant"`
+}
+
+// A GPUFailure is a case that gave no figure.
+type GPUFailure struct {
+	GPUCase
+	Why string `json:"why"`
+}
+
+// GPUReport is what has been measured on a GPU so far. It is stored after every case, so that a process that is cut loses one case at most,
+// and one that begins from it goes on behind.
+type GPUReport struct {
+	Ceilings Ceilings     `json:"ceilings"`
+	Rows     []GPURow     `json:"rows"`
+	Failed   []GPUFailure `json:"failed,omitempty"`
+	Begun    *GPUCase     `json:"begun,omitempty"` // at work when the report was stored
+}
+
+// Resume turns the case that the report's process did not finish into a failure.
+func (r *GPUReport) Resume() {
+	if r.Begun != nil {
+		r.Failed = append(r.Failed, GPUFailure{*r.Begun, "did not finish: the process was stopped in it"})
+		r.Begun = nil
 	}
-	watch, noClock := watchClocks(at)
-	defer watch.close()
-	b, err := newGPUBench(dev, watch)
+}
+
+func (r *GPUReport) has(c GPUCase) bool {
+	return slices.ContainsFunc(r.Rows, func(x GPURow) bool { return GPUCase{x.Op, x.Shape, x.Variant} == c }) ||
+		slices.ContainsFunc(r.Failed, func(x GPUFailure) bool { return x.GPUCase == c })
+}
+
+// Compare puts the fastest peer beside each row.
+func (r *GPUReport) Compare(p *Peers) {
+	for i := range r.Rows {
+		r.Rows[i].compare(p)
+	}
+}
+
+// GPUKernels measures the cases on a GPU that the report does not have, and adds them; store is called whenever the report has changed. A
+// case's failure ends it, for the device keeps it: the report says which it was, and with a new device in a new process the call goes on
+// behind it.
+func GPUKernels(dev *kernels.GPU, cases []Case, o GPUOptions, r *GPUReport, store func() error) error {
+	variant := dev.Info().Variant
+	cases = slices.DeleteFunc(slices.Clone(cases), func(c Case) bool { return !o.wants(c) || r.has(GPUCase{c.Op, c.Shape(), variant}) })
+	if r.Ceilings.GPU != "" && len(cases) == 0 {
+		return nil
+	}
+	b, err := newGPUBench(dev, o)
 	if err != nil {
-		return Ceilings{}, nil, err
+		return err
 	}
-	defer dev.Raw(func(drv driver.Driver) error { return drv.Free(b.flush) })
-	ceil, err := b.ceilings(o.Peers)
-	if err != nil {
-		return ceil, nil, err
+	defer b.close()
+	if r.Ceilings.GPU == "" {
+		if r.Ceilings, err = b.ceilings(o.Peers); err != nil {
+			return err
+		}
 	}
-	if noClock != nil {
-		ceil.NVML = noClock.Error()
-	}
-	var rows []GPURow
 	for _, c := range cases {
-		if len(o.Ops) > 0 && !slices.ContainsFunc(o.Ops, func(s string) bool { return strings.Contains(c.Op, s) }) {
-			continue
+		r.Begun = &GPUCase{c.Op, c.Shape(), variant}
+		if err := store(); err != nil {
+			return err
 		}
-		r, err := b.measure(c, ceil)
+		row, err := b.measure(c, r.Ceilings)
 		if err != nil {
-			return ceil, rows, fmt.Errorf("bench: %s %s: %w", c.Op, c.Shape(), err)
+			r.Failed, r.Begun = append(r.Failed, GPUFailure{*r.Begun, err.Error()}), nil
+			return errors.Join(fmt.Errorf("bench: %s %s: %w", c.Op, c.Shape(), err), store())
 		}
-		r.compare(o.Peers)
-		rows = append(rows, r)
+		row.compare(o.Peers)
+		r.Rows, r.Begun = append(r.Rows, row), nil
+		if err := store(); err != nil {
+			return err
+		}
 	}
-	return ceil, rows, nil
+	return nil
 }
 
 // compare finds the fastest peer of a row.
@@ -301,6 +373,7 @@ func (r *GPURow) compare(p *Peers) {
 	if p == nil {
 		return
 	}
+	r.Peer, r.Ratio = "", 0
 	best := math.Inf(1)
 	for _, x := range p.Rows {
 		if x.Op == r.Op && x.Shape == r.Shape && x.US > 0 && x.US < best {
@@ -354,64 +427,4 @@ func PrintGPU(w io.Writer, rows []GPURow) {
 			fmt.Fprintln(w, "|")
 		}
 	}
-}
-
-// A SmokeRow is a case that was run once and compared with the CPU.
-type SmokeRow struct {
-	Op    string  `json:"op"`
-	Shape string  `json:"shape"`
-	Error float64 `json:"error"` // ‖GPU − CPU‖ / ‖CPU‖ of what it wrote
-	OK    bool    `json:"ok"`
-}
-
-// smokeTolerance is what bf16 outputs may be off by.
-const smokeTolerance = 0.02
-
-// Smoke runs each case once on a GPU device, usually the emulator, and on the CPU in float32 from the same numbers.
-func Smoke(dev *kernels.GPU, cases []Case, o GPUOptions) ([]SmokeRow, error) {
-	cpu := kernels.NewCPU(1)
-	defer cpu.Close()
-	var rows []SmokeRow
-	for _, c := range cases {
-		if len(o.Ops) > 0 && !slices.ContainsFunc(o.Ops, func(s string) bool { return strings.Contains(c.Op, s) }) {
-			continue
-		}
-		once := func(dev kernels.Device, dtype kernels.DType) ([]float32, error) {
-			w, err := prepare(dev, dtype, c)
-			defer w.close()
-			if err == nil {
-				err = dev.Do(w.run)
-			}
-			if err != nil {
-				return nil, fmt.Errorf("bench: %s %s: %w", c.Op, c.Shape(), err)
-			}
-			x := make([]float32, w.out.Len())
-			if w.out.DType() == kernels.I32 {
-				ids := make([]int32, len(x))
-				dev.Download(ids, w.out)
-				for i, id := range ids {
-					x[i] = float32(id)
-				}
-				return x, nil
-			}
-			dev.Download(x, w.out)
-			return x, nil
-		}
-		want, err := once(cpu, kernels.F32)
-		if err != nil {
-			return rows, err
-		}
-		got, err := once(dev, kernels.BF16)
-		if err != nil {
-			return rows, err
-		}
-		var off, size float64
-		for i := range want {
-			off += math.Pow(float64(got[i])-float64(want[i]), 2)
-			size += math.Pow(float64(want[i]), 2)
-		}
-		e := math.Sqrt(off / size)
-		rows = append(rows, SmokeRow{Op: c.Op, Shape: c.Shape(), Error: e, OK: e < smokeTolerance})
-	}
-	return rows, nil
 }

@@ -1,152 +1,170 @@
-"""gpu_check.py [OUT]: everything that only a GPU can confirm, on a machine that has one, Python and no Go. `make gpu-check` prepares its folder.
+"""Everything that only a GPU can confirm, on a machine that has one, Python and no Go. `make gpu-check` packs the folder this lies in.
 
-Each stage has a time limit, and one that fails or has no time left does not stop the next. Writes OUT/<date>-<gpu>.json and .md (default:
-results beside this file), and the stages' output to OUT/log.txt. Exit code 0: every stage passed.
+  tar xzf gpu-check.tgz && python3 gpu-check/gpu_check.py --archive gpu-check-results.tgz
+
+Stages come in the order of what they teach, each with a limit of its own, and each test of a stage is a process of its own: a failure hides
+nothing. Results are on disk after every test, under OUT/<date>-<gpu>-<commit>/ (bench/results/README.md says what the files are) and in one
+archive. The same command again goes on with what has no result yet; on a fresh machine, --from takes the archive of the call before:
+
+  python3 gpu-check/gpu_check.py --from earlier/gpu-check-results.tgz --archive gpu-check-results.tgz
+  python3 gpu-check/gpu_check.py --only conformance,bits --case Attention --again
+  python3 gpu-check/gpu_check.py --dry-run
+
+Exit code 0: every stage that was asked for has passed; 1: one has not, or was not run to its end.
 """
+import argparse
 import datetime
-import json
-import os
 import pathlib
-import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
-import tempfile
 import time
 
+import gpu_results
+import gpu_stages
+
 HERE = pathlib.Path(__file__).resolve().parent
-BUDGET = 585  # seconds, of all stages
-WHOLE = ("rollout", "train")  # benchmarks of a whole model
 
 
-def stages(out, capability):
-    """Name, seconds, command, and what the output of a test must hold: one that skips, or that runs on the emulator only, has shown nothing.
-    What matters most comes first."""
-    kernels, retool, scratch = str(HERE / "kernels.test"), str(HERE / "retool"), tempfile.mkdtemp(prefix="retool-gpu-check-")
-    try:  # the tests that run on hardware and on the emulator; the others of their file are the emulator's
-        bits = "|".join((HERE / "bit_tests.txt").read_text().split())
-    except OSError:
-        bits = "TestGPU.*"
-    tiny = ["--set", "sft.steps=100", "--set", "rl.steps=8", "--set", "eval.problems=40", "--set", "eval.samples=2"]
-    plan = [
-        ("conformance", 90, [kernels, "-test.v", "-test.run", "^TestHardware"], r"PASS: TestHardware\w+/bf16/\w+"),
-        ("bit tests", 90, [kernels, "-test.v", "-test.run", f"^({bits})$/^hardware"], r"PASS: \w+/hardware"),
-        ("peers", 110, [sys.executable, str(HERE / "peers.py"), str(HERE / "cases.json"), str(out / "peers.json"), "90"], ""),
-        ("bench kernels", 90, [retool, "bench", "kernels", "--device", "gpu", "--json", str(out / "kernels.json"), "--peers", str(out / "peers.json")], ""),
-        ("demo", 100, [retool, "profile", "--out", str(out / "demo"), "--", retool, "demo", "--set", "device=gpu", "--set", f"run={scratch}/run", *tiny], ""),
-        *((f"bench {what}", 60, [retool, "bench", what, "--device", "gpu", "--json", str(out / f"{what}.sm80.json")], "") for what in WHOLE),
-        ("model", 60, [str(HERE / "model.test"), "-test.v", "-test.run", "BF16/.*/^hardware"], r"PASS: \w+/\w+/hardware"),
-        ("probes", 30, [str(HERE / "probe.test"), "-test.v", "-test.run", "^TestHardware", "-record", str(out / "probes.json")], r"PASS: TestHardware"),
-        ("memcheck", 70, ["compute-sanitizer", "--tool", "memcheck", "--error-exitcode", "9", kernels, "-test.v", "-test.run", "^TestHardware", "-rapid.checks=2"], r"PASS: TestHardware\w+/bf16/\w+"),
-        ("racecheck", 70, ["compute-sanitizer", "--tool", "racecheck", "--error-exitcode", "9", kernels, "-test.v", "-test.run", "^TestHardware/^(bf16|Hopper)$/^(Linear|Attention|PagedAttention)", "-rapid.checks=1"], r"PASS: TestHardware\w+/bf16/Attention"),
-    ]
-    if capability == "9.0":  # the kernels of Hopper: does rollout agree with training, to the bit, and how much faster is it
-        plan.append(("demo, sm90a", 60, [retool, "demo", "--set", "device=gpu", "--set", "variant=sm90a", "--set", f"run={scratch}/hopper", *tiny], ""))
-        plan += [(f"bench {what}, sm90a", 60, [retool, "bench", what, "--device", "gpu", "--variant", "sm90a", "--json", str(out / f"{what}.sm90a.json")], "") for what in WHOLE]
-    return plan
+def arguments(stages):
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                epilog="stages:\n" + "\n".join(f"  {s.name:18} {s.says}" for s in stages))
+    p.add_argument("--out", metavar="DIR", default=str(HERE / "results"), help="where results go; default: results beside this file")
+    p.add_argument("--archive", metavar="FILE", help="the results once more, as one small .tgz, written again after every stage")
+    p.add_argument("--from", dest="earlier", metavar="FILE", help="an archive of an earlier call, to go on from")
+    p.add_argument("--only", metavar="STAGE[,…]", help="these stages alone")
+    p.add_argument("--skip", metavar="STAGE[,…]", help="not these")
+    p.add_argument("--case", metavar="REGEX", help="of each stage the tests whose name has a match")
+    p.add_argument("--again", action="store_true", help="also what has failed or timed out before")
+    p.add_argument("--budget", metavar="SECONDS", type=float, default=560, help="of the whole call; default: 560")
+    p.add_argument("--device", choices=("gpu", "emu"), default="gpu", help="emu: the emulator stands in for the hardware")
+    p.add_argument("--dry-run", action="store_true", help="say what each stage would do, and do nothing")
+    return p.parse_args()
 
 
-def sentence(text):
-    """The line of a stage's output that says most about why it failed."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    for pattern in (r"^retool: ", r"^peers: (?!left out)", r"ERROR SUMMARY: [1-9]|RACECHECK SUMMARY: [1-9]|^=+ (Error|Invalid)", r"\.go:\d+: ", r"panic:|^--- FAIL"):
-        for line in lines:
-            if re.search(pattern, line):
-                return line
-    return lines[-1] if lines else "no output"
+def chosen(stages, only, skip):
+    """The stages that were asked for; an unknown name is a sentence."""
+    names = [s.name for s in stages]
+    for name in ",".join(filter(None, (only, skip))).split(","):
+        if name and name not in names:
+            sys.exit(f"gpu_check: no stage {name}: want some of {', '.join(names)}")
+    return [s for s in stages if (not only or s.name in only.split(",")) and s.name not in (skip or "").split(",")]
 
 
-def run(name, limit, command, proof, log):
-    begin = time.monotonic()
-    result = {"stage": name, "ok": False, "seconds": 0.0, "why": ""}
-    program = shutil.which(command[0])
-    if program is None:
-        result["why"] = f"{command[0]} is not on this machine"
-        return result, ""
-    p = subprocess.Popen([program, *command[1:]], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", cwd=HERE, start_new_session=True)
+def smi():
+    """Clocks and the like as nvidia-smi has them now; nothing is changed by asking."""
+    fields = ["name", "driver_version", "pstate", "clocks.sm", "clocks.mem", "clocks.max.sm", "power.draw", "power.limit",
+              "temperature.gpu", "memory.total"]
     try:
-        text, _ = p.communicate(timeout=limit)
-        result["ok"] = p.returncode == 0
-        if not result["ok"]:
-            result["why"] = f"exit code {p.returncode}: {sentence(text)}"
-    except subprocess.TimeoutExpired:
-        os.killpg(p.pid, 9)
-        text, _ = p.communicate()
-        result["why"] = f"stopped after {limit:.0f} s"
-    if result["ok"] and not re.search(proof, text):
-        skipped = re.search(r"^\s+\S+\.go:\d+: (.*)$", text, re.M)
-        result["ok"], result["why"] = False, skipped[1] if skipped else "no test ran on a GPU"
-    result["seconds"] = round(time.monotonic() - begin, 1)
-    log.write(f"\n===== {name}: {' '.join(command)}\n{text}\n")
-    log.flush()
-    return result, text
-
-
-def read(path):
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def machine():
-    out = {"driver": "no nvidia-smi", "gpu": "none", "capability": ""}
-    try:
-        line = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version,compute_cap,memory.total,clocks.sm,power.draw,temperature.gpu", "--format=csv,noheader"], capture_output=True, text=True, timeout=20).stdout.strip().splitlines()[0]
-        out["gpu"], out["driver"], out["capability"], *rest = [x.strip() for x in line.split(",")]
-        out["at_start"] = rest
+        text = subprocess.run(["nvidia-smi", "--query-gpu=" + ",".join(fields), "--format=csv,noheader"], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, timeout=20).stdout.decode()
+        return dict(zip(fields, [x.strip() for x in text.splitlines()[0].split(",")]))
     except (OSError, IndexError, subprocess.TimeoutExpired):
-        pass
-    return out
+        return {}
 
 
-def table(kernels):
-    """The rows of `retool bench kernels` as Markdown."""
-    lines = ["| goal | op | shape | kernels | µs | p10 – p90 | rate | of floor | MHz | against |", "|---|---|---|---|---|---|---|---|---|---|"]
-    for r in kernels["rows"]:
-        peer = f"{r['ratio']:.2f}× {r['peer']}" if r.get("peer") else ""
-        clock = f"{r['clock_mhz']:.0f}" if r["clock_mhz"] else "?"
-        lines.append(f"| {r['goal']} | {r['op']} | {r['shape']} | {r['variant']} | {r['us']:.1f} | {r['us_p10']:.1f} – {r['us_p90']:.1f} | {r['value']:.4g} {r['unit']} | {100 * r['of_peak']:.1f} % | {clock} | {peer} |")
-    return lines
+def run_stage(stage, context, results, until, args):
+    """Runs what of a stage has no result yet, as long as there is time. Returns the names of the tests that were asked for."""
+    until = min(until, time.monotonic() + stage.limit * context.patience)
+    try:
+        cases = stage.cases(context)
+    except gpu_stages.Skip as e:
+        results.record(stage.name, "", e.status, 0, str(e))
+        return [""]
+    results.expect(stage.name, [c.name for c in cases])
+    cases = [c for c in cases if not args.case or c.matches(args.case)]
+    for case in cases:
+        if results.has(stage.name, case.name, args.again):
+            continue
+        left = until - time.monotonic()
+        if left < 1:
+            break
+        begin = time.monotonic()
+        try:
+            status, why, text = case.run(context, left)
+        except Exception as e:  # a result that is not what was expected: the next test has its turn
+            status, why, text = "failed", f"its result cannot be read: {type(e).__name__}: {e}", ""
+        early = status == "timed out" and left < case.limit * context.patience  # the stage's time is up, not the test's
+        if status == "not run" or early and results.cut(stage.name, case.name) == 1:  # a second time it has had its turn
+            break
+        results.record(stage.name, case.name, status, time.monotonic() - begin, why, text, case.command)
+        if status in ("failed", "timed out"):
+            print(f"          {stage.name}, {case.name}: {status}: {why}", flush=True)
+    if not results.count(stage.name) and not args.case:
+        results.record(stage.name, "", "failed", 0, "none of its tests is there")
+        return [""]
+    return [c.name for c in cases]
+
+
+def rest(args, names):
+    """The command line that runs what was left."""
+    command = ["python3", sys.argv[0], "--only", ",".join(names), "--out", args.out, "--budget", f"{args.budget:g}"]
+    for flag, value in (("--archive", args.archive), ("--case", args.case), ("--device", args.device if args.device != "gpu" else "")):
+        command += [flag, value] if value else []
+    return " ".join(map(shlex.quote, command))
 
 
 def main():
-    out = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else HERE / "results").resolve()
-    out.mkdir(parents=True, exist_ok=True)
+    stages = gpu_stages.STAGES
+    args = arguments(stages)
+    wanted = chosen(stages, args.only, args.skip)
+    if args.dry_run:
+        for s in wanted:
+            print(f"{s.name:18} at most {s.limit:3d} s: {s.says}")
+        print(f"{sum(s.limit for s in wanted)} s at most, of which a call takes {args.budget:g}: the same command again goes on")
+        return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no test outlives this
     begin = time.monotonic()
-    host, results = machine(), []
-    with open(out / "log.txt", "w") as log:
-        for name, limit, command, proof in stages(out, host["capability"]):
-            left = BUDGET - (time.monotonic() - begin)
-            if left < 10:
-                result = {"stage": name, "ok": False, "seconds": 0.0, "why": f"no time was left of {BUDGET} s"}
+    out = pathlib.Path(args.out).resolve()
+    if args.earlier:
+        gpu_results.unpack(args.earlier, out)
+    context = gpu_stages.Context(HERE, args.device)
+    try:
+        results, unfit = open_results(context, out, args)
+        asked = {}
+        for stage in wanted:
+            if unfit:
+                results.record(stage.name, "", "skipped", 0, unfit)
+                asked[stage.name] = [""]
             else:
-                if "--peers" in command and not os.path.exists(command[-1]):
-                    command = command[:-2]  # without them the rate of matrices is the data sheet's
-                result, _ = run(name, min(limit, left), command, proof, log)
-            results.append(result)
-            print(f"{'ok  ' if result['ok'] else 'FAIL'} {name:14} {result['seconds']:6.1f} s  {result['why']}", flush=True)
+                asked[stage.name] = run_stage(stage, context, results, begin + args.budget, args)
+            results.save(args.archive)
+            print(results.line(stage.name), flush=True)
+        results.close_run(smi())
+        results.save(args.archive)
+    finally:
+        context.close()
+    print(f"{results.folder}" + (f", {args.archive}" if args.archive else ""))
+    statuses = {name: {results.status(name, test) for test in tests} for name, tests in asked.items()}
+    left = [name for name, found in statuses.items() if "not run" in found]
+    if left:
+        print(f"not run to the end: {', '.join(left)}. The rest:\n  {rest(args, left)}")
+    return 0 if all(found <= {"passed", "none"} for found in statuses.values()) else 1
 
-    kernels, peers, probes = read(out / "kernels.json"), read(out / "peers.json"), read(out / "probes.json")
-    whole_model = [{"variant": v, **row} for v in ("sm80", "sm90a") for what in WHOLE for row in read(out / f"{what}.{v}.json") or []]
+
+def open_results(context, out, args):
+    """Loads every kernel, which says what machine this is, and takes or makes the results' folder. Second: why nothing can run."""
+    scratch = context.scratch / "load.json"
+    case = gpu_stages.load(context, scratch)
+    begin = time.monotonic()
+    status, why, text = case.run(context, case.limit)
+    machine = gpu_results.read(scratch) or {}
+    context.capability = (machine.get("info") or {}).get("Capability", 0)
     date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
-    whole = {"date": date, "machine": host, "stages": results, "kernels": kernels, "model": whole_model, "peers": peers, "probes": probes}
-    name = out / (date + "-" + (re.sub(r"[^A-Za-z0-9]+", "-", host["gpu"]).strip("-").lower() or "none"))
-    name.with_suffix(".json").write_text(json.dumps(whole, indent=1) + "\n")
-    lines = [f"# {host['gpu']}, driver {host['driver']}, {date}", "", "| stage | | seconds | |", "|---|---|---|---|"]
-    lines += [f"| {r['stage']} | {'passed' if r['ok'] else '**failed**'} | {r['seconds']} | {r['why'].replace('|', '/')} |" for r in results]
-    if kernels:
-        c = kernels["ceilings"]
-        lines += ["", f"Ceilings: copy {c['copy_tb_s']:.2f} TB/s, bf16 matrices {c['matrix_tflop_s']:.0f} TFLOP/s ({c['matrix_source']}). Ratios are against the fastest peer, above 1 where ours is faster.", "", *table(kernels)]
-    if whole_model:
-        lines += ["", "| op | shape | kernels | rate | of floor |", "|---|---|---|---|---|"]
-        lines += [f"| {r['op']} | {r['shape']} | {r['variant']} | {r['value']:.4g} {r['unit']} | {100 * r['of_peak']:.1f} % |" for r in whole_model]
-    if peers and peers["left_out"]:
-        lines += ["", "Peers left out:", "", *["- " + x for x in peers["left_out"]]]
-    name.with_suffix(".md").write_text("\n".join(lines) + "\n")
-    print(f"{name}.json, {name}.md")
-    sys.exit(0 if all(r["ok"] for r in results) else 1)
+    results = gpu_results.Results(out, machine.get("gpu", "none"), gpu_results.read(HERE / "build.json") or {}, date)
+    context.folder = results.folder
+    results.open_run(date, " ".join(map(shlex.quote, ["python3", *sys.argv])), machine, smi())
+    if not machine:  # the device does not open: the sentence is everybody's
+        return results, gpu_stages.plain(why)
+    kept = results.folder / "load.json"
+    if machine["jit_seconds"] > (gpu_results.read(kept) or {"jit_seconds": -1})["jit_seconds"]:  # later calls find the driver's cache full
+        shutil.copy(str(scratch), str(kept))
+    why = why or f"{machine['jit_seconds']:.1f} s of compiling"
+    results.record("load", "modules", status, time.monotonic() - begin, why, text, case.command)
+    return results, ""
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

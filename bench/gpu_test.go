@@ -3,14 +3,17 @@ package bench
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
-	"retool/engine/model"
 	"retool/kernels"
+	"retool/kernels/driver"
 	"retool/kernels/emu"
+	"retool/kernels/ptx"
 )
 
 func emulated(t *testing.T) *kernels.GPU {
@@ -50,54 +53,54 @@ func TestSmokeComparesEveryOperation(t *testing.T) {
 // What is measured end to end on a GPU runs on the emulated one: bf16 weights, sequences that share a prompt.
 func TestRolloutAndTrainRunOnAGPU(t *testing.T) {
 	dev := emulated(t)
-	c := model.Config{
-		Arch: model.Qwen2, Layers: 1, Hidden: 32, Heads: 2, KVHeads: 1, HeadDim: 16, FFN: 48, Vocab: 40, MaxPositions: 64,
-		RMSEps: 1e-6, RopeTheta: 10000, QKVBias: true, LMHead: true, Tied: true,
-	}
-	l := load{dtype: kernels.BF16, tokens: 32, prefill: 24, prompt: 9, sampled: 3, shared: 2, batches: []int{1, 3}, pass: 64}
-	o := Options{Budget: 1, Floor: &Floor{Threads: 4, FLOPs: 1e12, Read: 1e12}}
-	l.lengths = []int{16}
-	trained, err := trainRows(t.Context(), dev, "tiny", c, l, o)
+	var reported []Row
+	report := func(r Row) error { reported = append(reported, r); return nil }
+	o := Options{Models: []string{"tiny"}, Budget: 1, Floor: &Floor{Threads: 4, FLOPs: 1e12, Read: 1e12}, Report: report}
+	rows, err := Rollout(t.Context(), dev, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := model.New(dev, c, model.Options{MaxTokens: l.pass, Positions: 64, DType: l.dtype})
+	trained, err := Train(t.Context(), dev, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.Close()
-	m.Init(1)
-	rows, err := rolloutRows(t.Context(), m, "tiny", l, o)
-	if err != nil {
-		t.Fatal(err)
+	rows = append(rows, trained...)
+	if !reflect.DeepEqual(rows, reported) {
+		t.Errorf("reported %+v of %+v", reported, rows)
 	}
 	var shapes []string
-	for _, r := range append(rows, trained...) {
+	for _, r := range rows {
 		shapes = append(shapes, r.Op+" "+r.Shape)
 		if !(r.Value > 0) || !(r.OfPeak > 0) {
 			t.Errorf("implausible row %+v", r)
 		}
+		if r.Op == "train" { // draws nothing
+			if r.Difference != nil {
+				t.Errorf("%s has |Δlogp| %v", r.Shape, *r.Difference)
+			}
+		} else if r.Difference == nil || *r.Difference != 0 {
+			t.Errorf("%s %s: |Δlogp| is %v, want 0", r.Op, r.Shape, r.Difference)
+		}
 	}
-	if want := []string{"prefill tiny pp24", "decode tiny B1 ctx10", "decode tiny B3 ctx10", "train tiny T32 S16"}; !slices.Equal(shapes, want) {
+	want := []string{"prefill tiny pp24", "decode tiny B1 ctx10", "decode tiny B3 ctx10", "train tiny T32 S16", "rl-step tiny 2x2x6"}
+	if !slices.Equal(shapes, want) {
 		t.Errorf("rows are %q, want %q", shapes, want)
 	}
 }
 
 // Measuring, from the ceilings to the table, on a GPU whose events mean nothing.
 func TestGPUKernelsMakesRows(t *testing.T) {
-	was := gpuSizes
-	gpuSizes.flush, gpuSizes.copied = 1<<12, 1<<12
-	defer func() { gpuSizes = was }()
 	cases := []Case{newCase("h1", "linear", dims{"T": 16, "N": 16, "M": 16}), newCase("f1", "add", dims{"T": 4, "C": 16})}
 	var peers Peers
 	if err := json.Unmarshal([]byte(`{"torch":"2.11","matrix_tflop_s":700,"rows":[
 		{"op":"add","shape":"T 4 C 16","peer":"slow","us":3e9},{"op":"add","shape":"T 4 C 16","peer":"torch","us":2e9},{"op":"add","shape":"T 5 C 16","peer":"other","us":1}]}`), &peers); err != nil {
 		t.Fatal(err)
 	}
-	ceil, rows, err := GPUKernels(emulated(t), cases, GPUOptions{Peers: &peers})
-	if err != nil {
+	var r GPUReport
+	if err := GPUKernels(emulated(t), cases, GPUOptions{Peers: &peers, Emulated: true}, &r, func() error { return nil }); err != nil {
 		t.Fatal(err)
 	}
+	ceil, rows := r.Ceilings, r.Rows
 	if ceil.Matrix != 700 || !(ceil.Copy > 0) || ceil.GPU == "" || ceil.Driver == "" {
 		t.Errorf("ceilings are %+v", ceil)
 	}
@@ -122,6 +125,109 @@ func TestGPUKernelsMakesRows(t *testing.T) {
 	for _, l := range lines {
 		if strings.Count(l, "|") != 12 {
 			t.Errorf("%d cells in %q", strings.Count(l, "|")-1, l)
+		}
+	}
+}
+
+// A report that was stored after any case goes on behind it, whether the process was stopped in a case or the case failed, and no case is
+// measured twice.
+func TestGPUReportGoesOn(t *testing.T) {
+	cases := []Case{
+		newCase("", "add", dims{"T": 4, "C": 16}), newCase("", "swiglu", dims{"T": 4, "F": 16}), newCase("", "sample", dims{"R": 2, "V": 30}),
+	}
+	o := GPUOptions{Emulated: true}
+	names := func(r GPUReport) (all []string) {
+		for _, x := range r.Rows {
+			all = append(all, x.Op)
+		}
+		for _, x := range r.Failed {
+			all = append(all, x.Op+" failed: "+x.Why)
+		}
+		return all
+	}
+	cut := errors.New("cut")
+	for at := range 6 { // stores: one when a case begins, one when it is done
+		var r GPUReport
+		var stored []byte
+		n := 0
+		err := GPUKernels(emulated(t), cases, o, &r, func() error {
+			if n++; n > at {
+				return cut
+			}
+			var err error
+			stored, err = json.Marshal(r)
+			return err
+		})
+		if !errors.Is(err, cut) {
+			t.Fatalf("cut at store %d: %v", at, err)
+		}
+		var again GPUReport
+		if stored != nil {
+			if err := json.Unmarshal(stored, &again); err != nil {
+				t.Fatal(err)
+			}
+		}
+		again.Resume()
+		if err := GPUKernels(emulated(t), cases, o, &again, func() error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"add", "swiglu", "sample"}
+		if at%2 == 1 { // stopped in a case
+			op := want[at/2]
+			want = append(slices.Delete(want, at/2, at/2+1), op+" failed: did not finish: the process was stopped in it")
+		}
+		if got := names(again); !slices.Equal(got, want) {
+			t.Errorf("cut at store %d, then resumed: %q, want %q", at, got, want)
+		}
+	}
+	// A case that fails is passed over next time.
+	small, err := kernels.NewGPU(emu.New(emu.Options{Capability: 80, Memory: 1 << 16}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer small.Close()
+	r := GPUReport{Ceilings: Ceilings{GPU: "measured before"}}
+	large := append([]Case{newCase("", "add", dims{"T": 1 << 12, "C": 16})}, cases...)
+	err = GPUKernels(small, large, o, &r, func() error { return nil })
+	if err == nil || len(r.Failed) != 1 || !strings.Contains(r.Failed[0].Why, "out of memory") {
+		t.Errorf("%v, failed: %+v", err, r.Failed)
+	}
+	err = GPUKernels(emulated(t), large, o, &r, func() error { return nil })
+	if err != nil || len(r.Rows) != 3 || r.Ceilings.GPU != "measured before" {
+		t.Errorf("after a failure: %v, %q", err, names(r))
+	}
+}
+
+// Every module that ships compiles, and its kernels are those of the manifest; a manifest that promises more is contradicted.
+func TestLoadComparesWithTheManifest(t *testing.T) {
+	dev, err := kernels.NewGPU(emu.New(emu.Options{Capability: 90}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	calls := 0
+	r, err := Load(dev, func(LoadReport) error { calls++; return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	families := ptx.Read().Families
+	if len(r.Modules) != len(families) || calls != len(families) || r.Bad() != nil || !(r.Seconds > 0) {
+		t.Errorf("%d modules of %d, %d calls, %v s: %q", len(r.Modules), len(families), calls, r.Seconds, r.Bad())
+	}
+	for _, m := range r.Modules {
+		if len(m.Kernels) != len(families[m.Name].Entries) {
+			t.Errorf("%s: %d kernels of %d", m.Name, len(m.Kernels), len(families[m.Name].Entries))
+		}
+	}
+	e := ptx.Entry{Threads: 256, Stack: 8}
+	if got := unlike(driver.Attr{Local: 8, Threads: 256}, e); got != "" {
+		t.Error(got)
+	}
+	for want, a := range map[string]driver.Attr{
+		"16 bytes of local memory a thread, the manifest has 8": {Local: 16, Threads: 256}, "at most 128 threads": {Threads: 128},
+	} {
+		if got := unlike(a, e); !strings.Contains(got, want) {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }

@@ -1,20 +1,25 @@
-"""peers.py CASES.json OUT.json [SECONDS]: times other implementations of the cases of `retool bench kernels --cases`, with PyTorch.
+"""peers.py CASES.json OUT.json [--ceiling]: times other implementations of the cases of `retool bench kernels --cases`, with PyTorch.
 
 Same protocol as bench/gpu.go: 5 runs to warm up, 24 timed by CUDA events, each from a cold second-level cache; the median counts. A peer that
-fails is a line on stderr. After SECONDS no further case is begun. OUT holds the rate of torch.mm at 8192³ as well: the ceiling for products.
+fails is left out, with its reason. OUT is stored after every case; what it has is not measured again. It holds the rate of torch.mm at
+8192³ as well, the ceiling for products; with --ceiling that alone.
 """
 import json
+import os
 import statistics
 import sys
-import time
+
+NOT_HERE = 77  # exit code: nothing failed, this machine has no peers
 
 try:
     import torch
     import torch.nn.functional as F
 except ImportError as e:
-    sys.exit(f"peers: no PyTorch: {e}")
+    print(f"peers: no PyTorch: {e}")
+    sys.exit(NOT_HERE)
 if not torch.cuda.is_available():
-    sys.exit("peers: PyTorch sees no GPU")
+    print("peers: PyTorch sees no GPU")
+    sys.exit(NOT_HERE)
 
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -259,33 +264,88 @@ def sample(d):
     yield "softmax and multinomial", lambda: torch.multinomial(torch.softmax(x, -1), 1)
 
 
+def reason(e):
+    return str(e).splitlines()[0] if str(e) else type(e).__name__
+
+
+def fatal(e):
+    """After some errors everything fails in this process; the next one goes on."""
+    return "CUDA error" in str(e) or "CUBLAS_STATUS" in str(e) or isinstance(e, getattr(torch, "AcceleratorError", ()))
+
+
+class Report:
+    """OUT: rows, what was left out and why, and the case at work, stored after every case. Read back, it is gone on from."""
+
+    def __init__(self, path):
+        self.path, self.data = path, {"torch": torch.__version__, "gpu": torch.cuda.get_device_name(), "rows": [], "left_out": []}
+        if os.path.exists(path):
+            with open(path) as f:
+                self.data = json.load(f)
+        begun = self.data.pop("begun", None)
+        if begun:
+            self.leave_out(begun, "did not finish: the process was stopped in it")
+
+    def leave_out(self, case, why):
+        self.data["left_out"].append({"op": case["op"], "shape": case["shape"], "why": why})
+        print(f"peers: left out: {case['op']} {case['shape']}: {why}", file=sys.stderr, flush=True)
+
+    def has(self, case):
+        return any((r["op"], r["shape"]) == (case["op"], case["shape"]) for r in self.data["rows"] + self.data["left_out"])
+
+    def store(self):
+        with open(self.path + ".new", "w") as f:
+            json.dump(self.data, f, indent=1)
+        os.replace(self.path + ".new", self.path)
+
+
+def measure(case, report):
+    """Every peer of a case. One that fails is left out."""
+    try:
+        for peer, run in globals()[case["op"].replace(" ", "_")](case["dims"]):
+            try:
+                run()  # compiles, and fails where the backend does not take the shape
+                us = microseconds(run)
+            except Exception as e:
+                report.leave_out(case, f"{peer}: {reason(e)}")
+                if fatal(e):
+                    raise
+                continue
+            report.data["rows"].append({"op": case["op"], "shape": case["shape"], "peer": peer, "us": us})
+            print(f"peers: {case['op']} {case['shape']}, {peer}: {us:.1f} µs", flush=True)
+    except Exception as e:
+        if fatal(e):
+            raise
+        report.leave_out(case, reason(e))
+
+
 def main():
-    cases_path, out_path = sys.argv[1:3]
-    until = time.monotonic() + float(sys.argv[3] if len(sys.argv) > 3 else 1e9)
+    cases_path, out_path, *flags = sys.argv[1:]
     with open(cases_path) as f:
         cases = json.load(f)
-    a, b = normal(8192, 8192), normal(8192, 8192)
-    result = {"torch": torch.__version__, "gpu": torch.cuda.get_device_name(), "matrix_tflop_s": 2 * 8192**3 / microseconds(lambda: torch.mm(a, b)) / 1e6, "rows": [], "left_out": []}
-    del a, b
+    report = Report(out_path)
+    if "matrix_tflop_s" not in report.data:
+        a, b = normal(8192, 8192), normal(8192, 8192)
+        report.data["matrix_tflop_s"] = 2 * 8192**3 / microseconds(lambda: torch.mm(a, b)) / 1e6
+        del a, b
+    report.store()
+    if "--ceiling" in flags:
+        return
     for case in cases:
-        op, shape = case["op"], case["shape"]
-        if time.monotonic() > until:
-            result["left_out"].append(f"{op} {shape}: out of time")
+        if report.has(case):
             continue
+        report.data["begun"] = {"op": case["op"], "shape": case["shape"]}
+        report.store()
         try:
-            for peer, run in globals()[op.replace(" ", "_")](case["dims"]):
-                try:
-                    run()  # compiles, and fails where the backend does not take the shape
-                    result["rows"].append({"op": op, "shape": shape, "peer": peer, "us": microseconds(run)})
-                except Exception as e:
-                    result["left_out"].append(f"{op} {shape}, {peer}: {str(e).splitlines()[0] if str(e) else type(e).__name__}")
+            measure(case, report)
         except Exception as e:
-            result["left_out"].append(f"{op} {shape}: {str(e).splitlines()[0] if str(e) else type(e).__name__}")
+            report.data.pop("begun")
+            if not report.has(case):
+                report.leave_out(case, reason(e))
+            report.store()
+            sys.exit(f"peers: {case['op']} {case['shape']}: {reason(e)}")
+        report.data.pop("begun")
+        report.store()
         torch.cuda.empty_cache()
-    for line in result["left_out"]:
-        print("peers: left out:", line, file=sys.stderr)
-    with open(out_path, "w") as f:
-        json.dump(result, f, indent=1)
 
 
 if __name__ == "__main__":

@@ -24,32 +24,33 @@ func plainEngine(m *model.Model, length, pass, sequences int) (*engine.Engine, e
 }
 
 // Rollout measures the engine: prefill of 128 tokens, and decode of 128 tokens after prompts of 16, drawn at temperature 1; on a GPU 2048, and
-// 128 after 960 which eight sequences share.
+// 128 after 960 which eight sequences share. What was drawn last is scored by the training forward too: Row.Difference. Rows that came
+// before an error are returned with it.
 func Rollout(ctx context.Context, dev kernels.Device, o Options) ([]Row, error) {
 	o.defaults(dev)
 	var rows []Row
 	for _, name := range o.Models {
-		c, err := model.Shape(name)
+		c, err := shape(name)
 		if err != nil {
-			return nil, err
+			return rows, err
 		}
 		l := loadOf(dev, c)
 		m, err := model.New(dev, c, model.Options{MaxTokens: l.pass, Positions: max(l.prefill+1, l.prompt+l.sampled), DType: l.dtype})
 		if err != nil {
-			return nil, err
+			return rows, err
 		}
 		m.Init(1)
 		more, err := rolloutRows(ctx, m, name, l, o)
 		m.Close()
-		if err != nil {
-			return nil, err
-		}
 		rows = append(rows, more...)
+		if err != nil {
+			return rows, err
+		}
 	}
 	return rows, nil
 }
 
-func rolloutRows(ctx context.Context, m *model.Model, name string, l load, o Options) ([]Row, error) {
+func rolloutRows(ctx context.Context, m *model.Model, name string, l load, o Options) (rows []Row, err error) {
 	c := m.Config
 	prompt, sampled, prefill := l.prompt, l.sampled, l.prefill
 	// A prompt and the one token that is sampled from it: all time but the head's is prefill.
@@ -57,6 +58,7 @@ func rolloutRows(ctx context.Context, m *model.Model, name string, l load, o Opt
 	if err != nil {
 		return nil, err
 	}
+	var drawn []*engine.Trajectory // in the last run
 	run := func(e *engine.Engine, n, tokens int) func() error {
 		groups := make([]engine.Group, (n+l.shared-1)/l.shared)
 		for i := range n {
@@ -66,10 +68,19 @@ func rolloutRows(ctx context.Context, m *model.Model, name string, l load, o Opt
 			}
 			g.Keys = append(g.Keys, int64(i))
 		}
-		return func() error {
-			_, err := e.Rollouts(ctx, groups, engine.Sampling{Seed: 1, Temperature: 1, TopP: 1})
+		return func() (err error) {
+			drawn, err = e.Rollouts(ctx, groups, engine.Sampling{Seed: 1, Temperature: 1, TopP: 1})
 			return err
 		}
+	}
+	add := func(r Row) error {
+		d, err := difference(m, drawn)
+		if err != nil {
+			return err
+		}
+		r.Difference = &d
+		rows = append(rows, r)
+		return o.report(r)
 	}
 	seconds := fastest(o.Budget, run(e, 1, prefill), &err)
 	e.Close()
@@ -79,11 +90,13 @@ func rolloutRows(ctx context.Context, m *model.Model, name string, l load, o Opt
 	head := 2 * float64(c.Hidden*c.Vocab) // computed for the last token only
 	n := float64(prefill)
 	flop := n*(flops(c, n/2)-head) + head
-	rows := []Row{o.Floor.row("prefill", fmt.Sprintf("%s pp%d", name, prefill), n/seconds, "tok/s", flop, 0, seconds)}
+	if err := add(o.Floor.row("prefill", fmt.Sprintf("%s pp%d", name, prefill), n/seconds, "tok/s", flop, 0, seconds)); err != nil {
+		return rows, err
+	}
 	for _, b := range l.batches {
 		e, err := plainEngine(m, prompt+sampled, l.pass, b)
 		if err != nil {
-			return nil, err
+			return rows, err
 		}
 		before, best := e.Stats(), time.Duration(1<<62-1)
 		f := run(e, b, prompt)
@@ -95,7 +108,7 @@ func rolloutRows(ctx context.Context, m *model.Model, name string, l load, o Opt
 		}, &err)
 		e.Close()
 		if err != nil {
-			return nil, err
+			return rows, err
 		}
 		// The first token of each comes with the prefill.
 		tokens := float64(b * (sampled - 1))
@@ -106,7 +119,10 @@ func rolloutRows(ctx context.Context, m *model.Model, name string, l load, o Opt
 				bytes += l.weightBytes(c) + float64(b*(prompt+t)*2*c.Layers*c.KVHeads*c.HeadDim*l.dtype.Size())
 			}
 		}
-		rows = append(rows, o.Floor.row("decode", fmt.Sprintf("%s B%d ctx%d", name, b, prompt+sampled/2), tokens/best.Seconds(), "tok/s", flop, bytes, best.Seconds()))
+		shape := fmt.Sprintf("%s B%d ctx%d", name, b, prompt+sampled/2)
+		if err := add(o.Floor.row("decode", shape, tokens/best.Seconds(), "tok/s", flop, bytes, best.Seconds())); err != nil {
+			return rows, err
+		}
 	}
 	return rows, nil
 }

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -15,9 +16,17 @@ import (
 
 // Options selects what Train and Rollout measure.
 type Options struct {
-	Models []string      // names; none: d128 and d256, on a GPU q05
-	Budget time.Duration // per row; 0: 2 s
-	Floor  *Floor        // none: calibrated first; a GPU needs one: GPUFloor
+	Models []string        // names; none: d128 and d256, on a GPU q05
+	Budget time.Duration   // per row; 0: 2 s
+	Floor  *Floor          // none: calibrated first; a GPU needs one: GPUFloor
+	Report func(Row) error // called with each row when it is there, so that what comes after cannot lose it; nil: not
+}
+
+func (o *Options) report(r Row) error {
+	if o.Report == nil {
+		return nil
+	}
+	return o.Report(r)
 }
 
 func (o *Options) defaults(dev kernels.Device) {
@@ -48,17 +57,44 @@ type load struct {
 	shared          int   // sequences with one prompt, as in a group of PPO's
 	batches         []int // sequences of a decode
 	pass            int   // tokens of a rollout's step
-	rl              bool  // measure a step of reinforcement learning
+	rl              rlStep
 }
 
+// rlStep is a step of reinforcement learning: prompts, rollouts of each, and their tokens; zero: none is measured.
+type rlStep struct{ prompts, group, prompt, sampled int }
+
+func (s rlStep) trajectories() int { return s.prompts * s.group }
+func (s rlStep) length() int       { return s.prompt + s.sampled }
+
 func loadOf(dev kernels.Device, c model.Config) load {
-	switch {
-	case !onCPU(dev):
-		return load{kernels.BF16, 8192, []int{512, 2048, 8192}, 2048, 960, 128, 8, []int{1, 8, 32, 128, 256}, 4096, true}
-	case flops(c, 0) > 2e8: // seconds a step
-		return load{kernels.F32, 512, []int{128, 512}, 128, 16, 12, 1, []int{1, 8, 32, 64}, 1024, false}
+	rl := rlStep{8, 8, 16, 128}
+	dtype := kernels.BF16
+	if onCPU(dev) {
+		dtype = kernels.F32
 	}
-	return load{kernels.F32, 4096, []int{128, 512}, 128, 16, 128, 1, []int{1, 8, 32, 64}, 1024, true}
+	switch {
+	case flops(c, 0) < flops(tinyShape, 0)+1:
+		return load{dtype, 32, []int{16}, 24, 9, 3, 2, []int{1, 3}, 64, rlStep{2, 2, 4, 6}}
+	case !onCPU(dev):
+		return load{dtype, 8192, []int{512, 2048, 8192}, 2048, 960, 128, 8, []int{1, 8, 32, 128, 256}, 4096, rl}
+	case flops(c, 0) > 2e8: // seconds a step
+		return load{dtype, 512, []int{128, 512}, 128, 16, 12, 1, []int{1, 8, 32, 64}, 1024, rlStep{}}
+	}
+	return load{dtype, 4096, []int{128, 512}, 128, 16, 128, 1, []int{1, 8, 32, 64}, 1024, rl}
+}
+
+// tinyShape is a model that the emulator gets through in seconds.
+var tinyShape = model.Config{
+	Arch: model.Qwen2, Layers: 1, Hidden: 128, Heads: 2, KVHeads: 1, HeadDim: 64, FFN: 48, Vocab: 40, MaxPositions: 64,
+	RMSEps: 1e-6, RopeTheta: 10000, QKVBias: true, LMHead: true, Tied: true, KVChunk: 64,
+}
+
+// shape is a model's by its name: model.Shape's, and tiny.
+func shape(name string) (model.Config, error) {
+	if name == "tiny" {
+		return tinyShape, nil
+	}
+	return model.Shape(name)
 }
 
 // weightBytes is how much of a model every step of a rollout reads: all but the embedding's rows.
@@ -72,33 +108,29 @@ func flops(c model.Config, context float64) float64 {
 }
 
 // Train measures a training step, forward, backward, clip and AdamW, on packed sequences, and a whole step of reinforcement learning:
-// 8 prompts × 8 rollouts of 16 + 128 tokens, then one update on them.
+// 8 prompts × 8 rollouts of 16 + 128 tokens, then one update on them, whose ratios say how far rollout and training differ: Row.Difference.
+// Rows that came before an error are returned with it.
 func Train(ctx context.Context, dev kernels.Device, o Options) ([]Row, error) {
 	o.defaults(dev)
 	var rows []Row
 	for _, name := range o.Models {
-		c, err := model.Shape(name)
+		c, err := shape(name)
 		if err != nil {
-			return nil, err
+			return rows, err
 		}
 		more, err := trainRows(ctx, dev, name, c, loadOf(dev, c), o)
-		if err != nil {
-			return nil, err
-		}
 		rows = append(rows, more...)
+		if err != nil {
+			return rows, err
+		}
 	}
 	return rows, nil
 }
 
-// Of a step of reinforcement learning: prompts, rollouts of each, and their tokens.
-const rlPrompts, rlGroup, rlPrompt, rlSampled = 8, 8, 16, 128
-
 func trainRows(ctx context.Context, dev kernels.Device, name string, c model.Config, l load, o Options) (rows []Row, err error) {
 	opt := model.Options{MaxTokens: l.tokens, Positions: slices.Max(l.lengths), Train: true, DType: l.dtype}
-	if l.rl {
-		opt.MaxTokens = max(opt.MaxTokens, rlPrompts*rlGroup*(rlPrompt+rlSampled))
-		opt.Positions = max(opt.Positions, rlPrompt+rlSampled)
-	}
+	opt.MaxTokens = max(opt.MaxTokens, l.rl.trajectories()*l.rl.length())
+	opt.Positions = max(opt.Positions, l.rl.length())
 	m, err := model.New(dev, c, opt)
 	if err != nil {
 		return nil, err
@@ -108,18 +140,21 @@ func trainRows(ctx context.Context, dev kernels.Device, name string, c model.Con
 	for _, length := range l.lengths {
 		row, err := trainRow(m, name, l.tokens, length, o)
 		if err != nil {
-			return nil, err
+			return rows, err
 		}
 		rows = append(rows, row)
-	}
-	if l.rl {
-		row, err := stepRow(ctx, m, name, l.pass, o)
-		if err != nil {
-			return nil, err
+		if err := o.report(row); err != nil {
+			return rows, err
 		}
-		rows = append(rows, row)
 	}
-	return rows, nil
+	if l.rl.prompts == 0 {
+		return rows, nil
+	}
+	row, err := stepRow(ctx, m, name, l, o)
+	if err != nil {
+		return rows, err
+	}
+	return append(rows, row), o.report(row)
 }
 
 func trainRow(m *model.Model, name string, tokens, length int, o Options) (row Row, err error) {
@@ -144,33 +179,47 @@ func trainRow(m *model.Model, name string, tokens, length int, o Options) (row R
 }
 
 // stepRow measures a step of GRPO through the trainer itself. Nothing ends a text, so every rollout has its 128 tokens.
-func stepRow(ctx context.Context, m *model.Model, name string, pass int, o Options) (Row, error) {
-	const length, trajectories = rlPrompt + rlSampled, rlPrompts * rlGroup
+func stepRow(ctx context.Context, m *model.Model, name string, l load, o Options) (Row, error) {
+	length, trajectories := l.rl.length(), l.rl.trajectories()
 	c := m.Config
-	e, err := plainEngine(m, length, pass, trajectories)
+	e, err := plainEngine(m, length, l.pass, trajectories)
 	if err != nil {
 		return Row{}, err
 	}
 	defer e.Close()
 	cfg := trainer.DefaultConfig()
-	cfg.RL.Algorithm, cfg.RL.Prompts, cfg.RL.Group, cfg.RL.Minibatch, cfg.RL.Tokens, cfg.RL.VerifyEvery = "grpo", rlPrompts, rlGroup, trajectories, trajectories*length, 0
-	ppo := trainer.NewPPO(cfg, m.Device(), m, nil, nil, e, prompts(c.Vocab, rlPrompt), func(int32) []byte { return []byte("x") })
+	cfg.RL.Algorithm, cfg.RL.Prompts, cfg.RL.Group = "grpo", l.rl.prompts, l.rl.group
+	cfg.RL.Minibatch, cfg.RL.Tokens, cfg.RL.VerifyEvery = trajectories, trajectories*length, 0
+	ppo := trainer.NewPPO(cfg, m.Device(), m, nil, nil, e, prompts(c.Vocab, l.rl.prompt), func(int32) []byte { return []byte("x") })
 	defer ppo.Close()
-	problems := make([]*trainer.Problem, rlPrompts)
+	problems := make([]*trainer.Problem, l.rl.prompts)
 	for i := range problems {
 		problems[i] = &trainer.Problem{ID: fmt.Sprint(i), Question: fmt.Sprint(i), Answer: "1"}
 	}
-	step := 0
-	seconds := fastest(o.Budget, func() error { step++; _, err := ppo.Step(ctx, step, problems); return err }, &err)
+	// One update a step, so every ratio is measured before the weights move.
+	step, apart := 0, 0.0
+	seconds := fastest(o.Budget, func() error {
+		step++
+		s, err := ppo.Step(ctx, step, problems)
+		if err == nil {
+			apart = max(apart, s.Difference)
+		}
+		return err
+	}, &err)
+	if err == nil && math.IsNaN(apart) {
+		err = fmt.Errorf("bench: rl-step %s: a log-probability is no number", name)
+	}
 	flop := 0.0
 	for t := range length {
-		f := trajectories * flops(c, float64(t))
-		if t < rlPrompt {
-			f /= rlGroup // prefilled once a group
+		f := float64(trajectories) * flops(c, float64(t))
+		if t < l.rl.prompt {
+			f /= float64(l.rl.group) // prefilled once a group
 		}
-		flop += f + 3*trajectories*flops(c, float64(t))
+		flop += f + 3*float64(trajectories)*flops(c, float64(t))
 	}
-	return o.Floor.row("rl-step", fmt.Sprintf("%s %dx%dx%d", name, rlPrompts, rlGroup, rlSampled), seconds, "s", flop, 0, seconds), err
+	r := o.Floor.row("rl-step", fmt.Sprintf("%s %dx%dx%d", name, l.rl.prompts, l.rl.group, l.rl.sampled), seconds, "s", flop, 0, seconds)
+	r.Difference = &apart
+	return r, err
 }
 
 // prompts makes a prompt of n random tokens of any question.

@@ -15,64 +15,39 @@ import (
 
 func benchCommand() *cli.Command {
 	common := []cli.Flag{
-		&cli.StringFlag{Name: "device", Value: "cpu", Usage: "`NAME`: cpu or gpu; of kernels also emu, which checks and measures nothing"},
+		&cli.StringFlag{Name: "device", Value: "cpu", Usage: "`NAME`: cpu, gpu, or emu, which checks every launch and whose times mean nothing"},
 		&cli.StringFlag{Name: "variant", Usage: "`KERNELS` of the device: avx512, avx2, go; sm80, sm90a"},
 		&cli.IntFlag{Name: "threads", Usage: "`N`; 0: one per core"},
-		&cli.StringFlag{Name: "models", Usage: "`NAMES` of shapes: d128 (0.9 M parameters), d256 (5.2 M), q05 (Qwen2.5-0.5B); none: the first two, on a GPU the last"},
-		&cli.StringFlag{Name: "json", Usage: "write the rows to `FILE`"},
+		&cli.StringFlag{Name: "models", Usage: "`NAMES` of shapes: d128 (0.9 M parameters), d256 (5.2 M), q05 (Qwen2.5-0.5B), tiny; " +
+			"none: the first two, on a GPU q05, on emu tiny"},
+		&cli.StringFlag{Name: "json", Usage: "write the rows to `FILE`, after each one"},
 		&cli.DurationFlag{Name: "budget", Usage: "`TIME` for each row"},
 	}
-	sub := func(name, usage string, measure func(*cli.Context, kernels.Device, *bench.Floor) ([]bench.Row, error), flags ...cli.Flag) *cli.Command {
+	sub := func(name, usage string, f measure, flags ...cli.Flag) *cli.Command {
 		return &cli.Command{
 			Name: name, Usage: usage, Flags: append(flags, common...), OnUsageError: usageError,
 			Action: func(c *cli.Context) error {
 				if c.Args().Present() {
 					return fmt.Errorf("bench %s takes no argument, got %q", name, c.Args().First())
 				}
-				name := c.String("device")
-				if name != "cpu" && name != "gpu" {
-					return fmt.Errorf("bench %s: device %q, want cpu or gpu", c.Command.Name, name)
-				}
-				dev, err := openDevice(name, c.String("variant"), c.Int("threads"))
-				if err != nil {
-					return err
-				}
-				defer dev.Close()
-				gpu, onGPU := dev.(*kernels.GPU)
-				var floor bench.Floor
-				if onGPU {
-					var ceilings bench.Ceilings
-					if ceilings, floor, err = bench.GPUFloor(gpu); err != nil {
-						return err
-					}
-					fmt.Println(ceilings)
-				} else {
-					info := dev.Info()
-					fmt.Printf("%s, %d threads, %s kernels, %s, %s\n", info.Name, info.Threads, info.Variant, runtime.Version(), time.Now().UTC().Format("2006-01-02"))
-					floor = bench.Calibrate(dev)
-				}
-				rows, err := measure(c, dev, &floor)
-				if err != nil {
-					return err
-				}
-				if !onGPU {
-					floor.Again(dev)
-					floor.Share(rows)
-					rows = append(floor.Rows(), rows...)
-				}
-				bench.Print(os.Stdout, rows)
-				return writeRows(c.String("json"), rows)
+				return benchModels(c, f)
 			},
 		}
 	}
-	options := func(c *cli.Context, f *bench.Floor) bench.Options {
-		return bench.Options{Models: list(c.String("models")), Budget: c.Duration("budget"), Floor: f}
+	ops := &cli.StringFlag{Name: "ops", Usage: "only operations whose name contains one of `NAMES`; on a GPU these are regular expressions"}
+	onAny := func(c *cli.Context, d kernels.Device, o bench.Options) ([]bench.Row, error) {
+		return bench.Kernels(d, bench.KernelOptions{Models: o.Models, Ops: list(c.String("ops")), Budget: o.Budget, Floor: o.Floor})
 	}
-	kernelsOn := sub("kernels", "every operation at the shapes of training and decode", func(c *cli.Context, d kernels.Device, f *bench.Floor) ([]bench.Row, error) {
-		return bench.Kernels(d, bench.KernelOptions{Models: list(c.String("models")), Ops: list(c.String("ops")), Budget: c.Duration("budget"), Floor: f})
-	}, &cli.StringFlag{Name: "ops", Usage: "only operations whose name contains one of `NAMES`"},
+	kernelsOn := sub("kernels", "every operation at the shapes of training and decode", onAny, ops,
 		&cli.StringFlag{Name: "peers", Usage: "gpu: compare with what bench/peers.py wrote to `FILE`, and take the rate of matrices from there"},
+		&cli.BoolFlag{Name: "resume", Usage: "gpu: go on from the file of --json: what it has is not measured again, what failed is passed over"},
 		&cli.StringFlag{Name: "cases", Usage: "write the cases of a GPU, for bench/peers.py, to `FILE`, and measure nothing"})
+	rollout := func(c *cli.Context, d kernels.Device, o bench.Options) ([]bench.Row, error) {
+		return bench.Rollout(c.Context, d, o)
+	}
+	train := func(c *cli.Context, d kernels.Device, o bench.Options) ([]bench.Row, error) {
+		return bench.Train(c.Context, d, o)
+	}
 	onCPU := kernelsOn.Action
 	kernelsOn.Action = func(c *cli.Context) error {
 		if c.String("device") != "cpu" || c.String("cases") != "" {
@@ -84,18 +59,68 @@ func benchCommand() *cli.Command {
 		Name: "bench", Usage: "how fast: operations, rollouts, training steps and the sandbox, each beside what this machine can do",
 		Subcommands: []*cli.Command{
 			kernelsOn,
-			sub("rollout", "prefill and decode through the engine, sampling included", func(c *cli.Context, d kernels.Device, f *bench.Floor) ([]bench.Row, error) {
-				return bench.Rollout(c.Context, d, options(c, f))
-			}),
-			sub("train", "training steps, and whole steps of reinforcement learning", func(c *cli.Context, d kernels.Device, f *bench.Floor) ([]bench.Row, error) {
-				return bench.Train(c.Context, d, options(c, f))
-			}),
+			sub("rollout", "prefill and decode through the engine, sampling included", rollout),
+			sub("train", "training steps, and whole steps of reinforcement learning", train),
 			sandboxBench(),
+			onGPU("load", "compile every kernel with the driver's compiler, and compare with the manifest", loadOnGPU),
+			onGPU("smoke", "every operation once, at small ragged shapes, compared with the CPU", smokeOnGPU, ops),
+			onGPU("probes", "single instructions, compared with the emulator", probeGPU),
 		},
 		Action: func(c *cli.Context) error {
-			return fmt.Errorf("bench: want kernels, rollout, train or sandbox, got %q", c.Args().First())
+			return fmt.Errorf("bench: want kernels, rollout, train, sandbox, load, smoke or probes, got %q", c.Args().First())
 		},
 	}
+}
+
+// measure is one of bench's functions that run on any device.
+type measure func(c *cli.Context, dev kernels.Device, o bench.Options) ([]bench.Row, error)
+
+// benchModels measures on any device, prints the rows and writes them to the file of --json, the latter after each one.
+func benchModels(c *cli.Context, f measure) error {
+	name := c.String("device")
+	dev, err := openDevice(name, c.String("variant"), c.Int("threads"))
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	gpu, onGPU := dev.(*kernels.GPU)
+	o := bench.Options{Models: list(c.String("models")), Budget: c.Duration("budget")}
+	if name == "emu" && len(o.Models) == 0 {
+		o.Models = []string{"tiny"}
+	}
+	if onGPU {
+		ceilings, floor, err := bench.GPUFloor(gpu, bench.GPUOptions{Emulated: name == "emu"})
+		if err != nil {
+			return err
+		}
+		fmt.Println(ceilings)
+		o.Floor = &floor
+	} else {
+		info := dev.Info()
+		today := time.Now().UTC().Format("2006-01-02")
+		fmt.Printf("%s, %d threads, %s kernels, %s, %s\n", info.Name, info.Threads, info.Variant, runtime.Version(), today)
+		floor := bench.Calibrate(dev)
+		o.Floor = &floor
+	}
+	var soFar []bench.Row
+	o.Report = func(r bench.Row) error {
+		soFar = append(soFar, r)
+		fmt.Fprintf(os.Stderr, "bench: %s %s\n", r.Op, r.Shape)
+		return writeRows(c.String("json"), soFar)
+	}
+	rows, err := f(c, dev, o)
+	if !onGPU && err == nil {
+		o.Floor.Again(dev)
+		o.Floor.Share(rows)
+		rows = append(o.Floor.Rows(), rows...)
+	}
+	if len(rows) > 0 {
+		bench.Print(os.Stdout, rows)
+	}
+	if err != nil {
+		return err
+	}
+	return writeRows(c.String("json"), rows)
 }
 
 // list is names with commas between them.

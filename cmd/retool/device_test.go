@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"retool/bench"
 	"retool/kernels"
 )
 
@@ -71,7 +73,50 @@ func TestNoGPUIsOneClearSentence(t *testing.T) {
 }
 
 func TestBenchOnTheEmulatorCompares(t *testing.T) {
-	out := retool(t, "bench", "kernels", "--device", "emu", "--ops", "swiglu,adamw")
-	require.Contains(t, out, "times would mean nothing")
-	require.Equal(t, 3, strings.Count(out, "  ok\n"), out)
+	for _, variant := range []string{"sm80", "sm90a"} {
+		out := retool(t, "bench", "smoke", "--device", "emu", "--variant", variant, "--ops", "swiglu,adamw")
+		require.Equal(t, 3, strings.Count(out, "  ok\n"), out)
+	}
+}
+
+// What a measurement leaves on disk is there after every case, and a second call goes on from it.
+func TestBenchKernelsResumes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "kernels.json")
+	out := retool(t, "bench", "kernels", "--device", "emu", "--ops", "linear", "--json", path)
+	require.Contains(t, out, "times that mean nothing")
+	read := func() (r bench.GPUReport) {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.NoError(t, json.Unmarshal(text, &r))
+		return r
+	}
+	first := read()
+	require.Len(t, first.Rows, 6) // of both variants
+	retool(t, "bench", "kernels", "--device", "emu", "--ops", "linear,adamw", "--json", path, "--resume")
+	second := read()
+	require.Equal(t, first.Rows, second.Rows[:6])
+	require.Len(t, second.Rows, 7)
+	cmd, _, errs := command("bench", "kernels", "--device", "emu", "--resume")
+	require.Error(t, cmd.Run())
+	require.Contains(t, errs.String(), "--resume goes on from the file of --json")
+}
+
+// The record of a GPU, on the one that is emulated: kernels compiled, instructions probed, rollout and training with |Δlogp|.
+func TestBenchOnTheEmulatorRecords(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		name, says string
+		flags      []string
+	}{
+		{"load", "modules compiled in", nil}, {"probes", "as the emulator has them", nil},
+		{"rollout", "|Δlogp| 0\n", []string{"--budget", "1ms"}}, {"train", "|Δlogp| 0\n", []string{"--budget", "1ms"}},
+	} {
+		path := filepath.Join(dir, c.name+".json")
+		args := append([]string{"bench", c.name, "--device", "emu", "--variant", "sm90a", "--json", path}, c.flags...)
+		require.Contains(t, retool(t, args...), c.says)
+		require.FileExists(t, path)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "train.json"))
+	require.NoError(t, err)
+	require.Contains(t, string(text), `"max_difference": 0`)
 }

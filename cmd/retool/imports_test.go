@@ -28,7 +28,7 @@ var mayImport = map[string][]string{
 	"trainer/arith":     {"trainer/data"},
 	"trainer/trace":     {"engine"},
 	"trainer":           {"kernels", "engine", "engine/model", "trainer/answer", "trainer/data", "trainer/trace"},
-	"bench":             {"kernels", "kernels/driver", "engine", "engine/model", "interp", "trainer", "trainer/trace"},
+	"bench":             {"kernels", "kernels/driver", "kernels/ptx", "engine", "engine/model", "interp", "trainer", "trainer/trace"},
 	"cmd/retool/report": {"trainer/trace"},
 }
 
