@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"retool/engine"
+	"retool/trainer/answer"
 	"retool/trainer/trace"
 )
 
@@ -38,7 +39,7 @@ func TestEvaluationOfKnownTallies(t *testing.T) {
 	add("b", 1, 3)
 	add("c", 0, 4)
 	rs = append(rs, trace.Record{Problem: "c", Outcome: "verifier_error", Finish: "answer", Prompt: 1}, trace.Record{Problem: "d", Finish: engine.Lost.String()})
-	e := Summarise(rs)
+	e := Summarise(rs, answer.Math)
 	require.Equal(t, 3, e.Problems)
 	require.Equal(t, 2, e.Lost)
 	require.InDelta(t, (1+0.25+0)/3, e.Accuracy, 1e-12)

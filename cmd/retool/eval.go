@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"retool/engine"
 	"retool/trainer"
+	"retool/trainer/answer"
 	"retool/trainer/trace"
 )
 
@@ -19,6 +22,7 @@ func evalCommand() *cli.Command {
 			&cli.StringFlag{Name: "from", Usage: "weights: a checkpoint, or a run `DIR` whose newest checkpoint is taken"},
 			&cli.StringFlag{Name: "trace", Usage: "grade the trajectories of a `FILE.jsonl` again instead of sampling; differences are shown"},
 			&cli.StringFlag{Name: "phase", Usage: "with --trace: only trajectories of this phase, such as rl or train"},
+			&cli.StringFlag{Name: "verifier", Usage: "with --trace: the rules to grade by, `math|dapo`", Value: string(answer.Math)},
 			&cli.StringFlag{Name: "out", Usage: "write the trajectories sampled to a `FILE.jsonl`"},
 			&cli.BoolFlag{Name: "json", Usage: "print the evaluation as JSON"},
 			setFlag(),
@@ -29,6 +33,8 @@ func evalCommand() *cli.Command {
 			switch {
 			case c.IsSet("from") == c.IsSet("trace"):
 				return fmt.Errorf("eval: want either --from, weights to sample from, or --trace, trajectories to grade again")
+			case c.IsSet("verifier") && !c.IsSet("trace"):
+				return fmt.Errorf("eval: --verifier goes with --trace; with --from it is --set reward.verifier=%s", c.String("verifier"))
 			case c.IsSet("trace"):
 				e, err = regrade(c)
 			default:
@@ -83,6 +89,10 @@ func evaluate(c *cli.Context) (trainer.Evaluation, error) {
 // regrade computes an evaluation from a trace file, grading every response anew from its tokens' text.
 func regrade(c *cli.Context) (trainer.Evaluation, error) {
 	reward := trainer.DefaultConfig().Reward
+	reward.Verifier = answer.Verifier(c.String("verifier"))
+	if !slices.Contains(answer.Verifiers(), string(reward.Verifier)) {
+		return trainer.Evaluation{}, fmt.Errorf("eval: --verifier %q is not known (known: %s)", reward.Verifier, strings.Join(answer.Verifiers(), ", "))
+	}
 	var records []trace.Record
 	changed := 0
 	err := trace.Read(c.String("trace"), func(r trace.Record) error {
@@ -99,7 +109,7 @@ func regrade(c *cli.Context) (trainer.Evaluation, error) {
 					fmt.Fprintf(os.Stderr, "trajectory %d, problem %s: stored %s, now %s (answer %q, truth %q)\n", r.Key, r.Problem, r.Outcome, g.Outcome, g.Answer, r.Truth)
 				}
 			}
-			r.Outcome, r.Answer, r.Rewards = string(g.Outcome), g.Answer, g.Rewards
+			g.Into(&r)
 		}
 		records = append(records, r)
 		return nil
@@ -110,8 +120,8 @@ func regrade(c *cli.Context) (trainer.Evaluation, error) {
 	if err != nil {
 		return trainer.Evaluation{}, err
 	}
-	fmt.Fprintf(os.Stderr, "%d of %d verdicts differ from the stored ones\n", changed, len(records))
-	e := trainer.Summarise(records)
+	fmt.Fprintf(os.Stderr, "%d of %d verdicts by %s differ from the stored ones\n", changed, len(records), reward.Verifier)
+	e := trainer.Summarise(records, reward.Verifier)
 	e.Name = "trace"
 	return e, nil
 }
@@ -128,6 +138,8 @@ func printEvaluation(e trainer.Evaluation) {
 		{"  ± these problems sampled again (95 %)", again},
 		{"  ± other problems (95 %)", fmt.Sprintf("%.1f", 196*e.Population)},
 		{"majority vote", pct(e.Majority)},
+		{"responses without a verdict (of these not judged by the verifier)", fmt.Sprintf("%d (%d)", e.Lost, e.Unjudged)},
+		{"problems without a verdict, in no average", fmt.Sprint(e.NoVerdict)},
 	}
 	for j := 2; j <= e.Samples; j *= 2 {
 		rows = append(rows, []string{fmt.Sprintf("pass@%d", j), pct(e.PassAt[j])})

@@ -22,6 +22,8 @@ type RL struct {
 	Reward     float64        `json:"reward"`
 	Rewards    Rewards        `json:"rewards"` // means of all three
 	Accuracy   float64        `json:"accuracy"`
+	Unjudged   int            `json:"verifier_errors"` // trajectories without a verdict: in no loss and no average
+	UnjudgedOf float64        `json:"verifier_error_share"`
 	CodeRatio  float64        `json:"code_ratio"`
 	Calls      float64        `json:"calls"`    // a trajectory
 	CallsOK    float64        `json:"calls_ok"` // share of calls that ran without an error
