@@ -1,45 +1,42 @@
 package answer
 
-import "math/big"
+import (
+	"math/big"
+	"unicode"
+)
 
 // reading is what a text says, in the two ways that answers are compared by.
 type reading struct {
+	toks  []token
 	text  string // folded; "" if nothing is left
 	value *value // nil if there is no certain reading
 }
 
 // equalMath compares two answers by what they mean, or as text.
 func (w *work) equalMath(a, b string) (equal, gradeable bool) {
-	y := w.read(b)
-	if w.err != nil || !y.gradeable() {
-		return false, y.gradeable()
+	x, y := read(a), read(b)
+	if x.text == y.text && y.says() {
+		return true, true
 	}
-	x := w.read(a)
-	if w.err != nil {
+	y.value = w.parse(y.toks)
+	if w.err != nil || !y.says() && y.value == nil {
+		return false, false
+	}
+	if x.value = w.parse(x.toks); w.err != nil || x.value == nil || y.value == nil {
 		return false, true
 	}
-	return x.gradeable() && (x.text == y.text || x.value != nil && y.value != nil && equalValues(&algebra{w: w}, x.value, y.value)), true
+	return x.text == y.text || equalValues(&algebra{w: w}, x.value, y.value), true
 }
 
-func (w *work) read(s string) reading {
+func read(s string) reading {
 	toks := strip(lex(peel(s)))
-	r := reading{text: fold(article(toks))}
-	if len(toks) == 0 {
-		return reading{}
-	}
-	if v, err := w.parse(toks); err == nil {
-		r.value = v
-	}
-	return r
+	return reading{toks: toks, text: fold(article(toks))}
 }
 
-// gradeable reports whether anything can equal a reading: it says something.
-func (r reading) gradeable() bool {
-	if r.value != nil {
-		return true
-	}
+// says reports whether a text holds a letter, a digit or a sign beyond ASCII. Of other text only what has a value can be graded by.
+func (r reading) says() bool {
 	for _, c := range r.text {
-		if c >= 0x80 || c >= '0' && c <= '9' || letter(byte(c)) {
+		if unicode.IsLetter(c) || unicode.IsDigit(c) || unicode.IsSymbol(c) && c >= 0x80 {
 			return true
 		}
 	}
@@ -171,10 +168,14 @@ func equationOf(v *value) *value {
 	return nil
 }
 
-// equalMixed compares brackets with a list, the components of a point, or with a matrix written as brackets in brackets.
+// equalMixed compares brackets with the components of a point, with a bare list in the same order, or with a matrix written as brackets in
+// brackets. Two numbers in brackets may be an interval and are no list.
 func equalMixed(al *algebra, group, other *value) bool {
 	if other.kind == listValue {
-		return other.whole != nil && equalValues(al, group, other.whole)
+		if other.whole != nil {
+			return equalValues(al, group, other.whole)
+		}
+		return len(group.items) > 2 && other.text == "" && unnamed(other) && (group.text == "()" || group.text == "[]") && equalItems(al, group.items, other.items)
 	}
 	if group.text != "[]" || other.text != "" || len(group.items) != len(other.items) {
 		return false

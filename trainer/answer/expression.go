@@ -489,11 +489,10 @@ func (p *parser) script() (string, error) {
 
 // brackets reads what stands in ( ), [ ], ( ], ⟨ ⟩ or ]a, b[. One item in round brackets is that item.
 func (p *parser) brackets(open string) (*value, error) {
-	p.opened++
 	bars := p.bars
 	p.bars = 0
 	v, err := p.list(false)
-	p.opened, p.bars = p.opened-1, bars
+	p.bars = bars
 	if err != nil {
 		return nil, err
 	}
@@ -534,7 +533,7 @@ func (p *parser) braces() (*value, error) {
 	}
 	bars := p.bars
 	p.bars = 0
-	v, err := p.list(p.opened == 0 && p.sines == 0 && p.pm+p.mp == 0)
+	v, err := p.list(false)
 	p.bars = bars
 	if err == nil && !p.accept("}") {
 		err = errForm

@@ -137,10 +137,13 @@ func (al *algebra) spend(n int) error {
 }
 
 func rational(r *big.Rat) form {
-	return form{constantPoly(r), constantPoly(ratOne)}
+	return form{constantPoly(r), onePoly}
 }
 
-var ratOne = big.NewRat(1, 1)
+var (
+	ratOne  = big.NewRat(1, 1)
+	onePoly = poly{"": term{coef: ratOne}}
+)
 
 func integer(n int64) form { return rational(big.NewRat(n, 1)) }
 
@@ -153,7 +156,7 @@ func constantPoly(r *big.Rat) poly {
 
 func fromAtom(a *atom) form { return fromTerm(term{ratOne, []factor{{a, one}}}) }
 
-func fromTerm(t term) form { return form{poly{t.key(): t}, constantPoly(ratOne)} }
+func fromTerm(t term) form { return form{poly{t.key(): t}, onePoly} }
 
 func symbol(name string) form { return fromAtom(&atom{key: name}) }
 
@@ -425,7 +428,7 @@ func (al *algebra) powPoly(p poly, n int64) (poly, error) {
 	if n > maxExponent {
 		return nil, errForm
 	}
-	out := constantPoly(ratOne)
+	out := onePoly
 	var err error
 	for ; n > 0; n >>= 1 {
 		if n&1 != 0 {
@@ -443,6 +446,14 @@ func (al *algebra) powPoly(p poly, n int64) (poly, error) {
 }
 
 func (al *algebra) add(f, g form, sign int) (form, error) {
+	if a, ok := f.rational(); ok && a.Num().BitLen() < 64 {
+		if b, ok := g.rational(); ok && b.Num().BitLen() < 64 {
+			if sign < 0 {
+				return rational(new(big.Rat).Sub(a, b)), nil
+			}
+			return rational(new(big.Rat).Add(a, b)), nil
+		}
+	}
 	if f.den.isOne() && g.den.isOne() {
 		num, err := add(f.num, g.num, sign)
 		return form{num, f.den}, err

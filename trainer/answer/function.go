@@ -39,18 +39,27 @@ func (p *parser) wordPrimary() (*value, error) {
 	case n > 3:
 		return p.symbol(t.text)
 	}
-	_, size := utf8.DecodeRuneInString(t.text)
 	p.pos--
-	rest := t
-	rest.text, rest.space = t.text[size:], false
-	p.al.w.spend(len(p.toks))
-	p.toks = slices.Insert(slices.Clip(p.toks), p.pos+1, rest)
-	p.toks[p.pos].text = t.text[:size]
-	p.pos++
-	if first := t.text[:size]; first == "i" || first == "e" {
+	first := p.firstLetter()
+	if first == "i" || first == "e" {
 		return p.constant(first), nil
 	}
-	return expr(symbol(t.text[:size])), nil
+	return expr(symbol(first)), nil
+}
+
+// firstLetter steps over the first letter of a word; the others become a word of their own.
+func (p *parser) firstLetter() string {
+	t := p.peek()
+	_, size := utf8.DecodeRuneInString(t.text)
+	if size < len(t.text) {
+		rest := t
+		rest.text, rest.space = t.text[size:], false
+		p.al.w.spend(len(p.toks))
+		p.toks = slices.Insert(slices.Clip(p.toks), p.pos+1, rest)
+		p.toks[p.pos].text = t.text[:size]
+	}
+	p.pos++
+	return t.text[:size]
 }
 
 func (p *parser) constant(name string) *value {
@@ -155,8 +164,15 @@ func (p *parser) argument() (form, error) {
 		}
 		p.pos++
 		return rational(t.num), nil
-	case t.kind == wordToken && utf8.RuneCountInString(t.text) > 1:
-		return form{}, errForm
+	case t.kind == wordToken: // \frac xy: one letter
+		if functions[t.text] || t.text == "pi" || t.inText && utf8.RuneCountInString(t.text) > 1 {
+			return form{}, errForm
+		}
+		first := p.firstLetter()
+		if first == "i" || first == "e" {
+			return p.constant(first).form, nil
+		}
+		return symbol(first), nil
 	case t.kind == opToken:
 		return form{}, errForm
 	}
@@ -567,7 +583,7 @@ func (al *algebra) sine(f form, cosine bool) (form, error) {
 		}
 		square := map[ratio]ratio{{0, 1}: {0, 1}, {1, 6}: {1, 4}, {1, 4}: {1, 2}, {1, 3}: {3, 4}, {1, 2}: {1, 1}}
 		if s, known := square[rest]; known {
-			v := form{poly{}, constantPoly(ratOne)}
+			v := form{poly{}, onePoly}
 			var err error
 			if s.n > 0 {
 				v, err = al.radicals(big.NewRat(s.n, s.d), ratio{1, 2})

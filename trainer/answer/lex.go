@@ -317,6 +317,13 @@ func exponent(s string) (exp, n int) {
 // decimal is the value of whole.places(repeating)·10^exp.
 func decimal(whole, places, repeating string, exp int) *big.Rat {
 	pow := func(n int) *big.Int { return new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(n)), nil) }
+	if places == "" && repeating == "" && exp == 0 && len(whole) > 0 && len(whole) < 18 {
+		var n int64
+		for _, c := range []byte(whole) {
+			n = n*10 + int64(c-'0')
+		}
+		return new(big.Rat).SetInt64(n)
+	}
 	n, ok := new(big.Int).SetString("0"+whole+places, 10)
 	if !ok {
 		return nil

@@ -19,18 +19,20 @@ type parser struct {
 	sines   int    // functions whose argument is being read, where ° is π/180
 	unit    string // set by a sign of currency or by °, for the side that holds it
 	bareEnd int    // where the argument of a function without brackets ended
-	opened  int    // brackets opened
 }
 
 const maxDepth = 200
 
-func (w *work) parse(toks []token) (*value, error) {
-	p := &parser{toks: toks, al: &algebra{w: w}, sign: 1, bareEnd: -1}
-	v, err := p.list(true)
-	if err == nil && p.pos < len(p.toks) {
-		err = errForm
+// parse returns the value of tokens, nil if there is no certain reading.
+func (w *work) parse(toks []token) *value {
+	if len(toks) == 0 {
+		return nil
 	}
-	return v, err
+	p := &parser{toks: toks, al: &algebra{w: w}, sign: 1, bareEnd: -1}
+	if v, err := p.list(true); err == nil && p.pos == len(p.toks) {
+		return v
+	}
+	return nil
 }
 
 func (p *parser) peek() token {

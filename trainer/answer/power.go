@@ -82,8 +82,7 @@ func factorise(n *big.Int) []primePower {
 // radicals is c^e for c > 0, as a product of roots of primes.
 func (al *algebra) radicals(c *big.Rat, e ratio) (form, error) {
 	if e.d == 1 {
-		r, err := powRat(c, e.n)
-		return rational(r), err
+		return powRational(c, e.n)
 	}
 	t := term{coef: ratOne}
 	for i, n := range []*big.Int{c.Num(), c.Denom()} {
@@ -99,8 +98,16 @@ func (al *algebra) radicals(c *big.Rat, e ratio) (form, error) {
 		}
 	}
 	slices.SortFunc(t.factors, func(a, b factor) int { return compareStrings(a.atom.key, b.atom.key) })
-	p, err := al.scale(constantPoly(ratOne), t)
-	return form{p, constantPoly(ratOne)}, err
+	p, err := al.scale(onePoly, t)
+	return form{p, onePoly}, err
+}
+
+func powRational(c *big.Rat, n int64) (form, error) {
+	r, err := powRat(c, n)
+	if err != nil {
+		return form{}, err
+	}
+	return rational(r), nil
 }
 
 func compareStrings(a, b string) int {
@@ -127,8 +134,7 @@ func (al *algebra) pow(f, g form, radical bool) (form, error) {
 		if c.Sign() == 0 && e.n <= 0 {
 			return form{}, errForm
 		}
-		p, err := powRat(c, e.n)
-		return rational(p), err
+		return powRational(c, e.n)
 	}
 	if !e.small() {
 		return form{}, errForm
@@ -158,8 +164,8 @@ func (al *algebra) powWhole(f form, n int64) (form, error) {
 				return al.powQuotient(f, n)
 			}
 		}
-		p, err := al.scale(constantPoly(ratOne), u)
-		return form{p, constantPoly(ratOne)}, err
+		p, err := al.scale(onePoly, u)
+		return form{p, onePoly}, err
 	}
 	return al.powQuotient(f, n)
 }
@@ -195,11 +201,11 @@ func (al *algebra) powRoot(f form, e ratio, radical bool) (form, error) {
 				under.factors = append(under.factors, x)
 			}
 		}
-		p, err := al.scale(constantPoly(ratOne), outside)
+		p, err := al.scale(onePoly, outside)
 		if err != nil {
 			return form{}, err
 		}
-		if out, err = al.mul(out, form{p, constantPoly(ratOne)}); err != nil {
+		if out, err = al.mul(out, form{p, onePoly}); err != nil {
 			return form{}, err
 		}
 		switch {
@@ -409,8 +415,8 @@ func (al *algebra) powTerm(b base, t term) (form, error) {
 		}
 		if len(t.factors) == 2 && t.factors[0].atom == atomI && t.factors[1] == (factor{atomPi, one}) { // i before π
 			a := &atom{key: "e^iπ", kind: circle, constant: true}
-			p, err := al.scale(constantPoly(ratOne), term{ratOne, []factor{{a, exp}}})
-			return form{p, constantPoly(ratOne)}, err
+			p, err := al.scale(onePoly, term{ratOne, []factor{{a, exp}}})
+			return form{p, onePoly}, err
 		}
 	}
 	m := term{ratOne, t.factors}
@@ -424,7 +430,7 @@ func (al *algebra) ln(name string, f form) (form, error) {
 		return form{}, errForm
 	}
 	if r, ok := f.rational(); ok && r.Sign() > 0 {
-		out := form{poly{}, constantPoly(ratOne)}
+		out := form{poly{}, onePoly}
 		for i, n := range []*big.Int{r.Num(), r.Denom()} {
 			if n.IsInt64() && n.Int64() == 1 {
 				continue

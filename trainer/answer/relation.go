@@ -143,6 +143,9 @@ func (p *parser) isName(s side) bool {
 	if len(toks) > 1 && toks[0].kind == commandToken && slices.Contains([]string{"angle", "triangle", "overline", "vec", "hat", "measuredangle"}, toks[0].text) {
 		return true
 	}
+	if len(toks) > 2 && toks[0].text == "m" && toks[1].kind == commandToken && toks[1].text == "angle" {
+		return true // the measure of an angle
+	}
 	if len(toks) == 0 || !isSymbol(toks[0]) || constantName(toks[0]) {
 		return false
 	}

@@ -11,7 +11,7 @@ var unitNames = func() map[string]string {
 		"in inch inches", "ft foot feet", "yd yard", "mi mile", "nm nanometer", "mg milligram", "g gram gm gramme", "kg kilogram kilo",
 		"lb lbs pound", "oz ounce", "t ton tonne", "ml mL milliliter millilitre", "L l liter litre", "gal gallon", "s sec second secs", "ms millisecond",
 		"min minute mins", "h hr hour hrs", "day", "week", "month", "yr year", "decade", "century centuries", "N newton", "J joule", "kJ kilojoule", "W watt", "kW kilowatt",
-		"V volt", "A amp ampere", "ohm", "Pa pascal", "kPa", "Hz hertz", "K kelvin", "mol mole", "cal calorie", "kcal", "rad radian", "degree deg",
+		"V volt", "A amp ampere", "ohm", "Pa pascal", "kPa", "Hz hertz", "K kelvin", "mol mole", "cal calorie", "kcal", "rad radian", "° degree deg",
 		"dollar dollars USD usd buck", "cent", "euro EUR", "yen", "rupee", "pound_", "penny pennies pence", "nickel", "dime", "quarter",
 		"unit", "way", "point", "digit", "student", "people person", "apple", "orange", "ball", "marble", "book", "page", "card", "coin", "stamp", "meal",
 		"edge", "vertex vertices", "face", "side", "diagonal", "triangle", "square_", "rectangle", "circle", "integer", "number", "solution", "root", "multiple",
@@ -28,14 +28,9 @@ var unitNames = func() map[string]string {
 				continue
 			}
 			m[n] = canonical
-			if len(n) > 3 && !strings.HasSuffix(n, "s") {
+			if len(n) >= 3 && !strings.HasSuffix(n, "s") {
 				m[n+"s"] = canonical
 			}
-		}
-	}
-	for _, plural := range strings.Fields("days ways pens cars men boys lbs cups bags rows dogs cats cows eggs tons ohms hrs mins cats") {
-		if _, ok := m[plural]; !ok {
-			m[plural] = m[strings.TrimSuffix(plural, "s")]
 		}
 	}
 	m["mph"], m["kph"], m["kmh"] = "mi/h", "km/h", "km/h"

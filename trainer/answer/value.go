@@ -34,6 +34,9 @@ func expr(f form) *value { return &value{kind: exprValue, form: f} }
 
 // plain returns the form of a bare expression.
 func (v *value) plain() (form, error) {
+	if v.kind == wordsValue && v.form.num != nil {
+		return v.form, nil
+	}
 	if v.kind != exprValue || v.unit != "" || v.name != "" {
 		return form{}, errForm
 	}

@@ -42,7 +42,7 @@ func fold(toks []token) string {
 func foldWord(w string) string {
 	lower := strings.ToLower(w)
 	switch n := utf8.RuneCountInString(w); {
-	case n == 1, n == 2 && lower != "no" && upper(w):
+	case n == 1, n == 2 && lower != "no" && lower != "am" && lower != "pm" && upper(w):
 		return w
 	}
 	return lower
@@ -101,6 +101,7 @@ func strip(toks []token) []token {
 		}
 		return false
 	}
+	toks = unbrace(toks)
 	i := 0
 	for word(i, "so", "thus", "therefore", "hence", "the", "final", "correct", "my", ",") {
 		i++
@@ -135,7 +136,26 @@ func strip(toks []token) []token {
 	return toks
 }
 
-// wrappers surround an answer and are no part of it.
+// unbrace takes off braces around all tokens. Those of {} stay.
+func unbrace(toks []token) []token {
+	for len(toks) > 2 && toks[0].is("{") && toks[len(toks)-1].is("}") {
+		depth := 0
+		for i, t := range toks {
+			if t.is("{") {
+				depth++
+			} else if t.is("}") {
+				depth--
+			}
+			if depth == 0 && i < len(toks)-1 {
+				return toks
+			}
+		}
+		toks = toks[1 : len(toks)-1]
+	}
+	return toks
+}
+
+// wrapped lists what may surround an answer and is no part of it.
 var wrapped = [][2]string{{"$$", "$$"}, {"$", "$"}, {`\(`, `\)`}, {`\[`, `\]`}, {`"`, `"`}, {"'", "'"}, {"“", "”"}, {"‘", "’"}, {"`", "`"}, {"**", "**"}, {"__", "__"}}
 
 // peel takes off what surrounds an answer, also one around another.
@@ -143,6 +163,13 @@ func peel(s string) string {
 	for range 16 {
 		before := s
 		s = strings.TrimSpace(s)
+		for _, box := range []string{`\boxed`, `\fbox`} {
+			if rest, ok := strings.CutPrefix(s, box); ok {
+				if inner, ok := group(&rest); ok && strings.TrimSpace(rest) == "" {
+					s = inner
+				}
+			}
+		}
 		for _, w := range wrapped {
 			inner, ok := strings.CutPrefix(s, w[0])
 			if !ok {
