@@ -70,7 +70,7 @@ func (s *Stats) rolledOut(eps []*Episode) {
 		s.Observed += float64(e.Count(engine.Tool))
 	}
 	if judged > 0 {
-		s.UnjudgedOf = float64(s.Unjudged) / float64(judged)
+		s.UnjudgedShare = float64(s.Unjudged) / float64(judged)
 	}
 	if n > 0 {
 		for _, x := range []*float64{&s.Reward, &s.Accuracy, &s.CodeRatio, &s.Length, &s.Observed} {

@@ -88,15 +88,17 @@ func grade(name string, in io.Reader, out io.Writer) error {
 		}()
 	}
 	w := bufio.NewWriter(out)
-	for j := range pending {
-		select {
-		case <-j.done:
-		default:
-			if err := w.Flush(); err != nil { // nothing is ready: whoever reads along sees what is
+	for {
+		if len(pending) == 0 { // before waiting for a row, those who read along see the results so far
+			if err := w.Flush(); err != nil {
 				return fmt.Errorf("grade: %w", err)
 			}
-			<-j.done
 		}
+		j, more := <-pending
+		if !more {
+			break
+		}
+		<-j.done
 		if j.err != nil {
 			return errors.Join(w.Flush(), fmt.Errorf("grade: %s:%d: %w", name, j.n, j.err))
 		}
@@ -143,11 +145,14 @@ func gradeLine(line []byte) ([]byte, error) {
 		return nil, errors.New(`"id" is missing: want {"id", "text", "truth"}`)
 	}
 	var text, truth string
-	for key, field := range map[string]*string{"text": &text, "truth": &truth} {
-		if value := row[key]; value == nil || value[0] != '"' {
-			return nil, fmt.Errorf(`%q: want a string, got %.40s`, key, cmp.Or(string(value), "nothing"))
-		} else if err := json.Unmarshal(value, field); err != nil {
-			return nil, fmt.Errorf("%q: %w", key, err)
+	for _, f := range []struct {
+		key  string
+		into *string
+	}{{"text", &text}, {"truth", &truth}} {
+		if value := row[f.key]; value == nil || value[0] != '"' {
+			return nil, fmt.Errorf(`%q: want a string, got %.40s`, f.key, cmp.Or(string(value), "nothing"))
+		} else if err := json.Unmarshal(value, f.into); err != nil {
+			return nil, fmt.Errorf("%q: %w", f.key, err)
 		}
 	}
 	said := engine.OutsideCode(text)

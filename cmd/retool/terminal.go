@@ -71,7 +71,7 @@ func (t *terminal) Step(m trace.Metrics, done, of int) {
 		skipped = fmt.Sprintf("  %d updates skipped: not finite", m.Skip)
 	}
 	if m.RL != nil && m.Unjudged > 0 {
-		skipped += fmt.Sprintf("  %d responses (%.1f%%) without a verdict: verifier error", m.Unjudged, 100*m.UnjudgedOf)
+		skipped += fmt.Sprintf("  %d responses (%.1f%%) without a verdict: verifier error", m.Unjudged, 100*m.UnjudgedShare)
 	}
 	if m.RL == nil {
 		if done%t.every == 0 || done == 1 || done == of {
