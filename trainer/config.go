@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"retool/trainer/answer"
 )
 
 // Optimizer is AdamW and its schedule. Steps are updates.
@@ -102,11 +104,12 @@ type Critic struct {
 	Coefficient float64 `yaml:"coefficient"` // weight of the value loss beside the policy's, shared trunk
 }
 
-// Reward selects what trains; all three are computed and logged.
+// Reward selects what trains; all three rewards and the verdicts of both verifiers are computed and logged.
 type Reward struct {
-	Use    string `yaml:"use"`    // paper | dapo-strict | tool-shaped
-	Strict bool   `yaml:"strict"` // dapo-strict: false also accepts "Answer: …"
-	Count  string `yaml:"count"`  // tool-shaped: turns | calls
+	Verifier answer.Verifier `yaml:"verifier"` // math | dapo: what is right, in reward paper and in evaluation
+	Use      string          `yaml:"use"`      // paper | dapo-strict | tool-shaped
+	Strict   bool            `yaml:"strict"`   // dapo-strict: false also accepts "Answer: …"
+	Count    string          `yaml:"count"`    // tool-shaped: turns | calls
 }
 
 // Eval is avg@k over held-out problems.
@@ -149,7 +152,7 @@ func DefaultConfig() Config {
 			MaxSkipped: 3, VerifyEvery: 1, Optimizer: adam,
 		},
 		Critic:     Critic{Trunk: "own", LR: 2e-6, Warmup: 20, WarmupLR: 1e-3, ValueClip: 0.5, Coefficient: 0.5},
-		Reward:     Reward{Use: "paper", Strict: true, Count: "turns"},
+		Reward:     Reward{Verifier: answer.Math, Use: "paper", Strict: true, Count: "turns"},
 		Eval:       Eval{Problems: 60, Samples: 32, Temperature: 1, TopP: 0.7, Every: 40},
 		Checkpoint: Checkpoints{Every: 10, Keep: 2},
 	}
@@ -172,6 +175,8 @@ func (c Config) Validate() error {
 		}
 	}
 	switch {
+	case !slices.Contains(answer.Verifiers(), string(c.Reward.Verifier)):
+		return unknown("reward.verifier", string(c.Reward.Verifier), answer.Verifiers()...)
 	case !slices.Contains([]string{"paper", "dapo-strict", "tool-shaped"}, c.Reward.Use):
 		return unknown("reward.use", c.Reward.Use, "paper", "dapo-strict", "tool-shaped")
 	case c.Reward.Count != "turns" && c.Reward.Count != "calls":

@@ -53,7 +53,8 @@ func (e *Episode) Record(step int, phase string, v trace.Vocabulary) trace.Recor
 	r := trace.Of(e.Trajectory, v)
 	r.Step, r.Phase = step, phase
 	r.Problem, r.Family, r.Question, r.Truth = e.Problem.ID, e.Problem.Family, e.Problem.Question, e.Problem.Answer
-	r.Answer, r.Outcome, r.Rewards, r.Reward = e.Grade.Answer, string(e.Grade.Outcome), e.Grade.Rewards, e.Reward
+	e.Grade.Into(&r)
+	r.Reward = e.Reward
 	for _, s := range e.Steps {
 		r.Advantage += s.Advantage / float32(len(e.Steps))
 	}

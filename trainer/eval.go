@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"sort"
 	"time"
 
 	"retool/engine"
+	"retool/trainer/answer"
 	"retool/trainer/trace"
 )
 
@@ -30,7 +30,9 @@ type Evaluation struct {
 	PassAt       map[int]float64 `json:"pass_at"` // 1, 2, 4, … k
 	Majority     float64         `json:"majority"`
 	AccuracyCode float64         `json:"accuracy_with_code"`
-	Lost         int             `json:"lost"` // samples without a verdict
+	Lost         int             `json:"lost"`                     // samples without a verdict: lost by the sandbox or not judged
+	Unjudged     int             `json:"verifier_errors"`          // of those, not judged by the verifier
+	NoVerdict    int             `json:"problems_without_verdict"` // left out of Problems and of every average
 	Behaviour    trace.Behaviour `json:"behaviour"`
 	Seconds      float64         `json:"seconds"`
 	Rules        string          `json:"sampling"`
@@ -72,19 +74,19 @@ func Evaluate(ctx context.Context, v Evaluator, name string, index, step int, pr
 			return Evaluation{}, err
 		}
 	}
-	ev := Summarise(records)
+	ev := Summarise(records, v.Reward.Verifier)
 	ev.Name, ev.Step, ev.Samples = name, step, v.Eval.Samples
 	ev.Rules = fmt.Sprintf("temperature %g, top-p %g, top-k %d", v.Eval.Temperature, v.Eval.TopP, v.Eval.TopK)
 	ev.Seconds = time.Since(start).Seconds()
 	return ev, nil
 }
 
-// Summarise computes an evaluation from records alone; those of one problem share its id. Samples is the largest k seen.
-func Summarise(records []trace.Record) Evaluation {
+// Summarise computes an evaluation from records alone; those of one problem share its id. Samples is the largest k seen. v says which
+// answers are the same in a majority vote.
+func Summarise(records []trace.Record, v answer.Verifier) Evaluation {
 	type tally struct {
 		n, correct int
-		votes      map[string]int
-		right      map[string]bool
+		votes      votes
 	}
 	byProblem := map[string]*tally{}
 	var order []string
@@ -93,12 +95,15 @@ func Summarise(records []trace.Record) Evaluation {
 	for _, r := range records {
 		t := byProblem[r.Problem]
 		if t == nil {
-			t = &tally{votes: map[string]int{}, right: map[string]bool{}}
+			t = &tally{}
 			byProblem[r.Problem] = t
 			order = append(order, r.Problem)
 		}
 		if r.Finish == engine.Lost.String() || r.Outcome == string(VerifierError) {
 			ev.Lost++
+			if r.Finish != engine.Lost.String() {
+				ev.Unjudged++
+			}
 			continue
 		}
 		t.n++
@@ -107,8 +112,7 @@ func Summarise(records []trace.Record) Evaluation {
 			t.correct++
 		}
 		if r.Answer != "" {
-			t.votes[r.Answer]++
-			t.right[r.Answer] = correct
+			t.votes.add(v, r.Answer, correct)
 		}
 		if len(r.Calls) > 0 {
 			withCode++
@@ -121,6 +125,7 @@ func Summarise(records []trace.Record) Evaluation {
 	for _, id := range order {
 		t := byProblem[id]
 		if t.n == 0 {
+			ev.NoVerdict++
 			continue
 		}
 		ev.Samples = max(ev.Samples, t.n)
@@ -131,7 +136,7 @@ func Summarise(records []trace.Record) Evaluation {
 		if t.n > 1 {
 			noise += p * (1 - p) / float64(t.n-1)
 		}
-		if t.right[mostVoted(t.votes)] {
+		if t.votes.right() {
 			ev.Majority++
 		}
 		for j := 1; j <= t.n; j *= 2 {
@@ -179,20 +184,39 @@ func passAt(n, c, j int) float64 {
 	return 1 - miss
 }
 
-// mostVoted is the answer given most often, the first in order among equals.
-func mostVoted(votes map[string]int) string {
-	answers := make([]string, 0, len(votes))
-	for a := range votes {
-		answers = append(answers, a)
-	}
-	sort.Slice(answers, func(i, j int) bool {
-		if votes[answers[i]] != votes[answers[j]] {
-			return votes[answers[i]] > votes[answers[j]]
+// votes are the answers to one problem, those that the verifier takes for equal under the first of them.
+type votes []vote
+
+type vote struct {
+	answer  string
+	n       int
+	correct bool // of the first
+}
+
+func (vs *votes) add(v answer.Verifier, given string, correct bool) {
+	for i := range *vs {
+		w := &(*vs)[i]
+		if w.answer != given {
+			if w.correct != correct {
+				continue // one equals the truth and the other does not
+			}
+			if same, err := v.Equal(w.answer, given); !same || err != nil {
+				continue
+			}
 		}
-		return answers[i] < answers[j]
-	})
-	if len(answers) == 0 {
-		return ""
+		w.n++
+		return
 	}
-	return answers[0]
+	*vs = append(*vs, vote{given, 1, correct})
+}
+
+// right reports whether the answer given most often is correct, of several the one given first.
+func (vs votes) right() bool {
+	best := vote{}
+	for _, w := range vs {
+		if w.n > best.n {
+			best = w
+		}
+	}
+	return best.correct
 }

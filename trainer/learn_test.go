@@ -16,6 +16,7 @@ import (
 	"retool/engine/model"
 	"retool/engine/tokenizer"
 	k "retool/kernels"
+	"retool/trainer/answer"
 	"retool/trainer/trace"
 )
 
@@ -312,7 +313,7 @@ func TestMetricsAreWhatTheTraceSays(t *testing.T) {
 	})
 	require.Len(t, heard.evals, 2)
 	for _, e := range heard.evals {
-		offline := Summarise(byPhase[e.Name])
+		offline := Summarise(byPhase[e.Name], answer.Math)
 		require.Equal(t, e.Accuracy, offline.Accuracy)
 		require.Equal(t, e.Behaviour, offline.Behaviour)
 		require.Equal(t, e.PassAt, offline.PassAt)

@@ -8,7 +8,7 @@ import (
 	"retool/trainer/trace"
 )
 
-// Outcome is the verifier's word on a response.
+// Outcome is the verifier's word on a response, as [answer.Outcome] spells it.
 type Outcome string
 
 const (
@@ -20,9 +20,10 @@ const (
 
 // Grade is a response's verdict and its three rewards.
 type Grade struct {
-	Answer  string // content of the last box, as found
-	Outcome Outcome
-	Rewards trace.Rewards
+	Answer   string  // content of the last box, as found
+	Outcome  Outcome // by the configured verifier
+	Verdicts trace.Verdicts
+	Rewards  trace.Rewards
 }
 
 // Grade scores a trajectory. The paper's reward sees what the policy wrote outside its code, never prompt or tool output; the
@@ -30,16 +31,17 @@ type Grade struct {
 func (r Reward) Grade(t *engine.Trajectory, truth string, bytes func(int32) []byte) (Grade, float32) {
 	text, sampled := sampledText(t, bytes)
 	g := Grade{}
-	g.Answer, _ = answer.Box(text)
-	switch answer.Grade(text, truth) {
-	case answer.Correct:
-		g.Outcome, g.Rewards.Paper = Correct, 1
-	case answer.Wrong:
-		g.Outcome, g.Rewards.Paper = Wrong, -1
-	case answer.NoAnswer:
-		g.Outcome, g.Rewards.Paper = NoAnswer, -1
-	default:
-		g.Outcome = VerifierError
+	g.Answer, _ = r.Verifier.Box(text)
+	g.Verdicts = trace.Verdicts{Math: answer.Math.Grade(text, truth).String(), DAPO: answer.DAPO.Grade(text, truth).String()}
+	g.Outcome = Outcome(g.Verdicts.Math)
+	if r.Verifier == answer.DAPO {
+		g.Outcome = Outcome(g.Verdicts.DAPO)
+	}
+	switch g.Outcome {
+	case Correct:
+		g.Rewards.Paper = 1
+	case Wrong, NoAnswer:
+		g.Rewards.Paper = -1
 	}
 	dapo, _ := answer.DAPOStrict(sampled, truth, r.Strict)
 	strict, _ := answer.DAPOStrict(sampled, truth, true)
@@ -55,6 +57,11 @@ func (r Reward) Grade(t *engine.Trajectory, truth string, bytes func(int32) []by
 		return g, g.Rewards.ToolShaped
 	}
 	return g, g.Rewards.Paper
+}
+
+// Into writes the grade into a record.
+func (g Grade) Into(r *trace.Record) {
+	r.Answer, r.Outcome, r.Verdicts, r.Rewards = g.Answer, string(g.Outcome), g.Verdicts, g.Rewards
 }
 
 // sampledText is what the policy wrote outside code spans, and all that it wrote. Turns are joined as they follow one another.

@@ -36,9 +36,16 @@ func (s *Stats) rolledOut(eps []*Episode) {
 	s.Episodes = eps
 	s.RL.Finish = map[string]int{}
 	n, calls, callsOK := 0.0, 0.0, 0.0
+	judged := 0
 	for _, e := range eps {
 		s.RL.Finish[e.Finish.String()]++
 		s.all += e.Len()
+		if e.Finish != engine.Lost {
+			judged++
+			if e.Grade.Outcome == VerifierError {
+				s.Unjudged++
+			}
+		}
 		if !e.Trains() {
 			continue
 		}
@@ -62,6 +69,9 @@ func (s *Stats) rolledOut(eps []*Episode) {
 		}
 		s.Length += float64(e.Len() - e.Prompt)
 		s.Observed += float64(e.Count(engine.Tool))
+	}
+	if judged > 0 {
+		s.UnjudgedShare = float64(s.Unjudged) / float64(judged)
 	}
 	if n > 0 {
 		for _, x := range []*float64{&s.Reward, &s.Accuracy, &s.CodeRatio, &s.Length, &s.Observed} {

@@ -27,7 +27,7 @@ type learning struct {
 func (p *program) data(train bool) (*learning, error) {
 	c := p.cfg
 	d := &learning{hashes: map[string]string{}}
-	rows := findings{strict: c.Data.Check == "strict"}
+	rows := findings{strict: c.Data.Check == "strict", verifier: c.Reward.Verifier}
 	var problems, test []data.Problem
 	var traces []data.Trace
 	if c.Data.Task == "arithmetic" {
@@ -190,10 +190,11 @@ func (p *program) example(key int64, t data.Trace) (*trainer.Episode, error) {
 
 // findings count what is wrong with rows, by setting and kind, each kind with its first example.
 type findings struct {
-	strict bool
-	order  []finding
-	count  map[finding]int
-	first  map[finding]string
+	strict   bool
+	verifier answer.Verifier
+	order    []finding
+	count    map[finding]int
+	first    map[finding]string
 }
 
 type finding struct{ setting, kind string }
@@ -225,9 +226,9 @@ func (f *findings) problems(setting string, ps []data.Problem) {
 	seen := map[string]string{}
 	for _, q := range ps {
 		switch {
-		case !gradeable(q.Answer):
+		case f.verifier.Check(q.Answer) != nil:
 			f.add(setting, "ground truths that the verifier cannot grade", fmt.Sprintf("problem %s: %.60q", q.ID, q.Answer))
-		case looksLikeSolution(q.Answer):
+		case answer.LooksLikeSolution(q.Answer):
 			f.add(setting, "ground truths that look like whole solutions", fmt.Sprintf("problem %s: %.60q", q.ID, q.Answer))
 		}
 		if before, ok := seen[q.Question]; ok {
@@ -237,14 +238,6 @@ func (f *findings) problems(setting string, ps []data.Problem) {
 		seen[q.Question] = q.ID
 	}
 }
-
-// gradeable reports whether a ground truth equals itself.
-func gradeable(truth string) bool {
-	ok, err := answer.Equal(truth, truth)
-	return ok && err == nil
-}
-
-func looksLikeSolution(truth string) bool { return strings.Contains(truth, "\n") || len(truth) > 200 }
 
 // overlap looks for questions of the training that are in the test.
 func (f *findings) overlap(train, test []data.Problem) {
@@ -280,8 +273,8 @@ func (f *findings) traces(proto *engine.Tags, tools bool, ts []data.Trace) {
 			}
 		}
 		truth := finalAnswer(t.Problem.Answer)
-		if g := answer.Grade(engine.OutsideCode(policy.String()), truth); g != answer.Correct {
-			found, _ := answer.Box(engine.OutsideCode(policy.String()))
+		if g := f.verifier.Grade(engine.OutsideCode(policy.String()), truth); g != answer.Correct {
+			found, _ := f.verifier.Box(engine.OutsideCode(policy.String()))
 			f.add("data.traces", "responses whose boxed answer is not the row's", fmt.Sprintf("trace %s: answer %q, truth %.60q: %v", t.Problem.ID, found, truth, g))
 		}
 	}

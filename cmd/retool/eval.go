@@ -2,11 +2,14 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"retool/engine"
 	"retool/trainer"
+	"retool/trainer/answer"
 	"retool/trainer/trace"
 )
 
@@ -17,6 +20,7 @@ func evalCommand() *cli.Command {
 			&cli.StringFlag{Name: "from", Usage: "weights: a checkpoint, or a run `DIR` whose newest checkpoint is taken"},
 			&cli.StringFlag{Name: "trace", Usage: "grade the trajectories of a `FILE.jsonl` again instead of sampling; differences are shown"},
 			&cli.StringFlag{Name: "phase", Usage: "with --trace: only trajectories of this phase, such as rl or train"},
+			&cli.StringFlag{Name: "verifier", Usage: "with --trace: the rules to grade by, `math|dapo`", Value: string(answer.Math)},
 			&cli.StringFlag{Name: "out", Usage: "write the trajectories sampled to a `FILE.jsonl`"},
 			&cli.BoolFlag{Name: "json", Usage: "print the evaluation as JSON"},
 			setFlag(),
@@ -24,6 +28,9 @@ func evalCommand() *cli.Command {
 		Action: func(c *cli.Context) error {
 			if c.IsSet("from") == c.IsSet("trace") {
 				return fmt.Errorf("eval: want either --from, weights to sample from, or --trace, trajectories to grade again")
+			}
+			if c.IsSet("verifier") && !c.IsSet("trace") {
+				return fmt.Errorf("eval: --verifier goes with --trace; with --from it is --set reward.verifier=%s", c.String("verifier"))
 			}
 			var shown any
 			var err error
@@ -102,6 +109,10 @@ type phaseStep struct {
 // order of the file.
 func regrade(c *cli.Context) ([]trainer.Evaluation, error) {
 	reward := trainer.DefaultConfig().Reward
+	reward.Verifier = answer.Verifier(c.String("verifier"))
+	if !slices.Contains(answer.Verifiers(), string(reward.Verifier)) {
+		return nil, fmt.Errorf("eval: --verifier %q is not known (known: %s)", reward.Verifier, strings.Join(answer.Verifiers(), ", "))
+	}
 	groups := map[phaseStep][]trace.Record{}
 	var order []phaseStep
 	changed, all := 0, 0
@@ -119,7 +130,7 @@ func regrade(c *cli.Context) ([]trainer.Evaluation, error) {
 					fmt.Fprintf(c.App.ErrWriter, "trajectory %d, problem %s: stored %s, now %s (answer %q, truth %q)\n", r.Key, r.Problem, r.Outcome, g.Outcome, g.Answer, r.Truth)
 				}
 			}
-			r.Outcome, r.Answer, r.Rewards = string(g.Outcome), g.Answer, g.Rewards
+			g.Into(&r)
 		}
 		r.LogProbs, r.Pieces, r.Raw = nil, nil, nil // what is left needs none of them
 		at := phaseStep{r.Phase, r.Step}
@@ -139,10 +150,10 @@ func regrade(c *cli.Context) ([]trainer.Evaluation, error) {
 	if torn != "" {
 		fmt.Fprintln(c.App.ErrWriter, torn)
 	}
-	fmt.Fprintf(c.App.ErrWriter, "%d of %d verdicts differ from the stored ones\n", changed, all)
+	fmt.Fprintf(c.App.ErrWriter, "%d of %d verdicts by %s differ from the stored ones\n", changed, all, reward.Verifier)
 	var es []trainer.Evaluation
 	for _, at := range order {
-		e := trainer.Summarise(groups[at])
+		e := trainer.Summarise(groups[at], reward.Verifier)
 		e.Name, e.Step = at.phase, at.step
 		es = append(es, e)
 	}
@@ -179,6 +190,8 @@ func printEvaluation(e trainer.Evaluation) {
 		{"  ± these problems sampled again (95 %)", again},
 		{"  ± other problems (95 %)", fmt.Sprintf("%.1f", 196*e.Population)},
 		{"majority vote", pct(e.Majority)},
+		{"responses without a verdict (of these not judged by the verifier)", fmt.Sprintf("%d (%d)", e.Lost, e.Unjudged)},
+		{"problems without a verdict, in no average", fmt.Sprint(e.NoVerdict)},
 	}
 	for j := 2; j <= e.Samples; j *= 2 {
 		rows = append(rows, []string{fmt.Sprintf("pass@%d", j), pct(e.PassAt[j])})

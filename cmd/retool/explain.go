@@ -133,9 +133,10 @@ var explanations = map[string]string{
 	"critic.value_clip":  "recipe; 0: none",
 	"critic.coefficient": "weight of the value loss beside the policy's, shared trunk",
 
-	"reward.use":    "which reward trains: paper (±1), dapo-strict, tool-shaped; all three are logged",
-	"reward.strict": "dapo-strict: false also accepts a last line \"Answer: …\"",
-	"reward.count":  "tool-shaped: what counts as use of the tool, turns (verl) or calls (slime)",
+	"reward.verifier": "what is right: math compares values (choice), dapo strings, as published figures were graded; both are logged",
+	"reward.use":      "which reward trains: paper (±1), dapo-strict, tool-shaped; all three are logged",
+	"reward.strict":   "dapo-strict: false also accepts a last line \"Answer: …\"",
+	"reward.count":    "tool-shaped: what counts as use of the tool, turns (verl) or calls (slime)",
 
 	"eval.problems":    "held-out problems; 0: no evaluation",
 	"eval.samples":     "k of avg@k (paper: 32)",

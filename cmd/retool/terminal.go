@@ -70,6 +70,9 @@ func (t *terminal) Step(m trace.Metrics, done, of int) {
 	if m.Skip > 0 {
 		skipped = fmt.Sprintf("  %d updates skipped: not finite", m.Skip)
 	}
+	if m.RL != nil && m.Unjudged > 0 {
+		skipped += fmt.Sprintf("  %d responses (%.1f%%) without a verdict: verifier error", m.Unjudged, 100*m.UnjudgedShare)
+	}
 	if m.RL == nil {
 		if done%t.every == 0 || done == 1 || done == of {
 			fmt.Fprintf(t.out, "sft   %*d/%d  loss %6.3f  grad %5.2f  lr %.1e  %6.0f tok/s%s\n", width, done, of, m.Loss, m.Norm, m.LR, m.Speed, skipped)
@@ -88,8 +91,12 @@ func (t *terminal) Evaluated(e trainer.Evaluation) {
 	if e.Samples > 1 { // one sample a problem says nothing of how samples vary
 		again = fmt.Sprintf(" ±%.1f (these sampled again)", 196*e.Sampling)
 	}
-	fmt.Fprintf(t.out, "eval  %-10s step %d  avg@%d %5.1f%%%s ±%.1f (other %d problems)  code %.0f%%  with code %.1f%% right  length %.1f  (%s, %.1f s)\n",
-		e.Name, e.Step, e.Samples, 100*e.Accuracy, again, 196*e.Population, e.Problems, 100*b.CodeRatio, 100*e.AccuracyCode, b.ResponseLength, e.Rules, e.Seconds)
+	lost := ""
+	if e.Lost > 0 {
+		lost = fmt.Sprintf("  without a verdict %d responses (%d not judged), %d problems", e.Lost, e.Unjudged, e.NoVerdict)
+	}
+	fmt.Fprintf(t.out, "eval  %-10s step %d  avg@%d %5.1f%%%s ±%.1f (other %d problems)  code %.0f%%  with code %.1f%% right  length %.1f%s  (%s, %.1f s)\n",
+		e.Name, e.Step, e.Samples, 100*e.Accuracy, again, 196*e.Population, e.Problems, 100*b.CodeRatio, 100*e.AccuracyCode, b.ResponseLength, lost, e.Rules, e.Seconds)
 }
 
 // Note prints a sentence.

@@ -20,12 +20,12 @@ func DAPOStrict(text, truth string, strict bool) (reward float64, extracted stri
 	text = last(text, 300)
 	if !strict {
 		if all := answerLine.FindAllStringSubmatch(text, -1); all != nil {
-			w := DefaultLimits.begin()
+			w := defaultLimits.begin()
 			extracted = w.normalise(all[len(all)-1][1])
 			return sign(extracted == w.normalise(truth)), extracted
 		}
 	}
-	extracted, ok := Box(last(text, 100))
+	extracted, ok := dapoBox(last(text, 100))
 	return sign(ok && extracted == truth), extracted
 }
 

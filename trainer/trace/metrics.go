@@ -19,31 +19,33 @@ type Metrics struct {
 
 // RL is what a step of reinforcement learning adds. Shares are of the step's time.
 type RL struct {
-	Reward     float64        `json:"reward"`
-	Rewards    Rewards        `json:"rewards"` // means of all three
-	Accuracy   float64        `json:"accuracy"`
-	CodeRatio  float64        `json:"code_ratio"`
-	Calls      float64        `json:"calls"`    // a trajectory
-	CallsOK    float64        `json:"calls_ok"` // share of calls that ran without an error
-	Length     float64        `json:"response_length"`
-	Observed   float64        `json:"observed"` // tool tokens a trajectory
-	KL         float64        `json:"kl"`       // of the policy after its updates' first passes against the rollout's, k3
-	Clip       float64        `json:"clip_fraction"`
-	DualClip   float64        `json:"dual_clip_fraction"`
-	Entropy    float64        `json:"entropy"`
-	Difference float64        `json:"max_difference"` // largest |rollout − training log-probability|; 0 under the contract
-	Checked    int            `json:"checked_tokens"` // tokens that figure was taken over
-	ValueLoss  float64        `json:"value_loss"`
-	Explained  float64        `json:"explained_variance"`
-	Finish     map[string]int `json:"finish"`
-	Rollout    float64        `json:"rollout_share"`
-	ToolWait   float64        `json:"tool_wait_share"`
-	Score      float64        `json:"score_share"`
-	Train      float64        `json:"train_share"`
-	Sampled    int64          `json:"sampled"`
-	Prefilled  int64          `json:"prefilled"`
-	Recomputed int64          `json:"recomputed"`
-	DecodeRate float64        `json:"decode_tokens_per_second"`
+	Reward        float64        `json:"reward"`
+	Rewards       Rewards        `json:"rewards"` // means of all three
+	Accuracy      float64        `json:"accuracy"`
+	Unjudged      int            `json:"verifier_errors"` // trajectories without a verdict: in no loss and no average
+	UnjudgedShare float64        `json:"verifier_error_share"`
+	CodeRatio     float64        `json:"code_ratio"`
+	Calls         float64        `json:"calls"`    // a trajectory
+	CallsOK       float64        `json:"calls_ok"` // share of calls that ran without an error
+	Length        float64        `json:"response_length"`
+	Observed      float64        `json:"observed"` // tool tokens a trajectory
+	KL            float64        `json:"kl"`       // of the policy after its updates' first passes against the rollout's, k3
+	Clip          float64        `json:"clip_fraction"`
+	DualClip      float64        `json:"dual_clip_fraction"`
+	Entropy       float64        `json:"entropy"`
+	Difference    float64        `json:"max_difference"` // largest |rollout − training log-probability|; 0 under the contract
+	Checked       int            `json:"checked_tokens"` // tokens that figure was taken over
+	ValueLoss     float64        `json:"value_loss"`
+	Explained     float64        `json:"explained_variance"`
+	Finish        map[string]int `json:"finish"`
+	Rollout       float64        `json:"rollout_share"`
+	ToolWait      float64        `json:"tool_wait_share"`
+	Score         float64        `json:"score_share"`
+	Train         float64        `json:"train_share"`
+	Sampled       int64          `json:"sampled"`
+	Prefilled     int64          `json:"prefilled"`
+	Recomputed    int64          `json:"recomputed"`
+	DecodeRate    float64        `json:"decode_tokens_per_second"`
 }
 
 // Behaviour holds the six metrics of the paper's figure 3 over a set of responses, with the alternatives that its wording leaves

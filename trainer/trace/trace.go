@@ -27,7 +27,8 @@ type Record struct {
 	Question   string     `json:"question"`
 	Truth      string     `json:"truth"`
 	Answer     string     `json:"answer"`  // content of the last box, as found
-	Outcome    string     `json:"outcome"` // correct, wrong, no_answer, verifier_error
+	Outcome    string     `json:"outcome"` // correct, wrong, no_answer, verifier_error, by the verifier that the run was configured with
+	Verdicts   Verdicts   `json:"verdicts"`
 	Reward     float32    `json:"reward"`
 	Rewards    Rewards    `json:"rewards"`
 	Advantage  float32    `json:"advantage"` // mean over the policy's tokens
@@ -50,6 +51,12 @@ type Record struct {
 type RawPiece struct {
 	ID    int32  `json:"id"`
 	Bytes []byte `json:"bytes"` // base64 in JSON
+}
+
+// Verdicts are outcomes by both verifiers, whichever counts; empty in a record written before there were two.
+type Verdicts struct {
+	Math string `json:"math"`
+	DAPO string `json:"dapo"`
 }
 
 // Rewards are all three, whichever trains.

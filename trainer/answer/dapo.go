@@ -1,6 +1,52 @@
 package answer
 
-import "strings"
+import (
+	"math/big"
+	"strings"
+)
+
+const boxOpen = `\boxed{`
+
+// dapoBox is what the last \boxed{…} of a text holds, braces inside it balanced. Of nested boxes the innermost begins last. Where the last one
+// does not end there is no answer, whatever came before.
+func dapoBox(text string) (content string, ok bool) {
+	start := strings.LastIndex(text, boxOpen)
+	if start < 0 {
+		return "", false
+	}
+	rest := text[start+len(boxOpen):]
+	depth := 1
+	for i := range len(rest) {
+		switch rest[i] {
+		case '{':
+			depth++
+		case '}':
+			if depth--; depth == 0 {
+				return rest[:i], true
+			}
+		}
+	}
+	return "", false
+}
+
+// equalDAPO reports whether two answers are the same string after normalisation, or the same rational number. gradeable says whether anything
+// is left of b.
+func (w *work) equalDAPO(a, b string) (equal, gradeable bool) {
+	x, y := w.normalise(trim(a)), w.normalise(trim(b))
+	if w.err != nil || x == "" || y == "" {
+		return false, y != ""
+	}
+	if x == y {
+		return true, true
+	}
+	w.spend(len(x) + len(y))
+	p, ok := dapoRational(x)
+	if !ok {
+		return false, true
+	}
+	q, ok := dapoRational(y)
+	return ok && p.Cmp(q) == 0, true
+}
 
 // substitutions and removed are the data of the DAPO verifier (verl, math_dapo.py, Apache-2.0, after EleutherAI's
 // lm-evaluation-harness). They are applied in this order, so that "\text{and}" has lost its spaces before it is looked for.
@@ -181,4 +227,77 @@ func allDigits(s string) bool {
 		}
 	}
 	return s != ""
+}
+
+// dapoRational parses an integer, a decimal, a/b and \frac{a}{b}, a and b integers, each with a sign.
+func dapoRational(s string) (*big.Rat, bool) {
+	sign, s := cutSign(s)
+	r, ok := fraction(s)
+	if ok && sign < 0 {
+		r.Neg(r)
+	}
+	return r, ok
+}
+
+// fraction parses what [dapoRational] does, without a sign in front.
+func fraction(s string) (*big.Rat, bool) {
+	for _, name := range []string{`\frac{`, `\dfrac{`, `\tfrac{`} {
+		inner, ok := strings.CutPrefix(s, name)
+		if !ok {
+			continue
+		}
+		if inner, ok = strings.CutSuffix(inner, "}"); !ok {
+			return nil, false
+		}
+		a, b, ok := strings.Cut(inner, "}{")
+		if !ok {
+			return nil, false
+		}
+		return quotient(a, b)
+	}
+	if a, b, ok := strings.Cut(s, "/"); ok {
+		return quotient(a, b)
+	}
+	whole, part, _ := strings.Cut(s, ".")
+	if !allDigits(whole + part) {
+		return nil, false
+	}
+	// whole.part = (whole part) / 10^len(part)
+	n, _ := new(big.Int).SetString(whole+part, 10)
+	if part == "" {
+		return new(big.Rat).SetInt(n), true
+	}
+	d := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(len(part))), nil)
+	return new(big.Rat).SetFrac(n, d), true
+}
+
+func quotient(a, b string) (*big.Rat, bool) {
+	n, ok1 := dapoInteger(a)
+	d, ok2 := dapoInteger(b)
+	if !ok1 || !ok2 || d.Sign() == 0 {
+		return nil, false
+	}
+	return new(big.Rat).SetFrac(n, d), true
+}
+
+func dapoInteger(s string) (*big.Int, bool) {
+	sign, digits := cutSign(s)
+	if !allDigits(digits) {
+		return nil, false
+	}
+	n, _ := new(big.Int).SetString(digits, 10)
+	if sign < 0 {
+		n.Neg(n)
+	}
+	return n, true
+}
+
+func cutSign(s string) (sign int, rest string) {
+	switch {
+	case strings.HasPrefix(s, "-"):
+		return -1, s[1:]
+	case strings.HasPrefix(s, "+"):
+		return 1, s[1:]
+	}
+	return 1, s
 }
