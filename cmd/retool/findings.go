@@ -1,0 +1,142 @@
+package main
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"strings"
+
+	"retool/engine"
+	"retool/trainer/answer"
+	"retool/trainer/data"
+)
+
+// findings count what is worth saying of rows, by setting and kind, each kind with its first example. Faults are refused under
+// data.check: strict; notes are not.
+type findings struct {
+	strict bool
+	order  []finding
+	count  map[finding]int
+	first  map[finding]string
+	asked  map[string]map[[16]byte]string // setting → question → id; questions by their hash: there may be millions
+}
+
+type finding struct {
+	setting, kind string
+	fault         bool
+}
+
+func (f *findings) add(setting, kind, example string) { f.put(finding{setting, kind, true}, example) }
+
+func (f *findings) note(setting, kind, example string) { f.put(finding{setting, kind, false}, example) }
+
+func (f *findings) put(k finding, example string) {
+	if f.count == nil {
+		f.count, f.first = map[finding]int{}, map[finding]string{}
+	}
+	if f.count[k]++; f.count[k] == 1 {
+		f.order, f.first[k] = append(f.order, k), example
+	}
+}
+
+// text is a finding in one sentence.
+func (f *findings) text(k finding) string {
+	return fmt.Sprintf("%s: %s: %d, the first: %s", k.setting, k.kind, f.count[k], f.first[k])
+}
+
+// result is a sentence for each kind; under data.check: strict, the first fault is an error.
+func (f *findings) result() (notes []string, err error) {
+	for _, k := range f.order {
+		if f.strict && k.fault {
+			return nil, fmt.Errorf("%s (data.check: strict)", f.text(k))
+		}
+		notes = append(notes, "note      "+f.text(k))
+	}
+	return notes, nil
+}
+
+// key is a question with its white space made equal, hashed.
+func key(question string) [16]byte {
+	sum := sha256.Sum256([]byte(strings.Join(strings.Fields(question), " ")))
+	return [16]byte(sum[:16])
+}
+
+// problem looks at the ground truth and at the question, which may have been asked before. It reports whether it is a repetition.
+func (f *findings) problem(setting string, q *data.Problem) (repeated bool) {
+	switch {
+	case !gradeable(q.Answer):
+		f.add(setting, "ground truths that the verifier cannot grade", fmt.Sprintf("problem %s: %.60q", q.ID, q.Answer))
+	case looksLikeSolution(q.Answer):
+		f.add(setting, "ground truths that look like whole solutions", fmt.Sprintf("problem %s: %.60q", q.ID, q.Answer))
+	}
+	before, repeated := f.ask(setting, q)
+	if repeated {
+		f.add(setting, "questions asked before", fmt.Sprintf("problem %s repeats %s", q.ID, before))
+	}
+	return repeated
+}
+
+// ask remembers a question of a setting, by the first id that asked it.
+func (f *findings) ask(setting string, q *data.Problem) (before string, repeated bool) {
+	if f.asked == nil {
+		f.asked = map[string]map[[16]byte]string{}
+	}
+	if f.asked[setting] == nil {
+		f.asked[setting] = map[[16]byte]string{}
+	}
+	k := key(q.Question)
+	if before, repeated = f.asked[setting][k]; !repeated {
+		f.asked[setting][k] = q.ID
+	}
+	return before, repeated
+}
+
+// gradeable reports whether a ground truth equals itself.
+func gradeable(truth string) bool {
+	ok, err := answer.Equal(truth, truth)
+	return ok && err == nil
+}
+
+func looksLikeSolution(truth string) bool { return strings.Contains(truth, "\n") || len(truth) > 200 }
+
+// overlap looks for questions of the training that are in the test.
+func (f *findings) overlap(test []data.Problem) {
+	for _, q := range test {
+		for _, trained := range []string{"data.problems", "data.traces"} {
+			if id, ok := f.asked[trained][key(q.Question)]; ok {
+				f.add("data.test", "questions that are trained on", fmt.Sprintf("problem %s is %s of %s", q.ID, id, trained))
+				break
+			}
+		}
+	}
+}
+
+// trace looks for what no rollout of the protocol would leave, and for an answer that is not the row's.
+func (f *findings) trace(proto *engine.Tags, tools bool, t data.Trace) {
+	f.ask("data.traces", &t.Problem)
+	var policy strings.Builder
+	call := ""
+	for i, s := range t.Segments {
+		fault := ""
+		switch {
+		case s.Source == data.Policy:
+			policy.WriteString(s.Text)
+			call, fault = s.Text, proto.TextFault(s.Text)
+		case !tools:
+			fault = "tool segments, where protocol.name is none"
+		default:
+			fault = proto.ReplyFault(call, s.Text)
+		}
+		if fault != "" {
+			f.add("data.traces", fault, fmt.Sprintf("trace %s, segment %d: %.60q", t.Problem.ID, i+1, s.Text))
+		}
+	}
+	truth := t.Problem.Answer
+	if truth == "" {
+		f.note("data.traces", "rows without a ground truth, their answers are not checked", "trace "+t.Problem.ID)
+		return
+	}
+	if g := answer.Grade(engine.OutsideCode(policy.String()), truth); g != answer.Correct {
+		found, _ := answer.Box(engine.OutsideCode(policy.String()))
+		f.add("data.traces", "responses whose boxed answer is not the row's", fmt.Sprintf("trace %s: answer %q, truth %.60q: %v", t.Problem.ID, found, truth, g))
+	}
+}
