@@ -148,12 +148,17 @@ func (c *Config) tidy(s *dataFile, q *data.Problem, rows *findings) {
 	}
 }
 
+// promptLimit is the most tokens that a prompt may have.
+func (p *program) promptLimit() int {
+	if m := p.cfg.Engine.MaxPrompt; m > 0 {
+		return m
+	}
+	return p.cfg.Engine.MaxTokens - 1
+}
+
 // fitting renders problems and leaves out, or refuses, those whose prompt leaves no room for a response.
 func (p *program) fitting(setting string, ps []data.Problem, rows *findings) ([]*trainer.Problem, error) {
-	limit := p.cfg.Engine.MaxTokens - 1
-	if m := p.cfg.Engine.MaxPrompt; m > 0 {
-		limit = m
-	}
+	limit := p.promptLimit()
 	var out []*trainer.Problem
 	for i := range ps {
 		q := &ps[i]

@@ -73,7 +73,7 @@ func (f *dataFile) reader(form data.Form, rows *findings) *data.Reader {
 
 // leaveOut counts a row that can be left out; any other error is the end.
 func (f *dataFile) leaveOut(err error, rows *findings) error {
-	reason := data.Reason(err)
+	reason, _ := data.Faulty(err)
 	if reason == "" {
 		return err
 	}

@@ -17,6 +17,7 @@ type findings struct {
 	order  []finding
 	count  map[finding]int
 	first  map[finding]string
+	hear   func(k finding, example string) // of each, as it comes; may be nil
 	asked  map[string]map[[16]byte]string // setting → question → id; questions by their hash: there may be millions
 }
 
@@ -32,6 +33,9 @@ func (f *findings) note(setting, kind, example string) { f.put(finding{setting, 
 func (f *findings) put(k finding, example string) {
 	if f.count == nil {
 		f.count, f.first = map[finding]int{}, map[finding]string{}
+	}
+	if f.hear != nil {
+		f.hear(k, example)
 	}
 	if f.count[k]++; f.count[k] == 1 {
 		f.order, f.first[k] = append(f.order, k), example

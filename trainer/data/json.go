@@ -89,7 +89,7 @@ func lines(r io.Reader, name string, yield func(*row, error) bool) {
 		text, err := readLine(br)
 		out := &row{where: fmt.Sprintf("%s:%d", name, n), name: fmt.Sprintf("line-%d", n)}
 		if err != nil && err != io.EOF {
-			yield(nil, out.bad("%w", err))
+			yield(nil, out.end("%w", err))
 			return
 		}
 		if n == 1 {
@@ -139,7 +139,7 @@ func array(r io.Reader, name string, yield func(*row, error) bool) {
 		if errors.Is(err, io.ErrUnexpectedEOF) || err == io.EOF {
 			err = errors.New("the file ends inside its array: is it whole?")
 		}
-		yield(nil, at.bad("not a JSON array of objects: %w", err))
+		yield(nil, at.end("not a JSON array of objects: %w", err))
 	}
 	if _, err := d.ReadToken(); err != nil {
 		broken(1, err)

@@ -25,7 +25,8 @@ type Layout struct {
 	Columns
 	Segments string // our own: who wrote what
 
-	plain bool // ours, of which nothing need be said
+	plain  bool // ours, of which nothing need be said
+	traces bool // read for its responses
 }
 
 // Traces reports whether the rows hold responses.
@@ -52,7 +53,7 @@ var known = []struct {
 	name                                                     string
 	question, answer, messages, response, segments, id, kind string
 }{
-	{name: "retool traces", question: "question", answer: "answer", segments: "segments", id: "id?", kind: "family?"},
+	{name: "retool traces", question: "question", answer: "answer?", segments: "segments", id: "id?", kind: "family?"},
 	{name: "verl rows (DAPO-Math-17k)", question: "prompt", answer: "reward_model.ground_truth", id: "extra_info.index?", kind: "data_source?"},
 	{name: "question and answer", question: "question", answer: "answer", id: "id?", kind: "family?"},
 	{name: "problem and answer (AIME)", question: "problem", answer: "answer", id: "id?"},
@@ -61,6 +62,7 @@ var known = []struct {
 	{name: "prompt, answer and response", question: "prompt", answer: "answer", response: "response", id: "id?"},
 	{name: "prompt and answer", question: "prompt", answer: "answer", id: "id?"},
 	{name: "messages", messages: "messages", answer: "answer?", id: "id?", kind: "family?"},
+	{name: "conversations (ShareGPT)", messages: "conversations", answer: "answer?", id: "id?"},
 }
 
 const howToMap = "name the columns with data.columns, such as data.columns.question=… and data.columns.answer=…"
@@ -79,7 +81,8 @@ func (f *File) Layout(c Columns, traces bool) (Layout, error) {
 			l.Segments, l.Messages, l.Response = "", "", ""
 		}
 		named := l.override(c)
-		if f.has(&l) && (!traces || l.Traces()) && (traces || l.Answer != "" && l.Segments == "") {
+		if f.has(&l) && (!traces || l.Traces() && f.answered(l)) && (traces || l.Answer != "" && l.Segments == "") {
+			l.traces = traces
 			l.plain = !named && strings.HasPrefix(k.name, "question and") || l.Segments != ""
 			if named {
 				l.Name = "data.columns"
@@ -137,6 +140,15 @@ func (f *File) has(l *Layout) bool {
 		v.Field(i).SetString(path)
 	}
 	return l.Segments == "" || f.hasPath(l.Segments)
+}
+
+// answered reports whether the conversation of the first row has a response, or cannot be read, which its row will say.
+func (f *File) answered(l Layout) bool {
+	if l.Messages == "" {
+		return true
+	}
+	talk, err := f.first.messages(l.Messages)
+	return err != nil || len(talk) == 0 || slices.ContainsFunc(talk, func(m message) bool { return m.role == "assistant" })
 }
 
 // specific tells layouts apart that share their columns, by the first row.

@@ -49,7 +49,7 @@ func parquetRows(p *parquet.File, name string, yield func(*row, error) bool) {
 			if errors.Is(err, io.EOF) {
 				err = fmt.Errorf("the rows end here, the file says it has %d", p.NumRows())
 			}
-			yield(nil, out.bad("%w", err))
+			yield(nil, out.end("%w", err))
 			return
 		}
 		out.values, _ = plain(reflect.ValueOf(values)).(map[string]any)

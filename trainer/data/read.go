@@ -53,8 +53,8 @@ func (r *Reader) Problems() iter.Seq2[Problem, error] {
 	}
 }
 
-// Traces reads trace after trace, in the form of the Reader, by the rules of [Reader.Problems]; traces may share an id, and where the layout has
-// no answers they have none. Segments are not empty, the first and the last are the policy's.
+// Traces reads trace after trace, in the form of the Reader, by the rules of [Reader.Problems]; traces may share an id, and
+// need no answer. Segments are not empty, the first and the last are the policy's.
 func (r *Reader) Traces() iter.Seq2[Trace, error] {
 	return func(yield func(Trace, error) bool) {
 		for row, err := range r.File.rows() {
@@ -90,7 +90,7 @@ func (r *Reader) problem(row *row) (p Problem, talk []message, err error) {
 		if p.Answer, err = row.text(l.Answer, true); err != nil {
 			return p, nil, err
 		}
-		if strings.TrimSpace(p.Answer) == "" {
+		if p.Answer = blank(p.Answer); p.Answer == "" && !l.traces {
 			return p, nil, row.bad("%q is empty: want a ground truth", l.Answer)
 		}
 	}
@@ -111,6 +111,14 @@ func (r *Reader) problem(row *row) (p Problem, talk []message, err error) {
 		return p, nil, row.drop(EmptyQuestion, "%q is empty: want a question", path)
 	}
 	return p, talk, nil
+}
+
+// blank is "" for a text of white space alone.
+func blank(text string) string {
+	if strings.TrimSpace(text) == "" {
+		return ""
+	}
+	return text
 }
 
 // label is an id or a family: what a row need not have.
@@ -261,11 +269,11 @@ func (r *row) segments(path string) ([]Segment, error) {
 	return out, nil
 }
 
-// Reason is that of a row that can be counted and left out; "" for any other error.
-func Reason(err error) string {
+// Faulty reports whether an error is of one row alone, and by which reason it may be counted: "" where the row cannot be read.
+func Faulty(err error) (reason string, one bool) {
 	var e *RowError
-	if errors.As(err, &e) {
-		return e.Reason
+	if errors.As(err, &e) && !e.Last {
+		return e.Reason, true
 	}
-	return ""
+	return "", false
 }

@@ -22,10 +22,11 @@ type row struct {
 }
 
 // A RowError is what is wrong with one row. Reason, where it is not empty, is a kind of fault that a run can count and leave out; a row
-// without one cannot be read at all.
+// without one cannot be read at all. Last: nor can those after it.
 type RowError struct {
 	Where  string
 	Reason string
+	Last   bool
 	Err    error
 }
 
@@ -35,6 +36,11 @@ func (e *RowError) Unwrap() error { return e.Err }
 // bad is an error of the row.
 func (r *row) bad(format string, args ...any) error {
 	return &RowError{Where: r.where, Err: fmt.Errorf(format, args...)}
+}
+
+// end is an error after which no row can be told from the next.
+func (r *row) end(format string, args ...any) error {
+	return &RowError{Where: r.where, Last: true, Err: fmt.Errorf(format, args...)}
 }
 
 // drop is a fault of the row that can be counted by its reason.

@@ -74,8 +74,7 @@ func (t Trace) Conversation() (c Conversation, dropped bool, err error) {
 	if err != nil {
 		return c, false, fmt.Errorf("data: trace %s: %w", t.Problem.ID, err)
 	}
-	p := t.Problem
-	c = Conversation{p.ID, p.Family, []messageRow{{Role: "user", Content: p.Question}}, p.Answer}
+	c = t.Problem.Conversation()
 	for _, t := range turns {
 		m := messageRow{Role: "assistant", Content: strings.TrimSpace(t.text)}
 		if !t.called {
@@ -89,6 +88,22 @@ func (t Trace) Conversation() (c Conversation, dropped bool, err error) {
 		c.Messages = append(c.Messages, m, messageRow{Role: "tool", Content: t.output})
 	}
 	return c, dropped, nil
+}
+
+// Conversation is a problem without a response: the user's message alone.
+func (p Problem) Conversation() Conversation {
+	return Conversation{p.ID, p.Family, []messageRow{{Role: "user", Content: p.Question}}, p.Answer}
+}
+
+// Written is a trace whose response is one message as it stands, calls and replies in its text.
+func (t Trace) Written() Conversation {
+	c := t.Problem.Conversation()
+	var text strings.Builder
+	for _, s := range t.Segments {
+		text.WriteString(s.Text)
+	}
+	c.Messages = append(c.Messages, messageRow{Role: "assistant", Content: text.String()})
+	return c
 }
 
 // WriteConversations writes one JSON object a line: {"id","family","messages":[{"role","content","tool_calls"}],"answer"}.
