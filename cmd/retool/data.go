@@ -160,17 +160,24 @@ func (p *program) promptLimit() int {
 func (p *program) fitting(setting string, ps []data.Problem, rows *findings) ([]*trainer.Problem, error) {
 	limit := p.promptLimit()
 	var out []*trainer.Problem
+	tokens := map[[16]byte]int{} // of a question: DAPO-Math-17k has each a hundred times
 	for i := range ps {
 		q := &ps[i]
-		ids, err := p.proto.Prompt(q.Question)
-		if err != nil {
-			return nil, fmt.Errorf("problem %s: %w", q.ID, err)
+		k := hashed(q.Question)
+		n, known := tokens[k]
+		if !known {
+			ids, err := p.proto.Prompt(q.Question)
+			if err != nil {
+				return nil, fmt.Errorf("problem %s: %w", q.ID, err)
+			}
+			n = len(ids)
+			tokens[k] = n
 		}
-		if len(ids) <= limit {
+		if n <= limit {
 			out = append(out, q)
 			continue
 		}
-		long := fmt.Sprintf("problem %s: its prompt has %d tokens, engine.max_prompt and engine.max_tokens leave %d", q.ID, len(ids), limit)
+		long := fmt.Sprintf("problem %s: its prompt has %d tokens, engine.max_prompt and engine.max_tokens leave %d", q.ID, n, limit)
 		if p.cfg.Data.Long == "refuse" {
 			return nil, fmt.Errorf("%s (data.long: skip leaves such rows out)", long)
 		}

@@ -59,8 +59,10 @@ func (f *findings) result() (notes []string, err error) {
 }
 
 // key is a question with its white space made equal, hashed.
-func key(question string) [16]byte {
-	sum := sha256.Sum256([]byte(strings.Join(strings.Fields(question), " ")))
+func key(question string) [16]byte { return hashed(strings.Join(strings.Fields(question), " ")) }
+
+func hashed(text string) [16]byte {
+	sum := sha256.Sum256([]byte(text))
 	return [16]byte(sum[:16])
 }
 

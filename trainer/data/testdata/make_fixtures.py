@@ -1,9 +1,9 @@
 """Writes the files of this folder: one for each layout and each way a Parquet file may be written.
 
-    python3 -m venv /tmp/fixtures && /tmp/fixtures/bin/pip install pyarrow==21.0.0
+    python3 -m venv /tmp/fixtures && /tmp/fixtures/bin/pip install pyarrow==26.0.1
     /tmp/fixtures/bin/python trainer/data/testdata/make_fixtures.py
 
-The rows are invented; the columns are those of the public sets. expected.json says what a reader has to make of each file.
+The rows are invented; the columns are those of the public sets. layouts_test.go says what a reader has to make of each file.
 """
 import json
 import os
@@ -91,7 +91,7 @@ def aime():
         json.dump([{"id": i, "problem": q, "answer": a.zfill(3), "url": "", "year": 2025} for i, (q, a) in enumerate(SUMS)], f, ensure_ascii=False, indent=1)
 
 
-def conversation(q, code, output, a, arguments):
+def conversation(q, output, a, arguments):
     call = {"id": "call_1", "type": "function", "function": {"name": "code_interpreter", "arguments": arguments}}
     return [
         {"role": "system", "content": "You are helpful."},
@@ -107,7 +107,7 @@ def messages():
     for i, (q, a) in enumerate(SUMS):
         code = f"x = {a}\nprint(x)"
         arguments = json.dumps({"code": code}) if i % 2 else {"code": code}
-        rows.append({"messages": conversation(q, code, a, a, arguments)})
+        rows.append({"messages": conversation(q, a, a, arguments)})
     rows.append({"messages": [
         {"role": "user", "content": [{"type": "text", "text": "What is 6 * 7?"}]},
         {"role": "assistant", "content": "So:\n<tool_call>\n{\"name\": \"code_interpreter\", \"arguments\": {\"code\": \"print(6*7)\"}}\n</tool_call>"},
@@ -118,7 +118,7 @@ def messages():
             f.write(json.dumps(r, ensure_ascii=False) + "\n")
     call = pa.struct([("id", pa.string()), ("type", pa.string()), ("function", pa.struct([("name", pa.string()), ("arguments", pa.string())]))])
     message = pa.struct([("role", pa.string()), ("content", pa.string()), ("tool_calls", pa.list_(call)), ("tool_call_id", pa.string())])
-    rows = [{"messages": conversation(q, "", a, a, json.dumps({"code": f"print({a})"})), "answer": a} for q, a in SUMS]
+    rows = [{"messages": conversation(q, a, a, json.dumps({"code": f"print({a})"})), "answer": a} for q, a in SUMS]
     pq.write_table(table(rows, [("messages", pa.list_(message)), ("answer", pa.string())]), at("messages.parquet"))
 
 
