@@ -149,14 +149,14 @@ func TestDamagedParquetIsRefused(t *testing.T) {
 		}
 		whole, err := try(text)
 		require.NoError(t, err)
-		for n := 4; n < len(text); n += 7 {
+		for n := 4; n < len(text); n += 31 {
 			_, err := try(text[:n])
 			require.ErrorContains(t, err, "whose end is missing: it was cut", n)
 		}
 		_, err = try(append([]byte("xxxx"), text...))
 		require.ErrorContains(t, err, "not a Parquet file: it begins with")
 		rng := rand.New(rand.NewPCG(1, 2))
-		for range 300 {
+		for range 60 {
 			damaged := append([]byte{}, text...)
 			at := 4 + rng.IntN(len(text)-8)
 			damaged[at] ^= byte(1 << rng.IntN(8))
@@ -168,7 +168,7 @@ func TestDamagedParquetIsRefused(t *testing.T) {
 			}
 			require.Len(t, ps, len(whole), "bit flipped at %d", at)
 		}
-		for n := 12; n < 400; n += 12 { // the end stays, a part before it is gone
+		for n := 12; n < 400; n += 40 { // the end stays, a part before it is gone
 			_, err := try(append(append([]byte{}, text[:n]...), text[len(text)-n:]...))
 			if err == nil || errors.Is(err, os.ErrNotExist) {
 				t.Errorf("%s: %d bytes of either end were read", name, n)
