@@ -25,16 +25,18 @@ func dataCommand() *cli.Command {
 	cs := []*cli.Command{
 		{
 			Name: "inspect", Usage: "layout, columns, lengths and faults of a file of rows", ArgsUsage: "FILE",
-			Description: "FILE is JSON Lines, a JSON array of objects, or Parquet. Columns are recognised, or named with --set data.columns.question=… and the like.",
-			Flags:       common(tokenizer), Action: inspectData,
+			Description: "FILE is JSON Lines, a JSON array of objects, or Parquet. Columns are recognised, or named with --set\n" +
+				"data.columns.question=… and the like.",
+			Flags: common(tokenizer), Action: inspectData,
 		},
 		{
 			Name: "convert", Usage: "write rows as JSON Lines of ours, or as messages", ArgsUsage: "SRC DST",
-			Description: "Rows become what a run would read: templates of public sets off the questions, ground truths taken out of solutions, calls and replies in\n" +
-				"one form. DST must not be there; it is written whole or not at all. Rows that cannot be cut into calls and replies are left out and counted.",
+			Description: "Rows become what a run would read: templates of public sets off the questions, ground truths taken out of\n" +
+				"solutions, calls and replies in one form. DST must not be there; it is written whole or not at all. Rows that cannot\n" +
+				"be cut into calls and replies are left out and counted.",
 			Flags: common(
 				&cli.StringFlag{Name: "to", Value: "retool", Usage: "`retool|messages`: question, answer, segments; or messages with roles"},
-				&cli.StringFlag{Name: "form", Usage: "`tags|hermes`: how calls are written; default: as protocol.name says, and for messages as tool_calls"},
+				&cli.StringFlag{Name: "form", Usage: "`tags|hermes`: how calls are written; default: as protocol.name says, in messages as fields"},
 			), Action: convertData,
 		},
 		{
@@ -165,7 +167,7 @@ func (s *scan) left(err error) error {
 	if reason == "" {
 		reason = "rows that cannot be read"
 	}
-	s.rows.add(s.source.setting, reason, err.Error())
+	s.rows.add(s.source.setting, reason, "%v", err)
 	return nil
 }
 

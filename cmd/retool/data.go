@@ -58,7 +58,9 @@ func (p *program) files(d *learning, train bool, rows *findings) (problems, test
 	}
 	set := &fileSet{config: c}
 	defer set.close()
-	for _, f := range []struct{ setting, path string }{{"data.problems", c.Data.Problems}, {"data.test", c.Data.Test}, {"data.traces", c.Data.Traces}} {
+	for _, f := range []struct{ setting, path string }{
+		{"data.problems", c.Data.Problems}, {"data.test", c.Data.Test}, {"data.traces", c.Data.Traces},
+	} {
 		if want[f.setting] {
 			if err := set.open(f.setting, f.path); err != nil {
 				return nil, nil, err
@@ -136,7 +138,8 @@ func (p *program) traces(s *dataFile, d *learning, rows *findings) error {
 	case key == 0:
 		return s.nothing(rows)
 	case len(d.Traces) == 0:
-		return fmt.Errorf("data.traces: none of %d traces fits: every one has more than %d tokens, raise sft.tokens and engine.max_tokens", key, p.traceLimit())
+		return fmt.Errorf("data.traces: none of %d traces fits: every one has more than %d tokens, raise sft.tokens and engine.max_tokens",
+			key, p.traceLimit())
 	}
 	return nil
 }
@@ -144,7 +147,7 @@ func (p *program) traces(s *dataFile, d *learning, rows *findings) error {
 // tidy prepares a problem and says what of it is not as its set is known.
 func (c *Config) tidy(s *dataFile, q *data.Problem, rows *findings) {
 	if unwrapped := c.Data.prepare(q); !unwrapped && c.Data.Wrapper == "strip" && q.Family == "math_dapo" {
-		rows.note(s.setting, "rows without DAPO-Math-17k's instructions around the question", fmt.Sprintf("problem %s: %.60q", q.ID, q.Question))
+		rows.note(s.setting, "rows without DAPO-Math-17k's instructions around the question", "problem %s: %.60q", q.ID, q.Question)
 	}
 }
 
@@ -181,10 +184,11 @@ func (p *program) fitting(setting string, ps []data.Problem, rows *findings) ([]
 		if p.cfg.Data.Long == "refuse" {
 			return nil, fmt.Errorf("%s (data.long: skip leaves such rows out)", long)
 		}
-		rows.add(setting, "rows left out, too long", long)
+		rows.add(setting, "rows left out, too long", "%s", long)
 	}
 	if len(ps) > 0 && len(out) == 0 {
-		return nil, fmt.Errorf("%s: none of %d problems fits: every prompt has more than %d tokens, raise engine.max_tokens", setting, len(ps), limit)
+		return nil, fmt.Errorf("%s: none of %d problems fits: every prompt has more than %d tokens, raise engine.max_tokens",
+			setting, len(ps), limit)
 	}
 	return out, nil
 }
@@ -206,7 +210,7 @@ func (p *program) learn(d *learning, key int64, t data.Trace, rows *findings) er
 	if p.cfg.Data.Long == "refuse" {
 		return fmt.Errorf("%s (data.long: skip leaves such rows out)", long)
 	}
-	rows.add("data.traces", "rows left out, too long", long)
+	rows.add("data.traces", "rows left out, too long", "%s", long)
 	return nil
 }
 

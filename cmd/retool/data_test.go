@@ -50,6 +50,7 @@ func TestRowsAreChecked(t *testing.T) {
 		{"a question twice", []string{problem, problem}, []string{good}, "data.problems: questions asked before: 1, the first: problem line-2 repeats line-1", false},
 		{"a question of the test", []string{`{"question":"9-7","answer":"2"}`}, []string{good}, "data.test: questions that are trained on: 1, the first: problem line-1 is line-1 of data.problems", false},
 		{"a truth that is none", []string{`{"question":"1+1","answer":"\\text{ }"}`}, []string{good}, "data.problems: ground truths that the verifier cannot grade: 1", false},
+		{"a sentence", []string{`{"question":"1+1","answer":"We add the two numbers and get two"}`}, []string{good}, "ground truths that look like whole solutions: 1", false},
 		{"a whole solution", []string{`{"question":"1+1","answer":"First add.\nThen we have two, and that is all there is to it."}`}, []string{good}, "data.problems: ground truths that look like whole solutions: 1", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -37,7 +37,8 @@ func convertData(c *cli.Context) error {
 	}
 	err = model.WriteAtomic(dst, func(w io.Writer) error {
 		buf := bufio.NewWriterSize(w, 1<<20)
-		if err := s.each(s.problemWriter(buf, to), s.traceWriter(buf, to, form), func(err error) error { return s.source.leaveOut(err, &s.rows) }); err != nil {
+		leaveOut := func(err error) error { return s.source.leaveOut(err, &s.rows) }
+		if err := s.each(s.problemWriter(buf, to), s.traceWriter(buf, to, form), leaveOut); err != nil {
 			return err
 		}
 		if s.kept == 0 {
@@ -91,7 +92,7 @@ func (s *scan) traceWriter(w io.Writer, to, form string) func(data.Trace) error 
 			return err
 		}
 		if dropped {
-			s.rows.note(s.source.setting, "texts after </answer> left out", "trace "+t.Problem.ID)
+			s.rows.note(s.source.setting, "texts after </answer> left out", "trace %s", t.Problem.ID)
 		}
 		return data.WriteConversations(w, talk)
 	}

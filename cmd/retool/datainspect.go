@@ -161,8 +161,8 @@ func inspectData(c *cli.Context) error {
 	}
 	f := s.source.file
 	return s.print(c, inspection{
-		f.Path, f.Format, sum, s.source.layout.String(), strings.TrimPrefix(s.source.setting, "data."), f.Columns(), s.read, s.kept, calls, repeated,
-		sizes.spreads(), s.rows.list(true), s.rows.list(false),
+		f.Path, f.Format, sum, s.source.layout.String(), strings.TrimPrefix(s.source.setting, "data."), f.Columns(),
+		s.read, s.kept, calls, repeated, sizes.spreads(), s.rows.list(true), s.rows.list(false),
 	})
 }
 
@@ -173,7 +173,8 @@ func (s *scan) promptTokens(q data.Problem) (int, error) {
 		return 0, fmt.Errorf("problem %s: %w", q.ID, err)
 	}
 	if len(ids) > s.promptLimit() && !s.traces {
-		s.rows.add(s.source.setting, "rows over the budget of engine.max_prompt and engine.max_tokens", fmt.Sprintf("problem %s: its prompt has %d tokens, they leave %d", q.ID, len(ids), s.promptLimit()))
+		s.rows.add(s.source.setting, "rows over the budget of engine.max_prompt and engine.max_tokens",
+			"problem %s: its prompt has %d tokens, they leave %d", q.ID, len(ids), s.promptLimit())
 	}
 	return len(ids), nil
 }
@@ -188,7 +189,8 @@ func (s *scan) traceTokens(t data.Trace, sizes *measured) error {
 		return err
 	}
 	if e.Len() > s.traceLimit() {
-		s.rows.add(s.source.setting, "rows over the budget of sft.tokens and engine.max_tokens", fmt.Sprintf("trace %s: %d tokens, they allow %d", t.Problem.ID, e.Len(), s.traceLimit()))
+		s.rows.add(s.source.setting, "rows over the budget of sft.tokens and engine.max_tokens",
+			"trace %s: %d tokens, they allow %d", t.Problem.ID, e.Len(), s.traceLimit())
 	}
 	if sizes != nil {
 		sizes.add("prompt and response", "tokens", t.Problem.ID, e.Len())
@@ -201,7 +203,8 @@ func (s *scan) print(c *cli.Context, r inspection) error {
 	if c.Bool("json") {
 		return printJSON(w, r)
 	}
-	fmt.Fprintf(w, "file      %s, %s, SHA-256 %.16s…\nlayout    %s\ncolumns   %s\n", r.File, r.Format, r.SHA256, r.Layout, strings.Join(r.Columns, ", "))
+	fmt.Fprintf(w, "file      %s, %s, SHA-256 %.16s…\n", r.File, r.Format, r.SHA256)
+	fmt.Fprintf(w, "layout    %s\ncolumns   %s\n", r.Layout, strings.Join(r.Columns, ", "))
 	first := ""
 	if s.limit > 0 && r.Rows == s.limit {
 		first = " looked at (--limit)"

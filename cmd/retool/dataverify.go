@@ -139,7 +139,7 @@ func (v *verifier) traces(ctx context.Context) error {
 		for _, e := range ran[i] {
 			v.out.Ran++
 			if e.fault != "" {
-				v.rows.add(v.source.setting, e.fault, fmt.Sprintf("trace %s, segment %d: stored %.80q, printed %.80q", t.Problem.ID, e.segment+1, e.stored, e.printed))
+				v.rows.add(v.source.setting, e.fault, "trace %s, segment %d: stored %.80q, printed %.80q", t.Problem.ID, e.segment+1, e.stored, e.printed)
 			}
 		}
 		v.done(t.Problem.ID)
@@ -156,13 +156,13 @@ func (v *verifier) whole(t data.Trace) {
 	}
 	k := key(t.Problem.Question + "\x00" + text.String())
 	if before, again := v.seen[k]; again {
-		v.rows.add(v.source.setting, "duplicate", fmt.Sprintf("trace %s is %s again", t.Problem.ID, before))
+		v.rows.add(v.source.setting, "duplicate", "trace %s is %s again", t.Problem.ID, before)
 	} else {
 		v.seen[k] = t.Problem.ID
 	}
 	said := engine.OutsideCode(text.String())
 	if _, after, ok := strings.Cut(said, "</answer>"); ok && strings.TrimSpace(after) != "" {
-		v.rows.add(v.source.setting, "answer_not_last", fmt.Sprintf("trace %s: %.80q follows its first answer", t.Problem.ID, strings.TrimSpace(after)))
+		v.rows.add(v.source.setting, "answer_not_last", "trace %s: %.80q follows its first answer", t.Problem.ID, strings.TrimSpace(after))
 	}
 }
 
@@ -259,7 +259,8 @@ func (v *verifier) print(c *cli.Context) error {
 		printFindings(c.App.Writer, &v.rows)
 	}
 	if c.Bool("strict") && r.Failed > 0 {
-		return fmt.Errorf("data verify: %s: %d of %d rows fail (--strict); the first: %s: %s", r.File, r.Failed, r.Rows, r.Which[0].ID, strings.Join(r.Which[0].Reasons, ", "))
+		return fmt.Errorf("data verify: %s: %d of %d rows fail (--strict); the first: %s: %s",
+			r.File, r.Failed, r.Rows, r.Which[0].ID, strings.Join(r.Which[0].Reasons, ", "))
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/sha256"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"retool/engine"
@@ -18,7 +19,7 @@ type findings struct {
 	count  map[finding]int
 	first  map[finding]string
 	hear   func(k finding, example string) // of each, as it comes; may be nil
-	asked  map[string]map[[16]byte]string // setting → question → id; questions by their hash: there may be millions
+	asked  map[string]map[[16]byte]string  // setting → question → id; questions by their hash: there may be millions
 }
 
 type finding struct {
@@ -26,9 +27,15 @@ type finding struct {
 	fault         bool
 }
 
-func (f *findings) add(setting, kind, example string) { f.put(finding{setting, kind, true}, example) }
+// add counts a fault; format and args are its example.
+func (f *findings) add(setting, kind, format string, args ...any) {
+	f.put(finding{setting, kind, true}, fmt.Sprintf(format, args...))
+}
 
-func (f *findings) note(setting, kind, example string) { f.put(finding{setting, kind, false}, example) }
+// note counts what is no fault.
+func (f *findings) note(setting, kind, format string, args ...any) {
+	f.put(finding{setting, kind, false}, fmt.Sprintf(format, args...))
+}
 
 func (f *findings) put(k finding, example string) {
 	if f.count == nil {
@@ -70,13 +77,13 @@ func hashed(text string) [16]byte {
 func (f *findings) problem(setting string, q *data.Problem) (repeated bool) {
 	switch {
 	case !gradeable(q.Answer):
-		f.add(setting, "ground truths that the verifier cannot grade", fmt.Sprintf("problem %s: %.60q", q.ID, q.Answer))
+		f.add(setting, "ground truths that the verifier cannot grade", "problem %s: %.60q", q.ID, q.Answer)
 	case looksLikeSolution(q.Answer):
-		f.add(setting, "ground truths that look like whole solutions", fmt.Sprintf("problem %s: %.60q", q.ID, q.Answer))
+		f.add(setting, "ground truths that look like whole solutions", "problem %s: %.60q", q.ID, q.Answer)
 	}
 	before, repeated := f.ask(setting, q)
 	if repeated {
-		f.add(setting, "questions asked before", fmt.Sprintf("problem %s repeats %s", q.ID, before))
+		f.add(setting, "questions asked before", "problem %s repeats %s", q.ID, before)
 	}
 	return repeated
 }
@@ -102,14 +109,20 @@ func gradeable(truth string) bool {
 	return ok && err == nil
 }
 
-func looksLikeSolution(truth string) bool { return strings.Contains(truth, "\n") || len(truth) > 200 }
+// looksLikeSolution reports whether a ground truth has lines, is long, or is a sentence.
+func looksLikeSolution(truth string) bool {
+	return strings.Contains(truth, "\n") || len(truth) > 200 || len(words.FindAllString(truth, 6)) == 6
+}
+
+// words are those of a sentence, not of a formula.
+var words = regexp.MustCompile(`(?:^|\s)\pL{3,}`)
 
 // overlap looks for questions of the training that are in the test.
 func (f *findings) overlap(test []data.Problem) {
 	for _, q := range test {
 		for _, trained := range []string{"data.problems", "data.traces"} {
 			if id, ok := f.asked[trained][key(q.Question)]; ok {
-				f.add("data.test", "questions that are trained on", fmt.Sprintf("problem %s is %s of %s", q.ID, id, trained))
+				f.add("data.test", "questions that are trained on", "problem %s is %s of %s", q.ID, id, trained)
 				break
 			}
 		}
@@ -133,16 +146,17 @@ func (f *findings) trace(proto *engine.Tags, tools bool, t data.Trace) {
 			fault = proto.ReplyFault(call, s.Text)
 		}
 		if fault != "" {
-			f.add("data.traces", fault, fmt.Sprintf("trace %s, segment %d: %.60q", t.Problem.ID, i+1, s.Text))
+			f.add("data.traces", fault, "trace %s, segment %d: %.60q", t.Problem.ID, i+1, s.Text)
 		}
 	}
 	truth := t.Problem.Answer
 	if truth == "" {
-		f.note("data.traces", "rows without a ground truth, their answers are not checked", "trace "+t.Problem.ID)
+		f.note("data.traces", "rows without a ground truth, their answers are not checked", "trace %s", t.Problem.ID)
 		return
 	}
 	if g := answer.Grade(engine.OutsideCode(policy.String()), truth); g != answer.Correct {
 		found, _ := answer.Box(engine.OutsideCode(policy.String()))
-		f.add("data.traces", "responses whose boxed answer is not the row's", fmt.Sprintf("trace %s: answer %q, truth %.60q: %v", t.Problem.ID, found, truth, g))
+		f.add("data.traces", "responses whose boxed answer is not the row's",
+			"trace %s: answer %q, truth %.60q: %v", t.Problem.ID, found, truth, g)
 	}
 }

@@ -28,7 +28,8 @@ type File struct {
 
 // foreign are formats that a file of rows is found in, by how they begin.
 var foreign = []struct{ magic, is string }{
-	{"\x1f\x8b", "gzip: unpack it first"}, {"\x28\xb5\x2f\xfd", "Zstandard: unpack it first"}, {"PK\x03\x04", "a ZIP archive: unpack it first"},
+	{"\x1f\x8b", "gzip: unpack it first"},
+	{"\x28\xb5\x2f\xfd", "Zstandard: unpack it first"}, {"PK\x03\x04", "a ZIP archive: unpack it first"},
 	{"ARROW1", "Arrow IPC"}, {"\xff\xff\xff\xff", "an Arrow stream"}, {"PARE", "Parquet with an encrypted footer"}, {"Obj\x01", "Avro"},
 	{"version https://git-lfs", "a Git LFS pointer: fetch the file it stands for"},
 	{"<", "a page of HTML or XML"},

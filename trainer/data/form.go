@@ -37,7 +37,8 @@ func (f Form) segments(turns []turn) (out []Segment, dropped bool) {
 			continue
 		}
 		if f.Hermes {
-			out = append(out, Segment{joined(text, openCall+"\n"+callJSON(t.code)+"\n"+closeCall), Policy}, Segment{hermesBefore + t.output + hermesAfter, Tool})
+			call := openCall + "\n" + callJSON(t.code) + "\n" + closeCall
+			out = append(out, Segment{joined(text, call), Policy}, Segment{hermesBefore + t.output + hermesAfter, Tool})
 			continue
 		}
 		if call := t.call; call != "" {

@@ -39,7 +39,8 @@ func (l Layout) Ours() bool { return l.plain }
 func (l Layout) String() string {
 	var parts []string
 	for _, c := range []struct{ role, path string }{
-		{"question", l.Question}, {"answer", l.Answer}, {"messages", l.Messages}, {"response", l.Response}, {"segments", l.Segments}, {"id", l.ID}, {"family", l.Family},
+		{"question", l.Question}, {"answer", l.Answer}, {"messages", l.Messages}, {"response", l.Response},
+		{"segments", l.Segments}, {"id", l.ID}, {"family", l.Family},
 	} {
 		if c.path != "" {
 			parts = append(parts, c.role+" from "+c.path)
@@ -54,13 +55,15 @@ var known = []struct {
 	question, answer, messages, response, segments, id, kind string
 }{
 	{name: "retool traces", question: "question", answer: "answer?", segments: "segments", id: "id?", kind: "family?"},
-	{name: "verl rows (DAPO-Math-17k)", question: "prompt", answer: "reward_model.ground_truth", id: "extra_info.index?", kind: "data_source?"},
+	{name: "verl rows (DAPO-Math-17k)",
+		question: "prompt", answer: "reward_model.ground_truth", id: "extra_info.index?", kind: "data_source?"},
 	{name: "question and answer", question: "question", answer: "answer", id: "id?", kind: "family?"},
 	{name: "problem and answer (AIME)", question: "problem", answer: "answer", id: "id?"},
 	{name: "Problem and Answer (AIME)", question: "Problem", answer: "Answer", id: "ID?"},
 	{name: "problem and solution (MATH)", question: "problem", answer: "solution", id: "id?", kind: "type?"},
 	{name: "prompt, answer and response", question: "prompt", answer: "answer", response: "response", id: "id?"},
 	{name: "prompt and answer", question: "prompt", answer: "answer", id: "id?"},
+	{name: "prompt and label (slime)", question: "prompt", answer: "label", id: "id?"},
 	{name: "messages", messages: "messages", answer: "answer?", id: "id?", kind: "family?"},
 	{name: "conversations (ShareGPT)", messages: "conversations", answer: "answer?", id: "id?"},
 }
@@ -98,9 +101,11 @@ func (f *File) Layout(c Columns, traces bool) (Layout, error) {
 		return Layout{}, fmt.Errorf("data: %s: its columns (%s) hold responses and no ground truths: want an answer beside messages; "+
 			"name it with data.columns.answer", f.Path, names(f.columns))
 	case len(fits) == 0:
-		return Layout{}, fmt.Errorf("data: %s: its columns (%s) are of no known layout (%s): %s", f.Path, names(f.columns), layoutNames(), howToMap)
+		return Layout{}, fmt.Errorf("data: %s: its columns (%s) are of no known layout (%s): %s",
+			f.Path, names(f.columns), layoutNames(), howToMap)
 	case i > 0:
-		return Layout{}, fmt.Errorf("data: %s: ambiguous: its columns (%s) may be read as %s, or as %s: %s", f.Path, names(f.columns), fits[0], fits[i], howToMap)
+		return Layout{}, fmt.Errorf("data: %s: ambiguous: its columns (%s) may be read as %s, or as %s: %s",
+			f.Path, names(f.columns), fits[0], fits[i], howToMap)
 	}
 	return f.specific(fits[0]), nil
 }
@@ -159,7 +164,8 @@ func (f *File) specific(l Layout) Layout {
 	if l.Name != "messages" {
 		return l
 	}
-	if list, err := f.first.messages(l.Messages); err == nil && slices.ContainsFunc(list, func(m message) bool { return strings.Contains(m.text, "<interpreter>") }) {
+	tagged := func(m message) bool { return strings.Contains(m.text, openResult) }
+	if list, err := f.first.messages(l.Messages); err == nil && slices.ContainsFunc(list, tagged) {
 		l.Name = "messages (ReTool-SFT)"
 	}
 	return l

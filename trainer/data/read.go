@@ -40,11 +40,11 @@ func (r *Reader) Problems() iter.Seq2[Problem, error] {
 			}
 			if err == nil {
 				if before, again := ids[p.ID]; again && r.Layout.plain {
-					err = row.bad("id %q occurs in %s already", p.ID, strings.Replace(before, r.File.Path+":", "line ", 1))
+					err = row.bad("id %q occurs in %s already", p.ID, strings.Replace(before, "-", " ", 1))
 				} else if again {
 					p.ID = row.name
 				}
-				ids[p.ID] = row.where
+				ids[p.ID] = row.name
 			}
 			if !yield(p, err) {
 				return

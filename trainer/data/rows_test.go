@@ -132,6 +132,7 @@ func TestBadRowsAreNamed(t *testing.T) {
 		{"{\"question\":\"\xff\",\"answer\":\"1\"}", "p.jsonl:1: not valid UTF-8"},
 		{"\xff\xfe{\x00\"\x00", "p.jsonl:1: not valid UTF-8"},
 		{`{"id":"a","question":"q","answer":"1"}` + "\n" + `{"id":"a","question":"r","answer":"1"}`, `p.jsonl:2: id "a" occurs in line 1 already`},
+		{`[{"id":"a","question":"q","answer":"1"},{"id":"a","question":"r","answer":"1"}]`, `p.jsonl: row 2: id "a" occurs in row 1 already`},
 		{ok + strings.Repeat("x", MaxRow+1), "p.jsonl:2: the line is longer than"},
 		{"{\n \"question\": \"q\",\n \"answer\": \"1\"\n}\n", "p.jsonl:1: an object over several lines: want one JSON object a line, or an array of objects"},
 		{`[1]`, `p.jsonl: row 1: the row is a number: want an object`},

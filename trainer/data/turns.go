@@ -106,12 +106,35 @@ func (c *cutter) write(text string) error {
 	return nil
 }
 
-// between is what may stand between a call and its output besides white space: the chat markup that ends a turn and begins the next.
+// chatMarks are what chat templates put between messages, and what ends a text.
+var chatMarks = []string{"<|im_end|>", "<|im_start|>user", "<|im_start|>tool", "<|im_start|>assistant",
+	"<|endoftext|>", "<|eot_id|>", "</s>"}
+
+// between is what stands between a call and its output besides the chat markup.
 func between(text string) string {
-	for _, mark := range []string{"<|im_end|>", "<|im_start|>user", "<|im_start|>tool", "<|im_start|>assistant"} {
+	for _, mark := range chatMarks {
 		text = strings.ReplaceAll(text, mark, "")
 	}
 	return text
+}
+
+// bare takes chat markup off both ends of a turn's text: the protocol writes it, or the model's end of text. A text without any is left as
+// it is.
+func bare(text string) string {
+	for {
+		before := text
+		for _, mark := range chatMarks {
+			if rest, ok := strings.CutPrefix(strings.TrimLeft(text, " \t\r\n"), mark); ok {
+				text = strings.TrimLeft(rest, " \t\r\n")
+			}
+			if rest, ok := strings.CutSuffix(strings.TrimRight(text, " \t\r\n"), mark); ok {
+				text = strings.TrimRight(rest, " \t\r\n")
+			}
+		}
+		if text == before {
+			return text
+		}
+	}
 }
 
 func (c *cutter) call(code, written string) error {
@@ -124,6 +147,7 @@ func (c *cutter) call(code, written string) error {
 		return errNoCode
 	}
 	c.open.called, c.open.code, c.open.call = true, code, written
+	c.open.text = bare(c.open.text)
 	return nil
 }
 
@@ -143,7 +167,7 @@ func (c *cutter) end() ([]turn, error) {
 	if c.open.called {
 		return nil, errNoResult
 	}
-	if strings.TrimSpace(between(c.open.text)) == "" {
+	if c.open.text = bare(c.open.text); strings.TrimSpace(c.open.text) == "" {
 		return nil, errUnfinished
 	}
 	return append(c.turns, c.open), nil
@@ -183,9 +207,15 @@ func argument(v any) (string, error) {
 		return "", errNoCode
 	}
 	code, ok := object["code"].(string)
-	if !ok && len(object) == 1 {
-		for _, only := range object {
-			code, _ = only.(string)
+	if !ok {
+		var texts []string
+		for _, v := range object {
+			if text, ok := v.(string); ok {
+				texts = append(texts, text)
+			}
+		}
+		if len(texts) == 1 {
+			code = texts[0]
 		}
 	}
 	if strings.Contains(code, "```") {

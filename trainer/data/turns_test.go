@@ -117,6 +117,17 @@ func TestResponsesThatCannotBeCut(t *testing.T) {
 	}
 }
 
+// Chat markup at the ends of turns is the protocol's; a model would learn to write it twice.
+func TestChatMarkupIsTakenOff(t *testing.T) {
+	var c cutter
+	require.NoError(t, c.write("a\n<tool_call>\n{\"name\":\"x\",\"arguments\":{\"input\":\"1\",\"code\":null}}\n</tool_call><|im_end|>\n<|im_start|>user\n"+
+		"<tool_response>\n1\n</tool_response><|im_end|>\n<|im_start|>assistant\n y <|im_end|>\n"))
+	turns, err := c.end()
+	require.NoError(t, err)
+	require.Equal(t, []turn{{text: "a\n", code: "1", called: true, output: "1"}, {text: "y"}}, turns)
+	require.Equal(t, " a <|im_end|> b ", bare(" a <|im_end|> b "))
+}
+
 // The answer tags belong to the form in tags; a hermes trace has none, and nothing after its answer.
 func TestHermesTracesEndWithTheAnswer(t *testing.T) {
 	segments, dropped := forms["hermes"].segments([]turn{{text: "So.\n<answer>\n\\boxed{2}\n</answer>\nBye."}})

@@ -25,7 +25,8 @@ type segmentRow struct {
 	Source string `json:"source"`
 }
 
-// WriteTraces writes one JSON object a line: {"id","family","question","answer","segments":[{"text","source"}]}; a source is "policy" or "tool".
+// WriteTraces writes one JSON object a line: {"id","family","question","answer","segments":[{"text","source"}]}; a source is "policy" or
+// "tool".
 func WriteTraces(w io.Writer, ts ...Trace) error {
 	return writeRows(w, ts, func(t Trace) any {
 		r := traceRow{Problem: t.Problem}
