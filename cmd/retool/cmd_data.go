@@ -207,7 +207,7 @@ func printJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-// path takes the arguments that a command wants.
+// paths are the arguments of a command, as many as it wants.
 func paths(c *cli.Context, want ...string) ([]string, error) {
 	if c.NArg() != len(want) {
 		return nil, fmt.Errorf("data %s: want %d arguments, %v; got %d", c.Command.Name, len(want), want, c.NArg())

@@ -17,7 +17,9 @@ import (
 )
 
 // fixture is a file that pyarrow wrote.
-func fixture(name string) string { return filepath.Join("..", "..", "trainer", "data", "testdata", name) }
+func fixture(name string) string {
+	return filepath.Join("..", "..", "trainer", "data", "testdata", name)
+}
 
 // within runs a command inside the test.
 func within(args ...string) (string, error) {
@@ -115,7 +117,7 @@ func TestQuestionsOfPublicSetsLoseTheirTemplates(t *testing.T) {
 	for prompt, want := range map[string]string{
 		"What?": "What?",
 		"Solve the following math problem step by step. The last line of your response should be of the form Answer: $Answer (without quotes) where $Answer is the answer to the problem.\n\nWhat?\n\nRemember to put your answer on its own line after \"Answer:\".": "What?",
-		"Anything\n*user question:*\nAnswer the following Math Problem and put the answer in the format of \\boxed{answer}\n\nWhat?\n\n\nRemember to place the final answer in the last part using the format: x": "What?",
+		"Anything\n*user question:*\nAnswer the following Math Problem and put the answer in the format of \\boxed{answer}\n\nWhat?\n\n\nRemember to place the final answer in the last part using the format: x":                                                     "What?",
 	} {
 		q := data.Problem{Question: prompt}
 		require.Equal(t, want != prompt, Data{Wrapper: "strip"}.prepare(&q))

@@ -19,6 +19,7 @@ type findings struct {
 	count  map[finding]int
 	first  map[finding]string
 	hear   func(k finding, example string) // of each, as it comes; may be nil
+	traces map[[16]byte]string             // whole trace → id
 	asked  map[string]map[[16]byte]string  // setting → question → id; questions by their hash: there may be millions
 }
 
@@ -103,6 +104,23 @@ func (f *findings) ask(setting string, q *data.Problem) (before string, repeated
 	return before, repeated
 }
 
+// repeated looks for a trace that was there before, word for word.
+func (f *findings) repeated(t data.Trace) {
+	if f.traces == nil {
+		f.traces = map[[16]byte]string{}
+	}
+	text := t.Problem.Question
+	for _, s := range t.Segments {
+		text += "\x00" + s.Text
+	}
+	k := hashed(text)
+	if before, again := f.traces[k]; again {
+		f.add("data.traces", "duplicate traces", "trace %s is %s again", t.Problem.ID, before)
+		return
+	}
+	f.traces[k] = t.Problem.ID
+}
+
 // gradeable reports whether a ground truth equals itself.
 func gradeable(truth string) bool {
 	ok, err := answer.Equal(truth, truth)
@@ -132,6 +150,7 @@ func (f *findings) overlap(test []data.Problem) {
 // trace looks for what no rollout of the protocol would leave, and for an answer that is not the row's.
 func (f *findings) trace(proto *engine.Tags, tools bool, t data.Trace) {
 	f.ask("data.traces", &t.Problem)
+	f.repeated(t)
 	var policy strings.Builder
 	call := ""
 	for i, s := range t.Segments {

@@ -98,8 +98,10 @@ func lines(r io.Reader, name string, yield func(*row, error) bool) {
 		if text = bytes.TrimSpace(text); len(text) > 0 {
 			var bad error
 			if out.values, bad = decodeRow(text); bad != nil {
-				if n == 1 && errors.Is(bad, io.ErrUnexpectedEOF) && err == nil {
-					bad = fmt.Errorf("an object over several lines: want one JSON object a line, or an array of objects")
+				if n == 1 && text[0] != '{' && utf8.Valid(text) {
+					bad = fmt.Errorf("it begins with %.20q: want JSON Lines, a JSON array of objects, or Parquet", text)
+				} else if n == 1 && errors.Is(bad, io.ErrUnexpectedEOF) && err == nil {
+					bad = errors.New("an object over several lines: want one JSON object a line, or an array of objects")
 				}
 				bad = out.bad("%w", bad)
 			}

@@ -141,7 +141,7 @@ func TestBadRowsAreNamed(t *testing.T) {
 		{`[` + ok + `,{"question":"q","ans`, `p.jsonl: row 2: not a JSON array of objects: the file ends inside its array`},
 		{`[` + ok + `,{"question":"q"}]`, `p.jsonl: row 2: "answer" is missing`},
 		{`[` + ok + `] x`, "p.jsonl: row 2: not a JSON array of objects"},
-		{"question,answer\nq,1\n", "p.jsonl:1: not a JSON object"},
+		{"question,answer\nq,1\n", `p.jsonl:1: it begins with "question,answer": want JSON Lines, a JSON array of objects, or Parquet`},
 		{"\x1f\x8b\x08\x00", "p.jsonl: this is gzip: unpack it first"},
 		{"PK\x03\x04", "p.jsonl: this is a ZIP archive"},
 		{"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "p.jsonl: this is a Git LFS pointer: fetch the file it stands for"},
