@@ -98,6 +98,31 @@ func TestColumnsAreMapped(t *testing.T) {
 	require.Equal(t, []Segment{{"a <code>print(2)</code>", Policy}, {"[2]", Tool}, {"b", Policy}}, ts[0].Segments)
 }
 
+// A number is read as it was written, of whatever type; what is no number or text of its own is refused by name.
+func TestParquetTypes(t *testing.T) {
+	for _, file := range []string{"types.parquet", "types-v1.parquet"} {
+		for column, want := range map[string][2]string{ // an error begins with !
+			"int8": {"-3", "4"}, "uint32": {"4294967295", "3"}, "uint64": {"18446744073709551615", "3"}, "float": {"0.1", "2"},
+			"double": {"0.1", "1000000000000000000000"}, "bool": {"!a boolean"}, "decimal": {"!a decimal (write the column as text)"},
+			"date": {"!a date"}, "time": {"!a time"}, "timestamp": {"!a timestamp"}, "bytes": {"!text that is not UTF-8"}, "dictionary": {"x", "y"},
+			"nan": {"!a number that is not finite"}, "list.0": {"18446744073709551615", "!is empty"}, "map.k": {"18446744073709551615", "!missing"},
+		} {
+			r, err := reading(filepath.Join("testdata", file), Columns{Answer: column}, false)
+			require.NoError(t, err, column)
+			i := 0
+			for p, err := range r.Problems() {
+				if part, bad := strings.CutPrefix(want[i], "!"); bad {
+					require.ErrorContains(t, err, part, "%s %s", file, column)
+					break
+				}
+				require.NoError(t, err, "%s %s", file, column)
+				require.Equal(t, want[i], p.Answer, "%s %s", file, column)
+				i++
+			}
+		}
+	}
+}
+
 func TestColumnsThatDoNotFitAreRefused(t *testing.T) {
 	for _, c := range []struct {
 		file    string

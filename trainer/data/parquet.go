@@ -7,6 +7,7 @@ import (
 	"math"
 	"reflect"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/parquet-go/parquet-go"
@@ -52,11 +53,77 @@ func parquetRows(p *parquet.File, name string, yield func(*row, error) bool) {
 			yield(nil, out.end("%w", err))
 			return
 		}
-		out.values, _ = plain(reflect.ValueOf(values)).(map[string]any)
+		out.values, _ = annotated(plain(reflect.ValueOf(values)), p.Schema()).(map[string]any)
 		if !yield(out, nil) {
 			return
 		}
 	}
+}
+
+// annotated puts right what a schema says of numbers and the library's maps do not keep: unsigned integers come as signed ones, decimals
+// rounded, times as numbers. What is no number or text of itself is not read as one.
+func annotated(v any, n parquet.Node) any {
+	switch v := v.(type) {
+	case map[string]any:
+		entry := n.Fields()
+		if isMap := annotation(n) == "MAP" && len(entry) == 1 && !entry[0].Leaf(); isMap {
+			for key, inner := range v {
+				v[key] = annotated(inner, entry[0].Fields()[1])
+			}
+			return v
+		}
+		for _, f := range entry {
+			if inner, ok := v[f.Name()]; ok {
+				v[f.Name()] = annotated(inner, f)
+			}
+		}
+		return v
+	case []any:
+		if !n.Repeated() && !n.Leaf() && len(n.Fields()) == 1 { // a LIST: its only child is repeated and holds the element
+			if n = n.Fields()[0]; !n.Leaf() && len(n.Fields()) == 1 {
+				n = n.Fields()[0]
+			}
+		}
+		for i := range v {
+			v[i] = annotated(v[i], n)
+		}
+		return v
+	case nil:
+		return nil
+	}
+	kind, _, _ := strings.Cut(annotation(n), "(")
+	switch kind {
+	case "DECIMAL", "DATE", "TIME", "TIMESTAMP", "UUID", "BSON", "FLOAT16", "VARIANT", "GEOMETRY", "GEOGRAPHY":
+		return unsupported("a " + strings.ToLower(kind) + " (write the column as text)")
+	}
+	if x, ok := v.(number); ok && strings.HasPrefix(string(x), "-") {
+		i, err := strconv.ParseInt(string(x), 10, 64)
+		switch a := annotation(n); {
+		case err == nil && a == "INT(64,false)":
+			return number(strconv.FormatUint(uint64(i), 10))
+		case err == nil && a == "INT(32,false)":
+			return number(strconv.FormatUint(uint64(uint32(i)), 10))
+		}
+	}
+	return v
+}
+
+// annotation is the logical type of a column, by its name in the format, or what stands for it in files of the format's first version.
+func annotation(n parquet.Node) string {
+	if !n.Leaf() && n.Type() == nil {
+		return ""
+	}
+	if l := n.Type().LogicalType(); l != nil && l.Value != nil {
+		return l.Value.String()
+	}
+	if c := n.Type().ConvertedType(); c != nil {
+		return map[deprecated.ConvertedType]string{
+			deprecated.Map: "MAP", deprecated.MapKeyValue: "MAP", deprecated.Decimal: "DECIMAL", deprecated.Date: "DATE", deprecated.Bson: "BSON",
+			deprecated.TimeMillis: "TIME", deprecated.TimeMicros: "TIME", deprecated.TimestampMillis: "TIMESTAMP",
+			deprecated.TimestampMicros: "TIMESTAMP", deprecated.Uint32: "INT(32,false)", deprecated.Uint64: "INT(64,false)",
+		}[*c]
+	}
+	return ""
 }
 
 // plain is a value of the library as a row holds it. Map columns come with pointers to bytes.

@@ -5,6 +5,8 @@
 
 The rows are invented; the columns are those of the public sets. layouts_test.go says what a reader has to make of each file.
 """
+import datetime
+import decimal
 import json
 import os
 
@@ -136,6 +138,23 @@ def plain():
                                 ("extra", pa.struct([("keyed", pa.map_(pa.string(), pa.string()))]))]), at("unknown.parquet"))
 
 
+def types():
+    """Every type a number may be written as; what has no text of its own must not be read as a number."""
+    values = {
+        "int8": pa.array([-3, 4], pa.int8()), "uint32": pa.array([2**32 - 1, 3], pa.uint32()), "uint64": pa.array([2**64 - 1, 3], pa.uint64()),
+        "float": pa.array([0.1, 2.0], pa.float32()), "double": pa.array([0.1, 1e21], pa.float64()), "bool": pa.array([True, False]),
+        "decimal": pa.array([decimal.Decimal("1.50"), decimal.Decimal("-123456.78")], pa.decimal128(9, 2)),
+        "date": pa.array([datetime.date(2024, 1, 2)] * 2), "time": pa.array([datetime.time(1, 2)] * 2),
+        "timestamp": pa.array([datetime.datetime(2024, 1, 2)] * 2), "bytes": pa.array([b"\xff", b"ok"]),
+        "dictionary": pa.array(["x", "y"]).dictionary_encode(), "nan": pa.array([float("nan"), 1.0]),
+        "list": pa.array([[2**64 - 1], None], pa.list_(pa.uint64())), "map": pa.array([[("k", 2**64 - 1)], []], pa.map_(pa.string(), pa.uint64())),
+    }
+    t = pa.table({"question": ["q", "r"], **values})
+    pq.write_table(t, at("types.parquet"), store_decimal_as_integer=True)
+    pq.write_table(t, at("types-v1.parquet"), version="1.0", use_deprecated_int96_timestamps=True)
+
+
+types()
 dapo()
 retool_sft()
 gsm8k()
