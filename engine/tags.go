@@ -246,6 +246,9 @@ func (p *Tags) Observation(r Result) string {
 	return s
 }
 
+// Feedback is what stands before and after an output in a reply of the form that protocol.feedback names.
+func Feedback(name string) (before, after string) { return feedbacks[name][0], feedbacks[name][1] }
+
 // ReplyFault says what keeps a stored reply from being one that this protocol gives to a stored turn; "" if nothing does. A model
 // that learns from another form waits in rollouts for white space that never comes.
 func (p *Tags) ReplyFault(turn, reply string) string {

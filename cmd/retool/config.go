@@ -22,6 +22,7 @@ import (
 	"retool/interp"
 	"retool/trainer"
 	"retool/trainer/arith"
+	"retool/trainer/data"
 )
 
 // Config is every setting of a run. Each section is the struct of the package that reads it; defaults and rules live there.
@@ -62,9 +63,11 @@ type Data struct {
 	Test     string    `yaml:"test"`
 	Pool     int       `yaml:"pool"`    // generated training problems
 	Mix      arith.Mix `yaml:"mix"`     // generated cold-start traces
-	Wrapper  string    `yaml:"wrapper"` // strip: take DAPO-Math-17k's instructions off a question; keep
+	Wrapper  string    `yaml:"wrapper"` // strip: take the prompt templates of public sets off a question; keep
 	Check    string    `yaml:"check"`   // count: say what is wrong with rows; strict: refuse them
 	Long     string    `yaml:"long"`    // refuse | skip: rows over the budget of tokens
+
+	Columns data.Columns `yaml:"columns"` // of the files, where their layout is not one that is recognised
 }
 
 // DefaultConfig is every package's defaults: the paper's settings where it gives them.

@@ -19,7 +19,7 @@ func reader(t *testing.T, settings ...string) *program {
 	p := &program{cfg: cfg}
 	f, err := cfg.folder("")
 	require.NoError(t, err)
-	p.tok, p.ends = f.tok, f.ends
+	p.tok, p.ends, p.files = f.tok, f.ends, f.files
 	p.proto, err = engine.NewProtocol(cfg.Protocol, p.tok)
 	require.NoError(t, err)
 	return p
@@ -39,19 +39,21 @@ func TestRowsAreChecked(t *testing.T) {
 		name             string
 		problems, traces []string
 		want             string // "" for rows that are in order
+		note             bool   // not a fault: strict takes it
 	}{
-		{"good", []string{problem}, []string{good}, ""},
-		{"solution in GSM8K's form", []string{`{"question":"1+1","answer":"1+1=<<1+1=2>>2\n#### 2"}`}, []string{strings.Replace(good, `"answer":"2"`, `"answer":"so\n#### 2"`, 1)}, ""},
-		{"another feedback form", []string{problem}, []string{traced("2", call, segment("tool", "\n<interpreter>\n2\n</interpreter>\n"), boxed)}, "data.traces: tool segments that are not in the form protocol.feedback retool-eval"},
-		{"no tags at all", []string{problem}, []string{traced("2", call, segment("tool", "2"), boxed)}, "not in the form protocol.feedback"},
-		{"tool text in the policy's", []string{problem}, []string{traced("2", segment("policy", "<interpreter>2</interpreter> \\boxed{2}"))}, "data.traces: policy segments that hold <interpreter>"},
-		{"a reply nobody asked for", []string{problem}, []string{traced("2", segment("policy", "x"), segment("tool", "\n<interpreter>\n2</interpreter>\n\n"), boxed)}, "data.traces: tool segments after text that closes no call"},
-		{"another answer", []string{problem}, []string{traced("3", boxed)}, `data.traces: responses whose boxed answer is not the row's: 1, the first: trace line-1: answer "2", truth "3": wrong`},
-		{"no answer", []string{problem}, []string{traced("2", segment("policy", "two"))}, "no_answer"},
-		{"a question twice", []string{problem, problem}, []string{good}, "data.problems: questions asked before: 1, the first: problem line-2 repeats line-1"},
-		{"a question of the test", []string{`{"question":"9-7","answer":"2"}`}, []string{good}, "data.test: questions that are trained on: 1, the first: problem line-1 is line-1 of data.problems"},
-		{"a truth that is none", []string{`{"question":"1+1","answer":"\\text{ }"}`}, []string{good}, "data.problems: ground truths that the verifier cannot grade: 1"},
-		{"a whole solution", []string{`{"question":"1+1","answer":"First add.\nThen we have two, and that is all there is to it."}`}, []string{good}, "data.problems: ground truths that look like whole solutions: 1"},
+		{"good", []string{problem}, []string{good}, "", false},
+		{"solution in GSM8K's form", []string{`{"question":"1+1","answer":"1+1=<<1+1=2>>2\n#### 2"}`}, []string{strings.Replace(good, `"answer":"2"`, `"answer":"so\n#### 2"`, 1)}, "data.problems: JSON Lines, read as GSM8K: question from question", true},
+		{"another feedback form", []string{problem}, []string{traced("2", call, segment("tool", "\n<interpreter>\n2\n</interpreter>\n"), boxed)}, "data.traces: traces put into the configured form of calls and replies: 1, the first: ", true},
+		{"no tags at all", []string{problem}, []string{traced("2", call, segment("tool", "2"), boxed)}, "not in the form protocol.feedback", false},
+		{"tool text in the policy's", []string{problem}, []string{traced("2", segment("policy", "<interpreter>2</interpreter> \\boxed{2}"))}, "data.traces: policy segments that hold <interpreter>", false},
+		{"a reply nobody asked for", []string{problem}, []string{traced("2", segment("policy", "x"), segment("tool", "\n<interpreter>\n2</interpreter>\n\n"), boxed)}, "data.traces: tool segments after text that closes no call", false},
+		{"another answer", []string{problem}, []string{traced("3", boxed)}, `data.traces: responses whose boxed answer is not the row's: 1, the first: trace line-1: answer "2", truth "3": wrong`, false},
+		{"no answer", []string{problem}, []string{traced("2", segment("policy", "two"))}, "no_answer", false},
+		{"a question twice", []string{problem, problem}, []string{good}, "data.problems: questions asked before: 1, the first: problem line-2 repeats line-1", false},
+		{"a question of the test", []string{`{"question":"9-7","answer":"2"}`}, []string{good}, "data.test: questions that are trained on: 1, the first: problem line-1 is line-1 of data.problems", false},
+		{"a truth that is none", []string{`{"question":"1+1","answer":"\\text{ }"}`}, []string{good}, "data.problems: ground truths that the verifier cannot grade: 1", false},
+		{"a sentence", []string{`{"question":"1+1","answer":"We add the two numbers and get two"}`}, []string{good}, "ground truths that look like whole solutions: 1", false},
+		{"a whole solution", []string{`{"question":"1+1","answer":"First add.\nThen we have two, and that is all there is to it."}`}, []string{good}, "data.problems: ground truths that look like whole solutions: 1", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -73,6 +75,10 @@ func TestRowsAreChecked(t *testing.T) {
 				return
 			}
 			require.Contains(t, strings.Join(counted.notes, "\n"), c.want)
+			if c.note {
+				require.NoError(t, err)
+				return
+			}
 			require.ErrorContains(t, err, c.want)
 		})
 	}

@@ -20,9 +20,9 @@ var explanations = map[string]string{
 	"model.recompute":  "recompute activations in the backward pass: less memory, a third more work, equal bits",
 
 	"data.task":          "arithmetic: the embedded task; files: the three below",
-	"data.problems":      "JSONL with question, answer: RL",
-	"data.traces":        "JSONL with question, answer, segments: cold start",
-	"data.test":          "JSONL with question, answer: evaluation",
+	"data.problems":      "RL: JSON Lines, a JSON array or Parquet with question, answer; public layouts are recognised (retool data inspect FILE)",
+	"data.traces":        "cold start: with question, answer, segments; or messages with calls and outputs, put into the form of protocol.feedback",
+	"data.test":          "evaluation: as data.problems",
 	"data.pool":          "generated training problems of the embedded task",
 	"data.mix.working":   "share of generated traces whose code works",
 	"data.mix.failing":   "share of generated traces whose code fails at first",
@@ -30,7 +30,14 @@ var explanations = map[string]string{
 	"data.mix.corrected": "share of failing traces that mend their code",
 	"data.check":         "rows of files that no rollout would leave, answers that are not the row's, repeated questions: count says how many, strict refuses",
 	"data.long":          "rows whose prompt or trace is over the budget of tokens: refuse, or skip and count",
-	"data.wrapper":       "strip: take DAPO-Math-17k's answer-format instructions off a question (they contradict the box); keep",
+	"data.wrapper":       "strip: take DAPO-Math-17k's answer-format instructions (they contradict the box) and the prompts of ReTool-SFT off a question; keep",
+
+	"data.columns.id":       "column of the files that names a row; a dotted path, such as extra_info.index; empty: as the layout says",
+	"data.columns.family":   "column with the kind of problem",
+	"data.columns.question": "column with the question: text, or messages that end with the user's",
+	"data.columns.answer":   "column with the ground truth, such as reward_model.ground_truth",
+	"data.columns.messages": "traces: column with a conversation of roles user, assistant, tool",
+	"data.columns.response": "traces: column with a whole response in one text, <code> and <interpreter> or <tool_call> and <tool_response> in it",
 
 	"protocol.name":     "tags: the paper's <code> and <interpreter>; none: text only",
 	"protocol.feedback": "white space around output; retool-eval is the released evaluation's",

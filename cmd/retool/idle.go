@@ -20,7 +20,7 @@ var idleSettings = []struct {
 	{func(c *Config) bool { return c.Critic.Trunk == "own" }, []string{"critic.coefficient", "critic.warmup_lr"}, nil, "critic.trunk own has a loss of its own"},
 	{func(c *Config) bool { return !c.tools() }, []string{"interp.", "protocol."}, []string{"protocol.name", "protocol.template"}, "protocol.name none runs no code"},
 	{func(c *Config) bool { return c.Data.Task == "files" }, []string{"data.pool", "data.mix."}, nil, "data.task files generates nothing"},
-	{func(c *Config) bool { return c.Data.Task == "arithmetic" }, []string{"data.problems", "data.traces", "data.test", "data.wrapper", "data.check", "data.long"}, nil, "data.task arithmetic reads no files"},
+	{func(c *Config) bool { return c.Data.Task == "arithmetic" }, []string{"data.problems", "data.traces", "data.test", "data.wrapper", "data.check", "data.long", "data.columns."}, nil, "data.task arithmetic reads no files"},
 	{func(c *Config) bool { return c.Reward.Use != "tool-shaped" }, []string{"reward.count"}, nil, "only reward.use tool-shaped counts calls"},
 	{func(c *Config) bool { return c.SFT.Steps > 0 }, []string{"sft.epochs"}, nil, "sft.steps is given"},
 }

@@ -39,6 +39,7 @@ var reserved = map[string][]string{
 	"gorgonia.org/tensor":       {"kernels", "engine/model"},
 	"github.com/NVIDIA/go-nvml": {"bench"},
 	"github.com/urfave/cli":     {"cmd/retool"},
+	"github.com/parquet-go":     {"trainer/data"},
 	"os/exec":                   {"interp", "bench"},
 }
 

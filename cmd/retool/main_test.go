@@ -161,7 +161,7 @@ func TestBadInputIsOneClearSentence(t *testing.T) {
 		{files("data.problems=" + file("bad.jsonl", "{\"question\":\"1+1\",\"answer\":\"2\"}\n{\"question\":\n")), []string{"bad.jsonl:2"}},
 		{files("data.traces=" + file("tool.jsonl", `{"question":"1","answer":"2","segments":[{"text":"x","source":"tool"}]}`+"\n")), []string{"tool.jsonl:1"}},
 		{files("data.problems=" + file("empty.jsonl", "")), []string{"empty.jsonl"}},
-		{files("data.test="), []string{"data.test: want a JSONL file, got none"}},
+		{files("data.test="), []string{"data.test: want a file of rows (JSON Lines, JSON, Parquet), got none"}},
 		{files("data.problems=" + file("long.jsonl", `{"question":"`+strings.Repeat("1", 120)+`","answer":"2"}`+"\n")), []string{"its prompt has 121 tokens", "engine.max_tokens leave 95"}},
 		{append([]string{"train", "demo"}, tiny(run, "interp.python=/no/such/python")...), []string{"/no/such/python"}},
 		{append([]string{"train", "demo"}, tiny(filepath.Join(good, "x"))...), []string{"run directory", "not a directory"}},

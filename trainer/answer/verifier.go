@@ -87,7 +87,7 @@ func (v Verifier) Check(truth string) error {
 }
 
 // LooksLikeSolution reports whether a ground truth looks like a whole solution rather than an answer, so that no response could equal it:
-// GSM8K's #### mark, several lines, several sentences.
+// GSM8K's #### mark, several lines, several sentences, one of six words that are no formula.
 func LooksLikeSolution(truth string) bool {
 	truth = strings.TrimSpace(truth)
 	if strings.Contains(truth, "####") {
@@ -99,15 +99,21 @@ func LooksLikeSolution(truth string) bool {
 			lines++
 		}
 	}
-	sentences := 0
+	sentences, prose := 0, 0
 	words := strings.Fields(truth)
-	for i, w := range words[:max(0, len(words)-1)] {
+	for i, w := range words {
+		if len(w) > 2 && letter(w[0]) && letter(w[1]) && letter(w[2]) {
+			prose++
+		}
+		if i == len(words)-1 {
+			break
+		}
 		next := words[i+1][0]
 		if len(w) > 2 && strings.HasSuffix(w, ".") && letter(w[len(w)-2]) && (next >= 'A' && next <= 'Z' || next == '$' || next == '\\') {
 			sentences++
 		}
 	}
-	return lines > 1 || sentences > 0 && len(words) > 7
+	return lines > 1 || sentences > 0 && len(words) > 7 || prose > 5
 }
 
 func (v Verifier) grade(l limits, text, truth string) Outcome {
