@@ -29,6 +29,7 @@ var mayImport = map[string][]string{
 	"trainer/trace":     {"engine"},
 	"trainer":           {"kernels", "engine", "engine/model", "trainer/answer", "trainer/data", "trainer/trace"},
 	"bench":             {"kernels", "kernels/driver", "engine", "engine/model", "interp", "trainer", "trainer/trace"},
+	"cmd/retool/hub":    {},
 	"cmd/retool/report": {"trainer/trace"},
 }
 

@@ -54,7 +54,7 @@ func app() *cli.App {
 func commands() []*cli.Command {
 	cs := []*cli.Command{
 		demoCommand(), sftCommand(), trainCommand(), evalCommand(), rolloutCommand(), scoreCommand(), generateCommand(),
-		configCommand(), reportCommand(), benchCommand(), profileCommand(), execCommand(), doctorCommand(),
+		configCommand(), reportCommand(), fetchCommand(), benchCommand(), profileCommand(), execCommand(), doctorCommand(),
 	}
 	for _, c := range cs {
 		c.OnUsageError = usageError
