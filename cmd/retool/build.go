@@ -193,7 +193,12 @@ func (p *program) model(c model.Config, opt model.Options, from string) (*model.
 		m.Init(p.cfg.Seed)
 		return m, nil
 	}
-	return m, m.ReadWeights(from)
+	bar, finish := meterOn(os.Stderr, "load", "parameters")
+	defer finish()
+	m.Progress = bar.set
+	err = m.ReadWeights(from)
+	m.Progress = nil
+	return m, err
 }
 
 // modelConfig is the shape of the folder, or that of the settings with the tokenizer's vocabulary.

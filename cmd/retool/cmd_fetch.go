@@ -66,9 +66,7 @@ func fetch(c *cli.Context, env hubEnvironment, repo hub.Repo) (dir string, err e
 	bar, finish := meterOn(os.Stderr, "fetch", "bytes")
 	defer finish()
 	client, err := hub.New(env.endpoint, hub.Options{
-		Token: env.token, Parallel: c.Int("parallel"), Progress: bar.set,
-		Note: func(text string) { fmt.Fprintln(bar.out, text) },
-	})
+		Token: env.token, Parallel: c.Int("parallel"), Progress: bar.set, Note: bar.note})
 	if err != nil {
 		return "", err
 	}

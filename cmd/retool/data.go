@@ -84,8 +84,10 @@ func readFile[T any](path, setting string, read func(r io.Reader, name string) (
 		return none, fmt.Errorf("config: %s: %w", setting, err)
 	}
 	defer f.Close()
+	in, finish := meteredFile(f, "read")
+	defer finish()
 	sum := sha256.New()
-	rows, err := read(io.TeeReader(f, sum), path)
+	rows, err := read(io.TeeReader(in, sum), path)
 	hashes[setting] = hex.EncodeToString(sum.Sum(nil))
 	return rows, err
 }
@@ -118,8 +120,11 @@ func (p *program) fitting(setting string, ps []data.Problem, rows *findings) ([]
 	if m := p.cfg.Engine.MaxPrompt; m > 0 {
 		limit = m
 	}
+	bar, finish := meterOn(os.Stderr, "tokenise", "problems")
+	defer finish()
 	var out []*trainer.Problem
 	for i := range ps {
+		bar.set(int64(i), int64(len(ps)))
 		q := &ps[i]
 		ids, err := p.proto.Prompt(q.Question)
 		if err != nil {
@@ -144,8 +149,11 @@ func (p *program) fitting(setting string, ps []data.Problem, rows *findings) ([]
 // examples tokenises traces and leaves out, or refuses, those longer than a pass or a trajectory.
 func (p *program) examples(traces []data.Trace, rows *findings) ([]*trainer.Episode, error) {
 	limit := min(p.cfg.SFT.Tokens, p.cfg.Engine.MaxTokens)
+	bar, finish := meterOn(os.Stderr, "tokenise", "traces")
+	defer finish()
 	var out []*trainer.Episode
 	for i, t := range traces {
+		bar.set(int64(i), int64(len(traces)))
 		e, err := p.example(int64(i), t)
 		if err != nil {
 			return nil, err

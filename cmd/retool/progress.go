@@ -25,7 +25,8 @@ type meter struct {
 	name string
 	unit string // of what is counted: bytes, or a plural such as trajectories
 	out  io.Writer
-	bars *mpb.Progress // nil: lines
+	tty  *os.File      // a terminal, which gets a bar; nil: lines
+	bars *mpb.Progress // of the terminal, from the first bar on
 	now  func() time.Time
 
 	mu          sync.Mutex
@@ -43,8 +44,7 @@ type meter struct {
 func meterOn(f *os.File, name, unit string) (m *meter, finish func()) {
 	m = &meter{name: name, unit: unit, out: f, now: time.Now, begun: time.Now()}
 	if isTerminal(f) {
-		m.bars = mpb.New(mpb.WithOutput(f), mpb.WithWidth(48))
-		m.out = m.bars
+		m.tty = f
 	}
 	return m, sync.OnceFunc(func() {
 		m.end()
@@ -53,6 +53,26 @@ func meterOn(f *os.File, name, unit string) (m *meter, finish func()) {
 		}
 	})
 }
+
+// meteredFile is a file that shows how far it has been read.
+func meteredFile(f *os.File, name string) (r io.Reader, finish func()) {
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() { // a pipe has no length
+		return f, func() {}
+	}
+	m, finish := meterOn(os.Stderr, name, "bytes")
+	var done int64
+	return readerFunc(func(b []byte) (int, error) {
+		n, err := f.Read(b)
+		done += int64(n)
+		m.set(done, info.Size())
+		return n, err
+	}), finish
+}
+
+type readerFunc func(b []byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
 func isTerminal(f *os.File) bool {
 	info, err := f.Stat()
@@ -71,13 +91,23 @@ func (m *meter) set(done, all int64) {
 	if now.Sub(m.begun) < quiet {
 		return
 	}
-	if m.bars != nil {
+	if m.bars != nil || m.tty != nil {
 		m.draw(now)
 		return
 	}
 	if done < all && now.Sub(m.line) >= lineEvery && now.Sub(m.begun) >= lineEvery {
 		m.line = now
 		fmt.Fprintln(m.out, m.text(now))
+	}
+}
+
+// of is set for a meter that serves one work after another: a name for each, and what is done ends it.
+func (m *meter) of(name, unit string, done, total int64) {
+	m.mu.Lock()
+	m.name, m.unit = name, unit
+	m.mu.Unlock()
+	if m.set(done, total); done >= total {
+		m.end()
 	}
 }
 
@@ -100,6 +130,9 @@ func (m *meter) counts() string {
 
 // draw brings the bar to where the work is.
 func (m *meter) draw(now time.Time) {
+	if m.bars == nil {
+		m.bars = mpb.New(mpb.WithOutput(m.tty), mpb.WithWidth(48))
+	}
 	if m.bar == nil {
 		text := func(v *atomic.Value) decor.Decorator {
 			return decor.Any(func(decor.Statistics) string { s, _ := v.Load().(string); return s })
@@ -112,6 +145,17 @@ func (m *meter) draw(now time.Time) {
 		m.bar.SetTotal(m.total, false)
 	}
 	m.bar.SetCurrent(m.done)
+}
+
+// note prints a sentence above the bar.
+func (m *meter) note(text string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := m.out
+	if m.bars != nil {
+		out = m.bars
+	}
+	fmt.Fprintln(out, text)
 }
 
 // estimate is the time left at the rate so far; "" before anything is done.

@@ -55,6 +55,16 @@ func (m *Model) readWeights(dir string, headsMayDiffer bool) error {
 
 	var buf []float32
 	known := map[string]bool{}
+	var done, all int64
+	for _, t := range m.full().Named() {
+		all += int64(t.Len())
+	}
+	progress := func(n int) {
+		if done += int64(n); m.Progress != nil {
+			m.Progress(done, all)
+		}
+	}
+	progress(0)
 	for name, t := range m.full().Named() {
 		known[name] = true
 		s, ok := stored.of[name]
@@ -63,6 +73,7 @@ func (m *Model) readWeights(dir string, headsMayDiffer bool) error {
 		}
 		switch {
 		case !ok && headsMayDiffer && isHead(name):
+			progress(t.Len())
 			continue
 		case !ok:
 			return fail("%s is missing, config says %v", name, t.Shape())
@@ -77,6 +88,7 @@ func (m *Model) readWeights(dir string, headsMayDiffer bool) error {
 			return fail("%w", err)
 		}
 		m.dev.Upload(t, buf)
+		progress(t.Len())
 	}
 	for name, s := range stored.of {
 		switch {

@@ -24,6 +24,9 @@ type Model struct {
 	Master  *Weights // the same in float32, which AdamW updates and rounds into W; nil unless a BF16 model trains
 	G       *Weights // gradients, float32; nil without Options.Train
 
+	// Progress, when set, is called while ReadWeights reads: parameters that are in place, of all.
+	Progress func(done, all int64)
+
 	dev    kernels.Device
 	table  kernels.Tensor // (positions, D): cosines and sines
 	floats kernels.Tensor // the arenas that b's tensors are regions of, of Options.DType
