@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"engine/model":      {"kernels"},
 	"engine":            {"kernels", "engine/model", "engine/tokenizer"},
 	"trainer/answer":    {},
+	"trainer/rewrite":   {"trainer/answer", "trainer/data"},
 	"trainer/data":      {},
 	"trainer/arith":     {"trainer/data"},
 	"trainer/trace":     {"engine"},
