@@ -107,6 +107,8 @@ type Engine struct {
 
 	// Watch, when set, is called on the engine's goroutine whenever a trajectory grew, with its length before.
 	Watch func(t *Trajectory, from int)
+	// Progress, when set, is called on the same goroutine while Rollouts runs: trajectories that have ended, of all.
+	Progress func(done, all int)
 }
 
 // Tokens is what the engine asks of a tokenizer: the bytes of an id, and which ids end a text.

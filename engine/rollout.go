@@ -19,9 +19,15 @@ func (e *Engine) Rollouts(ctx context.Context, groups []Group, s Sampling) ([]*T
 		trs = append(trs, q.tr)
 	}
 	for stream.Live() > 0 {
+		if e.Progress != nil {
+			e.Progress(len(trs)-stream.Live(), len(trs))
+		}
 		if _, err := stream.Step(ctx); err != nil {
 			return nil, err
 		}
+	}
+	if e.Progress != nil {
+		e.Progress(len(trs), len(trs))
 	}
 	var lost []*Trajectory
 	for _, t := range trs {

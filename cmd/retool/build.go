@@ -181,6 +181,9 @@ func (p *program) model(c model.Config, opt model.Options, from string) (m *mode
 	if from == "" {
 		m, err = model.New(p.dev, c, opt)
 	} else {
+		bar, finish := meterOn(os.Stderr, "load", "parameters")
+		defer finish()
+		opt.Progress = bar.set
 		m, err = model.Load(p.dev, from, c, opt)
 	}
 	if err != nil {

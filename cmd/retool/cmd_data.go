@@ -49,16 +49,17 @@ func dataCommand() *cli.Command {
 			), Action: verifyData,
 		},
 	}
+	cs = append(cs, rewriteCommand())
 	for _, c := range cs {
 		c.OnUsageError = usageError
 	}
 	return &cli.Command{
-		Name: "data", Usage: "inspect, convert and verify files of rows", Subcommands: cs, HideHelpCommand: true,
+		Name: "data", Usage: "inspect, convert and verify files of rows; rewrite solutions into traces with code", Subcommands: cs, HideHelpCommand: true,
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return fmt.Errorf("data: no command %q: want inspect, convert or verify", c.Args().First())
+				return fmt.Errorf("data: no command %q: want inspect, convert, verify or rewrite", c.Args().First())
 			}
-			return errors.New("data: want inspect FILE, convert SRC DST or verify FILE")
+			return errors.New("data: want inspect FILE, convert SRC DST, verify FILE or rewrite IN OUT")
 		},
 	}
 }

@@ -224,7 +224,7 @@ func TestDataCommandsRefuse(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"data"}, "want inspect FILE, convert SRC DST or verify FILE"},
+		{[]string{"data"}, "want inspect FILE, convert SRC DST, verify FILE or rewrite IN OUT"},
 		{[]string{"data", "nothing"}, `no command "nothing"`},
 		{[]string{"data", "inspect"}, "want 1 arguments, [FILE]; got 0"},
 		{[]string{"data", "inspect", "a", "b"}, "want 1 arguments, [FILE]; got 2"},

@@ -37,6 +37,7 @@ type Config struct {
 	Protocol engine.ProtocolConfig `yaml:"protocol"`
 	Interp   interp.Config         `yaml:"interp"`
 	Engine   engine.Config         `yaml:"engine"`
+	Follow   Follow                `yaml:"follow"`
 
 	trainer.Config `yaml:",inline"`
 }
@@ -79,6 +80,7 @@ func DefaultConfig() Config {
 		Protocol: engine.DefaultProtocol(),
 		Interp:   interp.Default(),
 		Engine:   engine.DefaultConfig(),
+		Follow:   Follow{TensorBoard: true},
 		Config:   trainer.DefaultConfig(),
 	}
 }
@@ -388,7 +390,7 @@ func (c *Config) Validate() error {
 	if c.Threads < 0 {
 		return fmt.Errorf("threads: want 0 (one per core) or more, got %d", c.Threads)
 	}
-	for _, check := range []func() error{c.Config.Validate, c.Engine.Validate, c.Model.validate, c.Data.validate} {
+	for _, check := range []func() error{c.Config.Validate, c.Engine.Validate, c.Model.validate, c.Data.validate, c.Follow.validate} {
 		if err := check(); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 
 	"retool/engine"
 	"retool/trainer"
@@ -162,9 +163,12 @@ func (p *program) promptLimit() int {
 // fitting renders problems and leaves out, or refuses, those whose prompt leaves no room for a response.
 func (p *program) fitting(setting string, ps []data.Problem, rows *findings) ([]*trainer.Problem, error) {
 	limit := p.promptLimit()
+	bar, finish := meterOn(os.Stderr, "tokenise", "problems")
+	defer finish()
 	var out []*trainer.Problem
 	tokens := map[[16]byte]int{} // of a question: DAPO-Math-17k has each a hundred times
 	for i := range ps {
+		bar.set(int64(i), int64(len(ps)))
 		q := &ps[i]
 		k := hashed(q.Question)
 		n, known := tokens[k]

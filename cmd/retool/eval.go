@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -82,6 +83,9 @@ func evaluate(c *cli.Context) (trainer.Evaluation, error) {
 	for _, note := range read.notes {
 		fmt.Fprintln(c.App.ErrWriter, note)
 	}
+	bar, finish := meterOn(os.Stderr, "rollout", "trajectories")
+	defer finish()
+	p.engine.Progress = func(done, all int) { bar.set(int64(done), int64(all)) }
 	keep := func(trace.Record) error { return nil }
 	if path := c.String("out"); path != "" {
 		if err := unused(path); err != nil {

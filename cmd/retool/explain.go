@@ -87,6 +87,9 @@ var explanations = map[string]string{
 	"engine.max_lost":    "share of trajectories the sandbox may lose before a step is an error (choice)",
 	"engine.call_limit":  "longest wait for one call, queue included, before its trajectory is given up (choice)",
 
+	"follow.tensorboard": "event files of every step and evaluation in the run directory's tensorboard/",
+	"follow.prometheus":  "HOST:PORT that /metrics is served at while the run trains; empty: nowhere",
+
 	"seed": "of weights, order, draws and generated data",
 
 	"sft.steps":        "0: epochs passes over data.traces",

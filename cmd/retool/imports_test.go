@@ -24,11 +24,13 @@ var mayImport = map[string][]string{
 	"engine/model":      {"kernels"},
 	"engine":            {"kernels", "engine/model", "engine/tokenizer"},
 	"trainer/answer":    {},
+	"trainer/rewrite":   {"trainer/answer", "trainer/data"},
 	"trainer/data":      {},
 	"trainer/arith":     {"trainer/data"},
 	"trainer/trace":     {"engine"},
 	"trainer":           {"kernels", "engine", "engine/model", "trainer/answer", "trainer/data", "trainer/trace"},
 	"bench":             {"kernels", "kernels/driver", "kernels/ptx", "engine", "engine/model", "interp", "trainer", "trainer/trace"},
+	"cmd/retool/hub":    {},
 	"cmd/retool/report": {"trainer/trace"},
 }
 

@@ -21,7 +21,7 @@ var (
 		"run", "threads", "model.recompute", "data.problems", "data.traces", "data.test", "data.check",
 		"engine.pages", "engine.kv_memory", "engine.step_tokens", "engine.max_lost", "engine.call_limit",
 		"interp.zygotes", "interp.concurrency", "interp.warm", "interp.min_tier", "interp.paranoid",
-		"rl.verify_every", "rl.max_skipped", "checkpoint.", "eval.",
+		"rl.verify_every", "rl.max_skipped", "checkpoint.", "eval.", "follow.",
 	}
 	growingSettings = []string{"rl.steps"}
 )

@@ -5,12 +5,14 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"charm.land/lipgloss/v2"
 	"charm.land/lipgloss/v2/table"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
+	"retool/engine/model"
 	"retool/interp"
 	"retool/trainer"
 	"retool/trainer/trace"
@@ -21,20 +23,25 @@ type terminal struct {
 	out      io.Writer
 	progress *mpb.Progress // nil without a terminal
 	bar      *mpb.Bar
-	every    int // of SFT steps, which are many and say little, print one in so many
+	work     *meter        // rollouts of a step or an evaluation, weights of a checkpoint
+	every    int           // of SFT steps, which are many and say little, print one in so many,
+	patience time.Duration // and one whenever so long has passed since the last
+	last     time.Time     // an SFT step was printed
 }
 
 func newTerminal() *terminal {
-	t := &terminal{out: os.Stdout, every: 25}
-	if info, err := os.Stdout.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb" {
+	t := &terminal{out: os.Stdout, every: 25, patience: 10 * time.Second}
+	if isTerminal(os.Stdout) {
 		t.progress = mpb.New(mpb.WithOutput(os.Stdout), mpb.WithWidth(48))
 		t.out = t.progress
 	}
+	t.work = &meter{out: t.out, bars: t.progress, now: time.Now}
 	return t
 }
 
 // Close ends the bar.
 func (t *terminal) Close() {
+	t.work.end()
 	t.endBar()
 	if t.progress != nil {
 		t.progress.Shutdown()
@@ -74,7 +81,8 @@ func (t *terminal) Step(m trace.Metrics, done, of int) {
 		skipped += fmt.Sprintf("  %d responses (%.1f%%) without a verdict: verifier error", m.Unjudged, 100*m.UnjudgedShare)
 	}
 	if m.RL == nil {
-		if done%t.every == 0 || done == 1 || done == of {
+		if now := time.Now(); done%t.every == 0 || done == 1 || done == of || now.Sub(t.last) >= t.patience {
+			t.last = now
 			fmt.Fprintf(t.out, "sft   %*d/%d  loss %6.3f  grad %5.2f  lr %.1e  %6.0f tok/s%s\n", width, done, of, m.Loss, m.Norm, m.LR, m.Speed, skipped)
 		}
 		return
@@ -97,6 +105,16 @@ func (t *terminal) Evaluated(e trainer.Evaluation) {
 	}
 	fmt.Fprintf(t.out, "eval  %-10s step %d  avg@%d %5.1f%%%s ±%.1f (other %d problems)  code %.0f%%  with code %.1f%% right  length %.1f%s  (%s, %.1f s)\n",
 		e.Name, e.Step, e.Samples, 100*e.Accuracy, again, 196*e.Population, e.Problems, 100*b.CodeRatio, 100*e.AccuracyCode, b.ResponseLength, lost, e.Rules, e.Seconds)
+}
+
+// watch shows how far a program's rollouts, and its reading of weights, are.
+func (t *terminal) watch(p *program) {
+	p.engine.Progress = func(done, all int) { t.work.of("rollout", "trajectories", int64(done), int64(all)) }
+	for _, m := range []*model.Model{p.policy, p.critic, p.ref} {
+		if m != nil {
+			m.Options.Progress = func(done, all int64) { t.work.of("load", "parameters", done, all) }
+		}
+	}
 }
 
 // Note prints a sentence.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/urfave/cli/v2"
 
 	"retool/engine/model"
@@ -70,12 +71,24 @@ func train(ctx context.Context, cfg *Config, dir *runDir, out *terminal) (*train
 	if err != nil {
 		return nil, err
 	}
+	var metrics *exporter
+	if addr := cfg.Follow.Prometheus; addr != "" { // before any work: the address may be taken
+		if metrics, err = openExporter(addr, prometheus.NewRegistry()); err != nil {
+			return nil, err
+		}
+		defer metrics.Close()
+	}
 	p, err := build(ctx, cfg, use{train: true, concurrent: cfg.concurrency()})
 	if err != nil {
 		return nil, err
 	}
 	defer p.Close()
-	run, notes, err := p.training(dir.path, out)
+	report, end, err := p.followers(dir.path, out, metrics)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	run, notes, err := p.training(dir.path, report)
 	if err != nil {
 		return nil, err
 	}
@@ -83,6 +96,9 @@ func train(ctx context.Context, cfg *Config, dir *runDir, out *terminal) (*train
 		return nil, fmt.Errorf("run directory: %w", err)
 	}
 	p.header(out, dir.path)
+	if metrics != nil {
+		out.Note("metrics   " + metrics.address())
+	}
 	for _, note := range append(notes, taken) {
 		if note != "" {
 			out.Note(note)

@@ -77,9 +77,20 @@ func (m *Model) fill(f *folder) error {
 	}
 	var buf []float32
 	known := map[string]bool{}
+	var done, all int64
+	for _, t := range m.full().Named() {
+		all += int64(t.Len())
+	}
+	progress := func(n int) {
+		if done += int64(n); m.Options.Progress != nil {
+			m.Options.Progress(done, all)
+		}
+	}
+	progress(0)
 	for name, t := range m.full().Named() {
 		known[name] = true
 		if name == valueName && !f.config.ValueHead {
+			progress(t.Len())
 			continue
 		}
 		s, ok := f.of[name]
@@ -97,6 +108,7 @@ func (m *Model) fill(f *folder) error {
 			return fmt.Errorf("model: %s: %w", f.file(name), err)
 		}
 		m.dev.Upload(t, buf)
+		progress(t.Len())
 	}
 	if err := f.checkUnused(known); err != nil {
 		return err

@@ -14,6 +14,8 @@ type Options struct {
 	Train     bool          // have gradients, and keep activations for the backward
 	DType     kernels.DType // of weights and activations: BF16, or F32 (also 0). Gradients of weights, logits and sums are float32 in any case
 	Recompute bool          // keep only each layer's input and run its forward again in the backward: less memory, a third more work, equal bits
+
+	Progress func(done, all int64) // when set, called while Load and ReadWeights read: parameters that are in place, of all
 }
 
 // Model is a decoder on one device. It is not safe for concurrent use: engine and trainer take turns.

@@ -16,7 +16,7 @@ func WriteProblems(w io.Writer, ps ...Problem) error {
 
 // traceRow is a trace as it lies in a file of ours.
 type traceRow struct {
-	Problem  `json:",inline"`
+	Problem
 	Segments []segmentRow `json:"segments"`
 }
 
