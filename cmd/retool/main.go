@@ -54,6 +54,7 @@ func app() *cli.App {
 func commands() []*cli.Command {
 	cs := []*cli.Command{
 		demoCommand(), sftCommand(), trainCommand(), evalCommand(), rolloutCommand(), scoreCommand(), generateCommand(),
+		convertCommand(),
 		configCommand(), reportCommand(), benchCommand(), profileCommand(), execCommand(), doctorCommand(),
 	}
 	for _, c := range cs {

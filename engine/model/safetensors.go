@@ -370,6 +370,7 @@ func BF16Bits(x float32) uint16 {
 type NamedTensor struct {
 	Name  string
 	Shape []int // empty: a scalar
+	F16   bool  // []uint16 are the bits of F16
 
 	// Data is []float32, []float64, []uint16 (the bits of BF16), []int32, []int64, []uint64 or []byte (U8); a *tensor.Dense of
 	// float32 or float64; or a func() ([]float32, error), called when its turn comes, whose result is written before the next call.
@@ -383,7 +384,10 @@ func (t NamedTensor) dtype() (string, error) {
 		return "F32", nil
 	case []float64:
 		return "F64", nil
-	case []uint16:
+	case []uint16, func() ([]uint16, error):
+		if t.F16 {
+			return "F16", nil
+		}
 		return "BF16", nil
 	case []int32:
 		return "I32", nil
@@ -476,10 +480,14 @@ func encodeSafetensors(w io.Writer, tensors []NamedTensor, metadata map[string]s
 	}
 	for _, e := range entries {
 		d := data[e.name]
-		if f, ok := d.(func() ([]float32, error)); ok {
-			if d, err = f(); err != nil {
-				return fmt.Errorf("%s: %w", e.name, err)
-			}
+		switch f := d.(type) {
+		case func() ([]float32, error):
+			d, err = f()
+		case func() ([]uint16, error):
+			d, err = f()
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", e.name, err)
 		}
 		if dense, ok := d.(*tensor.Dense); ok {
 			d = dense.Data()
