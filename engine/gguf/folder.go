@@ -103,11 +103,8 @@ func (t *Tokenizer) ends() []int {
 	return ends
 }
 
-// special reports whether a token is no text: by its type, or since texts begin or end with it.
-func (t *Tokenizer) special(id int) bool {
-	kind := t.types[id]
-	return kind == controlToken || kind == unknownToken || id == t.bos && t.addBOS || slices.Contains(t.ends(), id)
-}
+// special reports whether a token is no text.
+func (t *Tokenizer) special(id int) bool { return t.types[id] == controlToken || t.types[id] == unknownToken }
 
 // notes is tokenizer_config.json. The class is the one that takes tokenizer.json as it is.
 func (t *Tokenizer) notes(c Config) map[string]any {
@@ -115,7 +112,7 @@ func (t *Tokenizer) notes(c Config) map[string]any {
 		"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false, "model_max_length": c.MaxPositions,
 	}
 	for name, id := range map[string]int{"bos_token": t.bos, "eos_token": t.eos, "pad_token": t.pad, "unk_token": t.unk} {
-		if id != none && t.special(id) { // transformers would make it special
+		if id != none && t.special(id) { // or transformers would make a text special
 			out[name] = t.tokens[id]
 		}
 	}

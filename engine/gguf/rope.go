@@ -40,7 +40,7 @@ func (f *File) llama3Rope(c *Config, t Tensor) error {
 	if !(factor >= 1) || math.IsInf(factor, 0) {
 		return fmt.Errorf("%s ends in %g, the factor of a llama3 rope, which is at least 1", t.Name, factor)
 	}
-	for _, r := range append([]Rope{{"llama3", factor, 8192, 1, 4, 0, 0}}, c.solveLlama3(d, factor)...) {
+	for _, r := range c.llama3Candidates(d, factor) {
 		try := *c
 		try.Rope = r
 		if near(try.llama3Divisors(), d) {
@@ -53,25 +53,34 @@ func (f *File) llama3Rope(c *Config, t Tensor) error {
 	return fmt.Errorf("%s holds divisors of no llama3 rope", t.Name)
 }
 
-// solveLlama3 is the scaling that two blended divisors determine.
-func (c Config) solveLlama3(d []float32, factor float64) []Rope {
-	var waves, blends []float64 // turns per position, and how much of the unscaled frequency is left
+// llama3Candidates are scalings that could have these divisors. All known models have the factors 1 and 4 and a power of 2 for the context
+// of pre-training; with other factors, two blended divisors determine them, and with other contexts, one.
+func (c Config) llama3Candidates(d []float32, factor float64) []Rope {
+	var list []Rope
+	add := func(context, high float64) {
+		if context >= 1 && context < 1<<31 && high > 1 {
+			list = append(list, Rope{Type: "llama3", Factor: factor, OriginalMaxPositions: int(math.Round(context)), LowFreqFactor: 1, HighFreqFactor: decimal(high)})
+		}
+	}
+	for context := 1 << 6; context <= 1<<24; context *= 2 {
+		add(float64(context), 4)
+	}
+	var turns, blends []float64 // per position, and how much of the unscaled frequency is left
 	for i, x := range d {
 		if x > 1 && float64(x) < factor {
-			waves = append(waves, 1/(2*math.Pi*math.Pow(c.RopeTheta, 2*float64(i)/float64(c.HeadDim))))
+			turns = append(turns, 1/(2*math.Pi*math.Pow(c.RopeTheta, 2*float64(i)/float64(c.HeadDim))))
 			blends = append(blends, (1/float64(x)-1/factor)/(1-1/factor))
 		}
 	}
-	if len(waves) < 2 {
-		return nil
+	if len(turns) > 0 {
+		add((3*blends[0]+1)/turns[0], 4)
 	}
-	last := len(waves) - 1
-	slope := (blends[0] - blends[last]) / (waves[0] - waves[last])
-	offset := slope*waves[0] - blends[0]
-	if !(offset > 0 && slope > 0) {
-		return nil
+	if last := len(turns) - 1; last > 0 {
+		slope := (blends[0] - blends[last]) / (turns[0] - turns[last])
+		offset := slope*turns[0] - blends[0]
+		add(slope/offset, 1+1/offset)
 	}
-	return []Rope{{"llama3", factor, int(math.Round(slope / offset)), 1, decimal(1 + 1/offset), 0, 0}}
+	return list
 }
 
 func near(a, b []float32) bool {
