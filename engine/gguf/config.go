@@ -94,6 +94,9 @@ func (f *File) config() (Config, error) {
 	c.Tied = !has("output.weight")
 	c.QKVBias, c.OBias = has("blk.0.attn_q.bias"), has("blk.0.attn_output.bias")
 	c.MLPBias = c.Arch == Llama && has("blk.0.ffn_gate.bias")
+	if k.err != nil {
+		return c, k.err
+	}
 	if err := c.supported(); err != nil {
 		return c, err
 	}

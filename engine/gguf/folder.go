@@ -104,7 +104,9 @@ func (t *Tokenizer) ends() []int {
 }
 
 // special reports whether a token is no text.
-func (t *Tokenizer) special(id int) bool { return t.types[id] == controlToken || t.types[id] == unknownToken }
+func (t *Tokenizer) special(id int) bool {
+	return t.types[id] == controlToken || t.types[id] == unknownToken
+}
 
 // notes is tokenizer_config.json. The class is the one that takes tokenizer.json as it is.
 func (t *Tokenizer) notes(c Config) map[string]any {

@@ -3,6 +3,7 @@ package gguf
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // Kinds of tokens, as tokenizer.ggml.token_type numbers them.
@@ -162,6 +163,9 @@ func (t *Tokenizer) check(rows int) error {
 	for id, s := range t.tokens {
 		if other, twice := ids[s]; twice || s == "" {
 			return fmt.Errorf("tokenizer.ggml.tokens: token %d is %q, as is token %d: each must be one text", id, s, other)
+		}
+		if !utf8.ValidString(s) {
+			return fmt.Errorf("tokenizer.ggml.tokens: token %d is %q, which is not UTF-8", id, s)
 		}
 		ids[s] = id
 		if kind := t.types[id]; kind < normalToken || kind > unusedToken {
