@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,12 +23,11 @@ func convertCommand() *cli.Command {
 		Name:      "convert",
 		Usage:     "turn a GGUF file into a Hugging Face folder, or a folder into a GGUF file",
 		ArgsUsage: "SRC DST",
-		Description: "SRC is a .gguf file or a folder with config.json, safetensors and tokenizer.json. DST is made: a .gguf file if it is called so,\n" +
-			"else a folder. Architectures llama, qwen2 and qwen3 with a byte-level BPE tokenizer; what cannot be converted exactly is refused.\n" +
-			"From a GGUF file, quantised weights become the numbers that llama.cpp's reference computes from them.",
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "type", Usage: "of the weights: f32, f16, bf16 and, in GGUF, q8_0 (default: f32 in a folder, the matrices' own in GGUF, f32 if that cannot be written)"},
-		},
+		Description: "SRC is a .gguf file or a folder with config.json, safetensors and tokenizer.json. DST is made: a .gguf file if it is\n" +
+			"called so, else a folder. Architectures llama, qwen2 and qwen3 with a byte-level BPE tokenizer; what cannot be converted exactly is\n" +
+			"refused. Quantised weights of a GGUF file become the numbers that the reference library computes from them. Without --type, a\n" +
+			"folder is f32, and matrices in a GGUF file keep f32, f16, bf16 or q8_0 if all are of that type; else they become f32.",
+		Flags:  []cli.Flag{&cli.StringFlag{Name: "type", Usage: "of the weights: f32, f16, bf16 and, in a GGUF file, q8_0"}},
 		Action: convert,
 	}
 }
@@ -159,15 +159,15 @@ func countLine(count map[string]int) string {
 	for name := range count {
 		names = append(names, name)
 	}
-	slices.SortFunc(names, func(a, b string) int { return count[b] - count[a] })
+	slices.SortFunc(names, func(a, b string) int { return cmp.Or(count[b]-count[a], strings.Compare(a, b)) })
 	for i, name := range names {
-		names[i] = fmt.Sprintf("%d tensors of %s", count[name], name)
+		names[i] = fmt.Sprintf("%d %s", count[name], name)
 	}
-	return strings.Join(names, ", ")
+	return "tensors: " + strings.Join(names, ", ")
 }
 
-// writeFile writes a GGUF file: norms and biases in F32, as llama.cpp wants them, and matrices in the type asked for. Rows that are no whole
-// blocks of Q8_0 become F16, as with llama.cpp's converter.
+// writeFile writes a GGUF file: norms and biases in F32, as llama.cpp wants them, and matrices in the type asked for. Those whose rows are
+// no whole blocks of Q8_0 become F16, as with llama.cpp's converter.
 func (j *conversion) writeFile(path string) error {
 	src := j.src
 	shape, err := src.config.Metadata()

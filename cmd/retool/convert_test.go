@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -60,7 +62,7 @@ func TestAModelSurvivesTheWayToGGUFAndBack(t *testing.T) {
 			at := func(name string) string { return filepath.Join(dir, name) }
 			said := mustConvert(t, fixtures+name+".gguf", at("a"))
 			require.Contains(t, said, "64, context 512")
-			require.Regexp(t, `written +\S+/a: \d+ tensors of F32`, said)
+			require.Regexp(t, `written +\S+/a: tensors: \d+ F32, `, said)
 			mustConvert(t, at("a"), at("b.gguf"))
 			mustConvert(t, at("b.gguf"), at("c"))
 			for _, file := range []string{
@@ -165,6 +167,20 @@ func TestWhatCannotBeConvertedLeavesNothingBehind(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, names(before), names(after))
 	sameFileText(t, at("there.gguf"), "mine")
+}
+
+func TestAnInterruptedConversionLeavesNothingBehind(t *testing.T) {
+	ctx, stop := context.WithCancel(context.Background())
+	stop()
+	for _, name := range []string{"x", "x.gguf"} {
+		dir := t.TempDir()
+		app := &cli.App{Writer: io.Discard, ExitErrHandler: func(*cli.Context, error) {}, Commands: []*cli.Command{convertCommand()}}
+		err := app.RunContext(ctx, []string{"retool", "convert", fixtures + "llama.gguf", filepath.Join(dir, name)})
+		require.ErrorContains(t, err, "convert: interrupted: ")
+		list, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Empty(t, list)
+	}
 }
 
 func TestRowsThatAreNoBlocksBecomeF16(t *testing.T) {

@@ -364,11 +364,12 @@ func (k *keys) unread(prefix string) error {
 
 // abridged is a value short enough for an error message.
 func abridged(v any) string {
-	if s := fmt.Sprint(v); len(s) > 60 {
-		return s[:57] + "…"
-	} else {
-		return s
+	const most = 60
+	s := fmt.Sprint(v)
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
 	}
+	return s
 }
 
 func integer(v any) (int, bool) {

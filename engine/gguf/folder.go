@@ -53,8 +53,8 @@ type bpeJSON struct {
 	Merges       json.RawMessage `json:"merges"`
 }
 
-// Files are those of a folder, its weights apart: config.json, for weights of dtype ("float32", …), generation_config.json, tokenizer.json,
-// tokenizer_config.json and, with a chat template, chat_template.jinja.
+// Files are those of a folder, its weights apart: config.json, for weights of dtype ("float32", …), generation_config.json,
+// tokenizer.json, tokenizer_config.json and, with a chat template, chat_template.jinja.
 func (t *Tokenizer) Files(c Config, dtype string) (map[string][]byte, error) {
 	config, generation := c.hugging(), map[string]any{}
 	config["torch_dtype"] = dtype

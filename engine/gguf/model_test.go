@@ -156,9 +156,13 @@ func TestModelsThatWouldComputeSomethingElseAreRefused(t *testing.T) {
 
 func TestTheRopeOfLlama3IsFoundFromItsDivisors(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := Config{Arch: Llama, HeadDim: 2 * rapid.IntRange(4, 64).Draw(t, "pairs"), RopeTheta: rapid.SampledFrom([]float64{1e4, 5e5, 1e6}).Draw(t, "theta")}
-		c.Rope = Rope{Type: "llama3", Factor: float64(float32(rapid.Float64Range(2, 40).Draw(t, "factor"))), LowFreqFactor: 1,
-			HighFreqFactor: rapid.SampledFrom([]float64{2, 4, 4, 4, 8}).Draw(t, "high"), OriginalMaxPositions: rapid.IntRange(512, 1<<17).Draw(t, "context")}
+		c := Config{Arch: Llama, HeadDim: 2 * rapid.IntRange(4, 64).Draw(t, "pairs")}
+		c.RopeTheta = rapid.SampledFrom([]float64{1e4, 5e5, 1e6}).Draw(t, "theta")
+		c.Rope = Rope{
+			Type: "llama3", Factor: float64(float32(rapid.Float64Range(2, 40).Draw(t, "factor"))), LowFreqFactor: 1,
+			HighFreqFactor:       rapid.SampledFrom([]float64{2, 4, 4, 4, 8}).Draw(t, "high"),
+			OriginalMaxPositions: rapid.IntRange(512, 1<<17).Draw(t, "context"),
+		}
 		d := c.llama3Divisors()
 		if c.Rope.HighFreqFactor != 4 && blended(d, c.Rope.Factor) < 2 || d[len(d)-1] != float32(c.Rope.Factor) {
 			t.Skip("these divisors do not determine it")
@@ -186,7 +190,9 @@ func blended(d []float32, factor float64) (n int) {
 }
 
 func TestSizeLabelsAreThoseOfTheConverter(t *testing.T) {
-	for n, want := range map[int]string{134515008: "135M", 494032768: "494M", 1543714304: "1.5B", 7615616512: "7.6B", 32763876352: "33B", 500: "0.50K", 3260000: "3.3M"} {
+	for n, want := range map[int]string{
+		134515008: "135M", 494032768: "494M", 1543714304: "1.5B", 7615616512: "7.6B", 32763876352: "33B", 500: "0.50K", 3260000: "3.3M",
+	} {
 		require.Equal(t, want, sizeLabel(n))
 	}
 }
@@ -212,10 +218,11 @@ func TestHalfPrecisionIsRoundedToTheNearest(t *testing.T) {
 
 func TestRopeScalingOfAFolderIsWhatTransformersReads(t *testing.T) {
 	for name, want := range map[string]string{
-		"llama.gguf":        `null`,
-		"llama-biases.gguf": `{"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4, "original_max_position_embeddings": 64}`,
-		"qwen2.gguf":        `{"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 128}`,
-		"qwen3.gguf":        `{"rope_type": "linear", "factor": 4}`,
+		"llama.gguf": `null`,
+		"llama-biases.gguf": `{"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4,
+			"original_max_position_embeddings": 64}`,
+		"qwen2.gguf": `{"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 128}`,
+		"qwen3.gguf": `{"rope_type": "linear", "factor": 4}`,
 	} {
 		config, _ := filesOf(t, name)
 		require.JSONEq(t, want, string(config["rope_scaling"]), name)

@@ -113,7 +113,7 @@ func TestWhatATypeCannotHoldIsRefused(t *testing.T) {
 	}
 }
 
-// file is a file of one tensor of 8 F32 and one key, whose head ends at byte 24+keyBytes+tensorBytes.
+// file is a file of two keys and two tensors of 8 F32 each.
 func file(t testing.TB) []byte {
 	var b bytes.Buffer
 	one := OutTensor{Name: "a", Type: F32, Shape: []int{2, 4}, Data: func() ([]float32, error) { return make([]float32, 8), nil }}
@@ -185,6 +185,15 @@ func TestHostileHeadsAreRefused(t *testing.T) {
 		require.ErrorContains(t, err, "gguf: x.gguf: ")
 		require.NotContains(t, err.Error(), "\n")
 	}
+}
+
+func TestVersion2IsReadToo(t *testing.T) {
+	b := file(t)
+	b[4] = 2
+	f, err := parseBytes(b)
+	require.NoError(t, err)
+	require.Equal(t, 2, f.Version)
+	require.Len(t, f.Tensors, 2)
 }
 
 func TestNestedListsHaveADepth(t *testing.T) {

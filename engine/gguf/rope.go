@@ -59,7 +59,9 @@ func (c Config) llama3Candidates(d []float32, factor float64) []Rope {
 	var list []Rope
 	add := func(context, high float64) {
 		if context >= 1 && context < 1<<31 && high > 1 {
-			list = append(list, Rope{Type: "llama3", Factor: factor, OriginalMaxPositions: int(math.Round(context)), LowFreqFactor: 1, HighFreqFactor: decimal(high)})
+			list = append(list, Rope{
+				Type: "llama3", Factor: factor, OriginalMaxPositions: int(math.Round(context)), LowFreqFactor: 1, HighFreqFactor: decimal(high),
+			})
 		}
 	}
 	for context := 1 << 6; context <= 1<<24; context *= 2 {

@@ -144,5 +144,6 @@ func (c Config) Extra() []OutTensor {
 	if c.Rope.Type != "llama3" {
 		return nil
 	}
-	return []OutTensor{{Name: ropeFreqs, Type: F32, Shape: []int{c.HeadDim / 2}, Data: func() ([]float32, error) { return c.llama3Divisors(), nil }}}
+	data := func() ([]float32, error) { return c.llama3Divisors(), nil }
+	return []OutTensor{{Name: ropeFreqs, Type: F32, Shape: []int{c.HeadDim / 2}, Data: data}}
 }
