@@ -15,6 +15,7 @@ import (
 
 	"retool/engine/gguf"
 	"retool/engine/model"
+	"retool/kernels"
 )
 
 // fixtures are small models that the reference library wrote.
@@ -44,8 +45,8 @@ func sameFile(t *testing.T, a, b string) {
 	require.True(t, bytes.Equal(x, y), "%s and %s differ", a, b)
 }
 
-// logitsOf is what `retool score` computes with a folder.
-func logitsOf(t *testing.T, dir string) []byte {
+// scoredLogits is what `retool score` computes with a folder.
+func scoredLogits(t *testing.T, dir string) []byte {
 	rows, out := filepath.Join(t.TempDir(), "rows.jsonl"), filepath.Join(t.TempDir(), "logits.safetensors")
 	require.NoError(t, os.WriteFile(rows, []byte(`{"ids": [1, 17, 9, 30, 30, 4, 50]}`), 0o666))
 	_, err := runModelCommand("score", "--model", dir, "--in", rows, "--logits", out)
@@ -70,7 +71,7 @@ func TestAModelSurvivesTheWayToGGUFAndBack(t *testing.T) {
 			} {
 				sameFile(t, filepath.Join(at("a"), file), filepath.Join(at("c"), file))
 			}
-			require.Equal(t, logitsOf(t, at("a")), logitsOf(t, at("c")))
+			require.Equal(t, scoredLogits(t, at("a")), scoredLogits(t, at("c")))
 		})
 	}
 }
@@ -228,4 +229,28 @@ func sameFileText(t *testing.T, path, want string) {
 	got, err := os.ReadFile(path)
 	require.NoError(t, err)
 	require.Equal(t, want, string(got))
+}
+
+func TestAValueHeadIsLeftOutAndSaidSo(t *testing.T) {
+	dev := kernels.NewCPU(1)
+	defer dev.Close()
+	m, err := model.New(dev, model.Config{
+		Arch: model.Llama, Layers: 1, Hidden: 16, Heads: 2, KVHeads: 1, HeadDim: 8, FFN: 16, Vocab: 9, MaxPositions: 80,
+		RMSEps: 1e-6, RopeTheta: 10000, LMHead: true, ValueHead: true,
+	}, model.Options{MaxTokens: 1})
+	require.NoError(t, err)
+	defer m.Close()
+	m.Init(1)
+	dir := t.TempDir()
+	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
+	require.NoError(t, m.Save(from))
+	require.Contains(t, mustConvert(t, from, to), "the value head was left out")
+	c, err := model.ReadConfig(to)
+	require.NoError(t, err)
+	require.True(t, c.LMHead)
+	require.False(t, c.ValueHead)
+	stored, err := model.OpenStored(to)
+	require.NoError(t, err)
+	defer stored.Close()
+	require.NotContains(t, stored.Names(), "value_head.weight")
 }
