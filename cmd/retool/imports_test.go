@@ -21,6 +21,7 @@ var mayImport = map[string][]string{
 	"kernels":           {"kernels/driver", "kernels/ptx"},
 	"interp":            {},
 	"engine/tokenizer":  {},
+	"engine/gguf":       {},
 	"engine/model":      {"kernels"},
 	"engine":            {"kernels", "engine/model", "engine/tokenizer"},
 	"trainer/answer":    {},

@@ -340,6 +340,7 @@ func bf16Value(b uint16) float32 { return math.Float32frombits(uint32(b) << 16) 
 type NamedTensor struct {
 	Name  string
 	Shape []int // empty: a scalar
+	F16   bool  // []uint16 are the bits of F16
 
 	// Data is []float32, []float64, []uint16 (the bits of BF16), []int32, []int64, []uint64 or []byte (U8); or a
 	// func() ([]float32, error), called when its turn comes, whose result is written before the next call.
@@ -353,7 +354,10 @@ func (t NamedTensor) dtype() (string, error) {
 		return "F32", nil
 	case []float64:
 		return "F64", nil
-	case []uint16:
+	case []uint16, func() ([]uint16, error):
+		if t.F16 {
+			return "F16", nil
+		}
 		return "BF16", nil
 	case []int32:
 		return "I32", nil
@@ -444,10 +448,14 @@ func encodeSafetensors(w io.Writer, tensors []NamedTensor, metadata map[string]s
 	}
 	for _, e := range entries {
 		d := data[e.name]
-		if f, ok := d.(func() ([]float32, error)); ok {
-			if d, err = f(); err != nil {
-				return fmt.Errorf("%s: %w", e.name, err)
-			}
+		switch f := d.(type) {
+		case func() ([]float32, error):
+			d, err = f()
+		case func() ([]uint16, error):
+			d, err = f()
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", e.name, err)
 		}
 		if n := binary.Size(d); n < 0 || uint64(n) != e.to-e.from {
 			return fmt.Errorf("%s: %d bytes of data for %s%v, which takes %d", e.name, n, e.dtype, e.shape, e.to-e.from)
