@@ -22,6 +22,10 @@
 // reductions, acquire and release chains between blocks, and calls are not emulated: such PTX does not load, but for fences, which are
 // accepted. Streams run in the order issued.
 //
+// With Options.Queued, nothing takes effect before something waits for it, as on hardware: a failure then comes back from a later call, and
+// work that was issued in the wrong order computes what it would there. Copies between host and device demand page-locked memory, report it when
+// it is written too early, and leave 0xff in what is read too early; CopyPageable is the copy that a stream does not wait for.
+//
 // It departs from the design in two places. Shadow cells cover 4 bytes and remember which of them were touched. A full barrier moves one
 // vector of clocks instead of a matrix; only barriers of some warps make the matrix.
 package emu

@@ -233,18 +233,19 @@ func (p probe) run(drv driver.Driver, in, out driver.Ptr) ([]uint32, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := drv.CopyIn(0, in, p.inputs()); err != nil {
+	copies := driver.NewStaging(drv)
+	if err := copies.In(0, in, p.inputs()); err != nil {
 		return nil, err
 	}
 	if err := drv.Fill32(0, out, 0xdeadbeef, 8*lanes); err != nil {
 		return nil, err
 	}
 	params := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, uint64(out)), uint64(in))
-	if err := drv.Launch(0, []driver.Launch{{Func: f, Grid: [3]uint32{1, 1, 1}, Block: [3]uint32{lanes, 1, 1}, Params: params}}); err != nil {
+	if err := drv.Launch(0, []driver.Launch{{Func: f, Grid: [3]uint32{1, 1, 1}, Block: [3]uint32{lanes, 1, 1}, Params: params, Sizes: []int{8, 8}}}); err != nil {
 		return nil, err
 	}
 	b := make([]byte, 32*lanes)
-	if err := drv.CopyOut(0, b, out); err != nil {
+	if err := copies.Out(0, b, out); err != nil {
 		return nil, err
 	}
 	words := make([]uint32, 8*lanes)
