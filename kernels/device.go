@@ -1,5 +1,7 @@
 package kernels
 
+import "time"
+
 // PageTokens is P, the number of tokens whose keys and values one page holds, and the width of an attention tile.
 const PageTokens = 64
 
@@ -66,6 +68,9 @@ type Info struct {
 	Variant  string // kernels chosen at start: "avx2", "avx512", "go", "sm80", "sm90a"
 	Threads  int    // CPU: workers; GPU: multiprocessors
 	Contract string // one line that a checkpoint stores: all that fixes the bits of a log-probability
+	Replays  bool   `json:"-"` // Repeat saves work here: batches are worth padding to few sizes
+
+	Compile time.Duration `json:",omitzero"` // what loading kernels has taken so far, compilation by a GPU's driver included
 }
 
 // A Device executes the operations of a transformer and of its training.
@@ -86,8 +91,8 @@ type Device interface {
 	Download(dst any, src Tensor) // dst: the same kinds
 	Copy(dst, src Tensor)         // equal shapes; converts between F32 and BF16
 	Zero(t Tensor)
-	Do(f func()) error                 // one per pass, not one per operation
-	Repeat(key string, f func()) error // Do, for operations that never change: a GPU replays a graph
+	Do(f func()) error           // one per pass, not one per operation
+	Repeat(key string, f func()) // inside Do: runs operations that never change; a GPU records them once and replays a graph
 	Close() error
 
 	// Embed gathers rows: y[t] = table[ids[t]]. y (T,C), table (N,C), ids (T) i32.

@@ -288,9 +288,7 @@ func repeatReplaysWhatDoDoes(t *testing.T, d *GPU) {
 	mustDo(t, d, pass)
 	want := bits16(d, y)
 	for i := range 3 {
-		if err := d.Repeat("pass", pass); err != nil {
-			t.Fatal(err)
-		}
+		mustDo(t, d, func() { d.Repeat("pass", pass) })
 		if !slices.Equal(bits16(d, y), want) {
 			t.Errorf("replay %d differs from Do", i)
 		}
@@ -301,9 +299,7 @@ func repeatReplaysWhatDoDoes(t *testing.T, d *GPU) {
 	}
 	// With a door inside there is no graph.
 	for range 2 {
-		if err := d.Repeat("door", func() { calls++; d.Upload(x, normals(1, 20*64)); pass() }); err != nil {
-			t.Fatal(err)
-		}
+		mustDo(t, d, func() { d.Repeat("door", func() { calls++; d.Upload(x, normals(1, 20*64)); pass() }) })
 	}
 	if calls != 6 {
 		t.Errorf("a pass with a door was called %d times, want each time", (calls-2)/2)

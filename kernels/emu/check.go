@@ -123,10 +123,10 @@ func (l *launch) verdict() error {
 // Counters are exact and deterministic under the default schedule.
 type Counters struct {
 	Launches       int
-	Replays        int // of graphs; their launches count too
-	CopiesIn       int // to the device, and
-	CopiesOut      int // from it
-	Waits          int // for all that was issued, or for an event that had not happened
+	Replays        int    // of graphs; their launches count too
+	CopiesIn       int    // to the device, and
+	CopiesOut      int    // from it
+	Waits          int    // for all that was issued, or for an event that had not happened
 	Instructions   uint64 // of warps
 	MMA            uint64
 	SharedRequests uint64 // a warp's load or store of shared memory

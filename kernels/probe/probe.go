@@ -214,8 +214,9 @@ func Run(drv driver.Driver) (Recording, error) {
 		return rec, err
 	}
 	defer drv.Free(out)
+	copies := driver.NewStaging(drv)
 	for _, p := range probes {
-		words, err := p.run(drv, in, out)
+		words, err := p.run(drv, copies, in, out)
 		if err != nil {
 			return rec, fmt.Errorf("probe %s: %w", p.name, err)
 		}
@@ -224,7 +225,7 @@ func Run(drv driver.Driver) (Recording, error) {
 	return rec, nil
 }
 
-func (p probe) run(drv driver.Driver, in, out driver.Ptr) ([]uint32, error) {
+func (p probe) run(drv driver.Driver, copies *driver.Staging, in, out driver.Ptr) ([]uint32, error) {
 	mod, err := drv.Load([]byte(p.text()))
 	if err != nil {
 		return nil, err
@@ -233,7 +234,6 @@ func (p probe) run(drv driver.Driver, in, out driver.Ptr) ([]uint32, error) {
 	if err != nil {
 		return nil, err
 	}
-	copies := driver.NewStaging(drv)
 	if err := copies.In(0, in, p.inputs()); err != nil {
 		return nil, err
 	}
