@@ -13,7 +13,7 @@ type Heads struct{ Q, KV, Dim, Chunk int }
 // A PageTable says which pages the sequences of a step own and which rows of the step are theirs.
 //
 // Pages (S, N) i32: page of tokens [64i, 64i+64) of a sequence; entries past its length are not read. Starts (S+1) i32: its rows of
-// q. Len (S) i32: its length, this step's tokens included; its last row of q is token Len−1.
+// q, from 0 to at most T. Len (S) i32: its length, this step's tokens included; its last row of q is token Len−1.
 type PageTable struct{ Pages, Starts, Len Tensor }
 
 // Rotary is what RoPE does to heads besides turning them, and the angles. Bias, and the norms together, may be absent.
@@ -132,9 +132,10 @@ type Device interface {
 	Attention(o, lse, q, k, v, starts Tensor, h Heads)
 	AttentionBackward(dq, dk, dv, do, o, lse, q, k, v, starts Tensor, h Heads)
 
-	// AppendKV stores token t's keys and values, k, v (T,KV·D), at slots[t] = page·P + offset.
+	// AppendKV stores token t's keys and values, k, v (T,KV·D), at slots[t] = page·P + offset, or nowhere if that is negative.
 	AppendKV(kv KV, k, v, slots Tensor)
-	// PagedAttention is Attention of the step's rows over keys in pages; their own keys were appended before. q, o (T,Q·D).
+	// PagedAttention is Attention of the step's rows over keys in pages; their own keys were appended before. q, o (T,Q·D). Sequences may have
+	// no rows; what o holds behind the rows of the last one is not defined.
 	PagedAttention(o, q Tensor, kv KV, table PageTable, h Heads)
 	// CopyPages copies whole pages src[i] → dst[i]: copy on write. src, dst (n) i32.
 	CopyPages(kv KV, dst, src Tensor)

@@ -44,6 +44,7 @@ type GPU struct {
 	work   []scratch
 	graphs map[string]*graph
 	record *graph // that of the Repeat at work; nil: none is recorded
+	turn   int64  // counts Repeats
 	maps   map[mapKey][128]byte
 	hopper bool // products of bf16 by wgmma where there is such a kernel
 	notes  []string
@@ -55,7 +56,8 @@ type GPU struct {
 // the driver's handle is 0, there is nothing to replay.
 type graph struct {
 	h        driver.Graph
-	plain    bool // it consists of launches alone
+	plain    bool  // it consists of launches alone
+	turn     int64 // of its last replay
 	launches []driver.Launch
 	uses     map[*memory]bool // that launches may touch: when one of these is freed, the graph is void
 }
@@ -309,6 +311,10 @@ func (g *GPU) Repeat(key string, f func()) {
 		panic("kernels: Repeat " + key + " inside Repeat")
 	}
 	known := g.graphs[key]
+	g.turn++
+	if known != nil {
+		known.turn = g.turn
+	}
 	if g.sync || known != nil && known.h == 0 {
 		g.mu.Unlock()
 		f()
@@ -320,7 +326,7 @@ func (g *GPU) Repeat(key string, f func()) {
 		g.mu.Unlock()
 		return
 	}
-	r := &graph{plain: true, uses: map[*memory]bool{}}
+	r := &graph{turn: g.turn, plain: true, uses: map[*memory]bool{}}
 	g.record = r
 	g.mu.Unlock()
 	defer func() { // also when f panics: then nothing is kept
@@ -342,8 +348,19 @@ func (g *GPU) Repeat(key string, f func()) {
 		})
 	}
 	r.launches = nil
-	g.graphs[key] = r
+	if g.graphs[key] = r; len(g.graphs) > mostGraphs {
+		oldest := key
+		for k, x := range g.graphs {
+			if x.turn < g.graphs[oldest].turn {
+				oldest = k
+			}
+		}
+		g.drop(oldest)
+	}
 }
+
+// mostGraphs is how many graphs are kept: a handful of a decode step's sizes times a handful of its lengths.
+const mostGraphs = 128
 
 // replay issues a graph. It holds mu, and the queue is empty.
 func (g *GPU) replay(key string, r *graph) {
@@ -353,13 +370,23 @@ func (g *GPU) replay(key string, r *graph) {
 // forget drops the graphs that touch memory which is about to be freed. It holds mu.
 func (g *GPU) forget(m *memory) {
 	for key, r := range g.graphs {
-		if !r.uses[m] {
-			continue
+		if r.uses[m] {
+			g.drop(key)
 		}
-		delete(g.graphs, key)
-		if r.h != 0 {
-			g.call("Repeat "+key, func(drv driver.Driver) error { return drv.FreeGraph(r.h) })
-		}
+	}
+}
+
+// drop ends a graph, when the replays of it that were issued are done.
+func (g *GPU) drop(key string) {
+	r := g.graphs[key]
+	delete(g.graphs, key)
+	if r.h != 0 {
+		g.call("Repeat "+key, func(drv driver.Driver) error {
+			if err := drv.Wait(0); err != nil {
+				return err
+			}
+			return drv.FreeGraph(r.h)
+		})
 	}
 }
 
