@@ -8,7 +8,8 @@
 //
 // Every access for bounds, life and alignment; reads of shared memory that nobody wrote; data races between threads of a block and between
 // blocks (vector clocks: bar.sync and bar.warp.sync order, shuffles and votes do not); touching the target of a cp.async before its thread waited
-// for it; barriers and warp-wide instructions that not all their threads reach. A report names kind, line of the CUDA source, and both
+// for it; barriers and warp-wide instructions that not all their threads reach; a lane that arrives at an mbarrier for its warp while others may
+// still be asking one. A report names kind, line of the CUDA source, and both
 // threads. An instruction that is not known is an error at load. Memory starts as 0xFF: NaN.
 //
 // # What it cannot show

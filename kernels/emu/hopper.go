@@ -213,6 +213,9 @@ func (c *compiler) mbarrier(s *step) {
 			arg = c.src(at+1, u32)
 		}
 		s.run = func(w *warp, m uint32) {
+			if rest := w.apart &^ m; rest != 0 && w.apart&m != 0 && w.b.shadow != nil {
+				w.reportLane(MBarrier, bits.TrailingZeros32(m), fmt.Sprintf("it arrives for its warp, and lanes %#x, which asked an mbarrier as it did, may still be asking: no instruction has brought them together", rest))
+			}
 			each(m, func(l int) {
 				bar := w.mbar(w.r[base][l]+uint64(off), l)
 				if bar == nil {
@@ -240,6 +243,7 @@ func (c *compiler) mbarrier(s *step) {
 		base, off := c.addr(1)
 		p := c.src(2, u32)
 		s.run = func(w *warp, m uint32) {
+			w.apart |= m
 			each(m, func(l int) {
 				bar := w.mbar(w.r[base][l]+uint64(off), l)
 				ok := bar == nil || uint64(bar.phase&1) != w.r[p][l]&1
