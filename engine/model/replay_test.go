@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"retool/kernels"
+	"retool/kernels/emu"
 )
 
 // eager is a device on which nothing is replayed, so that no step is padded.
@@ -19,20 +20,30 @@ func (d eager) Info() kernels.Info {
 	return in
 }
 
-// replayConfig has what steps differ by: several key heads, chunks of one page, a norm over heads.
-var replayConfig = Config{
-	Arch: Qwen3, Layers: 2, Hidden: 32, Heads: 4, KVHeads: 2, HeadDim: 16, FFN: 48, Vocab: 61, QKNorm: true, LMHead: true,
-	MaxPositions: 256, RMSEps: 1e-6, RopeTheta: 10000, KVChunk: 64,
-}
-
 // Decode steps that are padded and replayed draw the ids, with the bits of their log-probabilities, of those that are neither: while batches shrink
 // and grow, sequences cross pages, heads are computed in several pieces, training runs in between and caches are opened again.
 func TestReplayedStepsAreEagerSteps(t *testing.T) {
-	gpu := emulated(t)
-	for _, dtype := range []kernels.DType{kernels.BF16, kernels.F32} {
-		t.Run(dtype.String(), func(t *testing.T) {
+	wgmma, err := kernels.NewGPU(emu.New(emu.Options{Capability: 90, NoCheck: true, Queued: true, Multiprocessors: 132}))
+	require.NoError(t, err)
+	defer wgmma.Close()
+	require.NoError(t, wgmma.Hopper())
+	portable := emulated(t)
+	small := Config{Arch: Qwen3, Layers: 2, Hidden: 32, Heads: 4, KVHeads: 2, HeadDim: 16, FFN: 48, Vocab: 61, QKNorm: true, LMHead: true}
+	wide := Config{Arch: Qwen2, Layers: 1, Hidden: 64, Heads: 2, KVHeads: 1, HeadDim: 64, FFN: 48, Vocab: 61, QKVBias: true, LMHead: true}
+	for _, c := range []struct {
+		name   string
+		gpu    kernels.Device
+		config Config
+		dtype  kernels.DType
+	}{
+		{"bf16", portable, small, kernels.BF16},
+		{"f32", portable, small, kernels.F32},
+		{"Hopper", wgmma, wide, kernels.BF16},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.config.MaxPositions, c.config.RMSEps, c.config.RopeTheta, c.config.KVChunk = 128, 1e-6, 10000, 64
 			drawn := func(dev kernels.Device) (ids []int32, logps []float32) {
-				m, err := New(dev, replayConfig, Options{MaxTokens: 100, HeadRows: 2, Train: true, DType: dtype})
+				m, err := New(dev, c.config, Options{MaxTokens: 100, HeadRows: 2, Train: true, DType: c.dtype})
 				require.NoError(t, err)
 				defer m.Close()
 				randomize(m, 3)
@@ -42,8 +53,8 @@ func TestReplayedStepsAreEagerSteps(t *testing.T) {
 				}
 				return ids, logps
 			}
-			wantIDs, wantLogps := drawn(eager{gpu})
-			ids, logps := drawn(gpu)
+			wantIDs, wantLogps := drawn(eager{c.gpu})
+			ids, logps := drawn(c.gpu)
 			require.Equal(t, wantIDs, ids)
 			require.True(t, slices.Equal(wantLogps, logps), "log-probabilities differ")
 			require.NotEqual(t, slices.Max(ids), slices.Min(ids))

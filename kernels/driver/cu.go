@@ -361,6 +361,9 @@ func (g *gpu) Wait(s Stream) error { return wrap("wait", g.stream(s).Synchronize
 
 func (g *gpu) Close() error {
 	var errs []error
+	for i := range g.streams {
+		_ = g.streams[i].Synchronize() // nothing may be under way in what is freed; a failure was reported to whom it concerns
+	}
 	for h := range g.graphs {
 		errs = append(errs, freeGraph(h))
 	}
