@@ -18,9 +18,9 @@ import (
 
 // GPU is the Device behind a driver: the hardware, or the emulator that stands for it.
 //
-// One goroutine owns the driver, on one OS thread; everybody else sends it work. An operation only records launches; Do submits them at its
-// end, in one call. Doors, allocations and replays submit what was recorded before them. With a driver whose operations take effect at once,
-// each operation is submitted as it is called, so that a failure names it.
+// One goroutine owns the driver, on one OS thread; everybody else sends it work. An operation only records launches; Do submits them at
+// its end, in one call. Doors, allocations and replays submit what was recorded before them. With a driver whose operations take effect
+// at once, each operation is submitted as it is called, so that a failure names it.
 //
 // Sums run in fp32. Linear multiplies bf16 unless both factors are F32. Attention and the cache hold bf16 whatever the type of their
 // tensors: F32 ones, and views whose rows do not stand on 16-byte borders, are converted on the way in and out.
@@ -50,16 +50,6 @@ type GPU struct {
 	notes  []string
 	jit    atomic.Int64 // nanoseconds that loading kernels has taken
 	bytes  atomic.Int64
-}
-
-// graph is what Repeat keeps of a key: the launches of the operations, as the driver replays them. Where they are not all there was to it, or
-// the driver's handle is 0, there is nothing to replay.
-type graph struct {
-	h        driver.Graph
-	plain    bool  // it consists of launches alone
-	turn     int64 // of its last replay
-	launches []driver.Launch
-	uses     map[*memory]bool // that launches may touch: when one of these is freed, the graph is void
 }
 
 // mapKey is a matrix of bf16 that the copy engine reads by boxes.
@@ -140,8 +130,8 @@ func (g *GPU) Synchronous() {
 	g.now, g.sync = true, true
 }
 
-// Notes say in what this GPU's driver made other kernels of the PTX than the manifest records, of those loaded so far: registers, and bytes of
-// local memory. They are no failure.
+// Notes say in what this GPU's driver made other kernels of the PTX than the manifest records, of those loaded so far: registers, and
+// bytes of local memory. They are no failure.
 func (g *GPU) Notes() []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -296,105 +286,6 @@ func (g *GPU) pass(f func()) error {
 	g.submit()
 	g.call("Do", func(drv driver.Driver) error { return drv.Wait(0) })
 	return g.err
-}
-
-// Repeat runs operations that never change: the first call with a key runs f and records its launches as a graph, later ones replay that without
-// calling f. If f allocates, frees, or uses a door, there is no graph, and f is called each time. What a graph touches is the memory that f did;
-// once some of it is freed, f is called and recorded again.
-func (g *GPU) Repeat(key string, f func()) {
-	if !g.inDo.Load() {
-		panic("kernels: Repeat was called outside Do")
-	}
-	g.mu.Lock()
-	if g.record != nil {
-		g.mu.Unlock()
-		panic("kernels: Repeat " + key + " inside Repeat")
-	}
-	known := g.graphs[key]
-	g.turn++
-	if known != nil {
-		known.turn = g.turn
-	}
-	if g.sync || known != nil && known.h == 0 {
-		g.mu.Unlock()
-		f()
-		return
-	}
-	if known != nil {
-		g.submit() // what was recorded before comes first
-		g.replay(key, known)
-		g.mu.Unlock()
-		return
-	}
-	r := &graph{turn: g.turn, plain: true, uses: map[*memory]bool{}}
-	g.record = r
-	g.mu.Unlock()
-	defer func() { // also when f panics: then nothing is kept
-		g.mu.Lock()
-		g.record = nil
-		g.mu.Unlock()
-	}()
-	f()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.err != nil {
-		return
-	}
-	if r.plain && len(r.launches) > 0 {
-		g.submit()
-		g.call("Repeat "+key, func(drv driver.Driver) (err error) {
-			r.h, err = drv.Capture(r.launches)
-			return err
-		})
-	}
-	r.launches = nil
-	if g.graphs[key] = r; len(g.graphs) > mostGraphs {
-		oldest := key
-		for k, x := range g.graphs {
-			if x.turn < g.graphs[oldest].turn {
-				oldest = k
-			}
-		}
-		g.drop(oldest)
-	}
-}
-
-// mostGraphs is how many graphs are kept: a handful of a decode step's sizes times a handful of its lengths.
-const mostGraphs = 128
-
-// replay issues a graph. It holds mu, and the queue is empty.
-func (g *GPU) replay(key string, r *graph) {
-	g.call("Repeat "+key, func(drv driver.Driver) error { return drv.Replay(0, r.h) })
-}
-
-// forget drops the graphs that touch memory which is about to be freed. It holds mu.
-func (g *GPU) forget(m *memory) {
-	for key, r := range g.graphs {
-		if r.uses[m] {
-			g.drop(key)
-		}
-	}
-}
-
-// drop ends a graph, when the replays of it that were issued are done.
-func (g *GPU) drop(key string) {
-	r := g.graphs[key]
-	delete(g.graphs, key)
-	if r.h != 0 {
-		g.call("Repeat "+key, func(drv driver.Driver) error {
-			if err := drv.Wait(0); err != nil {
-				return err
-			}
-			return drv.FreeGraph(r.h)
-		})
-	}
-}
-
-// notPlain says that the Repeat at work cannot become a graph.
-func (g *GPU) notPlain() {
-	if g.record != nil {
-		g.record.plain = false
-	}
 }
 
 // Raw submits what is recorded and runs f on the driver's thread: for libraries that share the GPU, such as NCCL.

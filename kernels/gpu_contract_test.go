@@ -14,34 +14,56 @@ import (
 // The bit tests of the numerics contract, on the emulated GPU and on hardware where there is some. The emulator adds in a fixed order: equal
 // bits there show an equal order, and equal bits on hardware show the rest.
 
-// multiprocessors are how many the tiles of products and the parts of contexts are chosen for: 4, for which small tests take large tiles, and those
-// of an H100.
+// multiprocessors are how many the tiles of products and the parts of contexts are chosen for: 4, for which small tests take large tiles,
+// and those of an H100.
 var multiprocessors = []int{4, 132}
 
-// onEveryGPU runs a test on emulated GPUs that queue, as sm_80 and with the kernels of Hopper as sm_90a, and likewise on the first GPU of this
-// machine if the build has the tag and there is one.
+// onEveryGPU runs a test on emulated GPUs that queue, as sm_80 and with the kernels of Hopper as sm_90a, and likewise on the first GPU of
+// this machine if the build has the tag and there is one.
 func onEveryGPU(t *testing.T, f func(t *testing.T, d *GPU)) {
 	for _, n := range multiprocessors {
 		o := emu.Options{Capability: 80, Multiprocessors: n, Queued: true}
 		t.Run(fmt.Sprint("sm_80 of ", n), func(t *testing.T) { f(t, emulated(t, o)) })
 		t.Run(fmt.Sprint("sm_90a of ", n), func(t *testing.T) { f(t, hopper(t, o)) })
 	}
+	first, err := OpenGPU(0)
+	if errors.Is(err, driver.ErrNoGPU) {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	capability := first.info.Capability
+	first.Close()
 	for _, variant := range []string{"sm80", "sm90a"} {
 		for _, n := range multiprocessors {
-			g, err := OpenGPU(0)
-			if errors.Is(err, driver.ErrNoGPU) {
-				return
+			if variant == "sm90a" && capability != 90 {
+				continue
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if variant == "sm80" || g.Hopper() == nil {
-				chooseFor(g, n)
-				t.Run(fmt.Sprintf("hardware %s of %d", variant, n), func(t *testing.T) { f(t, g) })
-			}
-			g.Close()
+			t.Run(fmt.Sprintf("hardware %s of %d", variant, n), func(t *testing.T) {
+				d := hardware(t, variant == "sm90a", n)
+				defer d.Close()
+				f(t, d)
+			})
 		}
 	}
+}
+
+// hardware opens the first GPU of this machine, which is there, to choose as with n multiprocessors, or with its own if n is 0.
+func hardware(t *testing.T, hopper bool, n int) *GPU {
+	g, err := OpenGPU(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if hopper {
+		if err := g.Hopper(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n > 0 {
+		chooseFor(g, n)
+	}
+	return g
 }
 
 // chooseFor makes d choose tiles and parts as with n multiprocessors, whatever it has.
@@ -258,8 +280,8 @@ func sequencesDoNotSeeTheirBatch(t *testing.T, d *GPU) {
 
 func TestGPURaggedStepsAreThePackedPass(t *testing.T) { onEveryGPU(t, raggedStepsAreThePackedPass) }
 
-// Some last rows of every sequence as one step over pages, padded by sequences without rows and by rows of nobody: the bits of the packed pass, with
-// contexts in one piece and in parts.
+// Some last rows of every sequence as one step over pages, padded by sequences without rows and by rows of nobody: the bits of the packed
+// pass, with contexts in one piece and in parts.
 func raggedStepsAreThePackedPass(t *testing.T, d *GPU) {
 	was := d.split
 	defer func() { d.split = was }()
@@ -304,7 +326,8 @@ func raggedStepsAreThePackedPass(t *testing.T, d *GPU) {
 				rows = append(rows, rows[len(ragged)])
 			}
 			S := len(ragged) + pad
-			pt := PageTable{Pages: ints(append(slices.Clone(table), make([]int32, pad*width)...), S, width), Starts: ints(rows, S+1), Len: ints(append(slices.Clone(lens), 0, 0), S)}
+			pt := PageTable{Pages: ints(slices.Concat(table, make([]int32, pad*width)), S, width), Starts: ints(rows, S+1)}
+			pt.Len = ints(slices.Concat(lens, make([]int32, pad)), S)
 			kv, out, ft := d.AllocKV(len(ragged)*width, h), d.Alloc(BF16, R, QD), upload(d, fresh, R, QD)
 			at := ints(slots, T)
 			for _, split := range []int{0, 1 << 30} {

@@ -27,8 +27,8 @@ func (l *launches) record(o emu.Options) emu.Options {
 	return o
 }
 
-// Every kernel of the manifest is launched, by the operation that it is for, on an emulated GPU that queues, of four multiprocessors and of as many
-// as an H100 has; and each is given as many bytes for each parameter as ptxas made room for: KPARAM_INFO.
+// Every kernel of the manifest is launched, by the operation that it is for, on an emulated GPU that queues, of four multiprocessors and
+// of as many as an H100 has; and each is given as many bytes for each parameter as ptxas made room for: KPARAM_INFO.
 func TestGPUEveryKernelIsLaunched(t *testing.T) {
 	for _, processors := range []int{4, 132} {
 		t.Run(fmt.Sprint(processors), func(t *testing.T) {

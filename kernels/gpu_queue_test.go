@@ -171,15 +171,21 @@ func TestGPUParametersOfAnotherSizeAreRefused(t *testing.T) {
 		name, want string
 		o          *other
 	}{
-		{"a pointer as 4 bytes", "launch linear_nt32_wgmma: parameter 0 has 4 bytes of 292 left, its PTX declares 16", &other{launch: func(l *driver.Launch) {
-			l.Params, l.Sizes = l.Params[:len(l.Params)-12], append([]int{4}, l.Sizes[1:]...)
-		}}},
+		{"a tensor as 4 bytes", "launch linear_nt32_wgmma: parameter 0 has 4 bytes of 292 left, its PTX declares 16", &other{
+			launch: func(l *driver.Launch) {
+				l.Params, l.Sizes = l.Params[:len(l.Params)-12], append([]int{4}, l.Sizes[1:]...)
+			},
+		}},
 		// What was passed before: C's layout in one buffer, with tensor maps at multiples of 64.
-		{"a gap before a tensor map", "48 bytes behind the last parameter", &other{launch: func(l *driver.Launch) {
-			l.Params = append(append(slices.Clone(l.Params[:16]), make([]byte, 48)...), l.Params[16:]...)
-		}}},
-		{"one parameter less", "7 parameters, its PTX declares 8", &other{launch: func(l *driver.Launch) { l.Params, l.Sizes = l.Params[:len(l.Params)-4], l.Sizes[:len(l.Sizes)-1] }}},
-		{"another kernel than the manifest's", "load linear.sm90a: the driver's linear_nt32_wgmma takes parameters of [16 128 128 16 4 4 4] bytes, the manifest has [16 128 128 16 4 4 4 4]", &other{params: func(sizes []int) []int { return sizes[:len(sizes)-1] }}},
+		{"a gap before a tensor map", "48 bytes behind the last parameter", &other{
+			launch: func(l *driver.Launch) { l.Params = slices.Concat(l.Params[:16], make([]byte, 48), l.Params[16:]) },
+		}},
+		{"one parameter less", "7 parameters, its PTX declares 8", &other{
+			launch: func(l *driver.Launch) { l.Params, l.Sizes = l.Params[:len(l.Params)-4], l.Sizes[:len(l.Sizes)-1] },
+		}},
+		{"another kernel than the manifest's", "load linear.sm90a: the driver's linear_nt32_wgmma takes parameters of [16 128", &other{
+			params: func(sizes []int) []int { return sizes[:len(sizes)-1] },
+		}},
 	} {
 		_, err := linearOnHopper(t, opened(c.o))
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -256,7 +262,8 @@ func TestGPUSynchronousNamesTheKernel(t *testing.T) {
 	}
 }
 
-// What another assembler made of a kernel is a note; the emulator, which allots no registers, has none. Loading takes time, which is counted.
+// What another assembler made of a kernel is a note; the emulator, which allots no registers, has none. Loading takes time, which is
+// counted.
 func TestGPUNotesWhatIsNotAsRecorded(t *testing.T) {
 	e := ptx.Entry{Registers: 40, Hopper: 42}
 	for _, c := range []struct {

@@ -119,8 +119,8 @@ func (g *GPU) fn(name string) *gpuFunc {
 	return f
 }
 
-// compareAttr says in what a driver's assembler came to another result than the one the manifest records, "" in nothing. The manifest knows sm_80
-// and sm_90; elsewhere only local memory is compared, of which no kernel is to have any.
+// compareAttr says in what a driver's assembler came to another result than the one the manifest records, "" in nothing. The manifest
+// knows sm_80 and sm_90; elsewhere only local memory is compared, of which no kernel is to have any.
 func compareAttr(name, fam string, capability int, e ptx.Entry, a driver.Attr) string {
 	registers := 0
 	switch {
@@ -135,7 +135,8 @@ func compareAttr(name, fam string, capability int, e ptx.Entry, a driver.Attr) s
 	if a.Registers == registers && a.Local == e.Stack {
 		return ""
 	}
-	return fmt.Sprintf("kernels: %s: this driver gives a thread %d registers and %d bytes of local memory, ptxas of the manifest %d and %d", name, a.Registers, a.Local, registers, e.Stack)
+	return fmt.Sprintf("kernels: %s: this driver gives a thread %d registers and %d bytes of local memory, ptxas of the manifest %d and %d",
+		name, a.Registers, a.Local, registers, e.Stack)
 }
 
 // launch records one launch, its arguments held against the manifest's table of parameters.
@@ -147,7 +148,8 @@ func (g *GPU) launch(name string, grid [3]int, threads, shared int, args ...any)
 	if g.err != nil {
 		return
 	}
-	l := driver.Launch{Func: f.fn, Block: [3]uint32{uint32(threads), 1, 1}, Shared: shared, Params: packParams(name, f.sizes, args), Sizes: f.sizes}
+	l := driver.Launch{Func: f.fn, Block: [3]uint32{uint32(threads), 1, 1}, Shared: shared, Params: packParams(name, f.sizes, args)}
+	l.Sizes = f.sizes
 	for i, n := range grid {
 		l.Grid[i] = uint32(n)
 	}

@@ -9,8 +9,8 @@ import (
 	"retool/kernels/emu"
 )
 
-// What one pass of a model of four layers asks of a driver. A launch is some microseconds of the host's time, a wait some ten: a change of these
-// figures is a decision, not an accident.
+// What one pass of a model of four layers asks of a driver. A launch is some microseconds of the host's time, a wait some ten: a change
+// of these figures is a decision, not an accident.
 func TestPassesAskTheDriverFor(t *testing.T) {
 	e := emu.New(emu.Options{Capability: 80, NoCheck: true, Queued: true})
 	dev, err := kernels.NewGPU(e)

@@ -20,8 +20,9 @@ func (d eager) Info() kernels.Info {
 	return in
 }
 
-// Decode steps that are padded and replayed draw the ids, with the bits of their log-probabilities, of those that are neither: while batches shrink
-// and grow, sequences cross pages, heads are computed in several pieces, training runs in between and caches are opened again.
+// Decode steps that are padded and replayed draw the ids, with the bits of their log-probabilities, of those that are neither: while
+// batches shrink and grow, sequences cross pages, heads are computed in several pieces, training runs in between and caches are opened
+// again.
 func TestReplayedStepsAreEagerSteps(t *testing.T) {
 	wgmma, err := kernels.NewGPU(emu.New(emu.Options{Capability: 90, NoCheck: true, Queued: true, Multiprocessors: 132}))
 	require.NoError(t, err)

@@ -24,8 +24,8 @@ var claims = struct {
 	of map[string]*claim
 }{of: map[string]*claim{}}
 
-// claimGPU takes the lock of the GPU at a PCI address: domain, bus and device, for a bus number alone is not one GPU's. what names the GPU in
-// the error. Where no lock file can be kept, nobody is refused.
+// claimGPU takes the lock of the GPU at a PCI address: domain, bus and device, for a bus number alone is not one GPU's. what names the
+// GPU in the error. Where no lock file can be kept, nobody is refused.
 func claimGPU(what string, pci [3]int) (*claim, error) {
 	claims.Lock()
 	defer claims.Unlock()

@@ -179,7 +179,8 @@ func (g *gpu) CopyIn(s Stream, dst Ptr, src []byte) error {
 	if !g.isPinned(src) {
 		panic("driver: CopyIn from memory that Pinned did not return")
 	}
-	return wrap("copy to the GPU", cu.MemcpyHtoDAsync(cu.DevicePtr(dst), unsafe.Pointer(unsafe.SliceData(src)), int64(len(src)), g.stream(s)))
+	from := unsafe.Pointer(unsafe.SliceData(src))
+	return wrap("copy to the GPU", cu.MemcpyHtoDAsync(cu.DevicePtr(dst), from, int64(len(src)), g.stream(s)))
 }
 
 func (g *gpu) CopyOut(s Stream, dst []byte, src Ptr) error {
@@ -189,7 +190,8 @@ func (g *gpu) CopyOut(s Stream, dst []byte, src Ptr) error {
 	if !g.isPinned(dst) {
 		panic("driver: CopyOut to memory that Pinned did not return")
 	}
-	return wrap("copy from the GPU", cu.MemcpyDtoHAsync(unsafe.Pointer(unsafe.SliceData(dst)), cu.DevicePtr(src), int64(len(dst)), g.stream(s)))
+	to := unsafe.Pointer(unsafe.SliceData(dst))
+	return wrap("copy from the GPU", cu.MemcpyDtoHAsync(to, cu.DevicePtr(src), int64(len(dst)), g.stream(s)))
 }
 
 func (g *gpu) Copy(s Stream, dst, src Ptr, bytes int) error {

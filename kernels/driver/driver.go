@@ -66,7 +66,8 @@ func (l *Launch) check(params []int) error {
 		total += n
 	}
 	if total != len(l.Params) || len(l.Sizes) > maxParams {
-		return fmt.Errorf("driver: launch %s: %d bytes of parameters, and %d sizes, at most %d, that add up to %d", l.Func.Name(), len(l.Params), len(l.Sizes), maxParams, total)
+		return fmt.Errorf("driver: launch %s: %d bytes of parameters, and %d sizes, at most %d, that add up to %d",
+			l.Func.Name(), len(l.Params), len(l.Sizes), maxParams, total)
 	}
 	if params != nil && !slices.Equal(params, l.Sizes) {
 		return fmt.Errorf("driver: launch %s: parameters of %v bytes are passed, it takes %v", l.Func.Name(), l.Sizes, params)

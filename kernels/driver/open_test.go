@@ -27,7 +27,10 @@ int cuDeviceGetCount(int *n) { *n = 1; return 0; }
 int cuDeviceGet(int *d, int i) { *d = i; return 0; }
 int cuDeviceGetName(char *s, int n, int d) { strncpy(s, "Fake", n); return 0; }
 int cuDeviceTotalMem_v2(size_t *n, int d) { *n = 8u << 20; return 0; }
-int cuDeviceGetAttribute(int *v, int at, int d) { *v = at == 75 ? (mode("sm_75") ? 7 : 9) : at == 76 ? (mode("sm_75") ? 5 : 0) : at == 50 ? 2 : at == 33 ? 250 : at == 34 ? 3 : 1; return 0; }
+int cuDeviceGetAttribute(int *v, int at, int d) {
+	*v = at == 75 ? (mode("sm_75") ? 7 : 9) : at == 76 ? (mode("sm_75") ? 5 : 0) : at == 50 ? 2 : at == 33 ? 250 : at == 34 ? 3 : 1;
+	return 0;
+}
 int cuDevicePrimaryCtxSetFlags_v2(int d, unsigned f) { return 0; }
 int cuDevicePrimaryCtxRetain(void **c, int d) { *c = (void *)8; return mode("exclusive") ? 46 : 0; }
 int cuDevicePrimaryCtxRelease_v2(int d) { return 0; }
@@ -219,7 +222,8 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		{"exclusive", "GPU 0, Fake, is taken by another process, and lets one in at a time"},
 		{"memory", "3.0 MiB"},
 		{"ptx", "this driver is too old for the PTX: install 525 or newer"},
-		{"launch", fmt.Sprintf("launched 01 11 91 %d launched 02 12 92 %d captured 03 13 93 %d [16 128 4], driver: launch any: parameters of [16 120 4] bytes are passed, it takes [16 128 4]", bankSum(1), bankSum(2), bankSum(3))},
+		{"launch", fmt.Sprintf("launched 01 11 91 %d launched 02 12 92 %d captured 03 13 93 %d [16 128 4], "+
+			"driver: launch any: parameters of [16 120 4] bytes are passed, it takes [16 128 4]", bankSum(1), bankSum(2), bankSum(3))},
 		{"unknown parameters", fmt.Sprintf("captured 03 13 93 %d launched 04", bankSum(3))}, // a wrong size goes unseen
 		{"copies", "<nil>"},
 		{"fine", "<nil>"},

@@ -18,8 +18,9 @@ typedef struct {
 	unsigned int first, params; // of its parameters' places
 } retool_launch;
 
-// retool_launch_all issues n launches. Every parameter is passed by its address, pool + place, and the driver puts it where the kernel has it.
-// The array of addresses is made here, on C's stack, because a Go pointer to a Go pointer may not cross. *at is the launch that failed.
+// retool_launch_all issues n launches. Every parameter is passed by its address, pool + place, and the driver puts it where the kernel
+// has it. The array of addresses is made here, on C's stack, because a Go pointer to a Go pointer may not cross. *at is the launch that
+// failed.
 static CUresult retool_launch_all(CUstream s, int n, const retool_launch *ls, char *pool, const unsigned int *places, int *at) {
 	void *params[RETOOL_PARAMS];
 	for (int i = 0; i < n; i++) {
@@ -54,7 +55,8 @@ static CUresult retool_launch_all(CUstream s, int n, const retool_launch *ls, ch
 }
 
 // Capture is thread-local, so that an allocation on another thread does not break it.
-static CUresult retool_capture(CUstream s, int n, const retool_launch *ls, char *pool, const unsigned int *places, int *at, CUgraphExec *out) {
+static CUresult retool_capture(CUstream s, int n, const retool_launch *ls, char *pool, const unsigned int *places, int *at,
+                               CUgraphExec *out) {
 	CUgraph g = 0;
 	*at = n;
 	CUresult r = cuStreamBeginCapture(s, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
@@ -246,7 +248,8 @@ func (r *launchRecords) lay(ls []Launch) {
 	base := int(uintptr(unsafe.Pointer(unsafe.SliceData(r.pool))) % poolAlign)
 	for i := range ls {
 		l := &ls[i]
-		c := C.retool_launch{fn: functionHandle(l.Func.(*cuFunc).fn), shared: C.uint(l.Shared), flags: C.uint(l.Flags), first: C.uint(len(r.places)), params: C.uint(len(l.Sizes))}
+		c := C.retool_launch{fn: functionHandle(l.Func.(*cuFunc).fn), shared: C.uint(l.Shared), flags: C.uint(l.Flags)}
+		c.first, c.params = C.uint(len(r.places)), C.uint(len(l.Sizes))
 		for d := range 3 {
 			c.grid[d], c.block[d], c.cluster[d] = C.uint(l.Grid[d]), C.uint(l.Block[d]), C.uint(l.Cluster[d])
 		}
@@ -269,7 +272,8 @@ func (r *launchRecords) lay(ls []Launch) {
 func (r *launchRecords) launch(s uintptr, ls []Launch) (int, error) {
 	r.lay(ls)
 	var at C.int
-	err := check(C.retool_launch_all(streamOf(s), C.int(len(ls)), unsafe.SliceData(r.table), (*C.char)(unsafe.Pointer(unsafe.SliceData(r.pool))), unsafe.SliceData(r.places), &at))
+	pool := (*C.char)(unsafe.Pointer(unsafe.SliceData(r.pool)))
+	err := check(C.retool_launch_all(streamOf(s), C.int(len(ls)), unsafe.SliceData(r.table), pool, unsafe.SliceData(r.places), &at))
 	runtime.KeepAlive(ls)
 	return int(at), err
 }
@@ -278,7 +282,8 @@ func (r *launchRecords) capture(s uintptr, ls []Launch) (Graph, int, error) {
 	r.lay(ls)
 	var at C.int
 	var exec C.CUgraphExec
-	err := check(C.retool_capture(streamOf(s), C.int(len(ls)), unsafe.SliceData(r.table), (*C.char)(unsafe.Pointer(unsafe.SliceData(r.pool))), unsafe.SliceData(r.places), &at, &exec))
+	pool := (*C.char)(unsafe.Pointer(unsafe.SliceData(r.pool)))
+	err := check(C.retool_capture(streamOf(s), C.int(len(ls)), unsafe.SliceData(r.table), pool, unsafe.SliceData(r.places), &at, &exec))
 	runtime.KeepAlive(ls)
 	return *(*Graph)(unsafe.Pointer(&exec)), int(at), err
 }

@@ -10,14 +10,16 @@ import (
 
 // Options choose what is emulated and how strictly.
 type Options struct {
-	Capability      int                             // 80 or 90; 75 opens too, for those who must refuse it
-	Multiprocessors int                             // 0: 4
-	Queued          bool                            // operations take effect as late as they may, when something is waited for; else at once
-	Seed            uint64                          // 0: blocks and warps in order; else a random schedule
-	NoCheck         bool                            // bounds, alignment and masks are checked all the same; races and uninitialised reads are not
-	Memory          int64                           // bytes of global memory; 0: 4 GiB
-	PTX             string                          // the newest .version that it loads, as an old driver would; "": any
-	Launched        func(entry string, sizes []int) // is told of every launch: the kernel, and the bytes of each parameter
+	Capability      int    // 80 or 90; 75 opens too, for those who must refuse it
+	Multiprocessors int    // 0: 4
+	Queued          bool   // operations take effect as late as they may, when something is waited for; else at once
+	Seed            uint64 // 0: blocks and warps in order; else a random schedule
+	NoCheck         bool   // races and uninitialised reads are not looked for; bounds, alignment and masks are
+	Memory          int64  // bytes of global memory; 0: 4 GiB
+	PTX             string // the newest .version that it loads, as an old driver would; "": any
+
+	// Launched, if there is one, is told of every launch: the kernel, and the bytes of each parameter.
+	Launched func(entry string, sizes []int)
 }
 
 // Device is a GPU in pure Go. It is a driver.Driver. It is not safe for concurrent use.
@@ -84,7 +86,8 @@ func (d *Device) Alloc(bytes int) (driver.Ptr, error) {
 	return driver.Ptr(d.alloc(bytes, 0xff).base), nil
 }
 
-// Free ends an allocation, when all that was issued is done. Its addresses are never given out again: an access is reported as a use after free.
+// Free ends an allocation, when all that was issued is done. Its addresses are never given out again: an access is reported as a use
+// after free.
 func (d *Device) Free(p driver.Ptr) error {
 	if err := d.queue.drain(d.queue.issued()); err != nil {
 		return err
@@ -179,7 +182,8 @@ func (m *loaded) global(v *variable) uint64 {
 	return v.addr
 }
 
-// Launch issues the launches, one after the other. The error, which may be that of an earlier one, holds what the checker reports: see Reports.
+// Launch issues the launches, one after the other. The error, which may be that of an earlier one, holds what the checker reports: see
+// Reports.
 func (d *Device) Launch(s driver.Stream, ls []driver.Launch) error {
 	for i := range ls {
 		run, err := d.prepare(&ls[i])

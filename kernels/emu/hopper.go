@@ -214,7 +214,8 @@ func (c *compiler) mbarrier(s *step) {
 		}
 		s.run = func(w *warp, m uint32) {
 			if rest := w.apart &^ m; rest != 0 && w.apart&m != 0 && w.b.shadow != nil {
-				w.reportLane(MBarrier, bits.TrailingZeros32(m), fmt.Sprintf("it arrives for its warp, and lanes %#x, which asked an mbarrier as it did, may still be asking: no instruction has brought them together", rest))
+				w.reportLane(MBarrier, bits.TrailingZeros32(m), fmt.Sprintf(
+					"it arrives for its warp, and lanes %#x, which asked an mbarrier as it did, may still be asking: nothing brought them together", rest))
 			}
 			each(m, func(l int) {
 				bar := w.mbar(w.r[base][l]+uint64(off), l)
@@ -394,11 +395,13 @@ func (b *block) completeBulk(i int) {
 	elem, sizes, bytes := cp.box()
 	report := func(kind Kind, format string, args ...any) {
 		in := b.l.p.steps[cp.pc].in
-		b.l.report(Report{Kind: kind, At: in.at, Line: in.line, Block: b.number, Thread: cp.thread, Other: none, Detail: fmt.Sprintf(format, args...)})
+		b.l.report(Report{
+			Kind: kind, At: in.at, Line: in.line, Block: b.number, Thread: cp.thread, Other: none, Detail: fmt.Sprintf(format, args...),
+		})
 	}
 	settled := func(at uint64, n int) {
 		if len(b.l.d.loose) > 0 && b.l.d.isLoose(at, n) {
-			report(HostRace, "a bulk copy reads %d bytes at %#x, which a copy from pageable memory is bringing outside of every stream", n, at)
+			report(HostRace, "a bulk copy reads %d bytes at %#x, which %s", n, at, looseCopy)
 		}
 	}
 	base := binary.LittleEndian.Uint64(cp.m[8:])

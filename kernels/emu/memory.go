@@ -78,7 +78,7 @@ func (d *Device) host(what string, p driver.Ptr, n int) ([]byte, error) {
 		return nil, fmt.Errorf("emu: %s of %d bytes at %#x: %s", what, n, uint64(p), d.describe(uint64(p)))
 	}
 	if d.isLoose(uint64(p), n) {
-		return nil, hostRace("%s of %d bytes at %#x, which a copy from pageable memory is bringing outside of every stream", what, n, uint64(p))
+		return nil, hostRace("%s of %d bytes at %#x, which %s", what, n, uint64(p), looseCopy)
 	}
 	off := uint64(p) - a.base
 	return a.data[off : off+uint64(n)], nil
@@ -135,7 +135,7 @@ func (w *warp) mem(sp space, addr uint64, n, lane int, write, atomic bool, data 
 		}
 		w.last = a
 		if len(b.l.d.loose) > 0 && b.l.d.isLoose(addr, n) {
-			w.reportLane(HostRace, lane, fmt.Sprintf("%s of %d bytes at %#x, which a copy from pageable memory is bringing outside of every stream", verb(write), n, addr))
+			w.reportLane(HostRace, lane, fmt.Sprintf("%s of %d bytes at %#x, which %s", verb(write), n, addr, looseCopy))
 		}
 		off := int(addr - a.base)
 		old := a.data[off : off+n : off+n]

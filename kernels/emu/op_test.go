@@ -609,7 +609,9 @@ func TestGraphsReplay(t *testing.T) {
 	b := planted(t, Options{})
 	out := b.bytes("out", make([]byte, 4))
 	f, _ := b.m.Func("count_0")
-	g, err := b.d.Capture([]driver.Launch{{Func: f, Grid: [3]uint32{3, 1, 1}, Block: [3]uint32{1, 1, 1}, Params: binary.LittleEndian.AppendUint64(nil, uint64(out)), Sizes: []int{8}}})
+	g, err := b.d.Capture([]driver.Launch{{
+		Func: f, Grid: [3]uint32{3, 1, 1}, Block: [3]uint32{1, 1, 1}, Params: binary.LittleEndian.AppendUint64(nil, uint64(out)), Sizes: []int{8},
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

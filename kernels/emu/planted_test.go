@@ -94,7 +94,9 @@ func (b *bench) launch(entry string, grid, block, shared int, args ...any) error
 		}
 		sizes = append(sizes, len(p)-was)
 	}
-	return b.d.Launch(0, []driver.Launch{{Func: f, Grid: [3]uint32{uint32(grid), 1, 1}, Block: [3]uint32{uint32(block), 1, 1}, Shared: shared, Params: p, Sizes: sizes}})
+	return b.d.Launch(0, []driver.Launch{{
+		Func: f, Grid: [3]uint32{uint32(grid), 1, 1}, Block: [3]uint32{uint32(block), 1, 1}, Shared: shared, Params: p, Sizes: sizes,
+	}})
 }
 
 func kinds(err error) (ks []Kind) {

@@ -81,7 +81,7 @@ func (d *Device) CopyIn(s driver.Stream, dst driver.Ptr, src []byte) error {
 		return nil
 	}
 	if !d.isPinned(src) {
-		return hostRace("%d bytes of memory that is not page-locked are copied to the device: the copy may be under way when it returns", len(src))
+		return hostRace("%d bytes from memory that is not page-locked: the copy may be under way when it returns", len(src))
 	}
 	if _, err := d.host("copy to the device", dst, len(src)); err != nil {
 		return err
@@ -106,7 +106,7 @@ func (d *Device) CopyOut(s driver.Stream, dst []byte, src driver.Ptr) error {
 		return nil
 	}
 	if !d.isPinned(dst) {
-		return hostRace("%d bytes are copied from the device to memory that is not page-locked: the copy may be under way when it returns", len(dst))
+		return hostRace("%d bytes to memory that is not page-locked: the copy may be under way when it returns", len(dst))
 	}
 	if _, err := d.host("copy from the device", src, len(dst)); err != nil {
 		return err
@@ -159,11 +159,13 @@ func (d *Device) Fill32(s driver.Stream, dst driver.Ptr, v uint32, n int) error 
 	})
 }
 
+const looseCopy = "a copy from pageable memory is bringing outside of every stream"
+
 // loose are bytes of the device that a copy outside of every stream is bringing.
 type loose struct{ from, to uint64 }
 
-// CopyPageable is cuMemcpyHtoD of pageable memory, which no Driver has: its bytes are on their way when it returns, in the legacy stream, for
-// which the streams of a Driver do not wait. Whatever touches them afterwards is a HostRace.
+// CopyPageable is cuMemcpyHtoD of pageable memory, which no Driver has: its bytes are on their way when it returns, in the legacy stream,
+// for which the streams of a Driver do not wait. Whatever touches them afterwards is a HostRace.
 func (d *Device) CopyPageable(dst driver.Ptr, src []byte) error {
 	b, err := d.host("copy to the device", dst, len(src))
 	if err != nil {

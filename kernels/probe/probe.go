@@ -241,7 +241,8 @@ func (p probe) run(drv driver.Driver, copies *driver.Staging, in, out driver.Ptr
 		return nil, err
 	}
 	params := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, uint64(out)), uint64(in))
-	if err := drv.Launch(0, []driver.Launch{{Func: f, Grid: [3]uint32{1, 1, 1}, Block: [3]uint32{lanes, 1, 1}, Params: params, Sizes: []int{8, 8}}}); err != nil {
+	launch := driver.Launch{Func: f, Grid: [3]uint32{1, 1, 1}, Block: [3]uint32{lanes, 1, 1}, Params: params, Sizes: []int{8, 8}}
+	if err := drv.Launch(0, []driver.Launch{launch}); err != nil {
 		return nil, err
 	}
 	b := make([]byte, 32*lanes)

@@ -39,8 +39,8 @@ type Entry struct {
 	SASS    map[string]int `json:"sass"` // machine instructions: HMMA and HGMMA multiply matrices, UTMALDG and UBLKCP are bulk copies, STL and LDL spill
 }
 
-// Param is one parameter, in bytes. Offset and Size are where ptxas placed it, its KPARAM_INFO, counted from where the parameters of a kernel
-// begin; Align is what PTX declares. A launch passes values and sizes: the driver knows the offsets from the same table.
+// Param is one parameter, in bytes. Offset and Size are where ptxas placed it, its KPARAM_INFO, counted from where the parameters of a
+// kernel begin; Align is what PTX declares. A launch passes values and sizes: the driver knows the offsets from the same table.
 type Param struct {
 	Offset int `json:"offset"`
 	Size   int `json:"size"`

@@ -210,8 +210,9 @@ func declaredParams(t *testing.T, head string) (ps []Param) {
 	return ps
 }
 
-// Where ptxas puts parameters: one behind the other, aligned in the bank of constants, where they begin at 0x210 on sm_90, 0x160 on sm_80. On sm_90
-// tensor maps, aligned to 64 bytes, therefore stand at 48 mod 64 from the first parameter: C's rules would have them at 0.
+// Where ptxas puts parameters: one behind the other, aligned in the bank of constants, where they begin at 0x210 on sm_90, 0x160 on
+// sm_80. On sm_90 tensor maps, aligned to 64 bytes, therefore stand at 48 mod 64 from the first parameter: C's rules would have them at
+// 0.
 func TestParametersStandWhereTheAssemblerPutThem(t *testing.T) {
 	maps := 0
 	for name, f := range Read().Families {
