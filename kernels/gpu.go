@@ -39,6 +39,7 @@ type GPU struct {
 	op     string   // at work
 	err    error    // the first failure; kept
 	copies *driver.Staging
+	busy   bool // something was issued since all was last waited for
 	funcs  map[string]*gpuFunc
 	mods   map[string]driver.Module
 	work   []scratch
@@ -143,6 +144,7 @@ func (g *GPU) call(what string, f func(drv driver.Driver) error) {
 	if g.err != nil {
 		return
 	}
+	g.busy = true
 	done := make(chan error)
 	g.jobs <- func(drv driver.Driver) { done <- f(drv) }
 	if err := <-done; err != nil {
@@ -284,7 +286,10 @@ func (g *GPU) pass(f func()) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.submit()
-	g.call("Do", func(drv driver.Driver) error { return drv.Wait(0) })
+	if g.busy {
+		g.call("Do", func(drv driver.Driver) error { return drv.Wait(0) })
+		g.busy = false
+	}
 	return g.err
 }
 
@@ -418,6 +423,7 @@ func (g *GPU) Download(dst any, src Tensor) {
 		g.submit()
 		g.call("Download", func(driver.Driver) error { return g.copies.Out(0, b, driver.Ptr(src.first())) })
 	}
+	g.busy = g.busy && len(b) == 0 // else the copy was the last of all, and is here
 	g.notPlain()
 	g.mu.Unlock()
 	n := -1

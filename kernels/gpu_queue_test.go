@@ -303,3 +303,27 @@ func TestGPUNotesWhatIsNotAsRecorded(t *testing.T) {
 		t.Errorf("notes %q", notes)
 	}
 }
+
+// Do waits for what nothing has waited for: an empty download waits for nothing.
+func TestGPUDoWaitsForWhatIsUnderWay(t *testing.T) {
+	e := emu.New(emu.Options{Capability: 80, Queued: true})
+	d := over(t, e)
+	x, none := d.Alloc(BF16, 1, 64), d.Alloc(F32, 0)
+	for _, c := range []struct {
+		name  string
+		f     func()
+		waits int
+	}{
+		{"a launch", func() { d.Add(x, x) }, 1},
+		{"nothing", func() {}, 0},
+		{"a launch, then a download", func() { d.Add(x, x); d.Download(make([]uint16, 64), x) }, 1},
+		{"a launch, then a download of nothing", func() { d.Add(x, x); d.Download([]float32{}, none) }, 1},
+		{"a download, then a launch", func() { d.Download(make([]uint16, 64), x); d.Add(x, x) }, 2},
+	} {
+		e.Reset()
+		mustDo(t, d, c.f)
+		if n := e.Counters().Waits; n != c.waits {
+			t.Errorf("%s: %d waits, want %d", c.name, n, c.waits)
+		}
+	}
+}
