@@ -22,6 +22,9 @@ template <int D> struct MappedKeys {
 	__device__ __forceinline__ void fill(unsigned to, int j, unsigned bar, unsigned landed) {
 		const int lane = threadIdx.x % 32, left = tokens - j * KEYS;
 		const unsigned count = left < KEYS ? landed : bar;
+		// All lanes know that the stage is empty, and have stored what stands beside it: lane 0 speaks for them, and must not get ahead, or one
+		// that still asks would miss a phase.
+		__syncwarp();
 		if (lane == 0) {
 			mbarrier_arrive_expect(count, STAGE_BYTES<D>);
 #pragma unroll

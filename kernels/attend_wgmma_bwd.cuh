@@ -166,7 +166,6 @@ template <int D> __device__ __forceinline__ void backward_kv_wgmma(const Tensor 
 				at.columns[stage * 128 + lane + h * 32] = ln[h];
 				at.columns[stage * 128 + 64 + lane + h * 32] = dl[h];
 			}
-			__syncwarp();
 			MappedKeys<D>{&q, &dout, r.start, r.tokens, g, (unsigned)turn}.fill(at.stages + stage * STAGE_BYTES<D>, tile, at.full + 8 * stage, at.landed);
 		}
 		return;
@@ -186,6 +185,7 @@ template <int D> __device__ __forceinline__ void backward_kv_wgmma(const Tensor 
 		const unsigned tile_q = at.stages + stage * STAGE_BYTES<D>, tile_do = tile_q + TILE_BYTES<D>;
 		mbarrier_wait(at.full + 8 * stage, step / STAGES & 1);
 		if (token0 < key0) { // tokens before the team's keys
+			__syncwarp();    // no lane still asks for the stage that is given back
 			if (lane == 0) mbarrier_arrive(at.empty + 8 * stage);
 			continue;
 		}

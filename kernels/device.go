@@ -1,5 +1,7 @@
 package kernels
 
+import "time"
+
 // PageTokens is P, the number of tokens whose keys and values one page holds, and the width of an attention tile.
 const PageTokens = 64
 
@@ -11,7 +13,7 @@ type Heads struct{ Q, KV, Dim, Chunk int }
 // A PageTable says which pages the sequences of a step own and which rows of the step are theirs.
 //
 // Pages (S, N) i32: page of tokens [64i, 64i+64) of a sequence; entries past its length are not read. Starts (S+1) i32: its rows of
-// q. Len (S) i32: its length, this step's tokens included; its last row of q is token Len−1.
+// q, from 0 to at most T. Len (S) i32: its length, this step's tokens included; its last row of q is token Len−1.
 type PageTable struct{ Pages, Starts, Len Tensor }
 
 // Rotary is what RoPE does to heads besides turning them, and the angles. Bias, and the norms together, may be absent.
@@ -66,6 +68,9 @@ type Info struct {
 	Variant  string // kernels chosen at start: "avx2", "avx512", "go", "sm80", "sm90a"
 	Threads  int    // CPU: workers; GPU: multiprocessors
 	Contract string // one line that a checkpoint stores: all that fixes the bits of a log-probability
+	Replays  bool   `json:"-"` // Repeat saves work here: batches are worth padding to few sizes
+
+	Compile time.Duration `json:",omitzero"` // what loading kernels has taken so far, compilation by a GPU's driver included
 }
 
 // A Device executes the operations of a transformer and of its training.
@@ -86,8 +91,8 @@ type Device interface {
 	Download(dst any, src Tensor) // dst: the same kinds
 	Copy(dst, src Tensor)         // equal shapes; converts between F32 and BF16
 	Zero(t Tensor)
-	Do(f func()) error                 // one per pass, not one per operation
-	Repeat(key string, f func()) error // Do, for operations that never change: a GPU replays a graph
+	Do(f func()) error           // one per pass, not one per operation
+	Repeat(key string, f func()) // inside Do: runs operations that never change; a GPU records them once and replays a graph
 	Close() error
 
 	// Embed gathers rows: y[t] = table[ids[t]]. y (T,C), table (N,C), ids (T) i32.
@@ -127,9 +132,10 @@ type Device interface {
 	Attention(o, lse, q, k, v, starts Tensor, h Heads)
 	AttentionBackward(dq, dk, dv, do, o, lse, q, k, v, starts Tensor, h Heads)
 
-	// AppendKV stores token t's keys and values, k, v (T,KV·D), at slots[t] = page·P + offset.
+	// AppendKV stores token t's keys and values, k, v (T,KV·D), at slots[t] = page·P + offset, or nowhere if that is negative.
 	AppendKV(kv KV, k, v, slots Tensor)
-	// PagedAttention is Attention of the step's rows over keys in pages; their own keys were appended before. q, o (T,Q·D).
+	// PagedAttention is Attention of the step's rows over keys in pages; their own keys were appended before. q, o (T,Q·D). Sequences may have
+	// no rows; what o holds behind the rows of the last one is not defined.
 	PagedAttention(o, q Tensor, kv KV, table PageTable, h Heads)
 	// CopyPages copies whole pages src[i] → dst[i]: copy on write. src, dst (n) i32.
 	CopyPages(kv KV, dst, src Tensor)

@@ -17,7 +17,8 @@ type subject struct {
 	dev    Device
 	dtype  DType
 	tol    float64
-	checks int // random cases per operation; 0: rapid's default
+	checks int           // random cases per operation; 0: rapid's default
+	reopen func() Device // another device like dev; nil: there is none
 }
 
 // conformance is what a Device must do: one row per operation, each against its float64 reference, over random shapes and views.

@@ -32,6 +32,10 @@
 // copies) are a class of instructions of their own; one run uses one class. Both take keys in tiles of 64, a page, though wider ones would
 // suit wgmma: so the two agree bit for bit in the emulator, which adds in one order, and a chunk may be a single page.
 //
+// Operations on a GPU are queued, and a decode step is a graph of their launches that Repeat replays: batches are padded to few shapes,
+// and what changes from step to step, ids, positions, pages, keys of draws, stands in tables that are uploaded before. Bits depend on
+// neither. GPU.Synchronous waits for every launch instead, so that a fault names its kernel.
+//
 // Gradients are outside the contract but deterministic: sums over tokens are taken in ascending order, or in blocks whose size
 // does not depend on the number of threads.
 //

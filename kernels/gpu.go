@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"gorgonia.org/tensor"
 
@@ -16,9 +18,9 @@ import (
 
 // GPU is the Device behind a driver: the hardware, or the emulator that stands for it.
 //
-// One goroutine owns the driver, on one OS thread; everybody else sends it work. An operation only records launches; Do submits them at its
-// end, in one call. Doors and allocations submit what was recorded before them. With a driver whose operations take effect at once, each
-// operation is submitted as it is called, so that a failure names it.
+// One goroutine owns the driver, on one OS thread; everybody else sends it work. An operation only records launches; Do submits them at
+// its end, in one call. Doors, allocations and replays submit what was recorded before them. With a driver whose operations take effect
+// at once, each operation is submitted as it is called, so that a failure names it.
 //
 // Sums run in fp32. Linear multiplies bf16 unless both factors are F32. Attention and the cache hold bf16 whatever the type of their
 // tensors: F32 ones, and views whose rows do not stand on 16-byte borders, are converted on the way in and out.
@@ -29,21 +31,25 @@ type GPU struct {
 	inDo   atomic.Bool
 	do     sync.Mutex // held by Do
 	mu     sync.Mutex // guards what follows
-	now    bool       // operations take effect at once
+	now    bool       // every operation is submitted as it is called: the driver's take effect at once, or sync
+	sync   bool       // and every launch is waited for
 	split  int        // PagedAttention splits contexts if it has fewer blocks than this
 	queue  []driver.Launch
 	names  []string // the operation of each launch
 	op     string   // at work
 	err    error    // the first failure; kept
-	plain  bool     // the Repeat at work consists of launches alone
-	record []driver.Launch
-	modes  bool // recording
+	copies *driver.Staging
+	busy   bool // something was issued since all was last waited for
 	funcs  map[string]*gpuFunc
 	mods   map[string]driver.Module
 	work   []scratch
-	graphs map[string]driver.Graph
+	graphs map[string]*graph
+	record *graph // that of the Repeat at work; nil: none is recorded
+	turn   int64  // counts Repeats
 	maps   map[mapKey][128]byte
 	hopper bool // products of bf16 by wgmma where there is such a kernel
+	notes  []string
+	jit    atomic.Int64 // nanoseconds that loading kernels has taken
 	bytes  atomic.Int64
 }
 
@@ -61,7 +67,7 @@ type scratch struct {
 
 type gpuFunc struct {
 	fn    driver.Func
-	entry ptx.Entry
+	sizes []int // of its parameters
 }
 
 // NewGPU is the device behind drv, which it calls from a goroutine of its own. The error says why no kernel can run there.
@@ -87,7 +93,7 @@ func OpenGPU(ordinal int) (*GPU, error) {
 func newGPU(open func() (driver.Driver, error)) (*GPU, error) {
 	g := &GPU{
 		jobs: make(chan func(driver.Driver)), done: make(chan struct{}),
-		funcs: map[string]*gpuFunc{}, mods: map[string]driver.Module{}, graphs: map[string]driver.Graph{},
+		funcs: map[string]*gpuFunc{}, mods: map[string]driver.Module{}, graphs: map[string]*graph{},
 		maps: map[mapKey][128]byte{},
 	}
 	ready := make(chan error)
@@ -99,6 +105,7 @@ func newGPU(open func() (driver.Driver, error)) (*GPU, error) {
 			if g.info.Capability < 80 {
 				err = fmt.Errorf("kernels: %s is sm_%d: the kernels need sm_80 or newer: set device: cpu", g.info.Name, g.info.Capability)
 			}
+			g.copies = driver.NewStaging(drv)
 		}
 		ready <- err
 		if err != nil {
@@ -116,11 +123,28 @@ func newGPU(open func() (driver.Driver, error)) (*GPU, error) {
 	return g, nil
 }
 
+// Synchronous makes the device wait for every launch, and every failure name its kernel: where a GPU works through what was queued, a fault
+// comes back from whatever happens to wait next. It is for finding faults, and slow. It is to be called before the first operation.
+func (g *GPU) Synchronous() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.now, g.sync = true, true
+}
+
+// Notes say in what this GPU's driver made other kernels of the PTX than the manifest records, of those loaded so far: registers, and
+// bytes of local memory. They are no failure.
+func (g *GPU) Notes() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.notes)
+}
+
 // call runs f on the driver's thread and keeps its error.
 func (g *GPU) call(what string, f func(drv driver.Driver) error) {
 	if g.err != nil {
 		return
 	}
+	g.busy = true
 	done := make(chan error)
 	g.jobs <- func(drv driver.Driver) { done <- f(drv) }
 	if err := <-done; err != nil {
@@ -135,6 +159,17 @@ func (g *GPU) submit() {
 	}
 	ls, names := g.queue, g.names
 	g.queue, g.names = g.queue[:0:0], g.names[:0:0]
+	if g.sync {
+		for i := range ls {
+			g.call(names[i]+": "+ls[i].Func.Name(), func(drv driver.Driver) error {
+				if err := drv.Launch(0, ls[i:i+1]); err != nil {
+					return err
+				}
+				return drv.Wait(0)
+			})
+		}
+		return
+	}
 	what := names[0]
 	if last := names[len(names)-1]; last != what {
 		what += " … " + last
@@ -149,7 +184,7 @@ func (g *GPU) Info() Info {
 		variant, class = "sm90a", "wgmma.m64k16"
 	}
 	return Info{
-		Name: g.info.Name, Variant: variant, Threads: g.info.Multiprocessors,
+		Name: g.info.Name, Variant: variant, Threads: g.info.Multiprocessors, Replays: true, Compile: time.Duration(g.jit.Load()),
 		Contract: fmt.Sprintf("gpu %s, driver %s, kernels %s: %s chains, keys in tiles of %d", g.info.Name, g.info.Version, variant, class, PageTokens),
 	}
 }
@@ -160,7 +195,7 @@ func (g *GPU) reserve(bytes int) *memory {
 	defer g.mu.Unlock()
 	m := &memory{owner: g, bytes: bytes}
 	words := (max(bytes, 1) + 3) / 4
-	g.plain = false
+	g.notPlain()
 	g.call("Alloc", func(drv driver.Driver) error {
 		p, err := drv.Alloc(words * 4)
 		if err != nil {
@@ -210,9 +245,10 @@ func (g *GPU) release(op string, m *memory) {
 		panic("kernels: " + op + ": the memory was freed before")
 	}
 	g.submit()
+	g.forget(m)
 	p := driver.Ptr(m.ptr)
 	m.ptr = 0
-	g.plain = false
+	g.notPlain()
 	g.bytes.Add(-int64(m.bytes))
 	g.call(op, func(drv driver.Driver) error { return drv.Free(p) })
 }
@@ -250,48 +286,10 @@ func (g *GPU) pass(f func()) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.submit()
-	g.call("Do", func(drv driver.Driver) error { return drv.Wait(0) })
-	return g.err
-}
-
-// Repeat is Do for operations that never change: the first call with a key records a graph, later ones replay it without calling f. If f
-// allocates, frees, or uses a door, there is no graph, and f is called each time.
-func (g *GPU) Repeat(key string, f func()) error {
-	g.do.Lock()
-	defer g.do.Unlock()
-	g.mu.Lock()
-	h, ok := g.graphs[key]
-	if ok {
-		if h != 0 {
-			g.call("Repeat "+key, func(drv driver.Driver) error {
-				if err := drv.Replay(0, h); err != nil {
-					return err
-				}
-				return drv.Wait(0)
-			})
-			defer g.mu.Unlock()
-			return g.err
-		}
-		g.mu.Unlock()
-		return g.pass(f)
+	if g.busy {
+		g.call("Do", func(drv driver.Driver) error { return drv.Wait(0) })
+		g.busy = false
 	}
-	g.plain, g.record, g.modes = true, nil, true
-	g.mu.Unlock()
-	err := g.pass(f)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.modes = false
-	if err == nil {
-		if g.plain && len(g.record) > 0 {
-			ls := g.record
-			g.call("Repeat "+key, func(drv driver.Driver) (err error) {
-				h, err = drv.Capture(ls)
-				return err
-			})
-		}
-		g.graphs[key] = h
-	}
-	g.record = nil
 	return g.err
 }
 
@@ -300,7 +298,7 @@ func (g *GPU) Raw(f func(drv driver.Driver) error) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.submit()
-	g.plain = false
+	g.notPlain()
 	g.call("Raw", f)
 	return g.err
 }
@@ -342,16 +340,16 @@ func (g *GPU) Upload(dst Tensor, src any) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.submit()
-	g.plain = false
+	g.notPlain()
 	dst.mem.version++
 	size := dst.dtype.Size()
-	g.call("Upload", func(drv driver.Driver) error {
+	g.call("Upload", func(driver.Driver) error {
 		if dst.Contiguous() {
-			return drv.CopyIn(0, driver.Ptr(dst.first()), b)
+			return g.copies.In(0, driver.Ptr(dst.first()), b)
 		}
 		width := dst.dims[1] * dst.dims[2] * size
 		for r := range dst.dims[0] {
-			if err := drv.CopyIn(0, driver.Ptr(dst.first()+uint64(r*dst.ld*size)), b[r*width:(r+1)*width]); err != nil {
+			if err := g.copies.In(0, driver.Ptr(dst.first()+uint64(r*dst.ld*size)), b[r*width:(r+1)*width]); err != nil {
 				return err
 			}
 		}
@@ -420,12 +418,13 @@ func (g *GPU) Download(dst any, src Tensor) {
 		g.start("Download")
 		g.rowwise("copy", src.dims[0], width, arg{p, int32(width), int32(src.dtype)}, g.in(src))
 		g.submit()
-		g.call("Download", func(drv driver.Driver) error { return drv.CopyOut(0, b, driver.Ptr(p)) })
+		g.call("Download", func(driver.Driver) error { return g.copies.Out(0, b, driver.Ptr(p)) })
 	} else {
 		g.submit()
-		g.call("Download", func(drv driver.Driver) error { return drv.CopyOut(0, b, driver.Ptr(src.first())) })
+		g.call("Download", func(driver.Driver) error { return g.copies.Out(0, b, driver.Ptr(src.first())) })
 	}
-	g.plain = false
+	g.busy = g.busy && len(b) == 0 // else the copy was the last of all, and is here
+	g.notPlain()
 	g.mu.Unlock()
 	n := -1
 	switch s := dst.(type) {

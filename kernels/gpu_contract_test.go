@@ -14,25 +14,60 @@ import (
 // The bit tests of the numerics contract, on the emulated GPU and on hardware where there is some. The emulator adds in a fixed order: equal
 // bits there show an equal order, and equal bits on hardware show the rest.
 
-// onEveryGPU runs a test on the emulator, as sm_80 and with the kernels of Hopper as sm_90a, and likewise on the first GPU of this machine if the
-// build has the tag and there is one.
+// multiprocessors are how many the tiles of products and the parts of contexts are chosen for: 4, for which small tests take large tiles,
+// and those of an H100.
+var multiprocessors = []int{4, 132}
+
+// onEveryGPU runs a test on emulated GPUs that queue, as sm_80 and with the kernels of Hopper as sm_90a, and likewise on the first GPU of
+// this machine if the build has the tag and there is one.
 func onEveryGPU(t *testing.T, f func(t *testing.T, d *GPU)) {
-	t.Run("sm_80", func(t *testing.T) { f(t, emulated(t, emu.Options{Capability: 80})) })
-	t.Run("sm_90a", func(t *testing.T) { f(t, hopper(t, emu.Options{})) })
+	for _, n := range multiprocessors {
+		o := emu.Options{Capability: 80, Multiprocessors: n, Queued: true}
+		t.Run(fmt.Sprint("sm_80 of ", n), func(t *testing.T) { f(t, emulated(t, o)) })
+		t.Run(fmt.Sprint("sm_90a of ", n), func(t *testing.T) { f(t, hopper(t, o)) })
+	}
+	first, err := OpenGPU(0)
+	if errors.Is(err, driver.ErrNoGPU) {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	capability := first.info.Capability
+	first.Close()
 	for _, variant := range []string{"sm80", "sm90a"} {
-		g, err := OpenGPU(0)
-		if errors.Is(err, driver.ErrNoGPU) {
-			return
+		for _, n := range multiprocessors {
+			if variant == "sm90a" && capability != 90 {
+				continue
+			}
+			t.Run(fmt.Sprintf("hardware %s of %d", variant, n), func(t *testing.T) {
+				d := hardware(t, variant == "sm90a", n)
+				defer d.Close()
+				f(t, d)
+			})
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if variant == "sm80" || g.Hopper() == nil {
-			t.Run("hardware "+variant, func(t *testing.T) { f(t, g) })
-		}
-		g.Close()
 	}
 }
+
+// hardware opens the first GPU of this machine, which is there, to choose as with n multiprocessors, or with its own if n is 0.
+func hardware(t *testing.T, hopper bool, n int) *GPU {
+	g, err := OpenGPU(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if hopper {
+		if err := g.Hopper(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n > 0 {
+		chooseFor(g, n)
+	}
+	return g
+}
+
+// chooseFor makes d choose tiles and parts as with n multiprocessors, whatever it has.
+func chooseFor(d *GPU, n int) { d.info.Multiprocessors, d.split = n, 2*n }
 
 // hopper is an emulated sm_90 that runs the kernels of Hopper.
 func hopper(t testing.TB, o emu.Options) *GPU {
@@ -215,32 +250,97 @@ func pausesAndPagesDoNotChangeBits(t *testing.T, d *GPU) {
 func TestGPUSequencesDoNotSeeTheirBatch(t *testing.T) { onEveryGPU(t, sequencesDoNotSeeTheirBatch) }
 
 func sequencesDoNotSeeTheirBatch(t *testing.T, d *GPU) {
-	h := Heads{Q: 6, KV: 2, Dim: 32, Chunk: 64}
-	QD, KD := h.Q*h.Dim, h.KV*h.Dim
-	lengths := []int{3, 0, 90, 64}
-	for range 40 { // more than a warp looks at in one turn
-		lengths = append(lengths, 1)
-	}
-	var starts []int32
-	var q, k, v []float32
-	var want []uint16
-	T := 0
-	for i, n := range lengths {
-		starts = append(starts, int32(T))
-		T += n
-		if n == 0 {
-			continue
+	for i, h := range heads {
+		QD, KD := h.Q*h.Dim, h.KV*h.Dim
+		lengths := slices.Clone(ragged)
+		if i == 0 {
+			for range 40 { // more than a warp looks at in one turn
+				lengths = append(lengths, 1)
+			}
 		}
-		a := packedAttention(t, d, h, n, uint64(100+10*i))
-		q, k, v, want = append(q, a.q...), append(k, a.k...), append(v, a.v...), append(want, a.o...)
+		starts, T := startsOf(lengths)
+		var q, k, v []float32
+		var want []uint16
+		for i, n := range lengths {
+			if n == 0 {
+				continue
+			}
+			a := packedAttention(t, d, h, n, uint64(100+10*i))
+			q, k, v, want = append(q, a.q...), append(k, a.k...), append(v, a.v...), append(want, a.o...)
+		}
+		o, st := d.Alloc(BF16, T, QD), d.Alloc(I32, len(starts))
+		d.Upload(st, starts)
+		qt, kt, vt := upload(d, q, T, QD), upload(d, k, T, KD), upload(d, v, T, KD)
+		mustDo(t, d, func() { d.Attention(o, Tensor{}, qt, kt, vt, st, h) })
+		if !slices.Equal(bits16(d, o), want) {
+			t.Errorf("%+v: a sequence's bits depend on the batch", h)
+		}
 	}
-	starts = append(starts, int32(T))
-	o, st := d.Alloc(BF16, T, QD), d.Alloc(I32, len(starts))
-	d.Upload(st, starts)
-	qt, kt, vt := upload(d, q, T, QD), upload(d, k, T, KD), upload(d, v, T, KD)
-	mustDo(t, d, func() { d.Attention(o, Tensor{}, qt, kt, vt, st, h) })
-	if !slices.Equal(bits16(d, o), want) {
-		t.Error("a sequence's bits depend on the batch")
+}
+
+func TestGPURaggedStepsAreThePackedPass(t *testing.T) { onEveryGPU(t, raggedStepsAreThePackedPass) }
+
+// Some last rows of every sequence as one step over pages, padded by sequences without rows and by rows of nobody: the bits of the packed
+// pass, with contexts in one piece and in parts.
+func raggedStepsAreThePackedPass(t *testing.T, d *GPU) {
+	was := d.split
+	defer func() { d.split = was }()
+	for _, h := range heads {
+		QD, KD := h.Q*h.Dim, h.KV*h.Dim
+		starts, T := startsOf(ragged)
+		q, k, v := normals(1, T*QD), normals(2, T*KD), normals(3, T*KD)
+		o, st := d.Alloc(BF16, T, QD), d.Alloc(I32, len(starts))
+		d.Upload(st, starts)
+		qt, kt, vt := upload(d, q, T, QD), upload(d, k, T, KD), upload(d, v, T, KD)
+		mustDo(t, d, func() { d.Attention(o, Tensor{}, qt, kt, vt, st, h) })
+		packed := bits16(d, o)
+
+		const width, pad = 3, 2
+		slots, table, lens, rows := []int32{}, []int32{}, []int32{}, []int32{0}
+		for i, n := range ragged { // pages of a sequence: in descending order
+			for p := range width {
+				table = append(table, int32(i*width+width-1-p))
+			}
+			for j := range n {
+				slots = append(slots, table[i*width+j/PageTokens]*PageTokens+int32(j%PageTokens))
+			}
+			lens = append(lens, int32(n))
+		}
+		ints := func(x []int32, shape ...int) Tensor {
+			t := d.Alloc(I32, shape...)
+			d.Upload(t, x)
+			return t
+		}
+		for _, most := range []int{1, 40} { // rows of a sequence: a decode step, a mixed one
+			var fresh []float32
+			var want []uint16
+			rows = rows[:1]
+			for i, n := range ragged {
+				from, to := int(starts[i])+max(0, n-most), int(starts[i+1])
+				fresh, want = append(fresh, q[from*QD:to*QD]...), append(want, packed[from*QD:to*QD]...)
+				rows = append(rows, rows[i]+int32(to-from))
+			}
+			R := int(rows[len(ragged)]) + pad
+			fresh = append(fresh, normals(9, pad*QD)...)
+			for range pad {
+				rows = append(rows, rows[len(ragged)])
+			}
+			S := len(ragged) + pad
+			pt := PageTable{Pages: ints(slices.Concat(table, make([]int32, pad*width)), S, width), Starts: ints(rows, S+1)}
+			pt.Len = ints(slices.Concat(lens, make([]int32, pad)), S)
+			kv, out, ft := d.AllocKV(len(ragged)*width, h), d.Alloc(BF16, R, QD), upload(d, fresh, R, QD)
+			at := ints(slots, T)
+			for _, split := range []int{0, 1 << 30} {
+				d.split = split
+				mustDo(t, d, func() {
+					d.AppendKV(kv, kt, vt, at)
+					d.PagedAttention(out, ft, kv, pt, h)
+				})
+				if got := bits16(d, out); !slices.Equal(got[:len(want)], want) {
+					t.Errorf("%+v, up to %d rows a sequence, parts from %d blocks on: bits differ from the packed pass", h, most, split)
+				}
+			}
+		}
 	}
 }
 
@@ -288,9 +388,7 @@ func repeatReplaysWhatDoDoes(t *testing.T, d *GPU) {
 	mustDo(t, d, pass)
 	want := bits16(d, y)
 	for i := range 3 {
-		if err := d.Repeat("pass", pass); err != nil {
-			t.Fatal(err)
-		}
+		mustDo(t, d, func() { d.Repeat("pass", pass) })
 		if !slices.Equal(bits16(d, y), want) {
 			t.Errorf("replay %d differs from Do", i)
 		}
@@ -301,9 +399,7 @@ func repeatReplaysWhatDoDoes(t *testing.T, d *GPU) {
 	}
 	// With a door inside there is no graph.
 	for range 2 {
-		if err := d.Repeat("door", func() { calls++; d.Upload(x, normals(1, 20*64)); pass() }); err != nil {
-			t.Fatal(err)
-		}
+		mustDo(t, d, func() { d.Repeat("door", func() { calls++; d.Upload(x, normals(1, 20*64)); pass() }) })
 	}
 	if calls != 6 {
 		t.Errorf("a pass with a door was called %d times, want each time", (calls-2)/2)

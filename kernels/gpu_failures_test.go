@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"retool/kernels/emu"
-	"retool/kernels/ptx"
 )
 
 // A failure names the operation, stays, and comes back from Do.
@@ -16,7 +15,7 @@ func TestGPUFailuresNameTheOperation(t *testing.T) {
 	d.Do(func() {
 		mustPanic(t, func() { d.Attention(y, Tensor{}, y, y, y, ids, Heads{Q: 1, KV: 1, Dim: 8}) }, "heads are of 8", "16, 32, 64 and 128")
 	})
-	mustPanic(t, func() { packParams("k", ptx.Entry{Params: []ptx.Param{{Size: 4}}}, []any{5}) }, "parameter 0 has 4 bytes, Go passes int")
+	mustPanic(t, func() { packParams("k", []int{4}, []any{5}) }, "parameter 0 has 4 bytes, Go passes int")
 	other := newCPU(1, bestSIMD())
 	defer other.Close()
 	d.Do(func() { mustPanic(t, func() { d.Add(y, other.Alloc(F32, 2, 8)) }, "another device") })

@@ -4,6 +4,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
+	"time"
 
 	"retool/kernels/driver"
 	"retool/kernels/ptx"
@@ -52,6 +55,9 @@ func (g *GPU) in(t Tensor) arg {
 	if t.mem.ptr == 0 {
 		return arg{dtype: int32(F32)}
 	}
+	if g.record != nil {
+		g.record.uses[t.mem] = true
+	}
 	if t.ld > math.MaxInt32 {
 		panic(fmt.Sprintf("kernels: %s: rows of %v are too far apart", g.op, t))
 	}
@@ -80,8 +86,10 @@ func (g *GPU) fn(name string) *gpuFunc {
 	if !ok {
 		panic("kernels: no PTX has an entry " + name)
 	}
-	f := &gpuFunc{entry: entry}
+	f := &gpuFunc{sizes: entry.Sizes()}
 	g.call("load "+fam, func(drv driver.Driver) error {
+		start := time.Now()
+		defer func() { g.jit.Add(int64(time.Since(start))) }()
 		m := g.mods[fam]
 		if m == nil {
 			text, err := ptx.Text(fam)
@@ -94,8 +102,16 @@ func (g *GPU) fn(name string) *gpuFunc {
 			g.mods[fam] = m
 		}
 		var err error
-		f.fn, err = m.Func(name)
-		return err
+		if f.fn, err = m.Func(name); err != nil {
+			return err
+		}
+		if sizes := f.fn.Params(); sizes != nil && !slices.Equal(sizes, f.sizes) {
+			return fmt.Errorf("the driver's %s takes parameters of %v bytes, the manifest has %v: run `make kernels`", name, sizes, f.sizes)
+		}
+		if note := compareAttr(name, fam, g.info.Capability, entry, f.fn.Attr()); note != "" {
+			g.notes = append(g.notes, note)
+		}
+		return nil
 	})
 	if g.err == nil {
 		g.funcs[name] = f
@@ -103,8 +119,27 @@ func (g *GPU) fn(name string) *gpuFunc {
 	return f
 }
 
-// launch records one launch. Arguments are packed by the manifest's table of parameters: an argument whose size is not the parameter's
-// panics with both.
+// compareAttr says in what a driver's assembler came to another result than the one the manifest records, "" in nothing. The manifest
+// knows sm_80 and sm_90; elsewhere only local memory is compared, of which no kernel is to have any.
+func compareAttr(name, fam string, capability int, e ptx.Entry, a driver.Attr) string {
+	registers := 0
+	switch {
+	case capability == 80 || strings.HasSuffix(fam, ".sm90a"):
+		registers = e.Registers
+	case capability == 90:
+		registers = e.Hopper
+	}
+	if a.Registers == 0 || registers == 0 { // the emulator's, or not recorded
+		registers = a.Registers
+	}
+	if a.Registers == registers && a.Local == e.Stack {
+		return ""
+	}
+	return fmt.Sprintf("kernels: %s: this driver gives a thread %d registers and %d bytes of local memory, ptxas of the manifest %d and %d",
+		name, a.Registers, a.Local, registers, e.Stack)
+}
+
+// launch records one launch, its arguments held against the manifest's table of parameters.
 func (g *GPU) launch(name string, grid [3]int, threads, shared int, args ...any) {
 	if grid[0] == 0 || grid[1] == 0 || grid[2] == 0 {
 		return
@@ -113,61 +148,53 @@ func (g *GPU) launch(name string, grid [3]int, threads, shared int, args ...any)
 	if g.err != nil {
 		return
 	}
-	l := driver.Launch{Func: f.fn, Block: [3]uint32{uint32(threads), 1, 1}, Shared: shared, Params: packParams(name, f.entry, args)}
+	l := driver.Launch{Func: f.fn, Block: [3]uint32{uint32(threads), 1, 1}, Shared: shared, Params: packParams(name, f.sizes, args)}
+	l.Sizes = f.sizes
 	for i, n := range grid {
 		l.Grid[i] = uint32(n)
 	}
 	g.queue = append(g.queue, l)
 	g.names = append(g.names, g.op)
-	if g.modes {
-		g.record = append(g.record, l)
+	if g.record != nil {
+		g.record.launches = append(g.record.launches, l)
+	}
+	if g.sync {
+		g.submit()
 	}
 }
 
-// packParams lays arguments out as the kernel's parameters.
-func packParams(name string, e ptx.Entry, args []any) []byte {
-	if len(args) != len(e.Params) {
-		panic(fmt.Sprintf("kernels: launch %s: it takes %d parameters, Go passes %d", name, len(e.Params), len(args)))
+// packParams lays arguments out one behind the other. An argument of another size than the kernel's parameter panics with both.
+func packParams(name string, sizes []int, args []any) []byte {
+	if len(args) != len(sizes) {
+		panic(fmt.Sprintf("kernels: launch %s: it takes %d parameters, Go passes %d", name, len(sizes), len(args)))
 	}
-	b := make([]byte, e.Bytes())
+	total := 0
+	for _, n := range sizes {
+		total += n
+	}
+	b := make([]byte, 0, total)
 	for i, a := range args {
-		p := e.Params[i]
-		size := 0
-		to := b[p.Offset:]
+		was := len(b)
 		switch v := a.(type) {
 		case arg:
-			if size = 16; size == p.Size {
-				binary.LittleEndian.PutUint64(to, v.p)
-				binary.LittleEndian.PutUint32(to[8:], uint32(v.ld))
-				binary.LittleEndian.PutUint32(to[12:], uint32(v.dtype))
-			}
+			b = binary.LittleEndian.AppendUint64(b, v.p)
+			b = binary.LittleEndian.AppendUint32(b, uint32(v.ld))
+			b = binary.LittleEndian.AppendUint32(b, uint32(v.dtype))
 		case [128]byte:
-			if size = 128; size == p.Size {
-				copy(to, v[:])
-			}
+			b = append(b, v[:]...)
 		case uint64:
-			if size = 8; size == p.Size {
-				binary.LittleEndian.PutUint64(to, v)
-			}
+			b = binary.LittleEndian.AppendUint64(b, v)
 		case int64:
-			if size = 8; size == p.Size {
-				binary.LittleEndian.PutUint64(to, uint64(v))
-			}
+			b = binary.LittleEndian.AppendUint64(b, uint64(v))
 		case int32:
-			if size = 4; size == p.Size {
-				binary.LittleEndian.PutUint32(to, uint32(v))
-			}
+			b = binary.LittleEndian.AppendUint32(b, uint32(v))
 		case uint32:
-			if size = 4; size == p.Size {
-				binary.LittleEndian.PutUint32(to, v)
-			}
+			b = binary.LittleEndian.AppendUint32(b, v)
 		case float32:
-			if size = 4; size == p.Size {
-				binary.LittleEndian.PutUint32(to, math.Float32bits(v))
-			}
+			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
 		}
-		if size != p.Size {
-			panic(fmt.Sprintf("kernels: launch %s: parameter %d has %d bytes, Go passes %T", name, i, p.Size, a))
+		if len(b)-was != sizes[i] {
+			panic(fmt.Sprintf("kernels: launch %s: parameter %d has %d bytes, Go passes %T", name, i, sizes[i], a))
 		}
 	}
 	return b

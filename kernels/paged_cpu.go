@@ -27,13 +27,17 @@ func (d *cpu) AppendKV(kv KV, k, v, slots Tensor) {
 	d.reads(op, v)
 	at := slots.ints()
 	for _, slot := range at {
-		d.checkPage(op, kv, slot>>pageBits)
+		if slot >= 0 {
+			d.checkPage(op, kv, slot>>pageBits)
+		}
 	}
 	j := &d.att
 	j.h, j.k, j.v, j.kv, j.slots = kv.Heads, k, v, kv.mem.f32, at
 	d.each(T, 4, T*kv.Heads.KV*kv.Heads.Dim, func(d *cpu, _ *worker, from, to int) {
 		for t := from; t < to; t++ {
-			d.att.append(d.v, t)
+			if d.att.slots[t] >= 0 {
+				d.att.append(d.v, t)
+			}
 		}
 	})
 }
@@ -74,7 +78,7 @@ func (d *cpu) PagedAttention(o, q Tensor, kv KV, table PageTable, h Heads) {
 	j := &d.att
 	j.set(h, q, o, Tensor{})
 	j.kv, j.pages, j.perS, j.do = kv.mem.f32, table.Pages.ints(), N, Tensor{}
-	j.starts = d.sequences(op, table.Starts, T)
+	j.starts = d.sequences(op, table.Starts, min(T, int(table.Starts.ints()[S]))) // rows behind the last sequence are nobody's
 	lens := table.Len.ints()
 	for s := range S {
 		n, length := j.starts[s+1]-j.starts[s], lens[s]

@@ -11,7 +11,7 @@ import (
 
 // emulated is a GPU in Go: the kernels that ship. Their memory and races are checked in package kernels.
 func emulated(t *testing.T) kernels.Device {
-	dev, err := kernels.NewGPU(emu.New(emu.Options{Capability: 80, NoCheck: true}))
+	dev, err := kernels.NewGPU(emu.New(emu.Options{Capability: 80, NoCheck: true, Queued: true}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,11 +2,10 @@ package model
 
 import "retool/kernels"
 
-// body uploads the pass's integers, embeds its t tokens and takes them through all layers. It returns what comes out, (T,C). With keep,
-// every layer's input and activations stay for its backward.
+// body embeds the pass's t tokens and takes them through all layers. It returns what comes out, (T,C). With keep, every layer's input and
+// activations stay for its backward. The pass's integers were uploaded.
 func (m *Model) body(t int, keep bool) kernels.Tensor {
 	m.b.cutTo(t, keep)
-	m.in.upload()
 	x := m.b.x[0].Rows(0, t)
 	m.dev.Embed(x, m.W.Embed, m.ids)
 	var rest kernels.Tensor

@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"retool/kernels"
 )
@@ -26,21 +27,26 @@ type Model struct {
 	Master  *Weights // the same in float32, which AdamW updates and rounds into W; nil unless a BF16 model trains
 	G       *Weights // gradients, float32; nil without Options.Train
 
-	dev    kernels.Device
-	table  kernels.Tensor // (positions, D): cosines and sines
-	floats kernels.Tensor // the arenas that b's tensors are regions of, of Options.DType
-	exact  kernels.Tensor // and of float32
-	b      buffers
-	kv     []kernels.KV // one per layer while a cache is open
-	pages  int          // pages of it
-	in     ints         // integers of the current pass, and their views:
-	ids    kernels.Tensor
-	pos    kernels.Tensor
-	starts kernels.Tensor
-	rows   kernels.Tensor
-	paged  pagedPass
-	step   stepState
+	dev     kernels.Device
+	id      int64          // of this model in this process
+	replays bool           // the device's Repeat saves work
+	table   kernels.Tensor // (positions, D): cosines and sines
+	floats  kernels.Tensor // the arenas that b's tensors are regions of, of Options.DType
+	exact   kernels.Tensor // and of float32
+	b       buffers
+	kv      []kernels.KV // one per layer while a cache is open
+	pages   int          // pages of it
+	in      ints         // integers of the current pass, and their views:
+	ids     kernels.Tensor
+	pos     kernels.Tensor
+	starts  kernels.Tensor
+	rows    kernels.Tensor
+	paged   pagedPass
+	step    stepState
 }
+
+// made counts models: devices know the steps of one from those of another by its number.
+var made atomic.Int64
 
 // New makes a model with weights of zero: Init, ReadWeights or CopyFrom give them values.
 func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
@@ -74,7 +80,7 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 	}
 	opt.HeadRows = min(opt.HeadRows, opt.MaxTokens)
 
-	m := &Model{Config: cfg, Options: opt, dev: dev}
+	m := &Model{Config: cfg, Options: opt, dev: dev, id: made.Add(1), replays: dev.Info().Replays}
 	m.in.dev = dev
 	m.W = newWeights(dev, &m.Config, opt.DType)
 	if opt.Train {
@@ -142,7 +148,7 @@ type buffers struct {
 	// Of the head, for HeadRows rows.
 	rows, rowsNorm, rowsRstd kernels.Tensor // (R,C), (R,C), (R)
 	logits, values           kernels.Tensor // (R,V), (R,1)
-	lse, logp                kernels.Tensor // (R): of Step
+	lse                      kernels.Tensor // (R): of Step
 
 	// Gradients of the backward.
 	dx, dnorm        kernels.Tensor // (T,C)
@@ -187,7 +193,7 @@ func (b *buffers) place(a, exact *arena, c Config, opt Options) {
 	b.rows, b.rowsNorm, b.rowsRstd = a.take(r, c.Hidden), a.take(r, c.Hidden), exact.take(r)
 	if c.LMHead {
 		b.logits = exact.take(r, c.Vocab)
-		b.lse, b.logp = exact.take(r), exact.take(r)
+		b.lse = exact.take(r)
 	}
 	if c.ValueHead {
 		b.values = exact.take(r, 1)

@@ -34,6 +34,7 @@ func (m *Model) Train(in Inputs, loss func(Head)) error {
 	}
 	return m.run("Train", func() {
 		t, layers, b := len(in.IDs), m.Config.Layers, &m.b
+		m.in.upload()
 		x := m.body(t, true)
 		dx := b.dx.Rows(0, t)
 		m.dev.Zero(dx)
@@ -61,6 +62,7 @@ func (m *Model) Score(in Inputs, read func(Head)) error {
 		return nil
 	}
 	return m.run("Score", func() {
+		m.in.upload()
 		m.eachHead(m.body(len(in.IDs), false), len(in.Rows), false, read)
 	})
 }

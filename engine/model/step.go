@@ -26,27 +26,41 @@ type pagedPass struct {
 // stepState is what Step reuses: in a steady state it allocates nothing.
 type stepState struct {
 	sampling kernels.Sampling
-	t, drawn int
-	run      func()
+	t, drawn int  // rows and draws of the batch, padding included
+	asked    int  // draws that somebody waits for: the first ones
+	width    int  // pages of a row of the table
+	padded   bool // to a shape that other steps have too
+	run, ops func()
+	graph    string // what the device knows the operations by; "": it runs them one by one
+	graphs   map[stepShape]string
 	keys     kernels.Tensor // (R,3): trajectory low, trajectory high, position
-	out      kernels.Tensor // (MaxTokens) i32: ids drawn
+	ids      kernels.Tensor // (MaxTokens) i32: what is drawn
+	logps    kernels.Tensor // (MaxTokens): and its log-probability
 
-	next, ids   []int32 // per feed, per drawn row
-	logp, logps []float32
-	idBoxes     []any // idBoxes[n] is ids[:n] as Download takes it
-	logpBoxes   []any
+	next, drawnIDs []int32 // per feed, per drawn row
+	logp, drawnLPs []float32
+	idBoxes        []any // idBoxes[n] is drawnIDs[:n] as Download takes it
+	logpBoxes      []any
+}
+
+// stepShape is all that the launches of a decode step depend on; what else changes from step to step stands in tables that they read.
+type stepShape struct {
+	model       int64
+	rows, pages int
+	sampling    kernels.Sampling
 }
 
 func (s *stepState) init(m *Model) {
-	s.run = m.stepOps
+	s.run, s.ops, s.graphs = m.stepRun, m.stepOps, map[stepShape]string{}
 	if m.Config.LMHead {
-		s.out = m.dev.Alloc(kernels.I32, m.Options.MaxTokens)
+		s.ids, s.logps = m.dev.Alloc(kernels.I32, m.Options.MaxTokens), m.dev.Alloc(kernels.F32, m.Options.MaxTokens)
 	}
 }
 
 func (s *stepState) close(dev kernels.Device) {
-	if !s.out.Absent() {
-		dev.Free(s.out)
+	if !s.ids.Absent() {
+		dev.Free(s.ids)
+		dev.Free(s.logps)
 	}
 }
 
@@ -56,9 +70,31 @@ func (s *stepState) grow(n int) {
 		return
 	}
 	n += n / 2
-	s.next, s.ids = make([]int32, n), make([]int32, n)
-	s.logp, s.logps = make([]float32, n), make([]float32, n)
+	s.next, s.drawnIDs = make([]int32, n), make([]int32, n)
+	s.logp, s.drawnLPs = make([]float32, n), make([]float32, n)
 	s.idBoxes, s.logpBoxes = make([]any, n+1), make([]any, n+1)
+}
+
+// few rows are padded to powers of two, more to multiples of this: the rows of a tile, which a product computes in any case.
+const paddedRows = 64
+
+// padRows is how many rows a decode step of n sequences is padded to, at most most.
+func padRows(n, most int) int {
+	to := (n + paddedRows - 1) / paddedRows * paddedRows
+	if n < paddedRows {
+		for to = 1; to < n; to *= 2 {
+		}
+	}
+	return max(n, min(to, most))
+}
+
+// padPages is how wide a decode step's table of pages is where the longest sequence has n.
+func padPages(n int) int {
+	to := 1
+	for to < n {
+		to *= 2
+	}
+	return to
 }
 
 // OpenKV gives the model a cache of pages for Step, each kernels.PageTokens tokens of every layer.
@@ -127,6 +163,14 @@ func (m *Model) Step(batch []Feed, s kernels.Sampling) (next []int32, logp []flo
 		return nil, nil, fmt.Errorf("model: Step: %w", err)
 	}
 	st.sampling = s
+	st.graph = ""
+	if st.padded {
+		shape := stepShape{m.id, st.t, st.width, s}
+		if st.graph = st.graphs[shape]; st.graph == "" {
+			st.graph = fmt.Sprintf("step %+v", shape)
+			st.graphs[shape] = st.graph
+		}
+	}
 	if err := m.run("Step", st.run); err != nil {
 		return nil, nil, err
 	}
@@ -134,20 +178,32 @@ func (m *Model) Step(batch []Feed, s kernels.Sampling) (next []int32, logp []flo
 	for i := range batch {
 		next[i], logp[i] = 0, 0
 		if batch[i].Draw {
-			next[i], logp[i] = st.ids[r], st.logps[r]
+			next[i], logp[i] = st.drawnIDs[r], st.drawnLPs[r]
 			r++
 		}
 	}
 	return next, logp, nil
 }
 
-// stepOps is what Step runs on the device.
+// stepRun is what Step does inside Do: tables to the device, operations, results back.
+func (m *Model) stepRun() {
+	st := &m.step
+	m.in.upload()
+	if st.graph != "" {
+		m.dev.Repeat(st.graph, st.ops)
+	} else {
+		st.ops()
+	}
+	if n := st.asked; n > 0 {
+		m.dev.Download(box(st.logpBoxes, st.drawnLPs, n), st.logps.Rows(0, n))
+		m.dev.Download(box(st.idBoxes, st.drawnIDs, n), st.ids.Rows(0, n))
+	}
+}
+
+// stepOps are Step's operations.
 func (m *Model) stepOps() {
 	st, b, dev := &m.step, &m.b, m.dev
 	x := m.body(st.t, false)
-	if st.drawn == 0 {
-		return
-	}
 	temperature := st.sampling.Temperature
 	if temperature == 0 {
 		temperature = 1
@@ -155,18 +211,11 @@ func (m *Model) stepOps() {
 	for from := 0; from < st.drawn; from += m.Options.HeadRows {
 		to := min(from+m.Options.HeadRows, st.drawn)
 		h := m.head(x, from, to, false)
-		lse, ids := b.lse.Rows(0, to-from), st.out.Rows(from, to)
+		lse, ids := b.lse.Rows(0, to-from), st.ids.Rows(from, to)
 		dev.LogSumExp(lse, h.Logits, temperature)
 		dev.Sample(ids, h.Logits, lse, st.keys.Rows(from, to), st.sampling)
-		logp := b.logp.Rows(0, to-from)
-		dev.LogProb(logp, kernels.Tensor{}, h.Logits, lse, ids, temperature)
-		if st.drawn <= m.Options.HeadRows {
-			dev.Download(box(st.logpBoxes, st.logps, st.drawn), logp)
-		} else {
-			dev.Download(st.logps[from:to], logp)
-		}
+		dev.LogProb(st.logps.Rows(from, to), kernels.Tensor{}, h.Logits, lse, ids, temperature)
 	}
-	dev.Download(box(st.idBoxes, st.ids, st.drawn), st.out.Rows(0, st.drawn))
 }
 
 // box is x[:n] as an interface value, made once: making one allocates.
@@ -179,45 +228,19 @@ func box[T any](boxes []any, x []T, n int) any {
 
 // prepareStep checks the feeds and lays out their integers.
 func (m *Model) prepareStep(batch []Feed) error {
-	if !m.Config.LMHead {
-		return fmt.Errorf("the model has no language-model head to draw from")
+	t, drawn, width, err := m.checkFeeds(batch)
+	if err != nil {
+		return err
 	}
-	if m.pages == 0 {
-		return fmt.Errorf("no cache: call OpenKV first")
+	// A decode step has a row for every sequence. Where operations can be replayed, it is padded to one of few shapes: rows behind the last
+	// sequence, whose keys nobody stores, and sequences without rows.
+	s, asked := len(batch), drawn
+	m.step.padded = m.replays && t == s && drawn == s
+	if m.step.padded {
+		t, width = padRows(t, m.Options.MaxTokens), padPages(width)
+		s, drawn = t, t
 	}
-	const p = kernels.PageTokens
-	t, drawn, width := 0, 0, 0
-	for i := range batch {
-		f := &batch[i]
-		end := f.Pos + len(f.IDs)
-		need := (end + p - 1) / p
-		switch {
-		case len(f.IDs) == 0 || f.Pos < 0:
-			return fmt.Errorf("feed %d has %d tokens at position %d", i, len(f.IDs), f.Pos)
-		case end > m.Options.Positions:
-			return fmt.Errorf("feed %d reaches %d tokens, the model has %d positions", i, end, m.Options.Positions)
-		case len(f.Pages) < need:
-			return fmt.Errorf("feed %d has %d pages, its %d tokens need %d", i, len(f.Pages), end, need)
-		}
-		for _, page := range f.Pages[:need] {
-			if uint(page) >= uint(m.pages) {
-				return fmt.Errorf("feed %d has page %d, the cache has %d", i, page, m.pages)
-			}
-		}
-		if err := m.checkIDs(f.IDs); err != nil {
-			return fmt.Errorf("feed %d: %w", i, err)
-		}
-		t += len(f.IDs)
-		width = max(width, need)
-		if f.Draw {
-			drawn++
-		}
-	}
-	if t > m.Options.MaxTokens {
-		return fmt.Errorf("a batch of %d tokens, must be at most %d (Options.MaxTokens)", t, m.Options.MaxTokens)
-	}
-
-	s, in := len(batch), &m.in
+	in := &m.in
 	in.begin(3*t+2*s+1+s*width+4*drawn, 8)
 	ids, idsAt := in.take(t)
 	pos, posAt := in.take(t)
@@ -238,7 +261,7 @@ func (m *Model) prepareStep(batch []Feed) error {
 		for j := range f.IDs {
 			q := f.Pos + j
 			pos[at+j] = int32(q)
-			slots[at+j] = f.Pages[q/p]*p + int32(q%p)
+			slots[at+j] = f.Pages[q/kernels.PageTokens]*kernels.PageTokens + int32(q%kernels.PageTokens)
 		}
 		at += len(f.IDs)
 		if f.Draw {
@@ -246,6 +269,11 @@ func (m *Model) prepareStep(batch []Feed) error {
 			keys[3*r], keys[3*r+1], keys[3*r+2] = int32(f.Key), int32(f.Key>>32), lens[i]
 			r++
 		}
+	}
+	clear(pages[len(batch)*width:])
+	for i := len(batch); i < s; i++ {
+		ids[i], pos[i], slots[i], starts[i], lens[i] = 0, 0, -1, int32(at), 0
+		rows[i], keys[3*i], keys[3*i+1], keys[3*i+2] = int32(i), 0, 0, 0
 	}
 	starts[s] = int32(at)
 
@@ -257,6 +285,47 @@ func (m *Model) prepareStep(batch []Feed) error {
 	m.paged = pagedPass{on: true, slots: in.view(slotsAt, t), table: kernels.PageTable{
 		Pages: in.matrix(pagesAt, s, width), Starts: in.view(startsAt, s+1), Len: in.view(lensAt, s),
 	}}
-	m.step.t, m.step.drawn = t, drawn
+	m.step.t, m.step.drawn, m.step.asked, m.step.width = t, drawn, asked, width
 	return nil
+}
+
+// checkFeeds holds the feeds against the model and its cache. t is their tokens, drawn how many draw, width the pages of the longest.
+func (m *Model) checkFeeds(batch []Feed) (t, drawn, width int, err error) {
+	bad := func(format string, args ...any) (int, int, int, error) { return 0, 0, 0, fmt.Errorf(format, args...) }
+	if !m.Config.LMHead {
+		return bad("the model has no language-model head to draw from")
+	}
+	if m.pages == 0 {
+		return bad("no cache: call OpenKV first")
+	}
+	for i := range batch {
+		f := &batch[i]
+		end := f.Pos + len(f.IDs)
+		need := (end + kernels.PageTokens - 1) / kernels.PageTokens
+		switch {
+		case len(f.IDs) == 0 || f.Pos < 0:
+			return bad("feed %d has %d tokens at position %d", i, len(f.IDs), f.Pos)
+		case end > m.Options.Positions:
+			return bad("feed %d reaches %d tokens, the model has %d positions", i, end, m.Options.Positions)
+		case len(f.Pages) < need:
+			return bad("feed %d has %d pages, its %d tokens need %d", i, len(f.Pages), end, need)
+		}
+		for _, page := range f.Pages[:need] {
+			if uint(page) >= uint(m.pages) {
+				return bad("feed %d has page %d, the cache has %d", i, page, m.pages)
+			}
+		}
+		if err := m.checkIDs(f.IDs); err != nil {
+			return bad("feed %d: %w", i, err)
+		}
+		t += len(f.IDs)
+		width = max(width, need)
+		if f.Draw {
+			drawn++
+		}
+	}
+	if t > m.Options.MaxTokens {
+		return bad("a batch of %d tokens, must be at most %d (Options.MaxTokens)", t, m.Options.MaxTokens)
+	}
+	return t, drawn, width, nil
 }

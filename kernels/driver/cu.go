@@ -20,6 +20,7 @@ type gpu struct {
 	events  []cu.Event
 	graphs  map[Graph]bool
 	pinned  map[*byte]int
+	records launchRecords
 	claim   *claim
 }
 
@@ -29,14 +30,16 @@ type cuModule struct {
 }
 
 type cuFunc struct {
-	name string
-	fn   cu.Function
-	attr Attr
-	big  int // dynamic shared bytes the kernel has been allowed so far
+	name   string
+	fn     cu.Function
+	attr   Attr
+	params []int
+	big    int // dynamic shared bytes the kernel has been allowed so far
 }
 
-func (f *cuFunc) Name() string { return f.name }
-func (f *cuFunc) Attr() Attr   { return f.attr }
+func (f *cuFunc) Name() string  { return f.name }
+func (f *cuFunc) Attr() Attr    { return f.attr }
+func (f *cuFunc) Params() []int { return f.params }
 
 // Attributes that are newer than gorgonia.org/cu.
 const (
@@ -68,11 +71,13 @@ func Open(ordinal int) (Driver, error) {
 	if g.info.Capability < 80 {
 		return nil, fmt.Errorf("driver: GPU %d, %s, is sm_%d: bf16 kernels need sm_80 or newer: set device: cpu", ordinal, g.info.Name, g.info.Capability)
 	}
-	bus, err := g.dev.Attribute(cu.PciBusID)
-	if err != nil {
-		return nil, fmt.Errorf("driver: open GPU %d: %w", ordinal, err)
+	var pci [3]int
+	for i, at := range []cu.DeviceAttribute{cu.PciDomainID, cu.PciBusID, cu.PciDeviceID} {
+		if pci[i], err = g.dev.Attribute(at); err != nil {
+			return nil, fmt.Errorf("driver: open GPU %d: %w", ordinal, err)
+		}
 	}
-	if g.claim, err = claimGPU(fmt.Sprintf("GPU %d, %s", ordinal, g.info.Name), bus); err != nil {
+	if g.claim, err = claimGPU(fmt.Sprintf("GPU %d, %s", ordinal, g.info.Name), pci); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -156,26 +161,37 @@ func (g *gpu) FreePinned(b []byte) error {
 	return wrap("free pinned", cu.MemFreeHost(unsafe.Pointer(p)))
 }
 
-// CopyIn and CopyOut are synchronous with the host: an asynchronous copy from Go memory is neither pinned nor safe from the
-// collector. The synchronous copies of CUDA do not order themselves after a non-blocking stream, hence the waits.
+// isPinned says whether b lies in memory of Pinned.
+func (g *gpu) isPinned(b []byte) bool {
+	at := uintptr(unsafe.Pointer(unsafe.SliceData(b)))
+	for p, n := range g.pinned {
+		if from := uintptr(unsafe.Pointer(p)); at >= from && at+uintptr(len(b)) <= from+uintptr(n) {
+			return true
+		}
+	}
+	return false
+}
+
 func (g *gpu) CopyIn(s Stream, dst Ptr, src []byte) error {
 	if len(src) == 0 {
 		return nil
 	}
-	if err := g.Wait(s); err != nil {
-		return err
+	if !g.isPinned(src) {
+		panic("driver: CopyIn from memory that Pinned did not return")
 	}
-	return wrap("copy to the GPU", cu.MemcpyHtoD(cu.DevicePtr(dst), unsafe.Pointer(unsafe.SliceData(src)), int64(len(src))))
+	from := unsafe.Pointer(unsafe.SliceData(src))
+	return wrap("copy to the GPU", cu.MemcpyHtoDAsync(cu.DevicePtr(dst), from, int64(len(src)), g.stream(s)))
 }
 
 func (g *gpu) CopyOut(s Stream, dst []byte, src Ptr) error {
 	if len(dst) == 0 {
 		return nil
 	}
-	if err := g.Wait(s); err != nil {
-		return err
+	if !g.isPinned(dst) {
+		panic("driver: CopyOut to memory that Pinned did not return")
 	}
-	return wrap("copy from the GPU", cu.MemcpyDtoH(unsafe.Pointer(unsafe.SliceData(dst)), cu.DevicePtr(src), int64(len(dst))))
+	to := unsafe.Pointer(unsafe.SliceData(dst))
+	return wrap("copy from the GPU", cu.MemcpyDtoHAsync(to, cu.DevicePtr(src), int64(len(dst)), g.stream(s)))
 }
 
 func (g *gpu) Copy(s Stream, dst, src Ptr, bytes int) error {
@@ -217,6 +233,7 @@ func (m *cuModule) Func(name string) (Func, error) {
 			return nil, fmt.Errorf("driver: kernel %s: %w", name, err)
 		}
 	}
+	f.params = paramSizes(functionHandle(fn))
 	return f, nil
 }
 
@@ -224,7 +241,7 @@ func (g *gpu) Launch(s Stream, ls []Launch) error {
 	if err := g.allow(ls); err != nil {
 		return err
 	}
-	if at, err := launchAll(streamHandle(g.stream(s)), ls); err != nil {
+	if at, err := g.records.launch(streamHandle(g.stream(s)), ls); err != nil {
 		return fmt.Errorf("driver: launch %s: %w", ls[at].Func.Name(), err)
 	}
 	return nil
@@ -236,6 +253,10 @@ func (g *gpu) allow(ls []Launch) error {
 		f, ok := ls[i].Func.(*cuFunc)
 		if !ok {
 			panic(fmt.Sprintf("driver: launch of %T, which another driver made", ls[i].Func))
+		}
+		// The driver copies as many bytes as the kernel has, from where it is told: it cannot see a wrong size.
+		if err := ls[i].check(f.params); err != nil {
+			return err
 		}
 		if ls[i].Shared <= f.big {
 			continue
@@ -252,7 +273,7 @@ func (g *gpu) Capture(ls []Launch) (Graph, error) {
 	if err := g.allow(ls); err != nil {
 		return 0, err
 	}
-	h, at, err := captureAll(streamHandle(g.streams[0]), ls)
+	h, at, err := g.records.capture(streamHandle(g.streams[0]), ls)
 	if err != nil {
 		if at < len(ls) {
 			return 0, fmt.Errorf("driver: capture %s: %w", ls[at].Func.Name(), err)
@@ -321,6 +342,8 @@ func (g *gpu) WaitEvent(s Stream, e Event) error {
 	return wrap("wait for an event", g.stream(s).Wait(g.event(e), 0))
 }
 
+func (g *gpu) Sync(e Event) error { return wrap("wait for an event", g.event(e).Synchronize()) }
+
 func (g *gpu) Elapsed(a, b Event) (float32, error) {
 	if err := g.event(b).Synchronize(); err != nil {
 		return 0, wrap("wait for an event", err)
@@ -340,6 +363,9 @@ func (g *gpu) Wait(s Stream) error { return wrap("wait", g.stream(s).Synchronize
 
 func (g *gpu) Close() error {
 	var errs []error
+	for i := range g.streams {
+		_ = g.streams[i].Synchronize() // nothing may be under way in what is freed; a failure was reported to whom it concerns
+	}
 	for h := range g.graphs {
 		errs = append(errs, freeGraph(h))
 	}
@@ -348,6 +374,9 @@ func (g *gpu) Close() error {
 	}
 	for i := range g.streams {
 		errs = append(errs, g.streams[i].Destroy())
+	}
+	for p := range g.pinned {
+		errs = append(errs, wrap("free pinned", cu.MemFreeHost(unsafe.Pointer(p))))
 	}
 	errs = append(errs, g.dev.ReleasePrimaryCtx())
 	g.claim.release()

@@ -1,6 +1,9 @@
 package driver
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Ptr is an address in the GPU's memory. 0 is never valid.
 type Ptr uint64
@@ -35,6 +38,8 @@ type Attr struct {
 type Func interface {
 	Name() string
 	Attr() Attr
+	// Params are the bytes of every parameter; nil where the driver does not tell, one before CUDA 12.4.
+	Params() []int
 }
 
 // Module is PTX that the driver has compiled.
@@ -43,14 +48,35 @@ type Module interface {
 	Func(name string) (Func, error)
 }
 
-// Launch is one launch of a kernel. Params is the packed parameter buffer: every parameter at its offset, little endian.
+// Launch is one launch of a kernel. Params holds the values of its parameters one right behind the other, little endian, and Sizes how many
+// bytes each has. Where in the kernel's memory they stand is the driver's business: on sm_90 it is not what C's rules of layout give.
 type Launch struct {
 	Func                 Func
 	Grid, Block, Cluster [3]uint32 // Cluster zero: none
 	Shared               int       // dynamic shared bytes
 	Flags                uint32
 	Params               []byte
+	Sizes                []int
 }
+
+// check holds what is passed against what the kernel takes, as far as that is known.
+func (l *Launch) check(params []int) error {
+	total := 0
+	for _, n := range l.Sizes {
+		total += n
+	}
+	if total != len(l.Params) || len(l.Sizes) > maxParams {
+		return fmt.Errorf("driver: launch %s: %d bytes of parameters, and %d sizes, at most %d, that add up to %d",
+			l.Func.Name(), len(l.Params), len(l.Sizes), maxParams, total)
+	}
+	if params != nil && !slices.Equal(params, l.Sizes) {
+		return fmt.Errorf("driver: launch %s: parameters of %v bytes are passed, it takes %v", l.Func.Name(), l.Sizes, params)
+	}
+	return nil
+}
+
+// maxParams is the most parameters that a kernel may have here.
+const maxParams = 64
 
 // Flags of a Launch.
 const (
@@ -81,7 +107,9 @@ type TensorMapSpec struct {
 
 // A Driver is one GPU, or the emulator that stands for it. Every call comes from one OS thread, locked for life.
 //
-// Work on one stream runs in the order issued. A slice handed to a copy belongs to the caller again when the call returns.
+// Work on one stream runs in the order issued, copies included: there is no other kind. Both ends of a copy to or from the host are
+// page-locked, because one from pageable memory may return before its bytes have arrived, and no stream of a Driver waits for those.
+// Staging copies between a GPU and memory of any kind.
 type Driver interface {
 	Info() Info
 	// Alloc reserves bytes of device memory, aligned to 256 bytes and not initialised.
@@ -90,9 +118,9 @@ type Driver interface {
 	// Pinned is page-locked host memory.
 	Pinned(bytes int) ([]byte, error)
 	FreePinned(b []byte) error
-	// CopyIn copies from the host, in the order of s.
+	// CopyIn queues a copy from memory of Pinned, which must stay as it is until s, or an event behind the copy, has been waited for.
 	CopyIn(s Stream, dst Ptr, src []byte) error
-	// CopyOut copies to the host; it returns when dst holds the data.
+	// CopyOut queues a copy to memory of Pinned. It holds the data when s, or an event behind the copy, has been waited for.
 	CopyOut(s Stream, dst []byte, src Ptr) error
 	Copy(s Stream, dst, src Ptr, bytes int) error
 	// Fill32 writes n 32-bit words of value v.
@@ -109,6 +137,8 @@ type Driver interface {
 	NewEvent() (Event, error)
 	Record(e Event, s Stream) error
 	WaitEvent(s Stream, e Event) error
+	// Sync blocks, without spinning, until what was issued before e was last recorded is done.
+	Sync(e Event) error
 	// Elapsed is the time from a to b; it waits for b.
 	Elapsed(a, b Event) (ms float32, err error)
 	TensorMap(spec TensorMapSpec) ([128]byte, error)

@@ -10,19 +10,22 @@ package driver
 
 const char *retool_cuda_open(int *result); // lazy/lazy.c
 
+#define RETOOL_PARAMS 64 // maxParams
+
 typedef struct {
 	CUfunction fn;
 	unsigned int grid[3], block[3], cluster[3], shared, flags;
-	size_t offset, size; // of its parameters in the pool
+	unsigned int first, params; // of its parameters' places
 } retool_launch;
 
-// retool_launch_all issues n launches. The array that cuLaunchKernelEx wants is made here, on C's stack, because a Go pointer to a Go
-// pointer may not cross. *at is the launch that failed.
-static CUresult retool_launch_all(CUstream s, int n, const retool_launch *ls, char *pool, int *at) {
+// retool_launch_all issues n launches. Every parameter is passed by its address, pool + place, and the driver puts it where the kernel
+// has it. The array of addresses is made here, on C's stack, because a Go pointer to a Go pointer may not cross. *at is the launch that
+// failed.
+static CUresult retool_launch_all(CUstream s, int n, const retool_launch *ls, char *pool, const unsigned int *places, int *at) {
+	void *params[RETOOL_PARAMS];
 	for (int i = 0; i < n; i++) {
 		const retool_launch *l = &ls[i];
-		size_t size = l->size;
-		void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, pool + l->offset, CU_LAUNCH_PARAM_BUFFER_SIZE, &size, CU_LAUNCH_PARAM_END};
+		for (unsigned int k = 0; k < l->params; k++) params[k] = pool + places[l->first + k];
 		CUlaunchAttribute attr[2];
 		CUlaunchConfig cfg;
 		memset(attr, 0, sizeof attr);
@@ -42,7 +45,7 @@ static CUresult retool_launch_all(CUstream s, int n, const retool_launch *ls, ch
 			a->id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
 			a->value.programmaticStreamSerializationAllowed = 1;
 		}
-		CUresult r = cuLaunchKernelEx(&cfg, l->fn, 0, extra);
+		CUresult r = cuLaunchKernelEx(&cfg, l->fn, params, 0);
 		if (r != CUDA_SUCCESS) {
 			*at = i;
 			return r;
@@ -52,12 +55,13 @@ static CUresult retool_launch_all(CUstream s, int n, const retool_launch *ls, ch
 }
 
 // Capture is thread-local, so that an allocation on another thread does not break it.
-static CUresult retool_capture(CUstream s, int n, const retool_launch *ls, char *pool, int *at, CUgraphExec *out) {
+static CUresult retool_capture(CUstream s, int n, const retool_launch *ls, char *pool, const unsigned int *places, int *at,
+                               CUgraphExec *out) {
 	CUgraph g = 0;
 	*at = n;
 	CUresult r = cuStreamBeginCapture(s, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
 	if (r != CUDA_SUCCESS) return r;
-	CUresult launched = retool_launch_all(s, n, ls, pool, at);
+	CUresult launched = retool_launch_all(s, n, ls, pool, places, at);
 	r = cuStreamEndCapture(s, &g);
 	if (launched != CUDA_SUCCESS) r = launched;
 	if (r == CUDA_SUCCESS) r = cuGraphInstantiateWithFlags(out, g, 0);
@@ -71,6 +75,16 @@ static CUresult retool_load(CUmodule *m, const char *ptx, char *log, unsigned in
 	void *val[] = {log, (void *)(size_t)size};
 	log[0] = 0;
 	return cuModuleLoadDataEx(m, ptx, 2, opt, val);
+}
+
+// The bytes of parameter i; CUDA_ERROR_INVALID_VALUE behind the last one. Drivers have it since CUDA 12.4, as have headers.
+static CUresult retool_param(CUfunction f, size_t i, size_t *size) {
+#if CUDA_VERSION >= 12040
+	size_t offset;
+	return cuFuncGetParamInfo(f, i, &offset, size);
+#else
+	return CUDA_ERROR_NOT_SUPPORTED;
+#endif
 }
 
 static CUresult retool_shared(CUfunction f, int bytes) {
@@ -194,49 +208,84 @@ func loadModule(ptx []byte) (cu.Module, error) {
 
 func setShared(f C.CUfunction, bytes int) error { return check(C.retool_shared(f, C.int(bytes))) }
 
-// records lays launches out for C: a table of numbers and one pool of parameters.
-func records(ls []Launch) ([]C.retool_launch, []byte) {
-	const align = 64 // of a tensor map inside a parameter buffer
-	total := 0
-	for i := range ls {
-		total += (len(ls[i].Params) + align - 1) / align * align
-	}
-	pool := make([]byte, total+align)
-	rs := make([]C.retool_launch, len(ls))
-	at := int(-uintptr(unsafe.Pointer(unsafe.SliceData(pool))) % align)
-	for i := range ls {
-		l, r := &ls[i], &rs[i]
-		r.fn = functionHandle(l.Func.(*cuFunc).fn)
-		for d := range 3 {
-			r.grid[d], r.block[d], r.cluster[d] = C.uint(l.Grid[d]), C.uint(l.Block[d]), C.uint(l.Cluster[d])
+// paramSizes are the bytes of every parameter of a kernel, nil where the driver does not tell.
+func paramSizes(f C.CUfunction) []int {
+	sizes := []int{}
+	for i := range maxParams {
+		var n C.size_t
+		switch r := C.retool_param(f, C.size_t(i), &n); r {
+		case C.CUDA_SUCCESS:
+			sizes = append(sizes, int(n))
+		case C.CUDA_ERROR_INVALID_VALUE:
+			return sizes
+		default:
+			return nil
 		}
-		r.shared, r.flags = C.uint(l.Shared), C.uint(l.Flags)
-		r.offset, r.size = C.size_t(at), C.size_t(len(l.Params))
-		copy(pool[at:], l.Params)
-		at += (len(l.Params) + align - 1) / align * align
 	}
-	return rs, pool
+	return nil
 }
 
-func launchAll(s uintptr, ls []Launch) (int, error) {
-	if len(ls) == 0 {
-		return 0, nil
+// launchRecords are launches laid out for C, in memory that is used again and again: a table of numbers, one pool of parameters, and where
+// in it each of them stands. What a launch or a capture is given, the driver has copied when it returns.
+type launchRecords struct {
+	table  []C.retool_launch
+	places []C.uint
+	pool   []byte
+}
+
+// poolAlign is the alignment of the largest parameters, tensor maps, in the pool. The others have pieces of 8 bytes at most.
+const poolAlign = 64
+
+func (r *launchRecords) lay(ls []Launch) {
+	r.table, r.places = r.table[:0], r.places[:0]
+	at, total := 0, 0
+	for i := range ls {
+		total += len(ls[i].Params) + len(ls[i].Sizes)*poolAlign
 	}
-	rs, pool := records(ls)
+	if total += 2 * poolAlign; total > len(r.pool) { // never empty, nor is the table: their addresses cross
+		r.pool = make([]byte, total+total/2)
+	}
+	base := int(uintptr(unsafe.Pointer(unsafe.SliceData(r.pool))) % poolAlign)
+	for i := range ls {
+		l := &ls[i]
+		c := C.retool_launch{fn: functionHandle(l.Func.(*cuFunc).fn), shared: C.uint(l.Shared), flags: C.uint(l.Flags)}
+		c.first, c.params = C.uint(len(r.places)), C.uint(len(l.Sizes))
+		for d := range 3 {
+			c.grid[d], c.block[d], c.cluster[d] = C.uint(l.Grid[d]), C.uint(l.Block[d]), C.uint(l.Cluster[d])
+		}
+		r.table = append(r.table, c)
+		from := l.Params
+		for _, n := range l.Sizes {
+			align := 8
+			if n >= poolAlign {
+				align = poolAlign
+			}
+			at = (base+at+align-1)/align*align - base
+			r.places = append(r.places, C.uint(at))
+			copy(r.pool[at:], from[:n])
+			at, from = at+n, from[n:]
+		}
+	}
+	r.table, r.places = append(r.table, C.retool_launch{}), append(r.places, 0)
+}
+
+func (r *launchRecords) launch(s uintptr, ls []Launch) (int, error) {
+	r.lay(ls)
 	var at C.int
-	r := C.retool_launch_all(streamOf(s), C.int(len(rs)), unsafe.SliceData(rs), (*C.char)(unsafe.Pointer(unsafe.SliceData(pool))), &at)
+	pool := (*C.char)(unsafe.Pointer(unsafe.SliceData(r.pool)))
+	err := check(C.retool_launch_all(streamOf(s), C.int(len(ls)), unsafe.SliceData(r.table), pool, unsafe.SliceData(r.places), &at))
 	runtime.KeepAlive(ls)
-	return int(at), check(r)
+	return int(at), err
 }
 
-func captureAll(s uintptr, ls []Launch) (Graph, int, error) {
-	rs, pool := records(ls)
-	rs = append(rs, C.retool_launch{}) // never an empty slice: its address crosses
+func (r *launchRecords) capture(s uintptr, ls []Launch) (Graph, int, error) {
+	r.lay(ls)
 	var at C.int
 	var exec C.CUgraphExec
-	r := C.retool_capture(streamOf(s), C.int(len(ls)), unsafe.SliceData(rs), (*C.char)(unsafe.Pointer(unsafe.SliceData(pool))), &at, &exec)
+	pool := (*C.char)(unsafe.Pointer(unsafe.SliceData(r.pool)))
+	err := check(C.retool_capture(streamOf(s), C.int(len(ls)), unsafe.SliceData(r.table), pool, unsafe.SliceData(r.places), &at, &exec))
 	runtime.KeepAlive(ls)
-	return *(*Graph)(unsafe.Pointer(&exec)), int(at), check(r)
+	return *(*Graph)(unsafe.Pointer(&exec)), int(at), err
 }
 
 func graphOf(g Graph) C.CUgraphExec { return *(*C.CUgraphExec)(unsafe.Pointer(&g)) }

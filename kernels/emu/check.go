@@ -29,6 +29,7 @@ const (
 	Deadlock         Kind = "deadlock"
 	MBarrier         Kind = "mbarrier"
 	Proxy            Kind = "proxy"
+	HostRace         Kind = "host-race" // between a copy to or from the host and what uses its bytes
 )
 
 const maxReports = 16 // of one launch
@@ -36,8 +37,8 @@ const maxReports = 16 // of one launch
 // A Report is one bug: at most one for each kind and source line of a launch.
 type Report struct {
 	Kind    Kind
-	Entry   string
-	At      *place // of the access, CUDA source
+	Entry   string // the kernel; "a copy": none
+	At      *place // of the access, CUDA source; nil: a copy's
 	Line    int    // of the PTX
 	OtherAt *place // of the access it conflicts with
 	Block   int    // number of the block, x fastest
@@ -47,6 +48,9 @@ type Report struct {
 }
 
 func (r Report) String() string {
+	if r.At == nil && r.Kind == HostRace {
+		return fmt.Sprintf("emu: %s: %s", r.Kind, r.Detail)
+	}
 	s := fmt.Sprintf("emu: %s: %s: %s: %s (block %d", r.At, r.Entry, r.Kind, r.Detail, r.Block)
 	if r.Thread != none {
 		s += fmt.Sprintf(", thread %d", r.Thread)
@@ -119,6 +123,10 @@ func (l *launch) verdict() error {
 // Counters are exact and deterministic under the default schedule.
 type Counters struct {
 	Launches       int
+	Replays        int    // of graphs; their launches count too
+	CopiesIn       int    // to the device, and
+	CopiesOut      int    // from it
+	Waits          int    // for all that was issued, or for an event that had not happened
 	Instructions   uint64 // of warps
 	MMA            uint64
 	SharedRequests uint64 // a warp's load or store of shared memory

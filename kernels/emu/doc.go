@@ -6,10 +6,11 @@
 //
 // # What is checked
 //
-// Every access for bounds, life and alignment; reads of shared memory that nobody wrote; data races between threads of a block and between
-// blocks (vector clocks: bar.sync and bar.warp.sync order, shuffles and votes do not); touching the target of a cp.async before its thread waited
-// for it; barriers and warp-wide instructions that not all their threads reach. A report names kind, line of the CUDA source, and both
-// threads. An instruction that is not known is an error at load. Memory starts as 0xFF: NaN.
+// Every access for bounds, life and alignment; reads of shared memory that nobody wrote; data races between threads of a block and
+// between blocks (vector clocks: bar.sync and bar.warp.sync order, shuffles and votes do not); touching the target of a cp.async before
+// its thread waited for it; barriers and warp-wide instructions that not all their threads reach; a lane that arrives at an mbarrier for
+// its warp while others may still be asking one. A report names kind, line of the CUDA source, and both threads. An instruction that is
+// not known is an error at load. Memory starts as 0xFF: NaN.
 //
 // # What it cannot show
 //
@@ -21,6 +22,11 @@
 // a fence.proxy.async by that very thread in between. wgmma.fence is accepted, its absence not seen. Clusters, multicast, bulk stores and
 // reductions, acquire and release chains between blocks, and calls are not emulated: such PTX does not load, but for fences, which are
 // accepted. Streams run in the order issued.
+//
+// With Options.Queued, nothing takes effect before something waits for it, as on hardware: a failure then comes back from a later call,
+// and work that was issued in the wrong order computes what it would there. Copies between host and device demand page-locked memory,
+// report it when it is written too early, and leave 0xff in what is read too early; CopyPageable is the copy that a stream does not wait
+// for.
 //
 // It departs from the design in two places. Shadow cells cover 4 bytes and remember which of them were touched. A full barrier moves one
 // vector of clocks instead of a matrix; only barriers of some warps make the matrix.

@@ -10,14 +10,19 @@ import (
 
 // Options choose what is emulated and how strictly.
 type Options struct {
-	Capability int    // 80 or 90; 75 opens too, for those who must refuse it
-	Seed       uint64 // 0: blocks and warps in order; else a random schedule
-	NoCheck    bool   // bounds, alignment and masks are checked all the same; races and uninitialised reads are not
-	Memory     int64  // bytes of global memory; 0: 4 GiB
-	PTX        string // the newest .version that it loads, as an old driver would; "": any
+	Capability      int    // 80 or 90; 75 opens too, for those who must refuse it
+	Multiprocessors int    // 0: 4
+	Queued          bool   // operations take effect as late as they may, when something is waited for; else at once
+	Seed            uint64 // 0: blocks and warps in order; else a random schedule
+	NoCheck         bool   // races and uninitialised reads are not looked for; bounds, alignment and masks are
+	Memory          int64  // bytes of global memory; 0: 4 GiB
+	PTX             string // the newest .version that it loads, as an old driver would; "": any
+
+	// Launched, if there is one, is told of every launch: the kernel, and the bytes of each parameter.
+	Launched func(entry string, sizes []int)
 }
 
-// Device is a GPU in pure Go. It is a driver.Driver; operations take effect at once. It is not safe for concurrent use.
+// Device is a GPU in pure Go. It is a driver.Driver. It is not safe for concurrent use.
 type Device struct {
 	opt      Options
 	info     driver.Info
@@ -30,7 +35,10 @@ type Device struct {
 	counters Counters
 	graphs   [][]driver.Launch
 	streams  int
-	events   int
+	events   []int // how many operations had been issued when each was last recorded
+	queue    queue
+	pinned   [][]byte
+	loose    []loose
 }
 
 var _ driver.Driver = (*Device)(nil)
@@ -43,8 +51,14 @@ func New(o Options) *Device {
 	if o.Memory == 0 {
 		o.Memory = 4 << 30
 	}
+	if o.Multiprocessors == 0 {
+		o.Multiprocessors = 4
+	}
 	d := &Device{opt: o, next: globalBase}
-	d.info = driver.Info{Name: fmt.Sprintf("emulated sm_%d", o.Capability), Capability: o.Capability, Multiprocessors: 4, Memory: o.Memory, SharedPerBlock: 163 << 10, Version: "emu", Immediate: true}
+	d.info = driver.Info{
+		Name: fmt.Sprintf("emulated sm_%d", o.Capability), Capability: o.Capability, Multiprocessors: o.Multiprocessors,
+		Memory: o.Memory, SharedPerBlock: 163 << 10, Version: "emu", Immediate: !o.Queued,
+	}
 	if o.Capability == 90 {
 		d.info.SharedPerBlock = 227 << 10
 	}
@@ -72,78 +86,18 @@ func (d *Device) Alloc(bytes int) (driver.Ptr, error) {
 	return driver.Ptr(d.alloc(bytes, 0xff).base), nil
 }
 
-// Free ends an allocation. Its addresses are never given out again: an access is reported as a use after free.
+// Free ends an allocation, when all that was issued is done. Its addresses are never given out again: an access is reported as a use
+// after free.
 func (d *Device) Free(p driver.Ptr) error {
+	if err := d.queue.drain(d.queue.issued()); err != nil {
+		return err
+	}
 	a := d.find(uint64(p))
 	if a == nil || a.base != uint64(p) || a.dead {
 		return fmt.Errorf("emu: free of %#x: %s", uint64(p), d.describe(uint64(p)))
 	}
 	a.dead, a.size, a.data = true, len(a.data), nil // the size stays, for reports
 	d.used -= int64(len(a.data))
-	return nil
-}
-
-// Pinned is ordinary memory here.
-func (d *Device) Pinned(bytes int) ([]byte, error) { return make([]byte, bytes), nil }
-
-// FreePinned does nothing: the collector does.
-func (d *Device) FreePinned(b []byte) error { return nil }
-
-// CopyIn copies to the device.
-func (d *Device) CopyIn(s driver.Stream, dst driver.Ptr, src []byte) error {
-	if len(src) == 0 {
-		return nil
-	}
-	b, err := d.host("copy to the device", dst, len(src))
-	if err != nil {
-		return err
-	}
-	copy(b, src)
-	return nil
-}
-
-// CopyOut copies to the host.
-func (d *Device) CopyOut(s driver.Stream, dst []byte, src driver.Ptr) error {
-	if len(dst) == 0 {
-		return nil
-	}
-	b, err := d.host("copy from the device", src, len(dst))
-	if err != nil {
-		return err
-	}
-	copy(dst, b)
-	return nil
-}
-
-// Copy copies on the device.
-func (d *Device) Copy(s driver.Stream, dst, src driver.Ptr, bytes int) error {
-	if bytes == 0 {
-		return nil
-	}
-	to, err := d.host("copy", dst, bytes)
-	if err != nil {
-		return err
-	}
-	from, err := d.host("copy", src, bytes)
-	if err != nil {
-		return err
-	}
-	copy(to, from)
-	return nil
-}
-
-// Fill32 writes n words of v.
-func (d *Device) Fill32(s driver.Stream, dst driver.Ptr, v uint32, n int) error {
-	if n == 0 {
-		return nil
-	}
-	b, err := d.host("fill", dst, n*4)
-	if err != nil {
-		return err
-	}
-	for i := range n {
-		put(b[4*i:], 4, uint64(v))
-	}
 	return nil
 }
 
@@ -164,6 +118,15 @@ func (k *kernel) Name() string { return k.p.f.name }
 // Attr says what PTX says; registers are the compiler's business, and 0 here.
 func (k *kernel) Attr() driver.Attr {
 	return driver.Attr{Local: k.p.f.localSize, Shared: k.p.static, Threads: k.p.f.threads}
+}
+
+// Params are what PTX declares.
+func (k *kernel) Params() []int {
+	sizes := make([]int, len(k.p.f.params))
+	for i, v := range k.p.f.params {
+		sizes[i] = v.size
+	}
+	return sizes
 }
 
 // Load parses PTX. What is not understood is an error, here or when the entry is first asked for.
@@ -219,10 +182,15 @@ func (m *loaded) global(v *variable) uint64 {
 	return v.addr
 }
 
-// Launch runs the launches, one after the other. The error holds what the checker reports: see Reports.
+// Launch issues the launches, one after the other. The error, which may be that of an earlier one, holds what the checker reports: see
+// Reports.
 func (d *Device) Launch(s driver.Stream, ls []driver.Launch) error {
 	for i := range ls {
-		if err := d.launch(&ls[i]); err != nil {
+		run, err := d.prepare(&ls[i])
+		if err != nil {
+			return err
+		}
+		if err := d.issue(run); err != nil {
 			return err
 		}
 	}
@@ -231,7 +199,8 @@ func (d *Device) Launch(s driver.Stream, ls []driver.Launch) error {
 
 const maxGrid = 1<<31 - 1
 
-func (d *Device) launch(l *driver.Launch) error {
+// prepare does what the driver does at once: it checks a launch, and copies its parameters to where the kernel has them.
+func (d *Device) prepare(l *driver.Launch) (run func() error, err error) {
 	k, ok := l.Func.(*kernel)
 	if !ok {
 		panic(fmt.Sprintf("emu: launch of %T, which another driver made", l.Func))
@@ -242,28 +211,46 @@ func (d *Device) launch(l *driver.Launch) error {
 	}
 	threads := int(l.Block[0]) * int(l.Block[1]) * int(l.Block[2])
 	switch {
-	case len(l.Params) != p.f.paramSize:
-		return bad("%d bytes of parameters, its PTX declares %d", len(l.Params), p.f.paramSize)
 	case threads < 1 || threads > 1024 || threads > p.f.threads:
-		return bad("blocks of %d threads, want 1 to %d", threads, min(1024, p.f.threads))
+		return nil, bad("blocks of %d threads, want 1 to %d", threads, min(1024, p.f.threads))
 	case l.Grid[0] < 1 || l.Grid[0] > maxGrid || l.Grid[1] < 1 || l.Grid[1] > 65535 || l.Grid[2] < 1 || l.Grid[2] > 65535:
-		return bad("grid %v, want 1 to 2³¹−1, 65535 and 65535", l.Grid)
+		return nil, bad("grid %v, want 1 to 2³¹−1, 65535 and 65535", l.Grid)
 	case l.Cluster != [3]uint32{}:
-		return bad("clusters are not emulated")
+		return nil, bad("clusters are not emulated")
 	case l.Shared > 0 && p.dyn == nil:
-		return bad("%d dynamic shared bytes, and it declares none", l.Shared)
+		return nil, bad("%d dynamic shared bytes, and it declares none", l.Shared)
 	case p.dynAt+l.Shared > d.info.SharedPerBlock:
-		return bad("%d shared bytes, a block of %s has at most %d", p.dynAt+l.Shared, d.info.Name, d.info.SharedPerBlock)
+		return nil, bad("%d shared bytes, a block of %s has at most %d", p.dynAt+l.Shared, d.info.Name, d.info.SharedPerBlock)
 	case p.module.mod.target == "sm_80" && p.dynAt+l.Shared > 99<<10:
-		return bad("%d shared bytes: a portable kernel keeps to %d, so that sm_86 and sm_89 run it", p.dynAt+l.Shared, 99<<10)
+		return nil, bad("%d shared bytes: a portable kernel keeps to %d, so that sm_86 and sm_89 run it", p.dynAt+l.Shared, 99<<10)
 	}
-	d.stamp++
-	run := &launch{d: d, p: p, params: l.Params, grid: l.Grid, block: l.Block, dynamic: l.Shared, check: !d.opt.NoCheck, rng: d.rng, stamp: d.stamp}
-	err := run.run()
-	run.release()
-	run.counters.Launches = 1
-	d.counters.add(run.counters)
-	return err
+	params, from := make([]byte, p.f.paramSize), l.Params
+	if len(l.Sizes) != len(p.f.params) {
+		return nil, bad("%d parameters, its PTX declares %d", len(l.Sizes), len(p.f.params))
+	}
+	for i, v := range p.f.params {
+		if l.Sizes[i] != v.size || len(from) < v.size {
+			return nil, bad("parameter %d has %d bytes of %d left, its PTX declares %d", i, l.Sizes[i], len(from), v.size)
+		}
+		copy(params[v.addr:], from[:v.size])
+		from = from[v.size:]
+	}
+	if len(from) > 0 {
+		return nil, bad("%d bytes behind the last parameter", len(from))
+	}
+	if d.opt.Launched != nil {
+		d.opt.Launched(p.f.name, l.Sizes)
+	}
+	grid, block, dynamic := l.Grid, l.Block, l.Shared
+	return func() error {
+		d.stamp++
+		run := &launch{d: d, p: p, params: params, grid: grid, block: block, dynamic: dynamic, check: !d.opt.NoCheck, rng: d.rng, stamp: d.stamp}
+		err := run.run()
+		run.release()
+		run.counters.Launches = 1
+		d.counters.add(run.counters)
+		return err
+	}, nil
 }
 
 func (c *Counters) add(o Counters) {
@@ -287,11 +274,12 @@ func (d *Device) Capture(ls []driver.Launch) (driver.Graph, error) {
 	return driver.Graph(len(d.graphs)), nil
 }
 
-// Replay runs the launches of a graph.
+// Replay issues the launches of a graph.
 func (d *Device) Replay(s driver.Stream, g driver.Graph) error {
 	if g < 1 || int(g) > len(d.graphs) || d.graphs[g-1] == nil {
 		panic(fmt.Sprintf("emu: replay of graph %d, which does not exist", g))
 	}
+	d.counters.Replays++
 	return d.Launch(s, d.graphs[g-1])
 }
 
@@ -309,21 +297,43 @@ func (d *Device) NewStream() (driver.Stream, error) {
 
 // NewEvent numbers an event.
 func (d *Device) NewEvent() (driver.Event, error) {
-	d.events++
-	return driver.Event(d.events), nil
+	d.events = append(d.events, 0)
+	return driver.Event(len(d.events)), nil
 }
 
-// Record does nothing: everything issued before is done.
-func (d *Device) Record(driver.Event, driver.Stream) error { return nil }
+func (d *Device) event(e driver.Event) *int {
+	if e < 1 || int(e) > len(d.events) {
+		panic(fmt.Sprintf("emu: event %d of %d", e, len(d.events)))
+	}
+	return &d.events[e-1]
+}
 
-// WaitEvent does nothing, for the same reason.
-func (d *Device) WaitEvent(driver.Stream, driver.Event) error { return nil }
+// Record remembers what has been issued.
+func (d *Device) Record(e driver.Event, s driver.Stream) error {
+	*d.event(e) = d.queue.issued()
+	return d.queue.failed
+}
+
+// WaitEvent does nothing: all streams run in the order issued.
+func (d *Device) WaitEvent(driver.Stream, driver.Event) error { return d.queue.failed }
+
+// Sync carries out what had been issued when the event was recorded.
+func (d *Device) Sync(e driver.Event) error {
+	at := *d.event(e)
+	if at > d.queue.done {
+		d.counters.Waits++
+	}
+	return d.queue.drain(at)
+}
 
 // Elapsed is 0: the emulator has no clock that would mean anything.
-func (d *Device) Elapsed(a, b driver.Event) (float32, error) { return 0, nil }
+func (d *Device) Elapsed(a, b driver.Event) (float32, error) { return 0, d.Sync(b) }
 
-// Wait returns at once.
-func (d *Device) Wait(driver.Stream) error { return nil }
+// Wait carries out all that was issued.
+func (d *Device) Wait(driver.Stream) error {
+	d.counters.Waits++
+	return d.queue.drain(d.queue.issued())
+}
 
 // Close does nothing: the collector does.
 func (d *Device) Close() error { return nil }

@@ -84,9 +84,10 @@ type warp struct {
 	committed [lanes]int
 	seen      *[lanes][lanes]uint32 // clocks of the other lanes that a bar.warp.sync made visible
 	count     uint64
-	pc        int32 // of the instruction at work
-	polled    bool  // the instruction at work asked an mbarrier in vain
-	proxy     bool  // the access at work is one of the asynchronous proxy: a bulk copy or a wgmma
+	pc        int32  // of the instruction at work
+	polled    bool   // the instruction at work asked an mbarrier in vain
+	apart     uint32 // lanes that asked an mbarrier, since the warp last came together
+	proxy     bool   // the access at work is one of the asynchronous proxy: a bulk copy or a wgmma
 	wg        []wgmmaOp
 	wgGroup   int
 	acc       map[int]*accumulator // by their first register
@@ -421,6 +422,7 @@ func (w *warp) run(quantum int) bool {
 				break
 			}
 			ran = true
+			w.apart &^= active
 			if s.kind == gather {
 				for _, lanes := range w.groups {
 					s.run(w, lanes)

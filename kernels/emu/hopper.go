@@ -213,6 +213,10 @@ func (c *compiler) mbarrier(s *step) {
 			arg = c.src(at+1, u32)
 		}
 		s.run = func(w *warp, m uint32) {
+			if rest := w.apart &^ m; rest != 0 && w.apart&m != 0 && w.b.shadow != nil {
+				w.reportLane(MBarrier, bits.TrailingZeros32(m), fmt.Sprintf(
+					"it arrives for its warp, and lanes %#x, which asked an mbarrier as it did, may still be asking: nothing brought them together", rest))
+			}
 			each(m, func(l int) {
 				bar := w.mbar(w.r[base][l]+uint64(off), l)
 				if bar == nil {
@@ -240,6 +244,7 @@ func (c *compiler) mbarrier(s *step) {
 		base, off := c.addr(1)
 		p := c.src(2, u32)
 		s.run = func(w *warp, m uint32) {
+			w.apart |= m
 			each(m, func(l int) {
 				bar := w.mbar(w.r[base][l]+uint64(off), l)
 				ok := bar == nil || uint64(bar.phase&1) != w.r[p][l]&1
@@ -388,10 +393,22 @@ func (b *block) completeBulk(i int) {
 	cp := b.bulk[i]
 	b.bulk = slices.Delete(b.bulk, i, i+1)
 	elem, sizes, bytes := cp.box()
+	report := func(kind Kind, format string, args ...any) {
+		in := b.l.p.steps[cp.pc].in
+		b.l.report(Report{
+			Kind: kind, At: in.at, Line: in.line, Block: b.number, Thread: cp.thread, Other: none, Detail: fmt.Sprintf(format, args...),
+		})
+	}
+	settled := func(at uint64, n int) {
+		if len(b.l.d.loose) > 0 && b.l.d.isLoose(at, n) {
+			report(HostRace, "a bulk copy reads %d bytes at %#x, which %s", n, at, looseCopy)
+		}
+	}
 	base := binary.LittleEndian.Uint64(cp.m[8:])
 	off := int(cp.dst) - sharedBase
 	a := b.l.d.find(base)
 	if cp.bytes > 0 { // its source was checked when it was issued
+		settled(cp.src, bytes)
 		if a = b.l.d.find(cp.src); a != nil && !a.dead && cp.src-a.base+uint64(bytes) <= uint64(len(a.data)) {
 			copy(b.shared[off:off+bytes], a.data[cp.src-a.base:])
 		}
@@ -415,9 +432,9 @@ func (b *block) completeBulk(i int) {
 		case !inside:
 			clear(b.shared[to : to+elem])
 		case a == nil || a.dead || at-a.base+uint64(elem) > uint64(len(a.data)):
-			in := b.l.p.steps[cp.pc].in
-			b.l.report(Report{Kind: GlobalBounds, At: in.at, Line: in.line, Block: b.number, Thread: cp.thread, Other: none, Detail: fmt.Sprintf("a tensor copy reads %#x: %s", at, b.l.d.describe(at))})
+			report(GlobalBounds, "a tensor copy reads %#x: %s", at, b.l.d.describe(at))
 		default:
+			settled(at, elem)
 			copy(b.shared[to:to+elem], a.data[at-a.base:])
 		}
 		for d := range idx {

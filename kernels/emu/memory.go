@@ -77,6 +77,9 @@ func (d *Device) host(what string, p driver.Ptr, n int) ([]byte, error) {
 	if a == nil || a.dead || uint64(p)-a.base+uint64(n) > uint64(len(a.data)) {
 		return nil, fmt.Errorf("emu: %s of %d bytes at %#x: %s", what, n, uint64(p), d.describe(uint64(p)))
 	}
+	if d.isLoose(uint64(p), n) {
+		return nil, hostRace("%s of %d bytes at %#x, which %s", what, n, uint64(p), looseCopy)
+	}
 	off := uint64(p) - a.base
 	return a.data[off : off+uint64(n)], nil
 }
@@ -131,6 +134,9 @@ func (w *warp) mem(sp space, addr uint64, n, lane int, write, atomic bool, data 
 			return w.scratch(n)
 		}
 		w.last = a
+		if len(b.l.d.loose) > 0 && b.l.d.isLoose(addr, n) {
+			w.reportLane(HostRace, lane, fmt.Sprintf("%s of %d bytes at %#x, which %s", verb(write), n, addr, looseCopy))
+		}
 		off := int(addr - a.base)
 		old := a.data[off : off+n : off+n]
 		if b.shadow != nil {

@@ -68,7 +68,7 @@ func lane(t *testing.T, body string, in [lanes][4]uint64) (out [lanes]uint64, er
 		return out, err
 	}
 	got := make([]byte, lanes*8)
-	b.d.CopyOut(0, got, q)
+	b.read(got, q)
 	for i := range out {
 		out[i] = binary.LittleEndian.Uint64(got[8*i:])
 	}
@@ -497,7 +497,7 @@ func TestMatrixInstructions(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := make([]byte, lanes*8)
-		bn.d.CopyOut(0, got, q)
+		bn.read(got, q)
 		for l := range lanes {
 			row, col := l/4+e/2*8, l%4*2+e%2
 			want := 1.0
@@ -543,12 +543,15 @@ func TestLaunchesAreChecked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := driver.Launch{Func: f, Grid: [3]uint32{1, 1, 1}, Block: [3]uint32{128, 1, 1}, Params: make([]byte, 24)}
+	good := driver.Launch{Func: f, Grid: [3]uint32{1, 1, 1}, Block: [3]uint32{128, 1, 1}, Params: make([]byte, 24), Sizes: []int{8, 8, 4, 4}}
 	for _, c := range []struct {
 		want string
 		edit func(*driver.Launch)
 	}{
-		{"20 bytes of parameters, its PTX declares 24", func(l *driver.Launch) { l.Params = l.Params[:20] }},
+		{"parameter 3 has 4 bytes of 0 left, its PTX declares 4", func(l *driver.Launch) { l.Params = l.Params[:20] }},
+		{"8 bytes behind the last parameter", func(l *driver.Launch) { l.Params = make([]byte, 32) }},
+		{"parameter 1 has 4 bytes of 16 left, its PTX declares 8", func(l *driver.Launch) { l.Sizes = []int{8, 4, 8, 4} }},
+		{"3 parameters, its PTX declares 4", func(l *driver.Launch) { l.Sizes = []int{8, 8, 8} }},
 		{"blocks of 2048 threads", func(l *driver.Launch) { l.Block[0] = 2048 }},
 		{"blocks of 0 threads", func(l *driver.Launch) { l.Block[1] = 0 }},
 		{"grid", func(l *driver.Launch) { l.Grid[1] = 65536 }},
@@ -574,10 +577,11 @@ func TestMemoryIsGuarded(t *testing.T) {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 100)
-	if err := d.CopyOut(0, buf, p); err != nil || buf[0] != 0xff || buf[99] != 0xff {
+	st := driver.NewStaging(d)
+	if err := st.Out(0, buf, p); err != nil || buf[0] != 0xff || buf[99] != 0xff {
 		t.Errorf("new memory is %v…, %v: want 0xff", buf[0], err)
 	}
-	if err := d.CopyOut(0, buf, p+1); err == nil || !strings.Contains(err.Error(), "allocation of 100 bytes") {
+	if err := st.Out(0, buf, p+1); err == nil || !strings.Contains(err.Error(), "allocation of 100 bytes") {
 		t.Errorf("a copy past the end: %v", err)
 	}
 	if _, err := d.Alloc(1 << 20); err == nil || !strings.Contains(err.Error(), "out of memory") {
@@ -589,7 +593,7 @@ func TestMemoryIsGuarded(t *testing.T) {
 	if err := d.Free(p); err == nil {
 		t.Error("freed twice")
 	}
-	if err := d.CopyIn(0, p, buf); err == nil || !strings.Contains(err.Error(), "was freed") {
+	if err := st.In(0, p, buf); err == nil || !strings.Contains(err.Error(), "was freed") {
 		t.Errorf("use after free: %v", err)
 	}
 	b := planted(t, Options{})
@@ -605,7 +609,9 @@ func TestGraphsReplay(t *testing.T) {
 	b := planted(t, Options{})
 	out := b.bytes("out", make([]byte, 4))
 	f, _ := b.m.Func("count_0")
-	g, err := b.d.Capture([]driver.Launch{{Func: f, Grid: [3]uint32{3, 1, 1}, Block: [3]uint32{1, 1, 1}, Params: binary.LittleEndian.AppendUint64(nil, uint64(out))}})
+	g, err := b.d.Capture([]driver.Launch{{
+		Func: f, Grid: [3]uint32{3, 1, 1}, Block: [3]uint32{1, 1, 1}, Params: binary.LittleEndian.AppendUint64(nil, uint64(out)), Sizes: []int{8},
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -615,7 +621,7 @@ func TestGraphsReplay(t *testing.T) {
 		}
 	}
 	buf := make([]byte, 4)
-	b.d.CopyOut(0, buf, out)
+	b.read(buf, out)
 	if n := binary.LittleEndian.Uint32(buf); n != 6 {
 		t.Errorf("two replays counted to %d, want 6", n)
 	}

@@ -60,11 +60,19 @@ func (b *bench) bytes(name string, buf []byte) driver.Ptr {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if err := b.d.CopyIn(0, p, buf); err != nil {
+	if err := driver.NewStaging(b.d).In(0, p, buf); err != nil {
 		b.t.Fatal(err)
 	}
 	b.ptr[name] = p
 	return p
+}
+
+// read copies from the device.
+func (b *bench) read(buf []byte, p driver.Ptr) {
+	b.t.Helper()
+	if err := driver.NewStaging(b.d).Out(0, buf, p); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 // launch packs uint64, driver.Ptr and int32.
@@ -75,18 +83,20 @@ func (b *bench) launch(entry string, grid, block, shared int, args ...any) error
 		b.t.Fatal(err)
 	}
 	var p []byte
+	var sizes []int
 	for _, a := range args {
+		was := len(p)
 		switch v := a.(type) {
 		case driver.Ptr:
-			for len(p)%8 != 0 {
-				p = append(p, 0)
-			}
 			p = binary.LittleEndian.AppendUint64(p, uint64(v))
 		case int:
 			p = binary.LittleEndian.AppendUint32(p, uint32(v))
 		}
+		sizes = append(sizes, len(p)-was)
 	}
-	return b.d.Launch(0, []driver.Launch{{Func: f, Grid: [3]uint32{uint32(grid), 1, 1}, Block: [3]uint32{uint32(block), 1, 1}, Shared: shared, Params: p}})
+	return b.d.Launch(0, []driver.Launch{{
+		Func: f, Grid: [3]uint32{uint32(grid), 1, 1}, Block: [3]uint32{uint32(block), 1, 1}, Shared: shared, Params: p, Sizes: sizes,
+	}})
 }
 
 func kinds(err error) (ks []Kind) {
@@ -198,17 +208,17 @@ func TestCorrectKernelsAreSilent(t *testing.T) {
 			out := make([]byte, 4)
 			switch entry {
 			case "count_0":
-				b.d.CopyOut(0, out, b.ptr["out"])
+				b.read(out, b.ptr["out"])
 				if n := binary.LittleEndian.Uint32(out); n != 3 {
 					t.Errorf("3 blocks counted to %d", n)
 				}
 			case "stage_0": // element 0 comes from thread 127, whose source is zero-filled
-				b.d.CopyOut(0, out, b.ptr["out"])
+				b.read(out, b.ptr["out"])
 				if n := binary.LittleEndian.Uint32(out); n != 0 {
 					t.Errorf("beyond src-size stands %#x, want 0", n)
 				}
 			case "norm_0":
-				b.d.CopyOut(0, out, b.ptr["y"])
+				b.read(out, b.ptr["y"])
 				sum := 0.0
 				for i := 1; i <= 130; i++ {
 					sum += float64(i * i)
@@ -314,7 +324,7 @@ func TestWarpgroupProducts(t *testing.T) {
 				t.Fatalf("%s: %v", c.entry, err)
 			}
 			got := make([]byte, 64*128*4)
-			bn.d.CopyOut(0, got, out)
+			bn.read(got, out)
 			for m := range 64 {
 				for n := range c.cols {
 					want := float32(0) // sums of multiples of 1/32 below 2^19: exact
@@ -366,7 +376,7 @@ func TestPlantedHopperBugsAreReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := make([]byte, 4)
-	b.d.CopyOut(0, out, b.ptr["c"])
+	b.read(out, b.ptr["c"])
 	if v := math.Float32frombits(binary.LittleEndian.Uint32(out)); v == v {
 		t.Errorf("a sum that is being made reads as %v, want NaN", v)
 	}

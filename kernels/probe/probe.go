@@ -214,8 +214,9 @@ func Run(drv driver.Driver) (Recording, error) {
 		return rec, err
 	}
 	defer drv.Free(out)
+	copies := driver.NewStaging(drv)
 	for _, p := range probes {
-		words, err := p.run(drv, in, out)
+		words, err := p.run(drv, copies, in, out)
 		if err != nil {
 			return rec, fmt.Errorf("probe %s: %w", p.name, err)
 		}
@@ -224,7 +225,7 @@ func Run(drv driver.Driver) (Recording, error) {
 	return rec, nil
 }
 
-func (p probe) run(drv driver.Driver, in, out driver.Ptr) ([]uint32, error) {
+func (p probe) run(drv driver.Driver, copies *driver.Staging, in, out driver.Ptr) ([]uint32, error) {
 	mod, err := drv.Load([]byte(p.text()))
 	if err != nil {
 		return nil, err
@@ -233,18 +234,19 @@ func (p probe) run(drv driver.Driver, in, out driver.Ptr) ([]uint32, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := drv.CopyIn(0, in, p.inputs()); err != nil {
+	if err := copies.In(0, in, p.inputs()); err != nil {
 		return nil, err
 	}
 	if err := drv.Fill32(0, out, 0xdeadbeef, 8*lanes); err != nil {
 		return nil, err
 	}
 	params := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, uint64(out)), uint64(in))
-	if err := drv.Launch(0, []driver.Launch{{Func: f, Grid: [3]uint32{1, 1, 1}, Block: [3]uint32{lanes, 1, 1}, Params: params}}); err != nil {
+	launch := driver.Launch{Func: f, Grid: [3]uint32{1, 1, 1}, Block: [3]uint32{lanes, 1, 1}, Params: params, Sizes: []int{8, 8}}
+	if err := drv.Launch(0, []driver.Launch{launch}); err != nil {
 		return nil, err
 	}
 	b := make([]byte, 32*lanes)
-	if err := drv.CopyOut(0, b, out); err != nil {
+	if err := copies.Out(0, b, out); err != nil {
 		return nil, err
 	}
 	words := make([]uint32, 8*lanes)

@@ -41,6 +41,8 @@ var variants = []struct {
 	{name: "sm90a", arch: "compute_90a", assemble: "sm_90a", only: "RETOOL_SM90", define: "-DRETOOL_SM90=1"},
 }
 
+// A parameter's alignment is PTX's word, its offset and size are those of KPARAM_INFO, from where a kernel's parameters begin: 0x160 in the
+// constant bank of sm_80, 0x210 in that of sm_90, so that what is aligned to 64 bytes does not stand at a multiple of 64.
 type param struct {
 	Offset int `json:"offset"`
 	Size   int `json:"size"`
@@ -276,24 +278,16 @@ func build(nvcc, src, dst, assemble, also string, args []string) (*family, error
 	if err := usage(report, f.Entries); err != nil {
 		return nil, err
 	}
+	cubin := filepath.Join(tmp, "out.cubin")
+	if err := placed(nvcc, cubin, f.Entries); err != nil {
+		return nil, err
+	}
 	if also != "" {
-		report, err := exec.Command(ptxas, "-v", "-arch="+also, "-o", filepath.Join(tmp, "also.cubin"), raw).CombinedOutput()
-		if err != nil {
-			return nil, fmt.Errorf("ptxas for %s: %v\n%s", also, err, report)
-		}
-		there := map[string]*entry{}
-		for name := range f.Entries {
-			there[name] = &entry{}
-		}
-		if err := usage(report, there); err != nil {
-			return nil, err
-		}
-		for name, e := range there {
-			mine := f.Entries[name]
-			mine.Also, mine.Stack, mine.Spills = e.Registers, max(mine.Stack, e.Stack), max(mine.Spills, e.Spills)
+		if err := alsoFor(nvcc, also, raw, filepath.Join(tmp, "also.cubin"), f.Entries); err != nil {
+			return nil, fmt.Errorf("ptxas for %s: %v", also, err)
 		}
 	}
-	dump, err := exec.Command(filepath.Join(filepath.Dir(nvcc), "cuobjdump"), "-sass", filepath.Join(tmp, "out.cubin")).Output()
+	dump, err := exec.Command(filepath.Join(filepath.Dir(nvcc), "cuobjdump"), "-sass", cubin).Output()
 	if err != nil {
 		return nil, fmt.Errorf("cuobjdump -sass: %v", err)
 	}
@@ -302,6 +296,75 @@ func build(nvcc, src, dst, assemble, also string, args []string) (*family, error
 	}
 	f.PTX = hash(text)
 	return f, os.WriteFile(dst, text, 0o644)
+}
+
+// alsoFor assembles PTX for another GPU, and adds to the entries what comes out differently there. Parameters must not.
+func alsoFor(nvcc, arch, ptx, cubin string, to map[string]*entry) error {
+	report, err := exec.Command(filepath.Join(filepath.Dir(nvcc), "ptxas"), "-v", "-arch="+arch, "-o", cubin, ptx).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%v\n%s", err, report)
+	}
+	there := map[string]*entry{}
+	for name, e := range to {
+		there[name] = &entry{Params: slices.Clone(e.Params)}
+	}
+	if err := usage(report, there); err != nil {
+		return err
+	}
+	if err := placed(nvcc, cubin, there); err != nil {
+		return err
+	}
+	for name, e := range there {
+		mine := to[name]
+		mine.Also, mine.Stack, mine.Spills = e.Registers, max(mine.Stack, e.Stack), max(mine.Spills, e.Spills)
+		if !slices.Equal(mine.Params, e.Params) {
+			return fmt.Errorf("%s: parameters at %v, elsewhere at %v", name, e.Params, mine.Params)
+		}
+	}
+	return nil
+}
+
+var (
+	infoSection = regexp.MustCompile(`^\.nv\.info\.(\w+)`)
+	kparam      = regexp.MustCompile(`Ordinal : 0x([0-9a-f]+)\s+Offset  : 0x([0-9a-f]+)\s+Size    : 0x([0-9a-f]+)`)
+)
+
+// placed reads where ptxas put every parameter: the attributes KPARAM_INFO of a cubin, one for each. The driver goes by them too.
+func placed(nvcc, cubin string, to map[string]*entry) error {
+	dump, err := exec.Command(filepath.Join(filepath.Dir(nvcc), "cuobjdump"), "-elf", cubin).Output()
+	if err != nil {
+		return fmt.Errorf("cuobjdump -elf: %v", err)
+	}
+	number := func(s string) int { n, _ := strconv.ParseInt(s, 16, 32); return int(n) }
+	seen := map[string]int{}
+	name := ""
+	for _, line := range strings.Split(string(dump), "\n") {
+		if m := infoSection.FindStringSubmatch(line); m != nil {
+			name = m[1]
+		} else if strings.HasPrefix(line, ".") {
+			name = ""
+		}
+		m := kparam.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		e := to[name]
+		if e == nil {
+			return fmt.Errorf("KPARAM_INFO of %q, which the PTX does not declare", name)
+		}
+		i := number(m[1])
+		if i >= len(e.Params) || e.Params[i].Size != number(m[3]) {
+			return fmt.Errorf("%s: KPARAM_INFO has parameter %d of %d bytes, PTX declares %v", name, i, number(m[3]), e.Params)
+		}
+		e.Params[i].Offset = number(m[2])
+		seen[name]++
+	}
+	for name, e := range to {
+		if seen[name] != len(e.Params) {
+			return fmt.Errorf("%s: KPARAM_INFO has %d parameters, PTX declares %d", name, seen[name], len(e.Params))
+		}
+	}
+	return nil
 }
 
 var (
@@ -333,11 +396,10 @@ var (
 	maxntid   = regexp.MustCompile(`\.maxntid (\d+)(?:, (\d+))?(?:, (\d+))?`)
 )
 
-// entries reads the parameter table and the block limit of every kernel.
+// entries reads the parameters and the block limit of every kernel.
 func entries(text []byte, to map[string]*entry) error {
 	for _, m := range entryHead.FindAllSubmatch(text, -1) {
 		e := &entry{Threads: 1024, Params: []param{}}
-		at := 0
 		for _, line := range strings.Split(string(m[2]), ",\n") {
 			if strings.TrimSpace(line) == "" {
 				continue
@@ -358,9 +420,6 @@ func entries(text []byte, to map[string]*entry) error {
 				n, _ := strconv.Atoi(p[3])
 				q.Size *= n
 			}
-			at = (at + q.Align - 1) / q.Align * q.Align
-			q.Offset = at
-			at += q.Size
 			e.Params = append(e.Params, q)
 		}
 		if t := maxntid.FindSubmatch(m[3]); t != nil {

@@ -39,20 +39,21 @@ type Entry struct {
 	SASS    map[string]int `json:"sass"` // machine instructions: HMMA and HGMMA multiply matrices, UTMALDG and UBLKCP are bulk copies, STL and LDL spill
 }
 
-// Param is one parameter's place in the packed buffer, in bytes.
+// Param is one parameter, in bytes. Offset and Size are where ptxas placed it, its KPARAM_INFO, counted from where the parameters of a
+// kernel begin; Align is what PTX declares. A launch passes values and sizes: the driver knows the offsets from the same table.
 type Param struct {
 	Offset int `json:"offset"`
 	Size   int `json:"size"`
 	Align  int `json:"align"`
 }
 
-// Bytes is the size of the packed parameter buffer.
-func (e Entry) Bytes() int {
-	if len(e.Params) == 0 {
-		return 0
+// Sizes are the bytes of every parameter.
+func (e Entry) Sizes() []int {
+	sizes := make([]int, len(e.Params))
+	for i, p := range e.Params {
+		sizes[i] = p.Size
 	}
-	last := e.Params[len(e.Params)-1]
-	return last.Offset + last.Size
+	return sizes
 }
 
 // Read is the manifest.

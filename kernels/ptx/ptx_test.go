@@ -162,8 +162,15 @@ func TestManifestAgreesWithPTX(t *testing.T) {
 			}
 			b := body(text, h[1])
 			head := b[:strings.Index(b, "{")]
-			if n := strings.Count(head, ".param "); n != len(e.Params) {
-				t.Errorf("%s: %s takes %d parameters, the manifest says %d", name, h[1], n, len(e.Params))
+			declared := declaredParams(t, head)
+			if len(declared) != len(e.Params) {
+				t.Errorf("%s: %s takes %d parameters, the manifest says %d", name, h[1], len(declared), len(e.Params))
+				continue
+			}
+			for i, p := range e.Params {
+				if declared[i].Size != p.Size || declared[i].Align != p.Align {
+					t.Errorf("%s: parameter %d of %s is %+v, the manifest says %+v", name, i, h[1], declared[i], p)
+				}
 			}
 			threads := 1024
 			if n := maxntid.FindStringSubmatch(head); n != nil {
@@ -177,6 +184,65 @@ func TestManifestAgreesWithPTX(t *testing.T) {
 			t.Errorf("%s.ptx has %d entries, the manifest %d", name, len(found), len(m.Families[name].Entries))
 		}
 	})
+}
+
+var paramLine = regexp.MustCompile(`\.param (?:\.align (\d+) )?\.[busf](\d+) \w+(?:\[(\d+)\])?`)
+
+// declaredParams are sizes and alignments of the parameters that an entry's head declares.
+func declaredParams(t *testing.T, head string) (ps []Param) {
+	number := func(s string) int {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for _, m := range paramLine.FindAllStringSubmatch(head, -1) {
+		p := Param{Size: number(m[2]) / 8, Align: number(m[2]) / 8}
+		if m[1] != "" {
+			p.Align = number(m[1])
+		}
+		if m[3] != "" {
+			p.Size *= number(m[3])
+		}
+		ps = append(ps, p)
+	}
+	return ps
+}
+
+// Where ptxas puts parameters: one behind the other, aligned in the bank of constants, where they begin at 0x210 on sm_90, 0x160 on
+// sm_80. On sm_90 tensor maps, aligned to 64 bytes, therefore stand at 48 mod 64 from the first parameter: C's rules would have them at
+// 0.
+func TestParametersStandWhereTheAssemblerPutThem(t *testing.T) {
+	maps := 0
+	for name, f := range Read().Families {
+		bases := []int{0x160, 0x210} // the driver of an H100 assembles portable kernels for itself: to the same places
+		if strings.HasSuffix(name, ".sm90a") {
+			bases = bases[1:]
+		}
+		for entry, e := range f.Entries {
+			for _, base := range bases {
+				at := base
+				for i, p := range e.Params {
+					if at = (at + p.Align - 1) / p.Align * p.Align; at-base != p.Offset {
+						t.Errorf("%s: %s: parameter %d stands at %d, expected at %d", name, entry, i, p.Offset, at-base)
+					}
+					at += p.Size
+				}
+			}
+			for _, p := range e.Params {
+				if p.Align == 64 {
+					maps++
+					if p.Offset%64 != 48 || p.Size != 128 {
+						t.Errorf("%s: %s: a tensor map of %d bytes at %d", name, entry, p.Size, p.Offset)
+					}
+				}
+			}
+		}
+	}
+	if maps == 0 {
+		t.Error("no kernel takes a tensor map")
+	}
 }
 
 // What PTX asks of tensor cores and of the copy engine, SASS does: nothing was taken apart or left out by the assembler.
