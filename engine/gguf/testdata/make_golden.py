@@ -154,8 +154,6 @@ def model(file, arch, matrices, tied, bias=False, pre="smollm", rope=None):
         heads = heads if arch == "llama" else 0
         if heads:
             x = permute(x, heads)
-        if t == T.Q6_K or t == T.Q4_K:
-            raise ValueError
         data = gguf.quantize(x, t)
         if t == T.F32 or t == T.F16:
             w.add_tensor(name, data)
