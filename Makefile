@@ -4,7 +4,7 @@
 GO ?= go
 BIN := bin/retool
 
-.PHONY: build test check demo bench soak python python3 clean gpu gpu-vet gpu-check bit-tests kernels
+.PHONY: build test check lint demo bench soak python python3 clean gpu gpu-vet gpu-check bit-tests kernels
 
 build: ## bin/retool
 	@echo "build: $(BIN)"
@@ -51,7 +51,10 @@ gpu-vet: ## what tag cuda adds, vetted, linked, tested against a driver made for
 	@echo "gpu: vet, link and test with tag cuda"
 	@GPU_OPTIONAL=1 sh kernels/driver/gpu.sh sh -c '$(GO) vet -tags cuda ./... && $(GO) test -tags cuda ./kernels/driver && $(GO) build -tags cuda -o "$${TMPDIR:-/tmp}/retool-gpu-link" ./cmd/retool && "$${TMPDIR:-/tmp}/retool-gpu-link" --help >/dev/null && rm "$${TMPDIR:-/tmp}/retool-gpu-link"'
 
-check: python test ## test, and what takes longer: another architecture, the race detector, kill -9, a soak of the sandbox
+lint: ## what nothing calls, what staticcheck finds, lines over 140 columns
+	@GO=$(GO) .ci/lint.sh
+
+check: python lint test ## test, and what takes longer: another architecture, the race detector, kill -9, a soak of the sandbox
 	GOARCH=arm64 $(GO) vet ./...
 	GOOS=darwin GOARCH=arm64 $(GO) vet ./kernels ./engine/... ./trainer/... ./interp
 	$(GO) test -race -timeout 30m ./engine ./trainer/... ./interp

@@ -5,6 +5,7 @@ package driver
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"gorgonia.org/cu"
@@ -389,3 +390,22 @@ func wrap(what string, err error) error {
 	}
 	return fmt.Errorf("driver: %s: %w", what, err)
 }
+
+// check holds what is passed against what the kernel takes, as far as that is known.
+func (l *Launch) check(params []int) error {
+	total := 0
+	for _, n := range l.Sizes {
+		total += n
+	}
+	if total != len(l.Params) || len(l.Sizes) > maxParams {
+		return fmt.Errorf("driver: launch %s: %d bytes of parameters, and %d sizes, at most %d, that add up to %d",
+			l.Func.Name(), len(l.Params), len(l.Sizes), maxParams, total)
+	}
+	if params != nil && !slices.Equal(params, l.Sizes) {
+		return fmt.Errorf("driver: launch %s: parameters of %v bytes are passed, it takes %v", l.Func.Name(), l.Sizes, params)
+	}
+	return nil
+}
+
+// maxParams is the most parameters that a kernel may have here.
+const maxParams = 64

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# What nothing calls, and what staticcheck finds. A function that only tests reach is listed in .ci/unreachable.txt with the reason.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+go=${GO:-go}
+"$go" run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+found=$("$go" run golang.org/x/tools/cmd/deadcode@v0.51.0 ./cmd/retool | sed -E 's/:[0-9]+:[0-9]+: unreachable func: / /' | LC_ALL=C sort)
+allowed=$(sed -E '/^(#|$)/d; s/ +#.*//' .ci/unreachable.txt | LC_ALL=C sort)
+if ! diff <(echo "$allowed") <(echo "$found") >/dev/null; then
+  LC_ALL=C comm -13 <(echo "$allowed") <(echo "$found") | sed 's/^/lint: nothing calls /'
+  LC_ALL=C comm -23 <(echo "$allowed") <(echo "$found") | sed 's/$/: something calls it now, or it is gone: take it out of .ci\/unreachable.txt/; s/^/lint: /'
+  exit 1
+fi
+long=$(git ls-files '*.go' | xargs awk 'length > 140 {print FILENAME ":" FNR ": " length " columns"}')
+if [ -n "$long" ]; then
+  echo "$long" | head -20
+  echo "lint: $(echo "$long" | wc -l) lines of Go over 140 columns"
+  exit 1
+fi
+echo "lint: clean"
