@@ -3,16 +3,17 @@ package trace
 import (
 	"errors"
 	"math"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
 // JSON has no NaN and no infinity, and a run that has diverged is full of them. Whatever this program writes as JSON holds null in
-// their place, and null reads back as NaN. Names match to the letter.
+// their place, and null reads back as NaN. A duration is a number of seconds. Names match to the letter.
 var (
 	writing = json.JoinOptions(
-		json.WithMarshalers(json.JoinMarshalers(json.MarshalToFunc(putFloat[float64]), json.MarshalToFunc(putFloat[float32]))),
+		json.WithMarshalers(json.JoinMarshalers(json.MarshalToFunc(putFloat[float64]), json.MarshalToFunc(putFloat[float32]), json.MarshalToFunc(putSeconds))),
 		json.Deterministic(true), jsontext.AllowInvalidUTF8(true),
 	)
 	reading = json.JoinOptions(
@@ -27,6 +28,8 @@ func putFloat[T float32 | float64](e *jsontext.Encoder, x T) error {
 	}
 	return errors.ErrUnsupported
 }
+
+func putSeconds(e *jsontext.Encoder, d time.Duration) error { return e.WriteToken(jsontext.Float(d.Seconds())) }
 
 func getFloat[T float32 | float64](d *jsontext.Decoder, x *T) error {
 	if d.PeekKind() != 'n' {
