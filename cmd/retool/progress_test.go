@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"retool/engine"
 )
 
 // metered runs work of a length in steps and returns what a log file holds of it.
@@ -45,4 +47,39 @@ func TestDurationsAreAsRoughAsTheyAre(t *testing.T) {
 	for d, want := range map[time.Duration]string{400 * time.Millisecond: "0 s", 59600 * time.Millisecond: "1 min 0 s", 61 * time.Second: "1 min 1 s", 90 * time.Minute: "1 h 30 min"} {
 		require.Equal(t, want, roughly(d))
 	}
+}
+
+// Rollouts and the reading of weights say how far they are, from nothing to all.
+func TestEngineAndModelReportProgress(t *testing.T) {
+	cfg, err := loadConfig("tiny", []string{"protocol.name=none"})
+	require.NoError(t, err)
+	p, err := build(t.Context(), cfg, use{concurrent: 3})
+	require.NoError(t, err)
+	defer p.Close()
+	var heard [][2]int64
+	rising := func() {
+		require.Greater(t, len(heard), 2)
+		all := heard[0][1]
+		require.EqualValues(t, 0, heard[0][0])
+		require.Equal(t, [2]int64{all, all}, heard[len(heard)-1])
+		for i, h := range heard[1:] {
+			require.GreaterOrEqual(t, h[0], heard[i][0])
+			require.Equal(t, all, h[1])
+		}
+	}
+	p.engine.Progress = func(done, all int) { heard = append(heard, [2]int64{int64(done), int64(all)}) }
+	prompt, err := p.proto.Prompt("1 + 1")
+	require.NoError(t, err)
+	_, err = p.engine.Rollouts(t.Context(), []engine.Group{{Prompt: prompt, Keys: []int64{1, 2}}, {Prompt: prompt, Keys: []int64{3}}}, engine.Sampling{Seed: 1, Temperature: 1, TopP: 1})
+	require.NoError(t, err)
+	rising()
+	require.EqualValues(t, 3, heard[0][1])
+
+	dir := t.TempDir()
+	require.NoError(t, p.policy.Save(dir))
+	heard = nil
+	p.policy.Options.Progress = func(done, all int64) { heard = append(heard, [2]int64{done, all}) }
+	require.NoError(t, p.policy.ReadWeights(dir))
+	rising()
+	require.EqualValues(t, p.policy.Parameters(), heard[0][1])
 }

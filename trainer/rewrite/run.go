@@ -111,7 +111,8 @@ func (r *run) open() error {
 		}
 		if n == 0 {
 			if e.Settings != r.Settings {
-				return fmt.Errorf("it was begun with other settings (%s, now %s): choose another output, or repeat the command that began it", e.Settings, r.Settings)
+				return fmt.Errorf("it was begun with other settings (%s, now %s): choose another output, or repeat the command that began it",
+					e.Settings, r.Settings)
 			}
 			continue
 		}
@@ -255,7 +256,8 @@ func (r *run) ask(ctx context.Context, row Row) (string, error) {
 	down := r.failed >= failures
 	r.mu.Unlock()
 	if down {
-		return "", fmt.Errorf("rewrite: the endpoint failed %d rows in a row, the last with: %w: what is done is kept, the same command goes on from there", failures, err)
+		return "", fmt.Errorf("rewrite: the endpoint failed %d rows in a row, the last with: %w: what is done is kept, the same command goes on from there",
+			failures, err)
 	}
 	if err != nil {
 		return "", r.settle(row, entry{Outcome: string(EndpointError), Detail: err.Error()})

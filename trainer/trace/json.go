@@ -29,7 +29,9 @@ func putFloat[T float32 | float64](e *jsontext.Encoder, x T) error {
 	return errors.ErrUnsupported
 }
 
-func putSeconds(e *jsontext.Encoder, d time.Duration) error { return e.WriteToken(jsontext.Float(d.Seconds())) }
+func putSeconds(e *jsontext.Encoder, d time.Duration) error {
+	return e.WriteToken(jsontext.Float(d.Seconds()))
+}
 
 func getFloat[T float32 | float64](d *jsontext.Decoder, x *T) error {
 	if d.PeekKind() != 'n' {

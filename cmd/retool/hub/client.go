@@ -70,9 +70,17 @@ func New(endpoint string, opt Options) (*Client, error) {
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	base.DisableCompression = true // ranges and hashes are of the file as it is
 	base.MaxIdleConnsPerHost = opt.Parallel
-	h := &http.Client{Transport: &bearer{base: base, scheme: u.Scheme, host: u.Host, token: opt.Token}}
+	follow := func(_ *http.Request, via []*http.Request) error {
+		if len(via) > 10 {
+			return errRedirects
+		}
+		return nil
+	}
+	h := &http.Client{CheckRedirect: follow, Transport: &bearer{base: base, scheme: u.Scheme, host: u.Host, token: opt.Token}}
 	return &Client{endpoint: strings.TrimRight(endpoint, "/"), http: h, opt: opt}, nil
 }
+
+var errRedirects = errors.New("more than 10 redirections in a row")
 
 // bearer adds the token to requests for one host. The standard client would carry it on to subdomains of that host when redirected,
 // and from https to http.
@@ -204,7 +212,7 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	wrapped := fmt.Errorf("hub: %s cannot be reached: %w", host, err)
 	var cert *tls.CertificateVerificationError
 	var unknown x509.UnknownAuthorityError
-	if errors.As(err, &cert) || errors.As(err, &unknown) {
+	if errors.As(err, &cert) || errors.As(err, &unknown) || errors.Is(err, errRedirects) {
 		return wrapped
 	}
 	return &transient{err: wrapped}
@@ -228,10 +236,9 @@ func (s *status) Error() string {
 
 // refusal reads what an answer other than success says.
 func refusal(res *http.Response) error {
-	s := &status{code: res.StatusCode, kind: res.Header.Get("X-Error-Code"), message: res.Header.Get("X-Error-Message"), host: res.Request.URL.Host}
-	s.message, _, _ = strings.Cut(strings.TrimSpace(s.message), "\n")
-	switch {
-	case res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusRequestTimeout || res.StatusCode >= 500:
+	s := &status{code: res.StatusCode, kind: res.Header.Get("X-Error-Code"), host: res.Request.URL.Host}
+	s.message, _, _ = strings.Cut(strings.TrimSpace(res.Header.Get("X-Error-Message")), "\n")
+	if s.code == http.StatusTooManyRequests || s.code == http.StatusRequestTimeout || s.code >= 500 {
 		return &transient{err: s, after: retryAfter(res.Header, time.Now())}
 	}
 	return s
@@ -269,7 +276,7 @@ func (c *Client) explain(r Repo, err error) error {
 	var said string
 	switch {
 	case s.kind == "GatedRepo" || s.code == http.StatusForbidden && c.opt.Token != "":
-		said = fmt.Sprintf("access is gated: accept its conditions at %s and set HF_TOKEN to a token of that account that may read it", r.page(c.endpoint))
+		said = "access is gated: accept its conditions at " + r.page(c.endpoint) + " and set HF_TOKEN to a token of that account that may read it"
 	case s.code == http.StatusForbidden:
 		said = "access is forbidden: set HF_TOKEN to a token that may read it"
 	case s.kind == "RevisionNotFound":
@@ -281,7 +288,10 @@ func (c *Client) explain(r Repo, err error) error {
 	case s.code == http.StatusUnauthorized:
 		said = fmt.Sprintf("there is no such %s, or it is private: check the name, or set HF_TOKEN to a token that may read it", what)
 	case s.code == http.StatusNotFound:
-		said = fmt.Sprintf("there is no such %s or revision: check the name%s", what, map[bool]string{true: "", false: "; --dataset fetches a dataset"}[r.Dataset])
+		said = fmt.Sprintf("there is no such %s or revision: check the name", what)
+		if !r.Dataset {
+			said += "; --dataset fetches a dataset"
+		}
 	default:
 		return fmt.Errorf("hub: %v: %w", r, err)
 	}

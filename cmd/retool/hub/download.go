@@ -138,7 +138,8 @@ func (c *Client) download(ctx context.Context, r Repo, commit string, file File,
 	defer func() {
 		p.f.Close()
 		if errors.Is(err, syscall.ENOSPC) {
-			err = fmt.Errorf("hub: %s: the disk is full after %d of %d bytes: make room and repeat the command, it goes on from there", part, p.n, file.Size)
+			err = fmt.Errorf("hub: %s: the disk is full after %d of %d bytes: make room and repeat the command, it goes on from there",
+				part, p.n, file.Size)
 		}
 	}()
 	for again := true; ; again = false {

@@ -489,6 +489,22 @@ func TestEveryRefusalIsOneSentence(t *testing.T) {
 		"inner up":            {listing(map[string]any{"path": "a/../../b"}), "owner/name", "", nil, []string{"could leave the folder"}},
 		"no name":             {listing(map[string]any{"path": ""}), "owner/name", "", nil, []string{"could leave the folder"}},
 		"hash that is a path": {listing(map[string]any{"oid": "../../../x"}), "owner/name", "", nil, []string{"a hash that is none"}},
+		"circle": {func(s *server) {
+			s.before = func(w http.ResponseWriter, r *http.Request) bool {
+				http.Redirect(w, r, r.URL.Path+"x", http.StatusFound)
+				return true
+			}
+		}, "owner/name", "", nil, []string{"more than 10 redirections"}},
+		"listing in a circle": {func(s *server) {
+			s.before = func(w http.ResponseWriter, r *http.Request) bool {
+				if strings.Contains(r.URL.Path, "/tree/") {
+					w.Header().Set("Link", "<"+r.URL.String()+`>; rel="next"`)
+					fmt.Fprint(w, "[]")
+					return true
+				}
+				return false
+			}
+		}, "owner/name", "", nil, []string{"goes round in a circle"}},
 		"not a hub": {func(s *server) {
 			s.before = func(w http.ResponseWriter, r *http.Request) bool { fmt.Fprint(w, "<html>hello"); return true }
 		}, "owner/name", "", nil, []string{"does not answer as a hub does"}},

@@ -58,7 +58,8 @@ func (c *Client) ask(ctx context.Context, r Repo, address string, v any) (header
 func noNetwork(err error) error {
 	var dial *net.OpError
 	if errors.As(err, &dial) && dial.Op == "dial" {
-		return fmt.Errorf("%w: check the network and HF_ENDPOINT; HF_HUB_OFFLINE=1 takes what an earlier fetch left in the cache", errors.Unwrap(err))
+		return fmt.Errorf("%w: check the network and HF_ENDPOINT; HF_HUB_OFFLINE=1 takes what an earlier fetch left in the cache",
+			errors.Unwrap(err))
 	}
 	return err
 }
