@@ -70,31 +70,8 @@ func (p *program) build(ctx context.Context, u use) (err error) {
 	if cfg.Engine.MaxTokens > mc.MaxPositions {
 		return fmt.Errorf("config: engine.max_tokens: %d is more than the %d positions of the model", cfg.Engine.MaxTokens, mc.MaxPositions)
 	}
-	ppo := cfg.RL.Steps > 0 && cfg.RL.Values()
-	mc.ValueHead = u.train && ppo && cfg.Critic.Trunk == "shared" || mc.ValueHead
-	pass := cfg.Engine.StepTokens
-	if u.train {
-		pass = max(pass, cfg.SFT.Tokens, cfg.RL.Tokens)
-	}
-	opt := model.Options{DType: dtype(cfg.Device), MaxTokens: pass, Train: u.train, Recompute: u.train && cfg.Model.Recompute, Positions: cfg.Engine.MaxTokens}
-	if p.policy, err = p.model(mc, opt, from); err != nil {
+	if err := p.models(mc, u.train, from); err != nil {
 		return err
-	}
-	if u.train && ppo && cfg.Critic.Trunk == "own" {
-		cc := mc
-		cc.LMHead, cc.ValueHead = false, true
-		if p.critic, err = p.model(cc, opt, ""); err != nil {
-			return err
-		}
-		if err := p.critic.CopyFrom(p.policy); err != nil {
-			return err
-		}
-	}
-	if u.train && cfg.RL.Steps > 0 && cfg.RL.KL > 0 {
-		opt.Train, opt.Recompute = false, false
-		if p.ref, err = p.model(mc, opt, ""); err != nil {
-			return err
-		}
 	}
 	if p.proto, err = engine.NewProtocol(cfg.Protocol, p.tok); err != nil {
 		return err
@@ -176,6 +153,31 @@ func (p *program) Close() {
 	}
 }
 
+// models makes those that the configuration asks for. The policy has the weights of the folder, or new ones; a critic begins as it.
+func (p *program) models(shape model.Config, train bool, from string) error {
+	for _, m := range p.cfg.models(shape, train, dtype(p.cfg.Device)) {
+		if m.name != policyModel {
+			from = ""
+		}
+		made, err := p.model(m.shape, m.options, from)
+		if err != nil {
+			return err
+		}
+		switch m.name {
+		case policyModel:
+			p.policy = made
+		case criticModel:
+			p.critic = made
+			if err := made.CopyFrom(p.policy); err != nil {
+				return err
+			}
+		case referenceModel:
+			p.ref = made
+		}
+	}
+	return nil
+}
+
 // model makes a model with weights: those of a folder, or new ones of the seed.
 func (p *program) model(c model.Config, opt model.Options, from string) (m *model.Model, err error) {
 	if from == "" {
@@ -243,11 +245,6 @@ func (p *program) training(dir string, report trainer.Report) (run *trainer.Run,
 		Files:    files,
 		Contract: p.dev.Info().Contract, Protocol: p.proto.Contract(), Tokenizer: p.tok.Hash(),
 	}, read.notes, nil
-}
-
-// concurrency is the largest number of trajectories the configuration asks for at a time.
-func (c *Config) concurrency() int {
-	return max(c.RL.Prompts*c.RL.Group, c.Eval.Problems*c.Eval.Samples, 1)
 }
 
 var _ trainer.Prompter = (*engine.Tags)(nil)

@@ -67,7 +67,7 @@ func DefaultKVChunk(kvHeads int) int {
 	return 1024
 }
 
-// Shape is a model shape of the benchmarks by name: d128 (0.9 M parameters), d256 (5.2 M) and q05 (Qwen2.5-0.5B).
+// Shape is a model shape by name, for benchmarks and plans; see Shapes.
 func Shape(name string) (Config, error) {
 	c := Config{Arch: Llama, MaxPositions: 2048, RMSEps: 1e-6, RopeTheta: 10000, Tied: true, LMHead: true, Vocab: 512, KVChunk: 64}
 	switch name {
@@ -77,12 +77,28 @@ func Shape(name string) (Config, error) {
 		c.Layers, c.Hidden, c.Heads, c.KVHeads, c.HeadDim, c.FFN = 6, 256, 8, 8, 32, 768
 	case "q05":
 		c.Layers, c.Hidden, c.Heads, c.KVHeads, c.HeadDim, c.FFN = 24, 896, 14, 2, 64, 4864
-		c.Arch, c.QKVBias, c.Vocab, c.MaxPositions, c.RopeTheta, c.KVChunk = Qwen2, true, 151936, 32768, 1e6, 512
+	case "q15":
+		c.Layers, c.Hidden, c.Heads, c.KVHeads, c.HeadDim, c.FFN = 28, 1536, 12, 2, 128, 8960
+	case "q3":
+		c.Layers, c.Hidden, c.Heads, c.KVHeads, c.HeadDim, c.FFN = 36, 2048, 16, 2, 128, 11008
+	case "q7":
+		c.Layers, c.Hidden, c.Heads, c.KVHeads, c.HeadDim, c.FFN = 28, 3584, 28, 4, 128, 18944
+	case "q32":
+		c.Layers, c.Hidden, c.Heads, c.KVHeads, c.HeadDim, c.FFN = 64, 5120, 40, 8, 128, 27648
 	default:
-		return Config{}, fmt.Errorf("model: unknown shape %q (known: d128, d256, q05)", name)
+		return Config{}, fmt.Errorf("model: unknown shape %q (known: %s)", name, strings.Join(Shapes(), ", "))
+	}
+	if name[0] == 'q' { // Qwen2.5; from 7B on the head is a matrix of its own
+		c.Arch, c.QKVBias, c.Vocab, c.MaxPositions, c.RopeTheta, c.KVChunk = Qwen2, true, 151936, 32768, 1e6, DefaultKVChunk(c.KVHeads)
+		if c.Hidden > 2048 {
+			c.Tied, c.Vocab = false, 152064
+		}
 	}
 	return c, nil
 }
+
+// Shapes are the names that Shape knows: the embedded models by their width, Qwen2.5 by its billions of parameters.
+func Shapes() []string { return []string{"d128", "d256", "q05", "q15", "q3", "q7", "q32"} }
 
 // Validate reports the first thing that keeps c from being a model.
 func (c Config) Validate() error {

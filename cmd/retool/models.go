@@ -1,0 +1,56 @@
+package main
+
+import (
+	"retool/engine/model"
+	"retool/kernels"
+)
+
+// Names of a run's models.
+const (
+	policyModel    = "policy"
+	criticModel    = "critic"
+	referenceModel = "reference"
+)
+
+// modelOf is one model that a configuration asks for.
+type modelOf struct {
+	name    string
+	shape   model.Config
+	options model.Options
+}
+
+// models are those that a configuration asks for, the policy, of the given shape, first. Passes are as large as the phases that run need.
+func (c *Config) models(shape model.Config, train bool, dtype kernels.DType) []modelOf {
+	rl := train && c.RL.Steps > 0
+	values := rl && c.RL.Values()
+	shape.ValueHead = shape.ValueHead || values && c.Critic.Trunk == "shared"
+	opt := model.Options{
+		DType: dtype, MaxTokens: c.Engine.StepTokens, Train: train, Recompute: train && c.Model.Recompute, Positions: c.Engine.MaxTokens,
+	}
+	if train {
+		opt.MaxTokens = max(opt.MaxTokens, c.SFT.Tokens)
+	}
+	if rl {
+		opt.MaxTokens = max(opt.MaxTokens, c.RL.Tokens)
+	}
+	all := []modelOf{{policyModel, shape, opt}}
+	if values && c.Critic.Trunk == "own" {
+		critic := shape
+		critic.LMHead, critic.ValueHead = false, true
+		all = append(all, modelOf{criticModel, critic, opt})
+	}
+	if rl && c.RL.KL > 0 {
+		opt.Train, opt.Recompute = false, false
+		all = append(all, modelOf{referenceModel, shape, opt})
+	}
+	return all
+}
+
+// concurrency is the largest number of trajectories that a run, or without train its evaluation, asks for at a time.
+func (c *Config) concurrency() int {
+	n := max(c.Eval.Problems*c.Eval.Samples, 1)
+	if c.RL.Steps > 0 {
+		n = max(n, c.RL.Prompts*c.RL.Group)
+	}
+	return n
+}
