@@ -103,7 +103,7 @@ func openTier(ctx context.Context, cfg Config, py *python, tier Tier, layers []C
 		log.Warn("interp: "+why, "remedy", "make python")
 	}
 	if boot.Landlock == 0 && tier != TierB {
-		err = errors.New("Landlock was not applied")
+		err = errors.New("the kernel did not apply Landlock")
 	}
 	if err == nil {
 		p.info.SelfTest, err = p.test(ctx)

@@ -49,6 +49,39 @@ func interpretBPF(prog []unix.SockFilter, data []byte) uint32 {
 	}
 }
 
+// decide is the policy itself, against which the emitted program is checked.
+func (p policy) decide(arch, nr uint32, args [6]uint64) uint32 {
+	if arch != auditArch || nr >= x32Bit {
+		return retEPERM
+	}
+	a, ok := p[nr]
+	if !ok {
+		return retEPERM
+	}
+	for _, r := range a.rules {
+		if !r.pass(args[r.arg]) {
+			return retEPERM
+		}
+	}
+	return a.ret
+}
+
+func (r argRule) pass(v uint64) bool {
+	if r.wide && v>>32 != 0 {
+		return false
+	}
+	lo := uint32(v)
+	if r.mask != 0 {
+		lo &= r.mask
+	}
+	for _, w := range r.values {
+		if lo == w {
+			return true
+		}
+	}
+	return false
+}
+
 func seccompData(arch, nr uint32, args [6]uint64) []byte {
 	b := binary.LittleEndian.AppendUint32(nil, nr)
 	b = binary.LittleEndian.AppendUint32(b, arch)

@@ -137,20 +137,6 @@ func wantOut(text string) func(Result, bool) string {
 	}
 }
 
-func wantNone(bad ...string) func(Result, bool) string {
-	return func(r Result, _ bool) string {
-		if r.Status != OK {
-			return fmt.Sprintf("want ok, found %v", r)
-		}
-		for _, b := range bad {
-			if strings.Contains(string(r.Stdout), b) {
-				return fmt.Sprintf("output holds %q: %.300q", b, r.Stdout)
-			}
-		}
-		return ""
-	}
-}
-
 var selfTest = []attack{
 	{"A01", "TCP", "import socket\nsocket.create_connection((\"127.0.0.1\",@PORT@),2)", wantExc("PermissionError")},
 	{"A02", "raw socket call", "import ctypes; l=ctypes.CDLL(None,use_errno=True); print(l.syscall(@SYS_SOCKET@,2,1,0), ctypes.get_errno())", wantOut("-1 1")},
