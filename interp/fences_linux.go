@@ -88,8 +88,8 @@ func (f *fences) order(preload []string) ([]byte, error) {
 	}
 	return json.Marshal(map[string]any{
 		"v": 1, "tier": f.tier.String(), "unshare": unshare, "last_cap": lastCap(), "path": f.py.Path, "landlock_max": landlockMax,
-		"ro": ro, "allow_fork": f.cfg.AllowFork, "allow_exec": f.cfg.AllowExec, "bpf": base64.StdEncoding.EncodeToString(encode(f.filter)), "rlimits": limits,
-		"tmp": int64(l.Tmp), "inodes": l.TmpFiles, "preload": preload, "warm": warmUp, "skip": skip, "shims": shimsSource,
+		"ro": ro, "allow_fork": f.cfg.AllowFork, "allow_exec": f.cfg.AllowExec, "bpf": base64.StdEncoding.EncodeToString(encode(f.filter)),
+		"rlimits": limits, "tmp": int64(l.Tmp), "inodes": l.TmpFiles, "preload": preload, "warm": warmUp, "skip": skip, "shims": shimsSource,
 	})
 }
 

@@ -179,7 +179,8 @@ func TestFilterNeverAllows(t *testing.T) {
 		unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_GETFD, unix.SYS_SHMGET, unix.SYS_MQ_OPEN,
 		unix.SYS_MKNOD, unix.SYS_MKNODAT, unix.SYS_SETUID, unix.SYS_CAPSET, unix.SYS_SECCOMP, unix.SYS_SETRLIMIT, unix.SYS_SYNC,
 		unix.SYS_INOTIFY_INIT1, unix.SYS_FANOTIFY_INIT, unix.SYS_REBOOT, unix.SYS_SWAPON, unix.SYS_CLOCK_SETTIME, unix.SYS_SETHOSTNAME,
-		unix.SYS_SPLICE, unix.SYS_VMSPLICE, unix.SYS_TEE, unix.SYS_IO_SETUP, unix.SYS_PERSONALITY, unix.SYS_MODIFY_LDT, unix.SYS_SCHED_SETAFFINITY}
+		unix.SYS_SPLICE, unix.SYS_VMSPLICE, unix.SYS_TEE, unix.SYS_IO_SETUP, unix.SYS_PERSONALITY, unix.SYS_MODIFY_LDT,
+		unix.SYS_SCHED_SETAFFINITY}
 	for name, p := range policies() {
 		for _, nr := range never {
 			if got := p.decide(auditArch, nr, [6]uint64{}); got != retEPERM {

@@ -393,7 +393,8 @@ func (z *zygote) spawn(id int64, uid int, group *cgroup, creds bool) (_ *session
 			return nil, err
 		}
 	}
-	s := &session{id: id, z: z, uid: uid, group: group, ctl: sp[0], out: po[0], err: pe[0], pidfd: -1, born: time.Now(), exited: make(chan struct{})}
+	s := &session{id: id, z: z, uid: uid, group: group, ctl: sp[0], out: po[0], err: pe[0], pidfd: -1, born: time.Now(),
+		exited: make(chan struct{})}
 	s.refs.Store(2)
 	ch := make(chan spawned, 1)
 	z.mu.Lock()
