@@ -152,13 +152,15 @@ func (c Config) Validate() error {
 	}
 	switch {
 	case c.Zygotes < 0, c.Concurrency < 0, c.Warm < 0:
-		errs = append(errs, fmt.Errorf("interp: zygotes, concurrency and warm are %d, %d, %d: want 0 (chosen from the cores) or more", c.Zygotes, c.Concurrency, c.Warm))
+		errs = append(errs, fmt.Errorf("interp: zygotes, concurrency and warm are %d, %d, %d: want 0 (chosen from the cores) or more",
+			c.Zygotes, c.Concurrency, c.Warm))
 	case l.Files < 16:
 		errs = append(errs, fmt.Errorf("interp: limits.files is %d: want at least 16", l.Files))
 	case l.Code > 128<<10:
 		errs = append(errs, fmt.Errorf("interp: limits.code is %v: want at most 128KiB, one frame of the control socket", l.Code))
 	case l.Data > l.Memory:
-		errs = append(errs, fmt.Errorf("interp: limits.data is %v, limits.memory %v: want data below memory, so that Python sees MemoryError", l.Data, l.Memory))
+		errs = append(errs, fmt.Errorf("interp: limits.data is %v, limits.memory %v: want data below memory, so that Python sees MemoryError",
+			l.Data, l.Memory))
 	case c.Checkpoint && c.Session != SessionTrajectory:
 		errs = append(errs, fmt.Errorf("interp: checkpoint needs session: trajectory, found %q", c.Session))
 	case c.Checkpoint && !c.AllowFork:

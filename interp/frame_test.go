@@ -10,7 +10,8 @@ import (
 
 // No bytes from a session make the parser panic, allocate much, or accept what it did not ask for.
 func FuzzFrame(f *testing.F) {
-	for _, s := range []string{`{"t":"done","id":1,"ok":true,"exc":"","exit":-1,"tb":0}`, `{"t":"ready"}`, `{"t":"done"} {}`, `[[[[`, `{"t":"done","id":1e99}`, "\x00\xff", `{"t":"rolled","id":1,"st":9}`} {
+	for _, s := range []string{`{"t":"done","id":1,"ok":true,"exc":"","exit":-1,"tb":0}`, `{"t":"ready"}`, `{"t":"done"} {}`, `[[[[`,
+		`{"t":"done","id":1e99}`, "\x00\xff", `{"t":"rolled","id":1,"st":9}`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

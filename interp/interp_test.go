@@ -107,13 +107,15 @@ func TestAttacksAsNobody(t *testing.T) {
 func TestAttacksWithoutNamespaces(t *testing.T) {
 	cmd := exec.Command("/proc/self/exe", "-test.run=^(TestAttacksTierC2|TestLowerTierIsReported)$", "-test.v", "-interp.deny-namespaces")
 	all := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 65536}}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: all, GidMappings: all, GidMappingsEnableSetgroups: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: all, GidMappings: all,
+		GidMappingsEnableSetgroups: true}
 	rerun(t, cmd, "tier C2:")
 }
 
 // Below min_tier New refuses in one sentence; at it, the tier is the one reported.
 func TestLowerTierIsReported(t *testing.T) {
-	for omit, want := range map[string]string{"cgroup": "B", "user namespaces": "C", "landlock": "B", "seccomp": "", "user namespaces,landlock": ""} {
+	for omit, want := range map[string]string{"cgroup": "B", "user namespaces": "C", "landlock": "B", "seccomp": "",
+		"user namespaces,landlock": ""} {
 		cfg := Default()
 		cfg.Python, cfg.Preload, cfg.Warm, cfg.Zygotes = barePython(t), nil, 2, 1
 		cfg.omit = strings.Split(omit, ",")

@@ -42,12 +42,17 @@ func TestLibrariesInTheSandbox(t *testing.T) {
 		t.Errorf("missing %v", info.Missing)
 	}
 	for code, want := range map[string]string{
-		"from sympy import *\nx=symbols('x')\nprint(solve(x**2-3*x+2), integrate(x*sin(x),x))":                                                                    "[1, 2] -x*cos(x) + sin(x)\n",
-		"import numpy as np\na=np.random.rand(400,400)\nprint(np.allclose(np.linalg.inv(a)@a,np.eye(400)), round(float(np.linalg.det(np.eye(3)*2)),6))":           "True 8.0\n",
-		"import numpy as np\nw,v=np.linalg.eigh(np.diag([3.,1.,2.]))\nprint(w.tolist(), np.linalg.svd(np.ones((50,50)))[1][0].round(6))":                          "[1.0, 2.0, 3.0] 50.0\n",
-		"import mpmath\nmpmath.mp.dps=30\nprint(mpmath.pi)":                                                                                                       "3.14159265358979323846264338328\n",
-		"import time\nt=time.perf_counter()\nimport numpy, sympy\nprint(time.perf_counter()-t < 0.5)":                                                             "True\n",
-		"import os\nn=len(os.sched_getaffinity(0))\nimport numpy as np\nimport threading\nnp.ones((300,300))@np.ones((300,300))\nprint(threading.active_count())": "1\n",
+		"from sympy import *\nx=symbols('x')\nprint(solve(x**2-3*x+2), " +
+			"integrate(x*sin(x),x))": "[1, 2] -x*cos(x) + sin(x)\n",
+		"import numpy as np\na=np.random.rand(400,400)\n" +
+			"print(np.allclose(np.linalg.inv(a)@a,np.eye(400)), round(float(np.linalg.det(np.eye(3)*2)),6))": "True 8.0\n",
+		"import numpy as np\nw,v=np.linalg.eigh(np.diag([3.,1.,2.]))\n" +
+			"print(w.tolist(), np.linalg.svd(np.ones((50,50)))[1][0].round(6))": "[1.0, 2.0, 3.0] 50.0\n",
+		"import mpmath\nmpmath.mp.dps=30\nprint(mpmath.pi)": "3.14159265358979323846264338328\n",
+		"import time\nt=time.perf_counter()\nimport numpy, sympy\n" +
+			"print(time.perf_counter()-t < 0.5)": "True\n",
+		"import os\nn=len(os.sched_getaffinity(0))\nimport numpy as np\nimport threading\nnp.ones((300,300))@np.ones((300,300))\n" +
+			"print(threading.active_count())": "1\n",
 	} {
 		if r := run(t, p, 0, code); string(r.Stdout) != want {
 			t.Errorf("%q: %v %q %s", code, r, r.Stdout, r.Traceback)
@@ -63,7 +68,8 @@ func TestLibrariesInTheSandbox(t *testing.T) {
 	if a, b, c := draw(1), draw(1), draw(2); a != b || a == c {
 		t.Errorf("seeds 1, 1, 2 drew %s%s%s", a, b, c)
 	}
-	if r := run(t, p, 0, "import scipy.linalg\nprint(scipy.linalg.norm([3,4]))"); r.Status != OK && !strings.Contains(string(r.Traceback), "No module") {
+	r := run(t, p, 0, "import scipy.linalg\nprint(scipy.linalg.norm([3,4]))")
+	if r.Status != OK && !strings.Contains(string(r.Traceback), "No module") {
 		t.Errorf("scipy: %v %s", r, r.Traceback)
 	}
 }
@@ -92,7 +98,8 @@ func TestLibrariesArePinned(t *testing.T) {
 	if why := unpinned(py, pins(3, 11)); why != nil {
 		t.Errorf("%v", why)
 	}
-	if why := unpinned(py, map[string]string{"numpy": "1.0", "sympy": pins(3, 11)["sympy"]}); len(why) != 1 || !strings.Contains(why[0], "numpy") || !strings.Contains(why[0], "want "+pins(3, 11)["numpy"]) {
+	why := unpinned(py, map[string]string{"numpy": "1.0", "sympy": pins(3, 11)["sympy"]})
+	if len(why) != 1 || !strings.Contains(why[0], "numpy") || !strings.Contains(why[0], "want "+pins(3, 11)["numpy"]) {
 		t.Errorf("%v", why)
 	}
 }
@@ -100,8 +107,10 @@ func TestLibrariesArePinned(t *testing.T) {
 // Equal code and seed print equal bytes in every tier this host offers.
 func TestDeterminismAcrossTiers(t *testing.T) {
 	codes := []string{
-		"import random\nprint(random.random(), hash('x'), {1,'a',(2,3)})", "print(sorted(globals()))", "def f(x):\n  return 1/x\nf(0)", "raise SystemExit(7)",
-		"print(10**400 % 7, 0.1+0.2)", "x=", "open('/nope')", "import socket; socket.socket()", "assert False, 'no'", "a=[]\na.append(a)\nprint(a)",
+		"import random\nprint(random.random(), hash('x'), {1,'a',(2,3)})", "print(sorted(globals()))", "def f(x):\n  return 1/x\nf(0)",
+		"raise SystemExit(7)",
+		"print(10**400 % 7, 0.1+0.2)", "x=", "open('/nope')", "import socket; socket.socket()", "assert False, 'no'",
+		"a=[]\na.append(a)\nprint(a)",
 		"def f(): f()\nf()", "print('é\\u202e\\x1b[1m')", "import os; print(os.getcwd() in ('/','/tmp'))", "import os; os._exit(3)",
 	}
 	repeats := 2

@@ -97,13 +97,14 @@ func openTier(ctx context.Context, cfg Config, py *python, tier Tier, layers []C
 		return nil, err
 	}
 	boot := p.zygotes[len(p.zygotes)-1].boot // with libraries, if there are such
-	p.info = Info{Tier: tier, Landlock: boot.Landlock, Seccomp: len(p.f.filter), Cgroup: p.cg.version(), Python: boot.Python, Path: py.Executable,
+	p.info = Info{Tier: tier, Landlock: boot.Landlock, Seccomp: len(p.f.filter), Cgroup: p.cg.version(),
+		Python: boot.Python, Path: py.Executable,
 		Modules: boot.Modules, Missing: missing(cfg, boot), Sessions: cap(p.warm) + cap(p.rich)}
 	for _, why := range unpinned(py, boot.Modules) {
 		log.Warn("interp: "+why, "remedy", "make python")
 	}
 	if boot.Landlock == 0 && tier != TierB {
-		err = errors.New("Landlock was not applied")
+		err = errors.New("the kernel did not apply Landlock")
 	}
 	if err == nil {
 		p.info.SelfTest, err = p.test(ctx)
@@ -219,20 +220,23 @@ func probeLayers(cfg Config) []Check {
 	}
 	var rows []Check
 	rows = append(rows, row("user namespaces", probeNamespaces(), "user, mount, pid, net, ipc, uts",
-		"allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces>0, kernel.apparmor_restrict_unprivileged_userns=0; in Docker: --security-opt seccomp=unconfined), or run as root"))
+		"allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces>0, "+
+			"kernel.apparmor_restrict_unprivileged_userns=0; in Docker: --security-opt seccomp=unconfined), or run as root"))
 	abi := landlockABI()
 	var err error
 	if abi == 0 {
 		err = errors.New("the kernel offers none")
 	}
 	rows = append(rows, row("landlock", err, fmt.Sprintf("ABI %d", abi), "use Linux 5.13 or newer with landlock in the lsm= boot list"))
-	rows = append(rows, row("seccomp", probeSeccomp(), fmt.Sprintf("%d instructions", len(sessionPolicy(false, false, false).program())), "use a kernel with CONFIG_SECCOMP_FILTER"))
+	rows = append(rows, row("seccomp", probeSeccomp(), fmt.Sprintf("%d instructions", len(sessionPolicy(false, false, false).program())),
+		"use a kernel with CONFIG_SECCOMP_FILTER"))
 	g, err := newCgroups(1<<29, 64)
 	found := g.version()
 	if err == nil {
 		g.close()
 	}
-	rows = append(rows, row("cgroup", err, found, "run as root, or in a delegated cgroup v2 (systemd-run --user --scope -p Delegate=yes retool …)"))
+	rows = append(rows, row("cgroup", err, found, "run as root, or in a delegated cgroup v2 "+
+		"(systemd-run --user --scope -p Delegate=yes retool …)"))
 	err = nil
 	base, n := userRange()
 	if os.Geteuid() != 0 || n == 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"runtime"
 	"sort"
@@ -328,263 +329,6 @@ func (p *Pool) discard(s *session) {
 	s.drop()
 }
 
-// lane is where a call's session comes from. A trajectory may name a library in any later cell, so it starts with all of them.
-// Code that hides the name of a library from this look can still import it, slowly.
-func (p *Pool) lane(code string) chan *session {
-	if p.rich == nil {
-		return p.warm
-	}
-	if p.cfg.Session == SessionTrajectory {
-		return p.rich
-	}
-	for _, l := range p.f.rich {
-		if isLibrary(l) && strings.Contains(code, l) {
-			return p.rich
-		}
-	}
-	return p.warm
-}
-
-// take returns a warm session whose process lives.
-func (p *Pool) take(ctx context.Context, code string) (*session, error) {
-	ready := p.lane(code)
-	deadline := time.NewTimer(noSession)
-	defer deadline.Stop()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case s := <-ready:
-			select {
-			case <-s.z.dead:
-				p.discard(s)
-				continue
-			default:
-			}
-			if s.died(0) {
-				p.discard(s)
-				continue
-			}
-			return s, nil
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-p.ctx.Done():
-			return nil, ErrClosed
-		case <-tick.C:
-			if p.faults.Load() >= breakerAt {
-				return nil, fault("spawn", p.lastCause())
-			}
-		case <-deadline.C:
-			return nil, fault("spawn", fmt.Errorf("no session within %v: %w", noSession, p.lastCause()))
-		}
-	}
-}
-
-func (p *Pool) lastCause() error {
-	if b, ok := p.cause.Load().(errBox); ok {
-		return b.err
-	}
-	return errors.New("the fork servers are busy")
-}
-
-// Run executes code and returns what it did. In call mode (the default) the process is fresh and key is ignored; in trajectory
-// mode cells of one key share variables, one at a time. A crash, a timeout, a traceback and a memory kill are Results. The error
-// is ErrClosed, ctx.Err(), or a *SandboxError after two retries.
-func (p *Pool) Run(ctx context.Context, key int64, code string) (Result, error) {
-	return p.RunSeeded(ctx, key, 0, code)
-}
-
-// RunLast is Run for a key's last cell: what follows the last line of a program follows it, and its session ends. Non-daemon threads
-// are awaited and atexit's functions run, within the cell's limits. In call mode every cell is its session's last.
-func (p *Pool) RunLast(ctx context.Context, key int64, code string) (Result, error) {
-	defer p.Forget(key)
-	return p.call(ctx, key, 0, code, true)
-}
-
-// RunSeeded is Run with a seed for random and numpy.random. Equal code and seed print equal bytes.
-func (p *Pool) RunSeeded(ctx context.Context, key int64, seed uint32, code string) (Result, error) {
-	return p.call(ctx, key, seed, code, false)
-}
-
-func (p *Pool) call(ctx context.Context, key int64, seed uint32, code string, last bool) (Result, error) {
-	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
-		return Result{}, ErrClosed
-	}
-	p.calls.Add(1)
-	p.mu.Unlock()
-	defer p.calls.Done()
-	asked := time.Now()
-	if max := int(p.cfg.Limits.Code); len(code) > max {
-		text := fmt.Sprintf("ValueError: the code has %d bytes, at most %d are run\n", len(code), max)
-		r := Result{Status: Exception, Session: Alive, Exc: "ValueError", Traceback: []byte(text)}
-		p.stats.note(r)
-		return r, nil
-	}
-	if p.cfg.Isolation == IsolationUnsafe {
-		return p.runUnsafe(ctx, code, asked)
-	}
-	if p.cfg.Session == SessionTrajectory {
-		return p.runTrajectory(ctx, key, seed, code, last, asked)
-	}
-	var failed error
-	lost := 0
-	for try := 0; try <= retries; {
-		r, err := p.runOnce(ctx, key, cell{code: code, seed: seed, echo: p.cfg.Echo == EchoLastExpression, limits: p.cfg.Limits}, asked)
-		if err == nil {
-			p.stats.note(r)
-			return r, nil
-		}
-		var sb *SandboxError
-		if !errors.As(err, &sb) {
-			return Result{}, err
-		}
-		failed = err
-		if p.ctx.Err() != nil {
-			return Result{}, ErrClosed
-		}
-		p.stats.retried.Add(1)
-		if lost++; !errors.Is(err, errLost) || lost > lostRetries {
-			try++
-		} else {
-			time.Sleep(10 * time.Millisecond) // until it is known to be dead
-		}
-	}
-	p.stats.errors.Add(1)
-	return Result{}, failed
-}
-
-func (p *Pool) slot(ctx context.Context) error {
-	select {
-	case p.run <- struct{}{}:
-		return nil
-	default:
-	}
-	p.waiting.Add(1)
-	defer p.waiting.Add(-1)
-	select {
-	case p.run <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-p.ctx.Done():
-		return ErrClosed
-	}
-}
-
-func (p *Pool) runOnce(ctx context.Context, key int64, c cell, asked time.Time) (Result, error) {
-	if err := p.slot(ctx); err != nil {
-		return Result{}, err
-	}
-	defer func() { <-p.run }()
-	s, err := p.take(ctx, c.code)
-	if err != nil {
-		return Result{}, err
-	}
-	p.hold(s, key, c.limits)
-	queue := time.Since(asked)
-	r, err := s.run(ctx, c)
-	p.unhold(s)
-	p.discard(s)
-	r.Queue = queue
-	return r, p.closedInstead(err)
-}
-
-// closedInstead reports a session that Close killed as what it is.
-func (p *Pool) closedInstead(err error) error {
-	if err != nil && p.ctx.Err() != nil {
-		return ErrClosed
-	}
-	return err
-}
-
-func (p *Pool) hold(s *session, key int64, l Limits) {
-	p.mu.Lock()
-	p.holding[s] = holder{key, time.Now(), l.Wall + 3*l.Grace + beyondLimits}
-	p.mu.Unlock()
-}
-
-func (p *Pool) unhold(s *session) {
-	p.mu.Lock()
-	delete(p.holding, s)
-	p.mu.Unlock()
-}
-
-func (p *Pool) runTrajectory(ctx context.Context, key int64, seed uint32, code string, last bool, asked time.Time) (Result, error) {
-	p.mu.Lock()
-	t := p.byKey[key]
-	if t == nil {
-		t = &trajectory{}
-		p.byKey[key] = t
-	}
-	p.mu.Unlock()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if err := p.slot(ctx); err != nil {
-		return Result{}, err
-	}
-	defer func() { <-p.run }()
-	var failed error
-	lost := 0
-	for try := 0; try <= retries; {
-		fresh := t.s == nil
-		if fresh {
-			s, err := p.take(ctx, code)
-			var sb *SandboxError
-			if errors.As(err, &sb) {
-				failed = err
-				p.stats.retried.Add(1)
-				try++
-				continue
-			} else if err != nil {
-				return Result{}, err
-			}
-			t.s = s
-		}
-		s := t.s
-		queue := time.Since(asked)
-		c := cell{code: code, seed: seed + t.seed, echo: p.cfg.Echo == EchoLastExpression, save: p.cfg.Checkpoint, keep: !last, limits: p.cfg.Limits}
-		p.hold(s, key, c.limits)
-		r, err := s.run(ctx, c)
-		p.unhold(s)
-		r.Queue = queue
-		if err == nil && r.Session == Alive && (s.cells >= p.cfg.Limits.Cells || time.Since(s.born) > p.cfg.Limits.Session) {
-			r.Session = Gone
-		}
-		if err != nil || r.Session == Gone || last {
-			p.discard(s)
-			t.s, t.seed = nil, 0
-		} else {
-			t.seed++
-		}
-		if t.gone && t.s != nil { // Forget came while the cell ran
-			p.discard(t.s)
-			t.s = nil
-		}
-		if err == nil {
-			p.stats.note(r)
-			return r, nil
-		}
-		var sb *SandboxError
-		if err = p.closedInstead(err); !errors.As(err, &sb) {
-			return Result{}, err
-		}
-		failed = err
-		p.stats.retried.Add(1)
-		if lost++; !errors.Is(err, errLost) || lost > lostRetries {
-			try++
-		} else {
-			time.Sleep(10 * time.Millisecond)
-		}
-		if !fresh { // the variables are lost with the process: a retry would answer another question
-			break
-		}
-	}
-	p.stats.errors.Add(1)
-	return Result{}, failed
-}
-
 // Forget ends key's session, if it has one.
 func (p *Pool) Forget(key int64) {
 	p.mu.Lock()
@@ -594,23 +338,18 @@ func (p *Pool) Forget(key int64) {
 	if t == nil {
 		return
 	}
-	if t.mu.TryLock() {
+	forget := func() {
+		defer t.mu.Unlock()
 		t.gone = true
-		if t.s != nil {
-			p.discard(t.s)
-			t.s = nil
-		}
-		t.mu.Unlock()
+		p.end(t)
+	}
+	if t.mu.TryLock() {
+		forget()
 		return
 	}
 	go func() { // a cell is running: its limits bound the wait
 		t.mu.Lock()
-		defer t.mu.Unlock()
-		t.gone = true
-		if t.s != nil {
-			p.discard(t.s)
-			t.s = nil
-		}
+		forget()
 	}()
 }
 
@@ -619,7 +358,6 @@ func (p *Pool) janitor() {
 	defer p.work.Done()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	l := p.cfg.Limits
 	for {
 		select {
 		case <-p.ctx.Done():
@@ -627,42 +365,50 @@ func (p *Pool) janitor() {
 		case <-tick.C:
 		}
 		p.mu.Lock()
-		keys := make(map[int64]*trajectory, len(p.byKey))
-		for k, t := range p.byKey {
-			keys[k] = t
-		}
-		for s, h := range p.holding {
-			if d := time.Since(h.since); d > h.late {
-				p.log.Error("a session holds its caller beyond every limit", "key", h.key, "session", s.id, "pid", s.pid, "for", d.Round(time.Second))
-				s.signal(unix.SIGKILL)
-			}
-		}
+		keys := maps.Clone(p.byKey)
+		p.endLate()
 		p.mu.Unlock()
 		for k, t := range keys {
 			if !t.mu.TryLock() {
 				continue
 			}
-			if s := t.s; s != nil {
-				cpu, ok := s.cpu()
-				why := ""
-				switch {
-				case time.Since(s.used) > l.Idle:
-					why = "idle"
-				case time.Since(s.born) > l.Session:
-					why = "age"
-				case s.died(0): // the next cell has to learn that its variables are gone, and whether that is our fault
-				case ok && cpu-s.idleCPU > time.Second:
-					why = "busy between cells"
-				}
-				if why != "" {
-					p.log.Debug("session ended", "key", k, "why", why)
-					p.discard(s)
-					t.s = nil
-				}
+			if why := p.overdue(t.s); why != "" {
+				p.log.Debug("session ended", "key", k, "why", why)
+				p.end(t)
 			}
 			t.mu.Unlock()
 		}
 	}
+}
+
+// endLate kills what holds its caller beyond every limit, by name. It needs mu.
+func (p *Pool) endLate() {
+	for s, h := range p.holding {
+		if d := time.Since(h.since); d > h.late {
+			p.log.Error("a session holds its caller beyond every limit", "key", h.key, "session", s.id, "pid", s.pid, "for", d.Round(time.Second))
+			s.signal(unix.SIGKILL)
+		}
+	}
+}
+
+// overdue says why a resting session is to end, or nothing. One that died stays: the next cell has to learn that its variables are
+// gone, and whether that is our fault.
+func (p *Pool) overdue(s *session) string {
+	if s == nil {
+		return ""
+	}
+	cpu, ok := s.cpu()
+	switch {
+	case time.Since(s.used) > p.cfg.Limits.Idle:
+		return "idle"
+	case time.Since(s.born) > p.cfg.Limits.Session:
+		return "age"
+	case s.died(0):
+		return ""
+	case ok && cpu-s.idleCPU > time.Second:
+		return "busy between cells"
+	}
+	return ""
 }
 
 // Info says what fences stand and which Python runs; it is printed and stored with a run.
@@ -708,10 +454,7 @@ func (p *Pool) Close() error {
 	p.mu.Unlock()
 	for _, t := range keys {
 		t.mu.Lock()
-		if t.s != nil {
-			p.discard(t.s)
-			t.s = nil
-		}
+		p.end(t)
 		t.mu.Unlock()
 	}
 	p.mu.Lock()

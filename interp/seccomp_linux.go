@@ -21,22 +21,6 @@ type argRule struct {
 	wide   bool
 }
 
-func (r argRule) pass(v uint64) bool {
-	if r.wide && v>>32 != 0 {
-		return false
-	}
-	lo := uint32(v)
-	if r.mask != 0 {
-		lo &= r.mask
-	}
-	for _, w := range r.values {
-		if lo == w {
-			return true
-		}
-	}
-	return false
-}
-
 // An action is what the filter returns for one system call when every rule passes; otherwise EPERM.
 type action struct {
 	ret   uint32
@@ -146,23 +130,6 @@ func sessionPolicy(bare, fork, exec bool) policy {
 		}
 	}
 	return p
-}
-
-// decide is the policy itself, against which the emitted program is checked.
-func (p policy) decide(arch, nr uint32, args [6]uint64) uint32 {
-	if arch != auditArch || nr >= x32Bit {
-		return retEPERM
-	}
-	a, ok := p[nr]
-	if !ok {
-		return retEPERM
-	}
-	for _, r := range a.rules {
-		if !r.pass(args[r.arg]) {
-			return retEPERM
-		}
-	}
-	return a.ret
 }
 
 const x32Bit = 0x40000000 // numbers from here on are the x32 ABI on amd64 and nothing on arm64

@@ -26,5 +26,6 @@ func legacyExec(p policy) { p.allow(unix.SYS_ARCH_PRCTL) } // the loader of a ne
 
 // legacyChange are those that change a directory.
 func legacyChange() []int {
-	return []int{unix.SYS_MKDIR, unix.SYS_RMDIR, unix.SYS_UNLINK, unix.SYS_RENAME, unix.SYS_RENAMEAT, unix.SYS_LINK, unix.SYS_SYMLINK, unix.SYS_CREAT}
+	return []int{unix.SYS_MKDIR, unix.SYS_RMDIR, unix.SYS_UNLINK, unix.SYS_RENAME, unix.SYS_RENAMEAT, unix.SYS_LINK, unix.SYS_SYMLINK,
+		unix.SYS_CREAT}
 }

@@ -49,6 +49,39 @@ func interpretBPF(prog []unix.SockFilter, data []byte) uint32 {
 	}
 }
 
+// decide is the policy itself, against which the emitted program is checked.
+func (p policy) decide(arch, nr uint32, args [6]uint64) uint32 {
+	if arch != auditArch || nr >= x32Bit {
+		return retEPERM
+	}
+	a, ok := p[nr]
+	if !ok {
+		return retEPERM
+	}
+	for _, r := range a.rules {
+		if !r.pass(args[r.arg]) {
+			return retEPERM
+		}
+	}
+	return a.ret
+}
+
+func (r argRule) pass(v uint64) bool {
+	if r.wide && v>>32 != 0 {
+		return false
+	}
+	lo := uint32(v)
+	if r.mask != 0 {
+		lo &= r.mask
+	}
+	for _, w := range r.values {
+		if lo == w {
+			return true
+		}
+	}
+	return false
+}
+
 func seccompData(arch, nr uint32, args [6]uint64) []byte {
 	b := binary.LittleEndian.AppendUint32(nil, nr)
 	b = binary.LittleEndian.AppendUint32(b, arch)
@@ -146,7 +179,8 @@ func TestFilterNeverAllows(t *testing.T) {
 		unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_GETFD, unix.SYS_SHMGET, unix.SYS_MQ_OPEN,
 		unix.SYS_MKNOD, unix.SYS_MKNODAT, unix.SYS_SETUID, unix.SYS_CAPSET, unix.SYS_SECCOMP, unix.SYS_SETRLIMIT, unix.SYS_SYNC,
 		unix.SYS_INOTIFY_INIT1, unix.SYS_FANOTIFY_INIT, unix.SYS_REBOOT, unix.SYS_SWAPON, unix.SYS_CLOCK_SETTIME, unix.SYS_SETHOSTNAME,
-		unix.SYS_SPLICE, unix.SYS_VMSPLICE, unix.SYS_TEE, unix.SYS_IO_SETUP, unix.SYS_PERSONALITY, unix.SYS_MODIFY_LDT, unix.SYS_SCHED_SETAFFINITY}
+		unix.SYS_SPLICE, unix.SYS_VMSPLICE, unix.SYS_TEE, unix.SYS_IO_SETUP, unix.SYS_PERSONALITY, unix.SYS_MODIFY_LDT,
+		unix.SYS_SCHED_SETAFFINITY}
 	for name, p := range policies() {
 		for _, nr := range never {
 			if got := p.decide(auditArch, nr, [6]uint64{}); got != retEPERM {

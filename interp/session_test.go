@@ -39,7 +39,9 @@ func TestCallsShareNothing(t *testing.T) {
 	}
 	run(t, p, 1, "x=1\nimport builtins,sys\nbuiltins.leak=1; sys.leak=1\nopen('/tmp/leak','w').write('x')")
 	for range 20 { // both fork servers, every slot
-		if r := run(t, p, 1, "import builtins,sys,os\nprint('x' in globals(), hasattr(builtins,'leak'), hasattr(sys,'leak'), os.path.exists('/tmp/leak'), "+scratch+")"); string(r.Stdout) != "False False False False []\n" {
+		r := run(t, p, 1, "import builtins,sys,os\nprint('x' in globals(), hasattr(builtins,'leak'), hasattr(sys,'leak'), "+
+			"os.path.exists('/tmp/leak'), "+scratch+")")
+		if string(r.Stdout) != "False False False False []\n" {
 			t.Fatalf("%v %s%s", r, r.Stdout, r.Traceback)
 		}
 	}
@@ -53,7 +55,8 @@ func TestTrajectoryKeepsVariables(t *testing.T) {
 		defer p.Close()
 		run(t, p, 1, "x=40\ndef f(): return x+2\nclass P: pass")
 		run(t, p, 2, "x=7")
-		if r := run(t, p, 1, "import pickle\nprint(f(), type(pickle.loads(pickle.dumps(P()))).__name__)"); string(r.Stdout) != "42 P\n" || r.Session != Alive {
+		r := run(t, p, 1, "import pickle\nprint(f(), type(pickle.loads(pickle.dumps(P()))).__name__)")
+		if string(r.Stdout) != "42 P\n" || r.Session != Alive {
 			t.Errorf("%v %s %s%s", r, r.Session, r.Stdout, r.Traceback)
 		}
 		if r := run(t, p, 2, "print(x)"); string(r.Stdout) != "7\n" {
@@ -428,7 +431,9 @@ func TestSessionSeesOnlyItsJail(t *testing.T) {
 	if p.Info().Tier < TierB {
 		t.Skip("no mount namespace in tier " + p.Info().Tier.String())
 	}
-	r := run(t, p, 0, "import os\nprint(sorted(os.listdir('/')),sorted(os.listdir('/dev')),os.getpid(),os.getppid(),os.getuid(),os.getgid(),os.uname().nodename,os.getcwd())")
+	r := run(t, p, 0, "import os\n"+
+		"print(sorted(os.listdir('/')),sorted(os.listdir('/dev')),os.getpid(),os.getppid(),"+
+		"os.getuid(),os.getgid(),os.uname().nodename,os.getcwd())")
 	for _, never := range []string{"proc", "sys'", "root", "home", "var", "shm", "boot", "mnt"} {
 		if strings.Contains(string(r.Stdout), "'"+never) {
 			t.Errorf("%s is visible: %s", never, r.Stdout)
@@ -476,7 +481,8 @@ func TestSpawnsUnderDescriptorPressure(t *testing.T) {
 		n = min(1000, *soakRuns)
 	}
 	for i := range n {
-		r := run(t, p, 0, "import os\ndef there(fd):\n    try: os.fstat(fd); return True\n    except OSError: return False\nprint([fd for fd in range(2000) if there(fd)])")
+		r := run(t, p, 0, "import os\ndef there(fd):\n    try: os.fstat(fd); return True\n    except OSError: return False\n"+
+			"print([fd for fd in range(2000) if there(fd)])")
 		if string(r.Stdout) != "[0, 1, 2, 3]\n" {
 			t.Fatalf("spawn %d: %v %s%s", i, r, r.Stdout, r.Traceback)
 		}
@@ -526,11 +532,14 @@ func TestEveryKindOfPython(t *testing.T) {
 			continue
 		}
 		r := run(t, p, 0, "import sys,json,decimal,zlib\nprint(sys.version_info[:2])\n1/0")
-		if r.Exc != "ZeroDivisionError" || !strings.HasPrefix(string(r.Traceback), "Traceback (most recent call last):\n  File \"<cell 1>\", line 3") {
+		const first = "Traceback (most recent call last):\n  File \"<cell 1>\", line 3"
+		if r.Exc != "ZeroDivisionError" || !strings.HasPrefix(string(r.Traceback), first) {
 			t.Errorf("%s: %v %s%s", kind, r, r.Stdout, r.Traceback)
 		}
 		if kind == "venv" {
-			if r := run(t, p, 0, "import lazy\nprint(lazy.answer)\ntry: open(lazy.__file__,'a').write('x'); print('wrote')\nexcept OSError as e: pass"); string(r.Stdout) != "42\n" || r.Status != OK {
+			r := run(t, p, 0, "import lazy\nprint(lazy.answer)\ntry: open(lazy.__file__,'a').write('x'); print('wrote')\n"+
+				"except OSError as e: pass")
+			if string(r.Stdout) != "42\n" || r.Status != OK {
 				t.Errorf("a module of the environment: %v %s%s", r, r.Stdout, r.Traceback)
 			}
 		}
@@ -637,7 +646,8 @@ func TestLeftoversAreSweptAtStart(t *testing.T) {
 	}
 }
 
-// Every mount of a session is read-only, without set-user-id programs and devices of its own; only its /tmp can be written, and runs nothing.
+// Every mount of a session is read-only, without set-user-id programs and devices of its own; only its /tmp can be written, and runs
+// nothing.
 func TestMountsOfASession(t *testing.T) {
 	p := testPool(t, nil)
 	if p.Info().Tier < TierB {
@@ -660,13 +670,15 @@ func TestMountsOfASession(t *testing.T) {
 		switch {
 		case at == "/tmp":
 			writable++
-			if !has("rw") || !has("noexec") || !has("nosuid") || !has("nodev") || !strings.Contains(line, "size=65536k") || !strings.Contains(line, "nr_inodes=4096") {
+			if !has("rw") || !has("noexec") || !has("nosuid") || !has("nodev") || !strings.Contains(line, "size=65536k") ||
+				!strings.Contains(line, "nr_inodes=4096") {
 				t.Errorf("%s", line)
 			}
 		case !has("ro") || !has("nosuid") || filepath.Dir(at) != "/dev" && !has("nodev") || filepath.Dir(at) == "/dev" && !has("noexec"):
 			t.Errorf("%s", line)
 		}
-		if strings.Contains(line, " - proc ") || strings.Contains(line, " - sysfs ") || strings.Contains(line, " - cgroup") || strings.Contains(line, "shared:") {
+		if strings.Contains(line, " - proc ") || strings.Contains(line, " - sysfs ") || strings.Contains(line, " - cgroup") ||
+			strings.Contains(line, "shared:") {
 			t.Errorf("%s", line)
 		}
 	}
@@ -681,8 +693,10 @@ func TestMemoryKillIsKnownByItsCounter(t *testing.T) {
 		fork bool
 		code string
 	}{
-		{false, "import mmap\na=[]\nwhile True:\n    m=mmap.mmap(-1,8<<20); a.append(m)\n    for i in range(0,8<<20,4096): m[i]=1"}, // shared pages: no rlimit counts them
-		{true, "import os,mmap\nif os.fork()==0:\n    a=[]\n    while True:\n        m=mmap.mmap(-1,8<<20); a.append(m)\n        for i in range(0,8<<20,4096): m[i]=1\nos.wait()\nprint('the parent lives')"},
+		// shared pages: no rlimit counts them
+		{false, "import mmap\na=[]\nwhile True:\n    m=mmap.mmap(-1,8<<20); a.append(m)\n    for i in range(0,8<<20,4096): m[i]=1"},
+		{true, "import os,mmap\nif os.fork()==0:\n    a=[]\n    while True:\n        m=mmap.mmap(-1,8<<20); a.append(m)\n" +
+			"        for i in range(0,8<<20,4096): m[i]=1\nos.wait()\nprint('the parent lives')"},
 	} {
 		cfg := Default()
 		cfg.Python, cfg.Preload, cfg.Warm, cfg.Zygotes, cfg.MinTier, cfg.AllowFork = barePython(t), nil, 2, 1, "A", c.fork

@@ -21,11 +21,15 @@ import (
 var soakRuns = flag.Int("soak.runs", 0, "executions of TestSoak; 0: 300")
 
 var hostile = []string{
-	"import os; os._exit(1)", "import ctypes; ctypes.string_at(0)", "import os; os.write(3,b'junk')", "a=[]\nwhile True: a.append(bytearray(8<<20))",
-	"import os; os.close(3)", "raise SystemExit(4)", "1/0", "import os; os.write(1,b'\\xff'*100000)", "import threading\nthreading.Thread(target=lambda: [0 for _ in iter(int,1)],daemon=True).start()",
+	"import os; os._exit(1)", "import ctypes; ctypes.string_at(0)", "import os; os.write(3,b'junk')",
+	"a=[]\nwhile True: a.append(bytearray(8<<20))",
+	"import os; os.close(3)", "raise SystemExit(4)", "1/0", "import os; os.write(1,b'\\xff'*100000)",
+	"import threading\nthreading.Thread(target=lambda: [0 for _ in iter(int,1)],daemon=True).start()",
 	"import signal,os\nfor s in range(1,30):\n    try: signal.signal(s,signal.SIG_IGN)\n    except Exception: pass\nos.close(1); os.close(2)",
 	"open('/tmp/x','wb').write(b'x'*(20<<20))", "import socket; socket.socket()", "import os; os.kill(-1,9)", "def f(): f()\nf()",
-	"import os; os.dup2(3,1); print('x')", "import threading,time\ntry:\n    while True: threading.Thread(target=time.sleep,args=(9,),daemon=True).start()\nexcept RuntimeError: pass",
+	"import os; os.dup2(3,1); print('x')",
+	"import threading,time\ntry:\n" +
+		"    while True: threading.Thread(target=time.sleep,args=(9,),daemon=True).start()\nexcept RuntimeError: pass",
 	"raise ValueError('x'*10**6)", "import sys\nwhile True: sys.stdout.write('y'*100000)", "import os; os.execv('/bin/sh',['sh'])",
 }
 
@@ -99,7 +103,8 @@ func TestSoak(t *testing.T) {
 						t.Logf("run %d: %v", i, err)
 					case res.Wall > cfg.Limits.Wall+time.Second:
 						slow.Add(1)
-					case !bad && (res.Status != OK || res.StdoutBytes != int64(size) || string(res.Stdout) != strings.Repeat(string(rune('a'+i%26)), size)):
+					case !bad && (res.Status != OK || res.StdoutBytes != int64(size) ||
+						string(res.Stdout) != strings.Repeat(string(rune('a'+i%26)), size)):
 						wrong.Add(1)
 						t.Logf("run %d: want %d bytes, got %v with %d bytes", i, size, res, res.StdoutBytes)
 					}
@@ -122,7 +127,8 @@ func TestSoak(t *testing.T) {
 		killer.Wait()
 		grown := ownRSS() - rss0
 		s := p.Stats()
-		t.Logf("%d runs, %.0f/s, %d fork servers killed, %d restarted, %d retried, own memory %+d KiB, statuses %v", n, float64(n)/time.Since(begin).Seconds(), kills, s.Restarts, s.Retried, grown>>10, s.Statuses)
+		t.Logf("%d runs, %.0f/s, %d fork servers killed, %d restarted, %d retried, own memory %+d KiB, statuses %v", n,
+			float64(n)/time.Since(begin).Seconds(), kills, s.Restarts, s.Retried, grown>>10, s.Statuses)
 		if grown > 16<<20 {
 			t.Errorf("own memory grew by %d MiB", grown>>20)
 		}

@@ -44,7 +44,8 @@ func TestCaptureKeepsHeadTailAndLength(t *testing.T) {
 }
 
 func TestStripHarnessDropsOnlyItsFrames(t *testing.T) {
-	in := "Traceback (most recent call last):\n  File \"<harness>\", line 9, in execute\n    exec(code)\n  File \"<cell 1>\", line 1, in <module>\n    1/0\nZeroDivisionError: x\n"
+	in := "Traceback (most recent call last):\n  File \"<harness>\", line 9, in execute\n    exec(code)\n" +
+		"  File \"<cell 1>\", line 1, in <module>\n    1/0\nZeroDivisionError: x\n"
 	want := "Traceback (most recent call last):\n  File \"<cell 1>\", line 1, in <module>\n    1/0\nZeroDivisionError: x\n"
 	if got := string(stripHarness([]byte(in))); got != want {
 		t.Errorf("got %q", got)

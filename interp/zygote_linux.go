@@ -3,7 +3,6 @@ package interp
 import (
 	"bytes"
 	_ "embed"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,7 +14,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -74,192 +72,83 @@ type spawned struct {
 	err   error
 }
 
-// fences are what every fork server of a pool shares: the tier and what it takes to build it.
-type fences struct {
-	cfg     Config
-	tier    Tier
-	py      *python
-	show    []shown
-	filter  []unix.SockFilter
-	preload []string // without libraries
-	rich    []string // with those the interpreter has; nil: it has none of those asked for
-	uidBase int      // host uid of slot 0; 0: no range
-	uids    int
-	omit    map[string]bool
-}
-
-// A session's own namespaces, beside its pid namespace. Of the fork server's network, ipc and uts namespaces it can use nothing:
-// the filter denies socket, every System V and POSIX queue call, and sethostname. paranoid gives it its own of these too, at
-// about 0.3 ms a session and the kernel's global locks.
-const (
-	sessionNamespaces  = unix.CLONE_NEWUSER | unix.CLONE_NEWNS
-	paranoidNamespaces = unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNET
-)
-
-func lastCap() int {
-	b, err := os.ReadFile("/proc/sys/kernel/cap_last_cap")
-	n, e := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil || e != nil {
-		return 40
-	}
-	return n
-}
-
-// order is the configuration frame of the fork server.
-func (f *fences) order(preload []string) ([]byte, error) {
-	l := f.cfg.Limits
-	cpu := int64((max(l.CPU, selfTestCPU)+l.Grace)/time.Second) + 2 // a backstop: cells are timed one by one
-	if f.cfg.Session == SessionTrajectory {
-		cpu = min(cpu*int64(l.Cells), int64(l.Session/time.Second)+1)
-	}
-	limits := map[string]int64{
-		"RLIMIT_DATA": int64(l.Data), "RLIMIT_AS": int64(l.Address), "RLIMIT_FSIZE": int64(l.Tmp), "RLIMIT_NOFILE": int64(l.Files),
-		"RLIMIT_CORE": 0, "RLIMIT_MEMLOCK": 0, "RLIMIT_CPU": cpu, "RLIMIT_STACK": 8 << 20, "RLIMIT_SIGPENDING": 128,
-		"RLIMIT_MSGQUEUE": 0, "RLIMIT_RTPRIO": 0,
-	}
-	if f.tier != TierC2 { // counted per user: in C2 that is the trainer's own
-		limits["RLIMIT_NPROC"] = int64(l.Processes)
-		if f.cfg.Checkpoint {
-			limits["RLIMIT_NPROC"] += int64(l.Cells) // one sleeping parent per cell
-		}
-	} else {
-		limits["RLIMIT_NPROC"] = int64(tasksOfUser() + 512)
-	}
-	unshare := 0
-	if f.jail() {
-		unshare = sessionNamespaces
-		if f.cfg.Paranoid {
-			unshare |= paranoidNamespaces
-		}
-	}
-	var ro []string
-	for _, s := range f.show {
-		if s.Link == "" && !strings.HasPrefix(s.Path, "/dev/") {
-			ro = append(ro, s.Path)
-		}
-	}
-	landlockMax := 99
-	if f.omit["landlock"] {
-		landlockMax = 0
-	}
-	skip := make([]string, 0, len(f.omit))
-	for k := range f.omit {
-		fmt.Sscanf(k, "landlock above %d", &landlockMax)
-		skip = append(skip, k)
-	}
-	return json.Marshal(map[string]any{
-		"v": 1, "tier": f.tier.String(), "unshare": unshare, "last_cap": lastCap(), "path": f.py.Path, "landlock_max": landlockMax,
-		"ro": ro, "allow_fork": f.cfg.AllowFork, "allow_exec": f.cfg.AllowExec, "bpf": base64.StdEncoding.EncodeToString(encode(f.filter)), "rlimits": limits,
-		"tmp": int64(l.Tmp), "inodes": l.TmpFiles, "preload": preload, "warm": warmUp, "skip": skip, "shims": shimsSource,
-	})
-}
-
-// What a first call of each library costs is paid here once instead of in every session.
-var warmUp = []string{`
-import sys
-if "sympy" in sys.modules:
-    import sympy as s
-    x, y = s.symbols("x y")
-    s.solve(x**2 - 3*x + 2); s.simplify((x**2 - 1)/(x - 1)); s.integrate(x*s.sin(x), x); s.diff(s.exp(x)*x); s.factor(x**4 - y**4)
-    s.solve([x + y - 3, x - y - 1], [x, y]); s.Rational(1, 3) + s.sqrt(8); s.factorint(360); s.Matrix([[1, 2], [3, 4]]).det(); str(x/y)
-if "numpy" in sys.modules:
-    import numpy as n
-    a = n.eye(8) + n.ones((8, 8)); n.linalg.solve(a, a); str(a @ a); n.random.seed(0)
-if "mpmath" in sys.modules:
-    import mpmath
-    str(mpmath.mpf(1)/3)
-`}
-
-func (f *fences) jail() bool { return f.tier >= TierB }
-
-func tasksOfUser() int {
-	n := 0
-	entries, _ := os.ReadDir("/proc")
-	uid := uint32(os.Getuid())
-	for _, e := range entries {
-		if _, err := strconv.Atoi(e.Name()); err != nil {
-			continue
-		}
-		if fi, err := e.Info(); err == nil {
-			if st, ok := fi.Sys().(*syscall.Stat_t); ok && st.Uid == uid {
-				if t, err := os.ReadDir("/proc/" + e.Name() + "/task"); err == nil {
-					n += len(t)
-				}
-			}
-		}
-	}
-	return n
-}
-
 // start starts a fork server, with libraries if rich, and waits until it has imported its modules.
 func (f *fences) start(log *slog.Logger, rich bool, release func(*session)) (*zygote, error) {
+	conn, theirs, err := controlPair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	z := &zygote{f: f, rich: rich, conn: conn, log: log, waiting: map[int64]chan spawned{}, live: map[int64]*session{},
+		dead: make(chan struct{}), buried: make(chan struct{}), release: release}
+	said, err := z.launch(theirs)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	if err := z.handshake(); err != nil {
+		z.stop()
+		return nil, because(err, said)
+	}
+	z.rss0 = z.rss()
+	go z.listen()
+	go func() {
+		if text := <-said; text != "" {
+			log.Warn("fork server", "said", tail(text, 2000))
+		}
+	}()
+	return z, nil
+}
+
+// controlPair is the control socket: our end, which never blocks a thread, and the fork server's.
+func controlPair() (ours, theirs *os.File, err error) {
 	sp, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("socketpair: %w", err)
+		return nil, nil, fmt.Errorf("socketpair: %w", err)
 	}
 	for _, fd := range sp {
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 1<<20)
 	}
 	unix.SetNonblock(sp[0], true)
-	conn, theirs := os.NewFile(uintptr(sp[0]), "zygote"), os.NewFile(uintptr(sp[1]), "zygote-child")
-	defer theirs.Close()
-	z := &zygote{f: f, rich: rich, conn: conn, log: log, waiting: map[int64]chan spawned{}, live: map[int64]*session{}, dead: make(chan struct{}), buried: make(chan struct{}), release: release}
+	return os.NewFile(uintptr(sp[0]), "zygote"), os.NewFile(uintptr(sp[1]), "zygote-child"), nil
+}
 
-	show := append([]shown(nil), f.show...)
-	o := initOrder{Jail: f.jail(), Show: show, Python: f.py.Executable, Env: sandboxEnv}
+// launch starts the process, confined as the tier says. What it prints comes through said once it has closed its output: a failed
+// set-up step, or the fork server's own traceback.
+func (z *zygote) launch(theirs *os.File) (said chan string, err error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
-		conn.Close()
 		return nil, err
 	}
 	defer null.Close()
-	files := []*os.File{theirs, null}
-	attr := &syscall.SysProcAttr{Setsid: true}
-	if f.jail() {
-		attr.Cloneflags = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
-		if f.uidBase > 0 {
-			if err := openTrees(show); err != nil {
-				conn.Close()
-				return nil, err
-			}
-			for _, s := range show {
-				if s.Link == "" {
-					t := os.NewFile(uintptr(s.fd), s.Path)
-					defer t.Close()
-					files = append(files, t)
-					o.Trees++
-				}
-			}
-			attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: f.uidBase, Size: f.uids}}
-			attr.GidMappings = attr.UidMappings
-			attr.GidMappingsEnableSetgroups = true
-			attr.Credential = &syscall.Credential{Uid: 0, Gid: 0}
-		} else {
-			attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
-			attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+	show := append([]shown(nil), z.f.show...)
+	attr, trees, err := z.f.confine(show)
+	defer func() {
+		for _, t := range trees {
+			t.Close()
 		}
-	}
-	arg, err := json.Marshal(o)
+	}()
 	if err != nil {
-		conn.Close()
+		return nil, err
+	}
+	arg, err := json.Marshal(initOrder{Jail: z.f.jail(), Show: show, Python: z.f.py.Executable, Env: sandboxEnv, Trees: len(trees)})
+	if err != nil {
 		return nil, err
 	}
 	logR, logW, err := os.Pipe()
 	if err != nil {
-		conn.Close()
 		return nil, err
 	}
 	z.cmd = &exec.Cmd{Path: "/proc/self/exe", Args: []string{initName, string(arg)}, Env: sandboxEnv, Dir: "/", Stdout: logW, Stderr: logW,
-		ExtraFiles: files, SysProcAttr: attr}
+		ExtraFiles: append([]*os.File{theirs, null}, trees...), SysProcAttr: attr}
 	err = z.cmd.Start()
 	logW.Close()
 	if err != nil {
 		logR.Close()
-		conn.Close()
 		return nil, fmt.Errorf("start: %w", err)
 	}
-	said := make(chan string, 1)
-	go func() { // everything the child prints is ours: a failed set-up step, or the fork server's own traceback
+	said = make(chan string, 1)
+	go func() {
 		b, _ := io.ReadAll(io.LimitReader(logR, 16<<10))
 		logR.Close()
 		said <- strings.TrimSpace(string(b))
@@ -268,53 +157,51 @@ func (f *fences) start(log *slog.Logger, rich bool, release func(*session)) (*zy
 		z.cmd.Wait()
 		z.bury()
 	}()
-	abort := func(what string, err error) (*zygote, error) {
-		z.stop()
-		select {
-		case text := <-said:
-			if text != "" {
-				err = fmt.Errorf("%w: %s", err, tail(text, 600))
-			}
-		case <-time.After(time.Second):
-		}
-		return nil, fmt.Errorf("%s: %w", what, err)
+	return said, nil
+}
+
+// handshake sends the program and its configuration and takes the answer, which comes after the imports.
+func (z *zygote) handshake() error {
+	preload := z.f.preload
+	if z.rich {
+		preload = z.f.rich
 	}
-	preload := f.preload
-	if rich {
-		preload = f.rich
-	}
-	cfg, err := f.order(preload)
+	order, err := z.f.order(preload)
 	if err != nil {
-		return abort("order", err)
+		return fmt.Errorf("order: %w", err)
 	}
-	deadline := time.Now().Add(90 * time.Second)
-	conn.SetDeadline(deadline)
-	for _, b := range [][]byte{[]byte(zygoteSource), cfg} {
+	z.conn.SetDeadline(time.Now().Add(90 * time.Second))
+	defer z.conn.SetDeadline(time.Time{})
+	for _, b := range [][]byte{[]byte(zygoteSource), order} {
 		if err := z.send(b); err != nil {
-			return abort("send order", err)
+			return fmt.Errorf("send order: %w", err)
 		}
 	}
 	buf := make([]byte, 64<<10)
 	n, fds, err := z.receive(buf)
 	closeAll(fds)
 	if err != nil {
-		return abort("boot", err)
+		return fmt.Errorf("boot: %w", err)
 	}
 	if err := json.Unmarshal(buf[:n], &z.boot); err != nil || z.boot.T != "boot" || z.boot.V != 1 {
-		return abort("boot", fmt.Errorf("unexpected frame %.200q", buf[:n]))
+		return fmt.Errorf("boot: unexpected frame %.200q", buf[:n])
 	}
 	if z.boot.Tasks > 1 { // forking a process with threads can deadlock in the child
-		return abort("boot", fmt.Errorf("a preloaded module started %d threads: remove it from interp.preload", z.boot.Tasks-1))
+		return fmt.Errorf("boot: a preloaded module started %d threads: remove it from interp.preload", z.boot.Tasks-1)
 	}
-	z.rss0 = z.rss()
-	conn.SetDeadline(time.Time{})
-	go z.listen()
-	go func() {
-		if text := <-said; text != "" {
-			log.Warn("fork server", "said", tail(text, 2000))
+	return nil
+}
+
+// because adds to err what the process printed before it ended.
+func because(err error, said <-chan string) error {
+	select {
+	case text := <-said:
+		if text != "" {
+			return fmt.Errorf("%w: %s", err, tail(text, 600))
 		}
-	}()
-	return z, nil
+	case <-time.After(time.Second):
+	}
+	return err
 }
 
 func closeAll(fds []int) {
@@ -506,7 +393,8 @@ func (z *zygote) spawn(id int64, uid int, group *cgroup, creds bool) (_ *session
 			return nil, err
 		}
 	}
-	s := &session{id: id, z: z, uid: uid, group: group, ctl: sp[0], out: po[0], err: pe[0], pidfd: -1, born: time.Now(), exited: make(chan struct{})}
+	s := &session{id: id, z: z, uid: uid, group: group, ctl: sp[0], out: po[0], err: pe[0], pidfd: -1, born: time.Now(),
+		exited: make(chan struct{})}
 	s.refs.Store(2)
 	ch := make(chan spawned, 1)
 	z.mu.Lock()

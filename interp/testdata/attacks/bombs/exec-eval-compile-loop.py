@@ -1,0 +1,3 @@
+# exec-eval-compile-loop {"want": "exc:RecursionError|crashed:SIGSEGV|exc:MemoryError"}
+c=compile('exec(c,globals())','x','exec')
+exec(c)

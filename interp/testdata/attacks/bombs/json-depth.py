@@ -1,0 +1,2 @@
+# json-depth {"want": "exc:RecursionError|exc:MemoryError|crashed:SIGSEGV|exc:JSONDecodeError"}
+import json; json.loads('['*200000)

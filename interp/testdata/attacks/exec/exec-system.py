@@ -1,0 +1,2 @@
+# exec-system {"want": "exc:PermissionError"}
+import os; print('r',os.system('echo BAD'))

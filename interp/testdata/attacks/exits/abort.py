@@ -1,0 +1,2 @@
+# abort {"want": "crashed gone"}
+import os; os.abort()

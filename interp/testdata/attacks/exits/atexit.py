@@ -1,0 +1,5 @@
+# atexit {"want": "ok;ok"}
+import atexit
+atexit.register(lambda: print('BAD'))
+# next cell
+print('n')

@@ -1,0 +1,2 @@
+# exit-builtin {"want": "exited:4 alive"}
+exit(4)

@@ -1,0 +1,2 @@
+# exit-none {"want": "ok alive"}
+raise SystemExit

@@ -1,0 +1,2 @@
+# exit-str {"want": "exited:1 alive"}
+import sys; sys.exit('bye')

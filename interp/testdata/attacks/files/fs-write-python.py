@@ -1,0 +1,12 @@
+# fs-write-python {"as": "denied", "want": "ok"}
+open(sys.executable or '/x','r+b')
+open(os.__file__,'a')
+os.unlink(os.__file__)
+os.rename(os.__file__,os.__file__+'x')
+os.mkdir(os.path.dirname(os.__file__)+'/evil')
+os.symlink('/x',os.path.dirname(os.__file__)+'/evil')
+os.truncate(os.__file__,0)
+os.utime(os.__file__,(0,0))
+os.chmod(os.__file__,0o777)
+os.chown(os.__file__,0,0)
+os.link(os.__file__,'/tmp/hard')

@@ -1,0 +1,11 @@
+# seccomp-landlock-prctl {"as": "denied", "want": "ok"}
+s(@317/277@,1,0,0)
+c('prctl',22,1,0,0,0)
+c('prctl',4,1,0,0,0)
+c('prctl',1,9,0,0,0)
+c('prctl',36,1,0,0,0)
+c('prctl',35,1,0,0,0)
+s(444,0,0,1)
+s(446,3,0)
+c('prctl',28,0,0,0,0)
+c('personality',0x0040000)

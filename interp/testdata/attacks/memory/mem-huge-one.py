@@ -1,0 +1,2 @@
+# mem-huge-one {"want": "exc:MemoryError alive"}
+b=bytearray(1<<40)

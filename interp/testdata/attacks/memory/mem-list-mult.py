@@ -1,0 +1,2 @@
+# mem-list-mult {"want": "exc:MemoryError"}
+[0]*(10**11)

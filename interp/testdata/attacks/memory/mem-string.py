@@ -1,0 +1,3 @@
+# mem-string {"want": "exc:MemoryError|exc:OverflowError"}
+s='x'
+while True: s+=s

@@ -1,0 +1,2 @@
+# out-64K {"want": "ok"}
+print('a'*65535)

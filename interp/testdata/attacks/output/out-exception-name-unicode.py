@@ -1,0 +1,3 @@
+# out-exception-name-unicode {"want": "exception alive"}
+class Größe(Exception): pass
+raise Größe('x')

@@ -1,0 +1,3 @@
+# out-recursion {"want": "exc:RecursionError alive"}
+def f(): f()
+f()

@@ -1,0 +1,3 @@
+# out-stderr-only {"want": "ok"}
+import sys
+sys.stderr.write('e'*300000)

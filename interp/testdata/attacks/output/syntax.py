@@ -1,0 +1,3 @@
+# syntax {"want": "exc:SyntaxError alive"}
+def f(:
+

@@ -1,0 +1,2 @@
+# pty {"want": "exception|exited"}
+import pty; pty.spawn('/bin/sh'); print('BAD')

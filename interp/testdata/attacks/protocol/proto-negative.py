@@ -1,0 +1,2 @@
+# proto-negative {"want": "protocol_violation gone"}
+import os; os.write(3,b'{"t":"done","id":-1,"ok":true,"tb":-5}')

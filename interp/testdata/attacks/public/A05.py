@@ -1,0 +1,2 @@
+# A05 {"want": "exc:PermissionError"}
+import socket; socket.socket(socket.AF_NETLINK,socket.SOCK_RAW,0)

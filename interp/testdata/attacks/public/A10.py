@@ -1,0 +1,2 @@
+# A10 {"want": "exc:FileNotFoundError", "wantC": "exc:PermissionError"}
+print(open("@SECRET_FILE@").read())

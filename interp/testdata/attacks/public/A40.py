@@ -1,0 +1,2 @@
+# A40 {"want": "exc:EOFError alive"}
+x=input("? ")

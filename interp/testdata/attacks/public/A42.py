@@ -1,0 +1,2 @@
+# A42 {"want": "output_flood gone"}
+while True: print("A"*65536)

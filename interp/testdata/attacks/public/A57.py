@@ -1,0 +1,2 @@
+# A57 {"want": "exited:0 gone"}
+import os; os._exit(0)

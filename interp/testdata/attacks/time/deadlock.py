@@ -1,0 +1,3 @@
+# deadlock {"want": "timeout_wall"}
+import threading
+l=threading.Lock(); l.acquire(); l.acquire()

@@ -1,0 +1,2 @@
+# pause {"want": "timeout_wall"}
+import signal; signal.pause()

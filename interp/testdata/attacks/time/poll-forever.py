@@ -1,0 +1,2 @@
+# poll-forever {"want": "timeout_wall"}
+import select; select.select([],[],[])
