@@ -4,6 +4,8 @@ import "fmt"
 
 // A page of the CPU is a tile of keys for each key head, [KV][4][D][16], then one of values, [KV][64][D]: see attentionJob.
 
+func (d *cpu) KVBytes(h Heads) int { return h.KV * 2 * PageTokens * h.Dim * F32.Size() }
+
 func (d *cpu) AllocKV(pages int, h Heads) KV {
 	checkHeads("AllocKV", h)
 	if pages < 0 {
