@@ -1,16 +1,12 @@
 package kernels
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math"
 	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"gorgonia.org/tensor"
 
 	"retool/kernels/driver"
 	"retool/kernels/ptx"
@@ -330,86 +326,28 @@ func (t Tensor) first() uint64 { return t.mem.ptr + uint64(t.off*t.dtype.Size())
 // Upload copies from the host, converting float32 to bf16 and back where the types differ.
 func (g *GPU) Upload(dst Tensor, src any) {
 	g.door("Upload", dst)
-	if dense, ok := src.(*tensor.Dense); ok {
-		src = dense.Data()
-	}
-	b, n := encode(dst.dtype, src)
-	if n != dst.Len() {
-		panic(fmt.Sprintf("kernels: Upload: the tensor is %v, the source %T of %d elements", dst, src, n))
-	}
+	b := bytesOf(dst.dtype, hostNumbers("Upload", "source", dst, src), dst.Len())
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.submit()
 	g.notPlain()
 	dst.mem.version++
 	size := dst.dtype.Size()
-	g.call("Upload", func(driver.Driver) error {
-		if dst.Contiguous() {
-			return g.copies.In(0, driver.Ptr(dst.first()), b)
-		}
-		width := dst.dims[1] * dst.dims[2] * size
-		for r := range dst.dims[0] {
-			if err := g.copies.In(0, driver.Ptr(dst.first()+uint64(r*dst.ld*size)), b[r*width:(r+1)*width]); err != nil {
-				return err
+	g.call("Upload", func(driver.Driver) (err error) {
+		dst.runs(func(at, from, n int) {
+			if err == nil {
+				err = g.copies.In(0, driver.Ptr(dst.mem.ptr+uint64(at*size)), b[from*size:(from+n)*size])
 			}
-		}
-		return nil
+		})
+		return err
 	})
-}
-
-// encode turns host numbers into the bytes of a tensor; −1 elements where the kinds do not fit.
-func encode(dtype DType, src any) ([]byte, int) {
-	switch s := src.(type) {
-	case []float32:
-		if dtype == F32 {
-			b := make([]byte, 4*len(s))
-			for i, x := range s {
-				binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(x))
-			}
-			return b, len(s)
-		}
-		if dtype == BF16 {
-			b := make([]byte, 2*len(s))
-			for i, x := range s {
-				binary.LittleEndian.PutUint16(b[2*i:], uint16(math.Float32bits(roundBF16(x))>>16))
-			}
-			return b, len(s)
-		}
-	case []uint16:
-		if dtype == BF16 {
-			b := make([]byte, 2*len(s))
-			for i, x := range s {
-				binary.LittleEndian.PutUint16(b[2*i:], x)
-			}
-			return b, len(s)
-		}
-		if dtype == F32 {
-			b := make([]byte, 4*len(s))
-			for i, x := range s {
-				binary.LittleEndian.PutUint32(b[4*i:], uint32(x)<<16)
-			}
-			return b, len(s)
-		}
-	case []int32:
-		if dtype == I32 {
-			b := make([]byte, 4*len(s))
-			for i, x := range s {
-				binary.LittleEndian.PutUint32(b[4*i:], uint32(x))
-			}
-			return b, len(s)
-		}
-	}
-	return nil, -1
 }
 
 // Download copies to the host.
 func (g *GPU) Download(dst any, src Tensor) {
 	g.door("Download", src)
-	if dense, ok := dst.(*tensor.Dense); ok {
-		dst = dense.Data()
-	}
-	size := src.dtype.Size()
-	b := make([]byte, src.Len()*size)
+	dst = hostNumbers("Download", "destination", src, dst)
+	b := make([]byte, src.Len()*src.dtype.Size())
 	g.mu.Lock()
 	if !src.Contiguous() {
 		// One kernel gathers the rows: a copy for each would cost microseconds each.
@@ -426,39 +364,7 @@ func (g *GPU) Download(dst any, src Tensor) {
 	g.busy = g.busy && len(b) == 0 // else the copy was the last of all, and is here
 	g.notPlain()
 	g.mu.Unlock()
-	n := -1
-	switch s := dst.(type) {
-	case []float32:
-		if n = len(s); n == src.Len() && src.dtype != I32 {
-			for i := range s {
-				if src.dtype == F32 {
-					s[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
-				} else {
-					s[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(b[2*i:])) << 16)
-				}
-			}
-			return
-		}
-	case []uint16:
-		if n = len(s); n == src.Len() && src.dtype != I32 {
-			for i := range s {
-				if src.dtype == F32 {
-					s[i] = uint16(math.Float32bits(roundBF16(math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:])))) >> 16)
-				} else {
-					s[i] = binary.LittleEndian.Uint16(b[2*i:])
-				}
-			}
-			return
-		}
-	case []int32:
-		if n = len(s); n == src.Len() && src.dtype == I32 {
-			for i := range s {
-				s[i] = int32(binary.LittleEndian.Uint32(b[4*i:]))
-			}
-			return
-		}
-	}
-	panic(fmt.Sprintf("kernels: Download: the tensor is %v, the destination %T of %d elements", src, dst, n))
+	fromBytes(dst, src.dtype, b, src.Len())
 }
 
 // Copy converts between F32 and BF16.
