@@ -28,26 +28,15 @@ func plainEngine(m *model.Model, length, pass, sequences int) (*engine.Engine, e
 // before an error are returned with it.
 func Rollout(ctx context.Context, dev kernels.Device, o Options) ([]Row, error) {
 	o.defaults(dev)
-	var rows []Row
-	for _, name := range o.Models {
-		c, err := shape(name)
-		if err != nil {
-			return rows, err
-		}
-		l := loadOf(dev, c)
+	return o.eachModel(dev, func(name string, c model.Config, l load) ([]Row, error) {
 		m, err := model.New(dev, c, model.Options{MaxTokens: l.pass, Positions: max(l.prefill+1, l.prompt+l.sampled), DType: l.dtype})
 		if err != nil {
-			return rows, err
+			return nil, err
 		}
+		defer m.Close()
 		m.Init(1)
-		more, err := rolloutRows(ctx, m, name, l, o)
-		m.Close()
-		rows = append(rows, more...)
-		if err != nil {
-			return rows, err
-		}
-	}
-	return rows, nil
+		return rolloutRows(ctx, m, name, l, o)
+	})
 }
 
 func rolloutRows(ctx context.Context, m *model.Model, name string, l load, o Options) (rows []Row, err error) {
