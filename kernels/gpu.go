@@ -21,32 +21,32 @@ import (
 // Sums run in fp32. Linear multiplies bf16 unless both factors are F32. Attention and the cache hold bf16 whatever the type of their
 // tensors: F32 ones, and views whose rows do not stand on 16-byte borders, are converted on the way in and out.
 type GPU struct {
-	info   driver.Info
-	jobs   chan func(drv driver.Driver)
-	done   chan struct{}
-	inDo   atomic.Bool
-	do     sync.Mutex // held by Do
-	mu     sync.Mutex // guards what follows
-	now    bool       // every operation is submitted as it is called: the driver's take effect at once, or sync
-	sync   bool       // and every launch is waited for
-	split  int        // PagedAttention splits contexts if it has fewer blocks than this
-	queue  []driver.Launch
-	names  []string // the operation of each launch
-	op     string   // at work
-	err    error    // the first failure; kept
-	copies *driver.Staging
-	busy   bool // something was issued since all was last waited for
-	funcs  map[string]*gpuFunc
-	mods   map[string]driver.Module
-	work   []scratch
-	graphs map[string]*graph
-	record *graph // that of the Repeat at work; nil: none is recorded
-	turn   int64  // counts Repeats
-	maps   map[mapKey][128]byte
-	hopper bool // products of bf16 by wgmma where there is such a kernel
-	notes  []string
-	jit    atomic.Int64 // nanoseconds that loading kernels has taken
-	bytes  atomic.Int64
+	info        driver.Info
+	jobs        chan func(drv driver.Driver)
+	done        chan struct{}
+	inDo        atomic.Bool
+	do          sync.Mutex // held by Do
+	mu          sync.Mutex // guards what follows
+	immediate   bool       // every operation is submitted as it is called: the driver's take effect at once, or synchronous
+	synchronous bool       // and every launch is waited for
+	split       int        // PagedAttention splits contexts if it has fewer blocks than this
+	queue       []driver.Launch
+	queuedOps   []string // the operation of each launch
+	op          string   // at work
+	err         error    // the first failure; kept
+	copies      *driver.Staging
+	unwaited    bool // something was issued since all was last waited for
+	funcs       map[string]*gpuFunc
+	mods        map[string]driver.Module
+	work        []scratch
+	graphs      map[string]*graph
+	recording   *graph // that of the Repeat at work; nil: none is recorded
+	repeats     int64  // counts Repeats
+	maps        map[mapKey][128]byte
+	hopper      bool // products of bf16 by wgmma where there is such a kernel
+	notes       []string
+	loading     atomic.Int64 // nanoseconds that loading kernels has taken
+	bytes       atomic.Int64
 }
 
 // mapKey is a matrix of bf16 that the copy engine reads by boxes.
@@ -115,7 +115,7 @@ func newGPU(open func() (driver.Driver, error)) (*GPU, error) {
 	if err := <-ready; err != nil {
 		return nil, err
 	}
-	g.now, g.split = g.info.Immediate, 2*g.info.Multiprocessors
+	g.immediate, g.split = g.info.Immediate, 2*g.info.Multiprocessors
 	return g, nil
 }
 
@@ -124,7 +124,7 @@ func newGPU(open func() (driver.Driver, error)) (*GPU, error) {
 func (g *GPU) Synchronous() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.now, g.sync = true, true
+	g.immediate, g.synchronous = true, true
 }
 
 // Notes say in what this GPU's driver made other kernels of the PTX than the manifest records, of those loaded so far: registers, and
@@ -140,7 +140,7 @@ func (g *GPU) call(what string, f func(drv driver.Driver) error) {
 	if g.err != nil {
 		return
 	}
-	g.busy = true
+	g.unwaited = true
 	done := make(chan error)
 	g.jobs <- func(drv driver.Driver) { done <- f(drv) }
 	if err := <-done; err != nil {
@@ -153,9 +153,9 @@ func (g *GPU) submit() {
 	if len(g.queue) == 0 {
 		return
 	}
-	ls, names := g.queue, g.names
-	g.queue, g.names = g.queue[:0:0], g.names[:0:0]
-	if g.sync {
+	ls, names := g.queue, g.queuedOps
+	g.queue, g.queuedOps = g.queue[:0:0], g.queuedOps[:0:0]
+	if g.synchronous {
 		for i := range ls {
 			g.call(names[i]+": "+ls[i].Func.Name(), func(drv driver.Driver) error {
 				if err := drv.Launch(0, ls[i:i+1]); err != nil {
@@ -180,7 +180,7 @@ func (g *GPU) Info() Info {
 		variant, class = "sm90a", "wgmma.m64k16"
 	}
 	return Info{
-		Name: g.info.Name, Variant: variant, Threads: g.info.Multiprocessors, Replays: true, Compile: time.Duration(g.jit.Load()),
+		Name: g.info.Name, Variant: variant, Threads: g.info.Multiprocessors, Replays: true, Compile: time.Duration(g.loading.Load()),
 		Contract: fmt.Sprintf("gpu %s, driver %s, kernels %s: %s chains, keys in tiles of %d", g.info.Name, g.info.Version, variant, class, PageTokens),
 	}
 }
@@ -191,7 +191,7 @@ func (g *GPU) reserve(bytes int) *memory {
 	defer g.mu.Unlock()
 	m := &memory{owner: g, bytes: bytes}
 	words := (max(bytes, 1) + 3) / 4
-	g.notPlain()
+	g.notReplayable()
 	g.call("Alloc", func(drv driver.Driver) error {
 		p, err := drv.Alloc(words * 4)
 		if err != nil {
@@ -244,7 +244,7 @@ func (g *GPU) release(op string, m *memory) {
 	g.forget(m)
 	p := driver.Ptr(m.ptr)
 	m.ptr = 0
-	g.notPlain()
+	g.notReplayable()
 	g.bytes.Add(-int64(m.bytes))
 	g.call(op, func(drv driver.Driver) error { return drv.Free(p) })
 }
@@ -282,9 +282,9 @@ func (g *GPU) pass(f func()) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.submit()
-	if g.busy {
+	if g.unwaited {
 		g.call("Do", func(drv driver.Driver) error { return drv.Wait(0) })
-		g.busy = false
+		g.unwaited = false
 	}
 	return g.err
 }
@@ -294,7 +294,7 @@ func (g *GPU) Raw(f func(drv driver.Driver) error) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.submit()
-	g.notPlain()
+	g.notReplayable()
 	g.call("Raw", f)
 	return g.err
 }
@@ -330,7 +330,7 @@ func (g *GPU) Upload(dst Tensor, src any) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.submit()
-	g.notPlain()
+	g.notReplayable()
 	dst.mem.version++
 	size := dst.dtype.Size()
 	g.call("Upload", func(driver.Driver) (err error) {
@@ -361,8 +361,8 @@ func (g *GPU) Download(dst any, src Tensor) {
 		g.submit()
 		g.call("Download", func(driver.Driver) error { return g.copies.Out(0, b, driver.Ptr(src.first())) })
 	}
-	g.busy = g.busy && len(b) == 0 // else the copy was the last of all, and is here
-	g.notPlain()
+	g.unwaited = g.unwaited && len(b) == 0 // else the copy was the last of all, and is here
+	g.notReplayable()
 	g.mu.Unlock()
 	fromBytes(dst, src.dtype, b, src.Len())
 }

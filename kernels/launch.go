@@ -36,7 +36,7 @@ func (g *GPU) end() {
 }
 
 func (g *GPU) finish() {
-	if g.now {
+	if g.immediate {
 		g.submit()
 	}
 }
@@ -55,8 +55,8 @@ func (g *GPU) in(t Tensor) arg {
 	if t.mem.ptr == 0 {
 		return arg{dtype: int32(F32)}
 	}
-	if g.record != nil {
-		g.record.uses[t.mem] = true
+	if g.recording != nil {
+		g.recording.uses[t.mem] = true
 	}
 	if t.ld > math.MaxInt32 {
 		panic(fmt.Sprintf("kernels: %s: rows of %v are too far apart", g.op, t))
@@ -89,7 +89,7 @@ func (g *GPU) fn(name string) *gpuFunc {
 	f := &gpuFunc{sizes: entry.Sizes()}
 	g.call("load "+fam, func(drv driver.Driver) error {
 		start := time.Now()
-		defer func() { g.jit.Add(int64(time.Since(start))) }()
+		defer func() { g.loading.Add(int64(time.Since(start))) }()
 		m := g.mods[fam]
 		if m == nil {
 			text, err := ptx.Text(fam)
@@ -154,11 +154,11 @@ func (g *GPU) launch(name string, grid [3]int, threads, shared int, args ...any)
 		l.Grid[i] = uint32(n)
 	}
 	g.queue = append(g.queue, l)
-	g.names = append(g.names, g.op)
-	if g.record != nil {
-		g.record.launches = append(g.record.launches, l)
+	g.queuedOps = append(g.queuedOps, g.op)
+	if g.recording != nil {
+		g.recording.launches = append(g.recording.launches, l)
 	}
-	if g.sync {
+	if g.synchronous {
 		g.submit()
 	}
 }
