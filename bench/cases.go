@@ -41,28 +41,31 @@ func caseOf(goal, op string, d dims, dtype kernels.DType) Case {
 	return Case{Goal: goal, Op: op, Dims: d, FLOP: float64(flop), Bytes: float64(bytes)}
 }
 
-// readCases reads a case a line: the goal or "-", the operation, a colon, the dimensions as Shape prints them.
-func readCases(text string) (all []Case) {
-	for line := range strings.Lines(strings.TrimSpace(text)) {
-		name, shape, _ := strings.Cut(line, ":")
-		goal, op, _ := strings.Cut(strings.TrimSpace(name), " ")
-		words, d := strings.Fields(shape), dims{}
-		for i := 0; i < len(words); i += 2 {
-			n, err := strconv.Atoi(words[i+1])
-			if err != nil {
-				panic(fmt.Sprintf("bench: case %q: %v", line, err))
-			}
-			d[words[i]] = n
+// readDims reads dimensions as Shape prints them.
+func readDims(shape string) dims {
+	words, d := strings.Fields(shape), dims{}
+	for i := 0; i+1 < len(words); i += 2 {
+		n, err := strconv.Atoi(words[i+1])
+		if err != nil {
+			panic(fmt.Sprintf("bench: shape %q: %v", shape, err))
 		}
-		all = append(all, newCase(strings.TrimPrefix(goal, "-"), strings.TrimSpace(op), d))
+		d[words[i]] = n
+	}
+	return d
+}
+
+// GPUCases are the shapes that the goals speak of: of Qwen2.5-0.5B, 1.5B and 7B, at lengths of reinforcement learning with tools.
+func GPUCases() (all []Case) {
+	for line := range strings.Lines(goals) {
+		name, shape, _ := strings.Cut(line, ":")
+		goal, op, _ := strings.Cut(name, " ")
+		all = append(all, newCase(goal, op, readDims(shape)))
 	}
 	return all
 }
 
-// GPUCases are the shapes that the goals speak of: of Qwen2.5-0.5B, 1.5B and 7B, at lengths of reinforcement learning with tools.
-func GPUCases() []Case {
-	return readCases(`
-h1 linear: T 4096 N 4096 M 4096
+// goals are a case a line: its line in the table of goals, the operation, the dimensions.
+const goals = `h1 linear: T 4096 N 4096 M 4096
 h1 linear: T 8192 N 8192 M 8192
 h1 linear: T 8192 N 17920 M 1536
 h1 linear dx: T 8192 N 17920 M 1536
@@ -102,39 +105,21 @@ f1 swiglu backward: T 16384 F 8960
 f2 adamw: n 67108864
 f2 sum of squares: n 67108864
 g sample: R 64 V 151936
-`)
-}
+`
 
 // HopperCases are those of the cases that have kernels for sm_90a.
 func HopperCases(cases []Case) []Case {
 	return slices.DeleteFunc(slices.Clone(cases), func(c Case) bool { return !operationOf(c.Op).hopper })
 }
 
-// SmokeCases are the operations at shapes that the emulator gets through in seconds, ragged ones.
-func SmokeCases() []Case {
-	return readCases(`
-- linear: T 33 N 40 M 72
-- linear dx: T 17 N 40 M 24
-- linear dw: T 17 N 40 M 24
-- attention: S 2 L 20 H 2 K 1 D 64
-- attention backward: S 2 L 20 H 2 K 1 D 64
-- paged attention: L 70 B 2 new 1 H 3 K 1 D 64
-- paged attention: L 70 B 1 new 9 H 2 K 1 D 64
-- rope: T 9 H 3 K 1 D 64
-- rope norm: T 9 H 3 K 1 D 64
-- head: C 40 R 5 V 300
-- logprob: R 5 V 300
-- logprob backward: R 5 V 300
-- policy loss: R 40
-- rmsnorm: T 9 C 72
-- rmsnorm add: T 9 C 72
-- rmsnorm backward: T 9 C 72
-- add: T 9 C 72
-- embed: T 9 C 72
-- swiglu: T 9 F 72
-- swiglu backward: T 9 F 72
-- adamw: n 3000
-- sum of squares: n 3000
-- sample: R 5 V 300
-`)
+// SmokeCases are the operations at the shapes of the emulator.
+func SmokeCases() (all []Case) {
+	for _, o := range operations {
+		for shape := range strings.SplitSeq(o.smoke, ";") {
+			if shape != "" {
+				all = append(all, newCase("", o.name, readDims(shape)))
+			}
+		}
+	}
+	return all
 }

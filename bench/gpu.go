@@ -405,7 +405,8 @@ func PrintGPU(w io.Writer, rows []GPURow) {
 			clock = fmt.Sprintf("%.0f", r.Clock)
 		}
 		all = append(all, []string{
-			r.Goal, r.Op, r.Shape, r.Variant, fmt.Sprintf("%.1f", r.Median), fmt.Sprintf("%.1f – %.1f", r.Low, r.High), fmt.Sprintf("%.1f", r.Floor),
+			r.Goal, r.Op, r.Shape, r.Variant, fmt.Sprintf("%.1f", r.Median), fmt.Sprintf("%.1f – %.1f", r.Low, r.High),
+			fmt.Sprintf("%.1f", r.Floor),
 			fmt.Sprintf("%.4g %s", r.Value, r.Unit), fmt.Sprintf("%.1f %%", 100*r.OfPeak), clock, peer,
 		})
 	}

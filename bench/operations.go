@@ -9,7 +9,8 @@ import (
 // An operation is an entry of the table that every measurement and the smoke test take theirs from, on a GPU and on the CPU.
 type operation struct {
 	name   string
-	hopper bool // there are kernels for sm_90a
+	hopper bool   // there are kernels for sm_90a
+	smoke  string // shapes, divided by semicolons, that the emulator gets through in seconds: ragged ones
 	// work is the least it can be done with: floating-point operations, and bytes from and to memory, each once.
 	work func(d sizes) (flop, bytes int)
 	// set makes its tensors: what it writes, and a call of it.

@@ -4,20 +4,20 @@ import "retool/kernels"
 
 // attentionOps turn queries and keys, store them, and attend. Angles are of L positions, 4096 without L.
 var attentionOps = []operation{
-	{"rope", false, // with bias, as Qwen2 has it: values are read and written too
+	{"rope", false, "T 9 H 3 K 1 D 64", // with bias, as Qwen2 has it: values are read and written too
 		moves(func(d sizes) int { return d.x * 2 * d.T * (d.queries() + 2*d.keys()) }),
 		func(b *workbench, d sizes) (kernels.Tensor, func()) {
 			qkv, r := setRotation(b, d)
 			r.Bias = b.random(qkv.Dim(1))
 			return rotate(b, d, qkv.Cols(0, d.queries()+d.keys()), qkv, r)
 		}},
-	{"rope plain", false,
+	{"rope plain", false, "T 9 H 3 K 1 D 64",
 		moves(func(d sizes) int { return d.x * 2 * d.T * (d.queries() + d.keys()) }),
 		func(b *workbench, d sizes) (kernels.Tensor, func()) {
 			qkv, r := setRotation(b, d)
 			return rotate(b, d, qkv.Cols(0, d.queries()+d.keys()), qkv, r)
 		}},
-	{"rope norm", false, // with norms over heads, as Qwen3 has it: turned heads go to memory of their own
+	{"rope norm", false, "T 9 H 3 K 1 D 64", // with norms over heads, as Qwen3 has it: turned heads go to memory of their own
 		moves(func(d sizes) int { return d.x * 2 * d.T * (d.queries() + d.keys()) }),
 		func(b *workbench, d sizes) (kernels.Tensor, func()) {
 			qkv, r := setRotation(b, d)
@@ -25,7 +25,7 @@ var attentionOps = []operation{
 			r.QNorm, r.KNorm = b.random(d.D), b.random(d.D)
 			return rotate(b, d, qk, qkv, r)
 		}},
-	{"attention", true,
+	{"attention", true, "S 2 L 20 H 2 K 1 D 64",
 		func(d sizes) (flop, bytes int) {
 			return 4 * causalPairs(d) * d.queries(), d.x * d.S * d.L * (2*d.queries() + 2*d.keys())
 		},
@@ -33,7 +33,7 @@ var attentionOps = []operation{
 			a := setAttention(b, d)
 			return a.o, a.forward
 		}},
-	{"attention backward", true,
+	{"attention backward", true, "S 2 L 20 H 2 K 1 D 64",
 		func(d sizes) (flop, bytes int) {
 			return 10 * causalPairs(d) * d.queries(), d.x * d.S * d.L * (4*d.queries() + 4*d.keys())
 		},
@@ -45,13 +45,13 @@ var attentionOps = []operation{
 			q, k, v := d.cut(a.qkv)
 			return grad, func() { b.dev.AttentionBackward(dq, dk, dv, do, a.o, a.lse, q, k, v, a.starts, d.heads()) }
 		}},
-	{"paged attention", true,
+	{"paged attention", true, "L 70 B 2 new 1 H 3 K 1 D 64; L 70 B 1 new 9 H 2 K 1 D 64",
 		func(d sizes) (flop, bytes int) {
 			pairs := d.New*d.L - d.New*(d.New-1)/2
 			return 4 * d.B * d.queries() * pairs, d.x * d.B * (2*d.L*d.keys() + 2*d.New*d.queries())
 		},
 		setPagedAttention},
-	{"append kv", false, // of consecutive tokens, or with L of the last of T sequences of as many
+	{"append kv", false, "", // paged attention reads what it wrote; of consecutive tokens, or with L of the last of T sequences of as many
 		moves(func(d sizes) int { return d.x * 4 * d.T * d.keys() }),
 		func(b *workbench, d sizes) (kernels.Tensor, func()) {
 			pages, slot := ceil(d.T, kernels.PageTokens), func(i int) int { return i }

@@ -4,7 +4,7 @@ import "retool/kernels"
 
 // headOps see the vocabulary, or a number a row of it.
 var headOps = []operation{
-	{"head", true, // logits, their log-sum-exp, log-probability and entropy: the fused floor has the product alone
+	{"head", true, "C 40 R 5 V 300", // logits, their log-sum-exp, log-probability and entropy: the fused floor has the product alone
 		func(d sizes) (flop, bytes int) { return 2 * d.R * d.V * d.C, d.x * (d.R*d.C + d.V*d.C) },
 		func(b *workbench, d sizes) (kernels.Tensor, func()) {
 			x, w := b.random(d.R, d.C), b.random(d.V, d.C)
@@ -15,34 +15,34 @@ var headOps = []operation{
 				s.logProb()
 			}
 		}},
-	{"logsumexp", false, oneRead, func(b *workbench, d sizes) (kernels.Tensor, func()) {
+	{"logsumexp", false, "R 5 V 300", oneRead, func(b *workbench, d sizes) (kernels.Tensor, func()) {
 		s := setScores(b, d, b.filled(kernels.F32, d.R, d.V))
 		return s.lse, s.logSumExp
 	}},
-	{"logprob entropy", false, oneRead, func(b *workbench, d sizes) (kernels.Tensor, func()) {
+	{"logprob entropy", false, "R 5 V 300", oneRead, func(b *workbench, d sizes) (kernels.Tensor, func()) {
 		s := setScores(b, d, b.filled(kernels.F32, d.R, d.V))
 		b.once(s.logSumExp)
 		return s.logp, s.logProb
 	}},
-	{"logprob", false, oneRead, func(b *workbench, d sizes) (kernels.Tensor, func()) { // with its log-sum-exp
+	{"logprob", false, "R 5 V 300", oneRead, func(b *workbench, d sizes) (kernels.Tensor, func()) { // with its log-sum-exp
 		s := setScores(b, d, b.filled(kernels.F32, d.R, d.V))
 		return s.logp, s.both
 	}},
-	{"logprob backward", false,
+	{"logprob backward", false, "R 5 V 300",
 		moves(func(d sizes) int { return f32 * 2 * d.R * d.V }),
 		func(b *workbench, d sizes) (kernels.Tensor, func()) {
 			s := setScores(b, d, b.filled(kernels.F32, d.R, d.V))
 			b.once(s.both)
 			return s.logits, func() { b.dev.LogProbBackward(s.logits, s.lse, s.ids, s.logp, absent, 1) }
 		}},
-	{"sample", false, oneRead, func(b *workbench, d sizes) (kernels.Tensor, func()) {
+	{"sample", false, "R 5 V 300", oneRead, func(b *workbench, d sizes) (kernels.Tensor, func()) {
 		s := setScores(b, d, b.filled(kernels.F32, d.R, d.V))
 		b.once(s.logSumExp)
 		keys := b.ints(3*d.R, func(i int) int { return i }, d.R, 3)
 		how := kernels.Sampling{Seed: 1, Temperature: 1, TopP: 1}
 		return s.ids, func() { b.dev.Sample(s.ids, s.logits, s.lse, keys, how) }
 	}},
-	{"policy loss", false,
+	{"policy loss", false, "R 40",
 		moves(func(d sizes) int { return f32 * 5 * d.R }),
 		func(b *workbench, d sizes) (kernels.Tensor, func()) {
 			number := func() kernels.Tensor { return b.filled(kernels.F32, d.R) }
@@ -76,7 +76,7 @@ func (s scores) both() {
 
 // updateOps run once an update of the weights.
 var updateOps = []operation{
-	{"adamw", false, // the weight; both moments read and written; gradient read; of a bf16 weight a float32 master too
+	{"adamw", false, "n 3000", // the weight; both moments read and written; gradient read; of a bf16 weight a float32 master too
 		moves(func(d sizes) int {
 			weight := 2 * f32
 			if d.x != f32 {
@@ -95,7 +95,7 @@ var updateOps = []operation{
 			step := kernels.AdamWStep{LR: 1e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Scale: 1, Step: 1}
 			return out, func() { b.dev.AdamW(w, master, g, m, v, step) }
 		}},
-	{"sum of squares", false,
+	{"sum of squares", false, "n 3000",
 		moves(func(d sizes) int { return f32 * d.P }),
 		func(b *workbench, d sizes) (kernels.Tensor, func()) {
 			x, out := b.filled(kernels.F32, d.P), b.empty(kernels.F32, 1)

@@ -23,8 +23,8 @@ func plainEngine(m *model.Model, length, pass, sequences int) (*engine.Engine, e
 	return engine.New(m, cfg, ids(m.Config.Vocab), nil, nil, nil, sequences)
 }
 
-// Rollout measures the engine: prefill of 128 tokens, and decode of 128 tokens after prompts of 16, drawn at temperature 1; on a GPU 2048, and
-// 128 after 960 which eight sequences share. What was drawn last is scored by the training forward too: Row.Difference. Rows that came
+// Rollout measures the engine: prefill of 128 tokens, and decode of 128 tokens after prompts of 16, drawn at temperature 1; on a GPU 2048,
+// and 128 after 960 which eight sequences share. What was drawn last is scored by the training forward too: Row.Difference. Rows that came
 // before an error are returned with it.
 func Rollout(ctx context.Context, dev kernels.Device, o Options) ([]Row, error) {
 	o.defaults(dev)

@@ -124,8 +124,8 @@ func flops(c model.Config, context float64) float64 {
 }
 
 // Train measures a training step, forward, backward, clip and AdamW, on packed sequences, and a whole step of reinforcement learning:
-// 8 prompts × 8 rollouts of 16 + 128 tokens, then one update on them, whose ratios say how far rollout and training differ: Row.Difference.
-// Rows that came before an error are returned with it.
+// 8 prompts × 8 rollouts of 16 + 128 tokens, then one update on them, whose ratios say how far rollout and training differ:
+// Row.Difference. Rows that came before an error are returned with it.
 func Train(ctx context.Context, dev kernels.Device, o Options) ([]Row, error) {
 	o.defaults(dev)
 	return o.eachModel(dev, func(name string, c model.Config, l load) ([]Row, error) {

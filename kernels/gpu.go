@@ -71,8 +71,9 @@ func NewGPU(drv driver.Driver) (*GPU, error) {
 	return newGPU(func() (driver.Driver, error) { return drv, nil })
 }
 
-// Hopper makes Linear, and attention with heads of 64 and 128, multiply bf16 by wgmma, on sm_90. It is to be called before the first operation:
-// its bits are of a class of their own, and one run uses one class. The portable kernels are the default until hardware has confirmed these.
+// Hopper makes Linear, and attention with heads of 64 and 128, multiply bf16 by wgmma, on sm_90. It is to be called before the first
+// operation: its bits are of a class of their own, and one run uses one class. The portable kernels are the default until hardware has
+// confirmed these.
 func (g *GPU) Hopper() error {
 	if g.info.Capability != 90 {
 		return fmt.Errorf("kernels: %s is sm_%d: the kernels of Hopper run on sm_90 only", g.info.Name, g.info.Capability)
@@ -181,7 +182,8 @@ func (g *GPU) Info() Info {
 	}
 	return Info{
 		Name: g.info.Name, Variant: variant, Threads: g.info.Multiprocessors, Replays: true, Compile: time.Duration(g.loading.Load()),
-		Contract: fmt.Sprintf("gpu %s, driver %s, kernels %s: %s chains, keys in tiles of %d", g.info.Name, g.info.Version, variant, class, PageTokens),
+		Contract: fmt.Sprintf("gpu %s, driver %s, kernels %s: %s chains, keys in tiles of %d",
+			g.info.Name, g.info.Version, variant, class, PageTokens),
 	}
 }
 

@@ -208,7 +208,8 @@ func (g *GPU) tensorMap(a arg, rows, cols, box int) (m [128]byte) {
 	}
 	g.call(g.op, func(drv driver.Driver) (err error) {
 		m, err = drv.TensorMap(driver.TensorMapSpec{
-			ElemBytes: 2, Base: driver.Ptr(a.p), Dims: []uint64{uint64(cols), uint64(rows)}, Strides: []uint64{2 * uint64(a.ld)}, Box: []uint32{64, uint32(box)}, Swizzle: driver.Swizzle128,
+			ElemBytes: 2, Base: driver.Ptr(a.p), Dims: []uint64{uint64(cols), uint64(rows)}, Strides: []uint64{2 * uint64(a.ld)},
+			Box: []uint32{64, uint32(box)}, Swizzle: driver.Swizzle128,
 		})
 		return err
 	})
