@@ -302,7 +302,7 @@ type GPUFailure struct {
 }
 
 // GPUReport is what has been measured on a GPU so far. It is stored after every case, so that a process that is cut loses one case at most,
-// and one that begins from it goes on behind.
+// and one that begins from it goes on where that one ended.
 type GPUReport struct {
 	Ceilings Ceilings     `json:"ceilings"`
 	Rows     []GPURow     `json:"rows"`
@@ -332,7 +332,7 @@ func (r *GPUReport) Compare(p *Peers) {
 
 // GPUKernels measures the cases on a GPU that the report does not have, and adds them; store is called whenever the report has changed. A
 // case's failure ends it, for the device keeps it: the report says which it was, and with a new device in a new process the call goes on
-// behind it.
+// after it.
 func GPUKernels(dev *kernels.GPU, cases []Case, o GPUOptions, r *GPUReport, store func() error) error {
 	variant := dev.Info().Variant
 	cases = slices.DeleteFunc(slices.Clone(cases), func(c Case) bool { return !o.wants(c) || r.has(GPUCase{c.Op, c.Shape(), variant}) })

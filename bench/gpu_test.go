@@ -131,7 +131,7 @@ func TestGPUKernelsMakesRows(t *testing.T) {
 	}
 }
 
-// A report that was stored after any case goes on behind it, whether the process was stopped in a case or the case failed, and no case is
+// A report that was stored after any case goes on after it, whether the process was stopped in a case or the case failed, and no case is
 // measured twice.
 func TestGPUReportGoesOn(t *testing.T) {
 	cases := []Case{

@@ -41,7 +41,7 @@
 //
 // # Adding an operation
 //
-// It is ten files, seven if it joins a family that is there; `make kernels` writes the PTX and its manifest besides.
+// It is ten files, eight if it joins a family that is there; `make kernels` writes the PTX and its manifest besides.
 //
 //   - x.go: the formula as the doc comment of a method, in an interface of the family, and checkX; device.go names a new interface.
 //   - x_cpu.go: the loops, on rows that the pool hands out; cpu.go keeps what the workers of a new family read. A loop that is worth

@@ -60,7 +60,7 @@ func startsOf(lengths []int) (starts []int32, T int) {
 }
 
 // Attention of Hopper's tensor cores against the portable one: same tiles of keys, same steps, and in the emulator the same bits, for any
-// group of heads, in every schedule. Sequences stand side by side; what stands behind the last one is NaN, and a NaN of one does not reach
+// group of heads, in every schedule. Sequences stand side by side; what stands after the last one is NaN, and a NaN of one does not reach
 // another.
 func TestGPUHopperAttentionAgreesWithThePortable(t *testing.T) {
 	for _, c := range []struct {

@@ -157,7 +157,7 @@ func sharedPagesDoNotChangeBits(t *testing.T, d *GPU) {
 		d.AppendKV(kv, ka.Rows(prefix, n), va.Rows(prefix, n), slots(pagesA, prefix, n))
 		d.AppendKV(kv, k.Rows(prefix, n), v.Rows(prefix, n), slots(pagesB, prefix, n))
 	})
-	// Both in one step: the rows behind the prefix.
+	// Both in one step: the rows after the prefix.
 	both := upload(d, append(slices.Clone(a.q[prefix*QD:]), b.q[prefix*QD:]...), 2*(n-prefix), QD)
 	out := d.Alloc(BF16, 2*(n-prefix), QD)
 	table := PageTable{Pages: d.Alloc(I32, 2, 2), Starts: ints(0, n-prefix, 2*(n-prefix)), Len: ints(n, n)}

@@ -163,7 +163,7 @@ func (g *GPU) launch(name string, grid [3]int, threads, shared int, args ...any)
 	}
 }
 
-// packParams lays arguments out one behind the other. An argument of another size than the kernel's parameter panics with both.
+// packParams lays arguments out one after the other. An argument of another size than the kernel's parameter panics with both.
 func packParams(name string, sizes []int, args []any) []byte {
 	if len(args) != len(sizes) {
 		panic(fmt.Sprintf("kernels: launch %s: it takes %d parameters, Go passes %d", name, len(sizes), len(args)))

@@ -17,7 +17,7 @@ type Pages interface {
 	// AppendKV stores token t's keys and values, k, v (T,KV·D), at slots[t] = page·P + offset, or nowhere if that is negative.
 	AppendKV(kv KV, k, v, slots Tensor)
 	// PagedAttention is Attention of the step's rows over keys in pages; their own keys were appended before. q, o (T,Q·D). Sequences may
-	// have no rows; what o holds behind the rows of the last one is not defined.
+	// have no rows; what o holds after the rows of the last one is not defined.
 	PagedAttention(o, q Tensor, kv KV, table PageTable, h Heads)
 	// CopyPages copies whole pages src[i] → dst[i]: copy on write. src, dst (n) i32.
 	CopyPages(kv KV, dst, src Tensor)

@@ -80,7 +80,7 @@ func (d *cpu) PagedAttention(o, q Tensor, kv KV, table PageTable, h Heads) {
 	j := &d.att
 	j.set(h, q, o, Tensor{})
 	j.kv, j.pages, j.perS, j.do = kv.mem.f32, table.Pages.ints(), N, Tensor{}
-	j.starts = d.sequences(op, table.Starts, min(T, int(table.Starts.ints()[S]))) // rows behind the last sequence are nobody's
+	j.starts = d.sequences(op, table.Starts, min(T, int(table.Starts.ints()[S]))) // rows after the last sequence are nobody's
 	lens := table.Len.ints()
 	for s := range S {
 		n, length := j.starts[s+1]-j.starts[s], lens[s]

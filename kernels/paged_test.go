@@ -76,7 +76,7 @@ func checkPagedAttentionOp(t *rapid.T, s *subject) {
 		want, fresh = append(want, whole[from:to]...), append(fresh, q[from:to]...)
 	}
 	kv := s.dev.AllocKV(c.total, h)
-	// A padded step: sequences without rows, and rows behind the last sequence, whose keys are stored nowhere.
+	// A padded step: sequences without rows, and rows after the last sequence, whose keys are stored nowhere.
 	pad := rapid.IntRange(0, 3).Draw(t, "pad")
 	for range pad {
 		c.starts, c.lengths, c.pages = append(c.starts, int32(R)), append(c.lengths, 0), append(c.pages, slices.Repeat([]int32{0}, c.N)...)
