@@ -14,7 +14,8 @@ func (p *Profile) WriteSVG(w io.Writer) error {
 	all := p.series()
 	var b strings.Builder
 	total := top + len(all)*(height+gap) + 20
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" font-family="system-ui, sans-serif" font-size="12">`, width, total, width, total)
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" `+
+		`font-family="system-ui, sans-serif" font-size="12">`, width, total, width, total)
 	b.WriteString(`<rect width="100%" height="100%" fill="#fff"/>`)
 	fmt.Fprintf(&b, `<text x="%d" y="22" font-size="15" font-weight="600">%s</text>`, left, html.EscapeString(strings.Join(p.Command, " ")))
 	subtitle := fmt.Sprintf("%.1f s, %d samples", p.Wall, len(p.Samples))
@@ -37,9 +38,11 @@ func (p *Profile) WriteSVG(w io.Writer) error {
 		high = roundUp(high)
 		y := func(v float64) float64 { return y0 - v/high*height }
 		mean, _, _, _ := quantiles(s.values)
-		fmt.Fprintf(&b, `<text x="%d" y="%.1f" font-weight="600">%s<tspan fill="#555" font-weight="400"> %s, mean %.4g</tspan></text>`, left, y0-height-6, html.EscapeString(s.name), html.EscapeString(s.unit), mean)
+		fmt.Fprintf(&b, `<text x="%d" y="%.1f" font-weight="600">%s<tspan fill="#555" font-weight="400"> %s, mean %.4g</tspan></text>`,
+			left, y0-height-6, html.EscapeString(s.name), html.EscapeString(s.unit), mean)
 		for _, v := range []float64{0, high / 2, high} {
-			fmt.Fprintf(&b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="#ddd"/><text x="%d" y="%.1f" text-anchor="end" fill="#555">%.4g</text>`, left, width-right, y(v), y(v), left-6, y(v)+4, v)
+			fmt.Fprintf(&b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="#ddd"/>`, left, width-right, y(v), y(v))
+			fmt.Fprintf(&b, `<text x="%d" y="%.1f" text-anchor="end" fill="#555">%.4g</text>`, left-6, y(v)+4, v)
 		}
 		// A line breaks where there is no figure.
 		var path strings.Builder

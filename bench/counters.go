@@ -33,7 +33,8 @@ var throttles = []struct {
 	bit  uint64
 	name string
 }{
-	{0x4, "power cap"}, {0x8, "hardware slowdown"}, {0x10, "sync boost"}, {0x20, "software thermal"}, {0x40, "hardware thermal"}, {0x80, "power brake"},
+	{0x4, "power cap"}, {0x8, "hardware slowdown"}, {0x10, "sync boost"}, {0x20, "software thermal"}, {0x40, "hardware thermal"},
+	{0x80, "power brake"},
 }
 
 // throttleNames lists what a GPU is slowed down by; "" where by nothing.

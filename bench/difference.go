@@ -10,8 +10,8 @@ import (
 	"retool/trainer"
 )
 
-// difference is the largest |rollout − training log-probability| of the tokens that trajectories drew at temperature 1 from m as it is: one
-// packed forward scores them, as PPO's does before an update. The numerics contract says 0.
+// difference is the largest |rollout − training log-probability| of the tokens that trajectories drew at temperature 1 from m as it is:
+// one packed forward scores them, as PPO's does before an update. The numerics contract says 0.
 func difference(m *model.Model, drawn []*engine.Trajectory) (float64, error) {
 	dev := m.Device()
 	eps := make([]*trainer.Episode, len(drawn))

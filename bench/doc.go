@@ -1,7 +1,7 @@
 // Package bench measures how fast the parts are, each beside its floor: what the same machine, in the same process, can do at all.
 //
-// A Floor holds the two ceilings of a machine, multiply-adds and bytes read from memory, calibrated before and after what is measured. A Row is one
-// result and its share of the ceiling; rows are what `retool bench` prints and, as JSON, what scripts read. Kernels measures the
+// A Floor holds the two ceilings of a machine, multiply-adds and bytes read from memory, calibrated before and after what is measured. A
+// Row is one result and its share of the ceiling; rows are what `retool bench` prints and, as JSON, what scripts read. Kernels measures the
 // operations of a device.
 //
 // GPUKernels measures a GPU's, case by case into a report that a second call goes on from; Smoke compares them with the CPU, Load says what

@@ -76,7 +76,8 @@ func (f Floor) Rows() []Row {
 		{Op: "peak fma", Shape: "1 thread", Value: f.FLOP1 / 1e9, Unit: "GFLOP/s", OfPeak: 1},
 		{Op: "peak fma", Shape: fmt.Sprintf("%d threads", f.Threads), Value: f.FLOPs / 1e9, Unit: "GFLOP/s", OfPeak: f.FLOPs / (n * f.FLOP1)},
 		{Op: "peak read", Shape: "1 thread, 4 streams", Value: f.Read1 / 1e9, Unit: "GB/s", OfPeak: 1},
-		{Op: "peak read", Shape: fmt.Sprintf("%d threads, 4 streams each", f.Threads), Value: f.Read / 1e9, Unit: "GB/s", OfPeak: f.Read / (n * f.Read1)},
+		{Op: "peak read", Shape: fmt.Sprintf("%d threads, 4 streams each", f.Threads), Value: f.Read / 1e9, Unit: "GB/s",
+			OfPeak: f.Read / (n * f.Read1)},
 	}
 }
 

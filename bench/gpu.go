@@ -247,7 +247,7 @@ func zeroNaN(x float64) float64 {
 // measure is one case. A case during which the clock moved by more than 3 % is measured again, twice at most.
 func (b *gpuBench) measure(c Case, ceil Ceilings) (GPURow, error) {
 	r := GPURow{Goal: c.Goal, Variant: b.dev.Info().Variant, Row: Row{Op: c.Op, Shape: c.Shape()}}
-	w, err := prepare(b.dev, kernels.BF16, c)
+	w, err := prepare(b.dev, kernels.BF16, normals, c)
 	defer w.close()
 	if err != nil {
 		return r, err
@@ -302,7 +302,7 @@ type GPUFailure struct {
 }
 
 // GPUReport is what has been measured on a GPU so far. It is stored after every case, so that a process that is cut loses one case at most,
-// and one that begins from it goes on behind.
+// and one that begins from it goes on where that one ended.
 type GPUReport struct {
 	Ceilings Ceilings     `json:"ceilings"`
 	Rows     []GPURow     `json:"rows"`
@@ -332,7 +332,7 @@ func (r *GPUReport) Compare(p *Peers) {
 
 // GPUKernels measures the cases on a GPU that the report does not have, and adds them; store is called whenever the report has changed. A
 // case's failure ends it, for the device keeps it: the report says which it was, and with a new device in a new process the call goes on
-// behind it.
+// after it.
 func GPUKernels(dev *kernels.GPU, cases []Case, o GPUOptions, r *GPUReport, store func() error) error {
 	variant := dev.Info().Variant
 	cases = slices.DeleteFunc(slices.Clone(cases), func(c Case) bool { return !o.wants(c) || r.has(GPUCase{c.Op, c.Shape(), variant}) })
@@ -405,7 +405,8 @@ func PrintGPU(w io.Writer, rows []GPURow) {
 			clock = fmt.Sprintf("%.0f", r.Clock)
 		}
 		all = append(all, []string{
-			r.Goal, r.Op, r.Shape, r.Variant, fmt.Sprintf("%.1f", r.Median), fmt.Sprintf("%.1f – %.1f", r.Low, r.High), fmt.Sprintf("%.1f", r.Floor),
+			r.Goal, r.Op, r.Shape, r.Variant, fmt.Sprintf("%.1f", r.Median), fmt.Sprintf("%.1f – %.1f", r.Low, r.High),
+			fmt.Sprintf("%.1f", r.Floor),
 			fmt.Sprintf("%.4g %s", r.Value, r.Unit), fmt.Sprintf("%.1f %%", 100*r.OfPeak), clock, peer,
 		})
 	}

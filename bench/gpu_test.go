@@ -43,9 +43,9 @@ func TestSmokeComparesEveryOperation(t *testing.T) {
 	for _, c := range SmokeCases() {
 		have[c.Op] = true
 	}
-	for _, c := range GPUCases() {
-		if !have[c.Op] {
-			t.Errorf("%s is measured and not checked", c.Op)
+	for _, o := range operations {
+		if !have[o.name] {
+			t.Errorf("%s is measured and not checked", o.name)
 		}
 	}
 }
@@ -93,7 +93,8 @@ func TestGPUKernelsMakesRows(t *testing.T) {
 	cases := []Case{newCase("h1", "linear", dims{"T": 16, "N": 16, "M": 16}), newCase("f1", "add", dims{"T": 4, "C": 16})}
 	var peers Peers
 	if err := json.Unmarshal([]byte(`{"torch":"2.11","matrix_tflop_s":700,"rows":[
-		{"op":"add","shape":"T 4 C 16","peer":"slow","us":3e9},{"op":"add","shape":"T 4 C 16","peer":"torch","us":2e9},{"op":"add","shape":"T 5 C 16","peer":"other","us":1}]}`), &peers); err != nil {
+		{"op":"add","shape":"T 4 C 16","peer":"slow","us":3e9},
+		{"op":"add","shape":"T 4 C 16","peer":"torch","us":2e9},{"op":"add","shape":"T 5 C 16","peer":"other","us":1}]}`), &peers); err != nil {
 		t.Fatal(err)
 	}
 	var r GPUReport
@@ -113,7 +114,8 @@ func TestGPUKernelsMakesRows(t *testing.T) {
 		}
 	}
 	text, err := json.Marshal(rows[0])
-	if err != nil || !strings.HasPrefix(string(text), `{"op":"linear","shape":"T 16 N 16 M 16","value":`) || !strings.Contains(string(text), `"of_peak":`) {
+	if err != nil || !strings.HasPrefix(string(text), `{"op":"linear","shape":"T 16 N 16 M 16","value":`) ||
+		!strings.Contains(string(text), `"of_peak":`) {
 		t.Errorf("%s, %v", text, err)
 	}
 	var out bytes.Buffer
@@ -129,7 +131,7 @@ func TestGPUKernelsMakesRows(t *testing.T) {
 	}
 }
 
-// A report that was stored after any case goes on behind it, whether the process was stopped in a case or the case failed, and no case is
+// A report that was stored after any case goes on after it, whether the process was stopped in a case or the case failed, and no case is
 // measured twice.
 func TestGPUReportGoesOn(t *testing.T) {
 	cases := []Case{

@@ -32,7 +32,8 @@ func TestKernelsMeasuresEveryOperation(t *testing.T) {
 		t.Fatal(err)
 	}
 	text, _ := json.Marshal(rows)
-	for _, op := range strings.Fields("linear dx dw rmsnorm add embed rope swiglu attention paged append logsumexp entropy sample loss adamw squares") {
+	ops := "linear dx dw rmsnorm add embed rope swiglu attention paged append logsumexp entropy sample loss adamw squares"
+	for _, op := range strings.Fields(ops) {
 		if !strings.Contains(string(text), op) {
 			t.Errorf("no row of %s", op)
 		}
@@ -48,7 +49,8 @@ func TestKernelsMeasuresEveryOperation(t *testing.T) {
 }
 
 func TestUnknownModelIsNamed(t *testing.T) {
-	if _, err := Kernels(kernels.NewCPU(1), KernelOptions{Models: []string{"d12"}, Floor: &Floor{}}); err == nil || !strings.Contains(err.Error(), `"d12"`) {
+	if _, err := Kernels(kernels.NewCPU(1), KernelOptions{Models: []string{"d12"}, Floor: &Floor{}}); err == nil ||
+		!strings.Contains(err.Error(), `"d12"`) {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -40,7 +40,8 @@ sleep 0.5 & wait
 echo '{"step":1,"phase":"sft","tokens_per_second":1000,"seconds":0.2,"elapsed":0.25}
 {"step":2,"phase":"rl","tokens_per_second":70,"seconds":0.15,"elapsed":0.45}' >>` + dir + `/run/metrics.jsonl
 exit 3`
-	p, err := profileWith(t.Context(), ProfileOptions{Command: []string{"sh", "-c", script, "run=" + dir + "/run"}, Every: 10 * time.Millisecond}, &scripted{})
+	o := ProfileOptions{Command: []string{"sh", "-c", script, "run=" + dir + "/run"}, Every: 10 * time.Millisecond}
+	p, err := profileWith(t.Context(), o, &scripted{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +120,8 @@ func TestProfileWithoutCounters(t *testing.T) {
 	if err != nil || p.Exit != 137 || !strings.Contains(p.NoTokens, "names no run=") {
 		t.Errorf("%+v, %v", p, err)
 	}
-	if _, err := profileWith(t.Context(), ProfileOptions{Command: []string{"/no/such"}}, nil); err == nil || !strings.Contains(err.Error(), "/no/such") {
+	if _, err := profileWith(t.Context(), ProfileOptions{Command: []string{"/no/such"}}, nil); err == nil ||
+		!strings.Contains(err.Error(), "/no/such") {
 		t.Errorf("error is %v", err)
 	}
 	if _, err := profileWith(t.Context(), ProfileOptions{}, nil); err == nil {

@@ -23,31 +23,20 @@ func plainEngine(m *model.Model, length, pass, sequences int) (*engine.Engine, e
 	return engine.New(m, cfg, ids(m.Config.Vocab), nil, nil, nil, sequences)
 }
 
-// Rollout measures the engine: prefill of 128 tokens, and decode of 128 tokens after prompts of 16, drawn at temperature 1; on a GPU 2048, and
-// 128 after 960 which eight sequences share. What was drawn last is scored by the training forward too: Row.Difference. Rows that came
+// Rollout measures the engine: prefill of 128 tokens, and decode of 128 tokens after prompts of 16, drawn at temperature 1; on a GPU 2048,
+// and 128 after 960 which eight sequences share. What was drawn last is scored by the training forward too: Row.Difference. Rows that came
 // before an error are returned with it.
 func Rollout(ctx context.Context, dev kernels.Device, o Options) ([]Row, error) {
 	o.defaults(dev)
-	var rows []Row
-	for _, name := range o.Models {
-		c, err := shape(name)
-		if err != nil {
-			return rows, err
-		}
-		l := loadOf(dev, c)
+	return o.eachModel(dev, func(name string, c model.Config, l load) ([]Row, error) {
 		m, err := model.New(dev, c, model.Options{MaxTokens: l.pass, Positions: max(l.prefill+1, l.prompt+l.sampled), DType: l.dtype})
 		if err != nil {
-			return rows, err
+			return nil, err
 		}
+		defer m.Close()
 		m.Init(1)
-		more, err := rolloutRows(ctx, m, name, l, o)
-		m.Close()
-		rows = append(rows, more...)
-		if err != nil {
-			return rows, err
-		}
-	}
-	return rows, nil
+		return rolloutRows(ctx, m, name, l, o)
+	})
 }
 
 func rolloutRows(ctx context.Context, m *model.Model, name string, l load, o Options) (rows []Row, err error) {

@@ -19,7 +19,8 @@ func TestMain(m *testing.M) {
 func TestSandboxComparesModes(t *testing.T) {
 	cfg := interp.Default()
 	cfg.Preload = nil
-	report, err := Sandbox(context.Background(), SandboxOptions{Config: cfg, Concurrency: []int{1, 4}, Each: 200 * time.Millisecond, Snippets: []Snippet{W1}})
+	report, err := Sandbox(context.Background(),
+		SandboxOptions{Config: cfg, Concurrency: []int{1, 4}, Each: 200 * time.Millisecond, Snippets: []Snippet{W1}})
 	if errors.Is(err, interp.ErrTier) {
 		t.Skipf("no sandbox on this host: %v", err)
 	} else if err != nil {

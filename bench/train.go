@@ -45,6 +45,22 @@ func (o *Options) defaults(dev kernels.Device) {
 	}
 }
 
+// eachModel measures the models one after another. Rows that came before an error are returned with it.
+func (o *Options) eachModel(dev kernels.Device, measure func(name string, c model.Config, l load) ([]Row, error)) (rows []Row, err error) {
+	for _, name := range o.Models {
+		c, err := shape(name)
+		if err != nil {
+			return rows, err
+		}
+		more, err := measure(name, c, loadOf(dev, c))
+		rows = append(rows, more...)
+		if err != nil {
+			return rows, err
+		}
+	}
+	return rows, nil
+}
+
 func onCPU(dev kernels.Device) bool { return dev.Info().Name == "cpu" }
 
 // A load is how much of everything is measured with a model on a device.
@@ -108,23 +124,13 @@ func flops(c model.Config, context float64) float64 {
 }
 
 // Train measures a training step, forward, backward, clip and AdamW, on packed sequences, and a whole step of reinforcement learning:
-// 8 prompts × 8 rollouts of 16 + 128 tokens, then one update on them, whose ratios say how far rollout and training differ: Row.Difference.
-// Rows that came before an error are returned with it.
+// 8 prompts × 8 rollouts of 16 + 128 tokens, then one update on them, whose ratios say how far rollout and training differ:
+// Row.Difference. Rows that came before an error are returned with it.
 func Train(ctx context.Context, dev kernels.Device, o Options) ([]Row, error) {
 	o.defaults(dev)
-	var rows []Row
-	for _, name := range o.Models {
-		c, err := shape(name)
-		if err != nil {
-			return rows, err
-		}
-		more, err := trainRows(ctx, dev, name, c, loadOf(dev, c), o)
-		rows = append(rows, more...)
-		if err != nil {
-			return rows, err
-		}
-	}
-	return rows, nil
+	return o.eachModel(dev, func(name string, c model.Config, l load) ([]Row, error) {
+		return trainRows(ctx, dev, name, c, l, o)
+	})
 }
 
 func trainRows(ctx context.Context, dev kernels.Device, name string, c model.Config, l load, o Options) (rows []Row, err error) {

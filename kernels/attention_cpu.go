@@ -17,7 +17,7 @@ const (
 // A tile of keys, for one key head, is four panels of 16 keys, [4][D][16], so that scores are a product like any other; values
 // stand as rows of D. A row of queries takes its tiles in ascending order. Per tile: t = q·k/√D, one chain over D;
 // m' = max(m, t); o = o·exp(m−m') + Σ exp(t−m')·v, one chain over the keys; l likewise, a tree over the 64. Keys that a row may
-// not see come after those it may, and are not part of any of this: neither the length of a block of queries nor what lies behind
+// not see come after those it may, and are not part of any of this: neither the length of a block of queries nor what lies after
 // the last key can change a bit.
 type attentionJob struct {
 	h          Heads
@@ -97,7 +97,7 @@ func (d *cpu) tiles(T int) {
 	})
 }
 
-// packKeys writes a tile of n keys of D numbers, ld apart. What a tile holds behind its last key is arbitrary: the scores there are
+// packKeys writes a tile of n keys of D numbers, ld apart. What a tile holds after its last key is arbitrary: the scores there are
 // computed with the others of their panel, then dropped.
 func packKeys(v *simd, tile, src []float32, n, D, ld int) {
 	for p := 0; p < n; p += tileCols {

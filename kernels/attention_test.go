@@ -45,7 +45,8 @@ func (s *subject) heads(t *rapid.T) Heads {
 		dims = []int{16, 32, 64, 128}
 	}
 	kv := rapid.IntRange(1, 2).Draw(t, "KV")
-	return Heads{Q: kv * rapid.IntRange(1, 3).Draw(t, "G"), KV: kv, Dim: rapid.SampledFrom(dims).Draw(t, "D"), Chunk: PageTokens * rapid.IntRange(1, 2).Draw(t, "chunk")}
+	return Heads{Q: kv * rapid.IntRange(1, 3).Draw(t, "G"), KV: kv, Dim: rapid.SampledFrom(dims).Draw(t, "D"),
+		Chunk: PageTokens * rapid.IntRange(1, 2).Draw(t, "chunk")}
 }
 
 // lengths draws the starts of 1 to 3 sequences, the longest of most tokens, some empty.

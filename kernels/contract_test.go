@@ -210,7 +210,8 @@ func everything(t rapid.TB, d *cpu) (names []string, results [][]float32) {
 	draws, keys := d.Alloc(I32, T), d.Alloc(I32, T, 3)
 	stats, dlogp, dv := d.Alloc(F32, Stats), d.Alloc(F32, T), d.Alloc(F32, T)
 	grad := func(rows, cols int) Tensor { return d.Alloc(F32, rows, cols) }
-	demb, dw, dwn, dx, dn, dg, du, dq, dk := grad(50, C), grad(F, C), d.Alloc(F32, C), grad(T, C), grad(T, C), grad(T, F), grad(T, F), grad(T, C), grad(T, h.KV*h.Dim)
+	demb, dw, dwn, dx, dn, dg, du, dq, dk := grad(50, C), grad(F, C), d.Alloc(F32, C), grad(T, C), grad(T, C), grad(T, F), grad(T, F),
+		grad(T, C), grad(T, h.KV*h.Dim)
 	dvv, db, out, m, v := grad(T, h.KV*h.Dim), d.Alloc(F32, F), d.Alloc(F32, 1), d.Alloc(F32, 50, C), d.Alloc(F32, 50, C)
 	ones := d.Alloc(F32, T)
 	d.Upload(ones, slices.Repeat([]float32{0.01}, T))
@@ -240,15 +241,16 @@ func everything(t rapid.TB, d *cpu) (names []string, results [][]float32) {
 			d.RMSNormBackward(dx, dwn, dn, x, wn, rstd)
 			d.EmbedBackward(demb, dx, it)
 			d.SumSquares(out, demb)
-			d.AdamW(emb.mem.whole().Reshape(50, C), Tensor{}, demb, m, v, AdamWStep{LR: 0.01, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Scale: 0.5, Step: 1})
+			d.AdamW(emb.mem.whole().Reshape(50, C), Tensor{}, demb, m, v,
+				AdamWStep{LR: 0.01, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Scale: 0.5, Step: 1})
 		})
 	}
 	all := []struct {
 		name string
 		t    Tensor
-	}{{"x", x}, {"n", n}, {"g", g}, {"act", act}, {"o", o}, {"mid", mid}, {"lse", lse}, {"dlogits", logits}, {"hlse", hlse}, {"logp", logp}, {"ent", ent},
-		{"dlogp", dlogp}, {"dv", dv}, {"stats", stats}, {"dx", dx}, {"dq", dq}, {"dk", dk}, {"dvv", dvv}, {"dg", dg}, {"du", du}, {"dn", dn}, {"dw", dw}, {"db", db},
-		{"dwn", dwn}, {"demb", demb}, {"out", out}, {"emb", emb}, {"m", m}, {"v", v}}
+	}{{"x", x}, {"n", n}, {"g", g}, {"act", act}, {"o", o}, {"mid", mid}, {"lse", lse}, {"dlogits", logits}, {"hlse", hlse}, {"logp", logp},
+		{"ent", ent}, {"dlogp", dlogp}, {"dv", dv}, {"stats", stats}, {"dx", dx}, {"dq", dq}, {"dk", dk}, {"dvv", dvv}, {"dg", dg}, {"du", du},
+		{"dn", dn}, {"dw", dw}, {"db", db}, {"dwn", dwn}, {"demb", demb}, {"out", out}, {"emb", emb}, {"m", m}, {"v", v}}
 	for _, x := range all {
 		names, results = append(names, x.name), append(results, content(x.t))
 	}
@@ -323,7 +325,8 @@ func TestSamplerAndScorerAgree(t *testing.T) {
 			// rows returns ids, their log-probabilities and entropies for the given rows of x.
 			rows := func(from, to int) (drawn []int32, logp []float32) {
 				n := to - from
-				logits, lse, ids, lp, kt := blank(d, n, V), d.Alloc(F32, n), d.Alloc(I32, n), d.Alloc(F32, n), integers(d, keys[3*from:3*to]...).Reshape(n, 3)
+				logits, lse, ids, lp, kt := blank(d, n, V), d.Alloc(F32, n), d.Alloc(I32, n), d.Alloc(F32, n),
+					integers(d, keys[3*from:3*to]...).Reshape(n, 3)
 				run(t, d, func() {
 					d.Linear(logits, x.Rows(from, to), w, Tensor{})
 					d.LogSumExp(lse, logits, temperature)
@@ -370,7 +373,8 @@ func TestProductsReadTheNewestWeights(t *testing.T) {
 			"Copy":   func() { d.Copy(all, random(d, 7, 2*N, M)) },
 			"Zero":   func() { d.Zero(all) },
 			"AdamW": func() {
-				d.AdamW(all, Tensor{}, g, vec, d.Alloc(F32, 2*N, M), AdamWStep{LR: 0.1, Beta1: 0.9, Beta2: 0.9, Eps: 1e-8, Scale: 1, Step: 1, WeightDecay: 0.5})
+				d.AdamW(all, Tensor{}, g, vec, d.Alloc(F32, 2*N, M),
+					AdamWStep{LR: 0.1, Beta1: 0.9, Beta2: 0.9, Eps: 1e-8, Scale: 1, Step: 1, WeightDecay: 0.5})
 			},
 			"Add":           func() { d.Add(all, g) },
 			"EmbedBackward": func() { d.EmbedBackward(w, random(d, 8, 2, M), integers(d, 3, 3)) },

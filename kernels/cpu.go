@@ -2,12 +2,9 @@ package kernels
 
 import (
 	"fmt"
-	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
-
-	"gorgonia.org/tensor"
 )
 
 // cpu is the Device that is always there. It computes in float32; a BF16 tensor is storage, each of its numbers rounded when it is
@@ -211,31 +208,6 @@ func (t Tensor) ints() []int32 {
 	return t.mem.i32[t.off : t.off+n : t.off+n]
 }
 
-// roundBF16 rounds to the nearest number that bf16 has, ties to even.
-func roundBF16(x float32) float32 {
-	b := math.Float32bits(x)
-	if x != x {
-		return math.Float32frombits(b&0xffff0000 | 0x400000)
-	}
-	return math.Float32frombits((b + 0x7fff + b>>16&1) &^ 0xffff)
-}
-
-// fill writes n numbers, given by index, in row-major order.
-func (t Tensor) fill(at func(i int) float32) {
-	width, i := t.dims[1]*t.dims[2], 0
-	for r := range t.dims[0] {
-		row := t.at(r)[:width]
-		for j := range row {
-			x := at(i)
-			if t.dtype == BF16 {
-				x = roundBF16(x)
-			}
-			row[j] = x
-			i++
-		}
-	}
-}
-
 func (d *cpu) door(op string, t Tensor) {
 	if t.mem == nil || t.mem.home != d {
 		panic(fmt.Sprintf("kernels: %s: %v is not in this device's memory", op, t))
@@ -244,74 +216,37 @@ func (d *cpu) door(op string, t Tensor) {
 
 func (d *cpu) Upload(dst Tensor, src any) {
 	d.door("Upload", dst)
-	if dense, ok := src.(*tensor.Dense); ok {
-		src = dense.Data()
-	}
-	n := -1
-	switch s := src.(type) {
-	case []float32:
-		if n = len(s); n == dst.Len() && dst.dtype != I32 {
-			dst.mem.version++
-			if width := dst.dims[1] * dst.dims[2]; dst.dtype == F32 {
-				for r := range dst.dims[0] {
-					copy(dst.at(r)[:width], s[r*width:])
-				}
-			} else {
-				dst.fill(func(i int) float32 { return s[i] })
-			}
+	src = hostNumbers("Upload", "source", dst, src)
+	dst.mem.version++
+	dst.runs(func(at, from, n int) {
+		if dst.dtype == I32 {
+			convert(dst.mem.i32, at, src, from, n)
 			return
 		}
-	case []uint16:
-		if n = len(s); n == dst.Len() && dst.dtype != I32 {
-			dst.mem.version++
-			dst.fill(func(i int) float32 { return math.Float32frombits(uint32(s[i]) << 16) })
-			return
+		convert(dst.mem.f32, at, src, from, n)
+		if dst.dtype == BF16 {
+			roundAll(dst.mem.f32[at : at+n])
 		}
-	case []int32:
-		if n = len(s); n == dst.Len() && dst.dtype == I32 {
-			dst.mem.version++
-			width := dst.dims[1] * dst.dims[2]
-			for r := range dst.dims[0] {
-				copy(dst.mem.i32[dst.off+r*dst.ld:][:width], s[r*width:])
-			}
-			return
-		}
-	}
-	panic(fmt.Sprintf("kernels: Upload: the tensor is %v, the source %T of %d elements", dst, src, n))
+	})
 }
 
 func (d *cpu) Download(dst any, src Tensor) {
 	d.door("Download", src)
-	if dense, ok := dst.(*tensor.Dense); ok {
-		dst = dense.Data()
+	dst = hostNumbers("Download", "destination", src, dst)
+	src.runs(func(at, to, n int) {
+		if src.dtype == I32 {
+			convert(dst, to, src.mem.i32, at, n)
+		} else {
+			convert(dst, to, src.mem.f32, at, n)
+		}
+	})
+}
+
+// roundAll makes of float32 what a BF16 tensor holds.
+func roundAll(x []float32) {
+	for i, v := range x {
+		x[i] = roundBF16(v)
 	}
-	width, n := src.dims[1]*src.dims[2], -1
-	switch s := dst.(type) {
-	case []float32:
-		if n = len(s); n == src.Len() && src.dtype != I32 {
-			for r := range src.dims[0] {
-				copy(s[r*width:(r+1)*width], src.at(r))
-			}
-			return
-		}
-	case []uint16:
-		if n = len(s); n == src.Len() && src.dtype != I32 {
-			for r := range src.dims[0] {
-				for j, x := range src.at(r)[:width] {
-					s[r*width+j] = uint16(math.Float32bits(roundBF16(x)) >> 16)
-				}
-			}
-			return
-		}
-	case []int32:
-		if n = len(s); n == src.Len() && src.dtype == I32 {
-			for r := range src.dims[0] {
-				copy(s[r*width:(r+1)*width], src.mem.i32[src.off+r*src.ld:])
-			}
-			return
-		}
-	}
-	panic(fmt.Sprintf("kernels: Download: the tensor is %v, the destination %T of %d elements", src, dst, n))
 }
 
 func (d *cpu) Copy(dst, src Tensor) {
@@ -333,9 +268,7 @@ func (d *cpu) Copy(dst, src Tensor) {
 		to := dst.at(r)[:width]
 		copy(to, src.at(r))
 		if dst.dtype == BF16 && src.dtype != BF16 {
-			for j, x := range to {
-				to[j] = roundBF16(x)
-			}
+			roundAll(to)
 		}
 	}
 }

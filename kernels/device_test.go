@@ -114,7 +114,7 @@ func (s *subject) numbersOf(t *rapid.T, dtype DType, n int, label string) []floa
 	return x
 }
 
-// rand is a small generator for test data: SplitMix64.
+// testRand is a small generator for test data: SplitMix64.
 type testRand struct{ state uint64 }
 
 func newRand(seed uint64) *testRand { return &testRand{seed} }

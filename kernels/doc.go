@@ -1,8 +1,8 @@
 // Package kernels holds every numeric operation of a transformer and of its training.
 //
 // A Device is an instruction set: the CPU device implements it in Go and assembly, the GPU device in CUDA. A Tensor is an array in
-// one device's memory, KV one layer's pages of keys and values. An operation is four neighbouring files: x.cu, x_cpu.go, x_gpu.go
-// and x_test.go, which holds its float64 reference.
+// one device's memory, KV one layer's pages of keys and values. An operation is five neighbouring files: x.go, its contract and the check
+// of shapes that both devices begin with, x_cpu.go, x_gpu.go, x.cu, and x_test.go, which holds its float64 reference.
 //
 // # Letters
 //
@@ -28,9 +28,9 @@
 //   - A draw is a function of (seed, trajectory, position, index), never of batch or time.
 //   - Keys are rotated with one table of cosines, before they are stored or used.
 //
-// On a GPU the portable kernels, mma.sync on sm_80 and later, are the default. Those of Hopper (GPU.Hopper: Linear and attention by wgmma and bulk
-// copies) are a class of instructions of their own; one run uses one class. Both take keys in tiles of 64, a page, though wider ones would
-// suit wgmma: so the two agree bit for bit in the emulator, which adds in one order, and a chunk may be a single page.
+// On a GPU the portable kernels, mma.sync on sm_80 and later, are the default. Those of Hopper (GPU.Hopper: Linear and attention by wgmma
+// and bulk copies) are a class of instructions of their own; one run uses one class. Both take keys in tiles of 64, a page, though wider
+// ones would suit wgmma: so the two agree bit for bit in the emulator, which adds in one order, and a chunk may be a single page.
 //
 // Operations on a GPU are queued, and a decode step is a graph of their launches that Repeat replays: batches are padded to few shapes,
 // and what changes from step to step, ids, positions, pages, keys of draws, stands in tables that are uploaded before. Bits depend on
@@ -38,6 +38,18 @@
 //
 // Gradients are outside the contract but deterministic: sums over tokens are taken in ascending order, or in blocks whose size
 // does not depend on the number of threads.
+//
+// # Adding an operation
+//
+// It is ten files, eight if it joins a family that is there; `make kernels` writes the PTX and its manifest besides.
+//
+//   - x.go: the formula as the doc comment of a method, in an interface of the family, and checkX; device.go names a new interface.
+//   - x_cpu.go: the loops, on rows that the pool hands out; cpu.go keeps what the workers of a new family read. A loop that is worth
+//     vectors of its own is a field of simd, with an implementation for each variant, held against one another in simd_test.go.
+//   - x.cu and x_gpu.go: the kernel and its launch.
+//   - x_test.go: the reference, and its check over random shapes, which device_test.go runs on every device: a row of conformance.
+//   - gpu_every_test.go calls it in each way that is a kernel of its own: a kernel that nothing launches fails there.
+//   - bench/operations_*.go: its entry, by which it is measured, and compared with the CPU by `retool bench smoke`.
 //
 // # Variants of the CPU device
 //

@@ -19,7 +19,8 @@ func checkEmbedOp(t *rapid.T, s *subject) {
 			wantGrad[int(id)*C+c] += dy[i*C+c]
 		}
 	}
-	tt, y, dyt, dt, it := s.place(t, table, N, C), s.place(t, make([]float64, T*C), T, C), s.place(t, dy, T, C), s.placeOf(t, F32, before, N, C), s.ints(ids)
+	tt, y, dyt, dt, it := s.place(t, table, N, C), s.place(t, make([]float64, T*C), T, C), s.place(t, dy, T, C),
+		s.placeOf(t, F32, before, N, C), s.ints(ids)
 	s.do(t, func() {
 		s.dev.Embed(y, tt, it)
 		s.dev.EmbedBackward(dt, dyt, it)

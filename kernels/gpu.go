@@ -1,16 +1,12 @@
 package kernels
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math"
 	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"gorgonia.org/tensor"
 
 	"retool/kernels/driver"
 	"retool/kernels/ptx"
@@ -25,32 +21,32 @@ import (
 // Sums run in fp32. Linear multiplies bf16 unless both factors are F32. Attention and the cache hold bf16 whatever the type of their
 // tensors: F32 ones, and views whose rows do not stand on 16-byte borders, are converted on the way in and out.
 type GPU struct {
-	info   driver.Info
-	jobs   chan func(drv driver.Driver)
-	done   chan struct{}
-	inDo   atomic.Bool
-	do     sync.Mutex // held by Do
-	mu     sync.Mutex // guards what follows
-	now    bool       // every operation is submitted as it is called: the driver's take effect at once, or sync
-	sync   bool       // and every launch is waited for
-	split  int        // PagedAttention splits contexts if it has fewer blocks than this
-	queue  []driver.Launch
-	names  []string // the operation of each launch
-	op     string   // at work
-	err    error    // the first failure; kept
-	copies *driver.Staging
-	busy   bool // something was issued since all was last waited for
-	funcs  map[string]*gpuFunc
-	mods   map[string]driver.Module
-	work   []scratch
-	graphs map[string]*graph
-	record *graph // that of the Repeat at work; nil: none is recorded
-	turn   int64  // counts Repeats
-	maps   map[mapKey][128]byte
-	hopper bool // products of bf16 by wgmma where there is such a kernel
-	notes  []string
-	jit    atomic.Int64 // nanoseconds that loading kernels has taken
-	bytes  atomic.Int64
+	info        driver.Info
+	jobs        chan func(drv driver.Driver)
+	done        chan struct{}
+	inDo        atomic.Bool
+	do          sync.Mutex // held by Do
+	mu          sync.Mutex // guards what follows
+	immediate   bool       // every operation is submitted as it is called: the driver's take effect at once, or synchronous
+	synchronous bool       // and every launch is waited for
+	split       int        // PagedAttention splits contexts if it has fewer blocks than this
+	queue       []driver.Launch
+	queuedOps   []string // the operation of each launch
+	op          string   // at work
+	err         error    // the first failure; kept
+	copies      *driver.Staging
+	unwaited    bool // something was issued since all was last waited for
+	funcs       map[string]*gpuFunc
+	mods        map[string]driver.Module
+	work        []scratch
+	graphs      map[string]*graph
+	recording   *graph // that of the Repeat at work; nil: none is recorded
+	repeats     int64  // counts Repeats
+	maps        map[mapKey][128]byte
+	hopper      bool // products of bf16 by wgmma where there is such a kernel
+	notes       []string
+	loading     atomic.Int64 // nanoseconds that loading kernels has taken
+	bytes       atomic.Int64
 }
 
 // mapKey is a matrix of bf16 that the copy engine reads by boxes.
@@ -75,8 +71,9 @@ func NewGPU(drv driver.Driver) (*GPU, error) {
 	return newGPU(func() (driver.Driver, error) { return drv, nil })
 }
 
-// Hopper makes Linear, and attention with heads of 64 and 128, multiply bf16 by wgmma, on sm_90. It is to be called before the first operation:
-// its bits are of a class of their own, and one run uses one class. The portable kernels are the default until hardware has confirmed these.
+// Hopper makes Linear, and attention with heads of 64 and 128, multiply bf16 by wgmma, on sm_90. It is to be called before the first
+// operation: its bits are of a class of their own, and one run uses one class. The portable kernels are the default until hardware has
+// confirmed these.
 func (g *GPU) Hopper() error {
 	if g.info.Capability != 90 {
 		return fmt.Errorf("kernels: %s is sm_%d: the kernels of Hopper run on sm_90 only", g.info.Name, g.info.Capability)
@@ -119,7 +116,7 @@ func newGPU(open func() (driver.Driver, error)) (*GPU, error) {
 	if err := <-ready; err != nil {
 		return nil, err
 	}
-	g.now, g.split = g.info.Immediate, 2*g.info.Multiprocessors
+	g.immediate, g.split = g.info.Immediate, 2*g.info.Multiprocessors
 	return g, nil
 }
 
@@ -128,7 +125,7 @@ func newGPU(open func() (driver.Driver, error)) (*GPU, error) {
 func (g *GPU) Synchronous() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.now, g.sync = true, true
+	g.immediate, g.synchronous = true, true
 }
 
 // Notes say in what this GPU's driver made other kernels of the PTX than the manifest records, of those loaded so far: registers, and
@@ -144,7 +141,7 @@ func (g *GPU) call(what string, f func(drv driver.Driver) error) {
 	if g.err != nil {
 		return
 	}
-	g.busy = true
+	g.unwaited = true
 	done := make(chan error)
 	g.jobs <- func(drv driver.Driver) { done <- f(drv) }
 	if err := <-done; err != nil {
@@ -157,9 +154,9 @@ func (g *GPU) submit() {
 	if len(g.queue) == 0 {
 		return
 	}
-	ls, names := g.queue, g.names
-	g.queue, g.names = g.queue[:0:0], g.names[:0:0]
-	if g.sync {
+	ls, names := g.queue, g.queuedOps
+	g.queue, g.queuedOps = g.queue[:0:0], g.queuedOps[:0:0]
+	if g.synchronous {
 		for i := range ls {
 			g.call(names[i]+": "+ls[i].Func.Name(), func(drv driver.Driver) error {
 				if err := drv.Launch(0, ls[i:i+1]); err != nil {
@@ -184,8 +181,9 @@ func (g *GPU) Info() Info {
 		variant, class = "sm90a", "wgmma.m64k16"
 	}
 	return Info{
-		Name: g.info.Name, Variant: variant, Threads: g.info.Multiprocessors, Replays: true, Compile: time.Duration(g.jit.Load()),
-		Contract: fmt.Sprintf("gpu %s, driver %s, kernels %s: %s chains, keys in tiles of %d", g.info.Name, g.info.Version, variant, class, PageTokens),
+		Name: g.info.Name, Variant: variant, Threads: g.info.Multiprocessors, Replays: true, Compile: time.Duration(g.loading.Load()),
+		Contract: fmt.Sprintf("gpu %s, driver %s, kernels %s: %s chains, keys in tiles of %d",
+			g.info.Name, g.info.Version, variant, class, PageTokens),
 	}
 }
 
@@ -195,7 +193,7 @@ func (g *GPU) reserve(bytes int) *memory {
 	defer g.mu.Unlock()
 	m := &memory{owner: g, bytes: bytes}
 	words := (max(bytes, 1) + 3) / 4
-	g.notPlain()
+	g.notReplayable()
 	g.call("Alloc", func(drv driver.Driver) error {
 		p, err := drv.Alloc(words * 4)
 		if err != nil {
@@ -248,7 +246,7 @@ func (g *GPU) release(op string, m *memory) {
 	g.forget(m)
 	p := driver.Ptr(m.ptr)
 	m.ptr = 0
-	g.notPlain()
+	g.notReplayable()
 	g.bytes.Add(-int64(m.bytes))
 	g.call(op, func(drv driver.Driver) error { return drv.Free(p) })
 }
@@ -286,9 +284,9 @@ func (g *GPU) pass(f func()) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.submit()
-	if g.busy {
+	if g.unwaited {
 		g.call("Do", func(drv driver.Driver) error { return drv.Wait(0) })
-		g.busy = false
+		g.unwaited = false
 	}
 	return g.err
 }
@@ -298,7 +296,7 @@ func (g *GPU) Raw(f func(drv driver.Driver) error) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.submit()
-	g.notPlain()
+	g.notReplayable()
 	g.call("Raw", f)
 	return g.err
 }
@@ -330,86 +328,28 @@ func (t Tensor) first() uint64 { return t.mem.ptr + uint64(t.off*t.dtype.Size())
 // Upload copies from the host, converting float32 to bf16 and back where the types differ.
 func (g *GPU) Upload(dst Tensor, src any) {
 	g.door("Upload", dst)
-	if dense, ok := src.(*tensor.Dense); ok {
-		src = dense.Data()
-	}
-	b, n := encode(dst.dtype, src)
-	if n != dst.Len() {
-		panic(fmt.Sprintf("kernels: Upload: the tensor is %v, the source %T of %d elements", dst, src, n))
-	}
+	b := bytesOf(dst.dtype, hostNumbers("Upload", "source", dst, src), dst.Len())
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.submit()
-	g.notPlain()
+	g.notReplayable()
 	dst.mem.version++
 	size := dst.dtype.Size()
-	g.call("Upload", func(driver.Driver) error {
-		if dst.Contiguous() {
-			return g.copies.In(0, driver.Ptr(dst.first()), b)
-		}
-		width := dst.dims[1] * dst.dims[2] * size
-		for r := range dst.dims[0] {
-			if err := g.copies.In(0, driver.Ptr(dst.first()+uint64(r*dst.ld*size)), b[r*width:(r+1)*width]); err != nil {
-				return err
+	g.call("Upload", func(driver.Driver) (err error) {
+		dst.runs(func(at, from, n int) {
+			if err == nil {
+				err = g.copies.In(0, driver.Ptr(dst.mem.ptr+uint64(at*size)), b[from*size:(from+n)*size])
 			}
-		}
-		return nil
+		})
+		return err
 	})
-}
-
-// encode turns host numbers into the bytes of a tensor; −1 elements where the kinds do not fit.
-func encode(dtype DType, src any) ([]byte, int) {
-	switch s := src.(type) {
-	case []float32:
-		if dtype == F32 {
-			b := make([]byte, 4*len(s))
-			for i, x := range s {
-				binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(x))
-			}
-			return b, len(s)
-		}
-		if dtype == BF16 {
-			b := make([]byte, 2*len(s))
-			for i, x := range s {
-				binary.LittleEndian.PutUint16(b[2*i:], uint16(math.Float32bits(roundBF16(x))>>16))
-			}
-			return b, len(s)
-		}
-	case []uint16:
-		if dtype == BF16 {
-			b := make([]byte, 2*len(s))
-			for i, x := range s {
-				binary.LittleEndian.PutUint16(b[2*i:], x)
-			}
-			return b, len(s)
-		}
-		if dtype == F32 {
-			b := make([]byte, 4*len(s))
-			for i, x := range s {
-				binary.LittleEndian.PutUint32(b[4*i:], uint32(x)<<16)
-			}
-			return b, len(s)
-		}
-	case []int32:
-		if dtype == I32 {
-			b := make([]byte, 4*len(s))
-			for i, x := range s {
-				binary.LittleEndian.PutUint32(b[4*i:], uint32(x))
-			}
-			return b, len(s)
-		}
-	}
-	return nil, -1
 }
 
 // Download copies to the host.
 func (g *GPU) Download(dst any, src Tensor) {
 	g.door("Download", src)
-	if dense, ok := dst.(*tensor.Dense); ok {
-		dst = dense.Data()
-	}
-	size := src.dtype.Size()
-	b := make([]byte, src.Len()*size)
+	dst = hostNumbers("Download", "destination", src, dst)
+	b := make([]byte, src.Len()*src.dtype.Size())
 	g.mu.Lock()
 	if !src.Contiguous() {
 		// One kernel gathers the rows: a copy for each would cost microseconds each.
@@ -423,42 +363,10 @@ func (g *GPU) Download(dst any, src Tensor) {
 		g.submit()
 		g.call("Download", func(driver.Driver) error { return g.copies.Out(0, b, driver.Ptr(src.first())) })
 	}
-	g.busy = g.busy && len(b) == 0 // else the copy was the last of all, and is here
-	g.notPlain()
+	g.unwaited = g.unwaited && len(b) == 0 // else the copy was the last of all, and is here
+	g.notReplayable()
 	g.mu.Unlock()
-	n := -1
-	switch s := dst.(type) {
-	case []float32:
-		if n = len(s); n == src.Len() && src.dtype != I32 {
-			for i := range s {
-				if src.dtype == F32 {
-					s[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
-				} else {
-					s[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(b[2*i:])) << 16)
-				}
-			}
-			return
-		}
-	case []uint16:
-		if n = len(s); n == src.Len() && src.dtype != I32 {
-			for i := range s {
-				if src.dtype == F32 {
-					s[i] = uint16(math.Float32bits(roundBF16(math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:])))) >> 16)
-				} else {
-					s[i] = binary.LittleEndian.Uint16(b[2*i:])
-				}
-			}
-			return
-		}
-	case []int32:
-		if n = len(s); n == src.Len() && src.dtype == I32 {
-			for i := range s {
-				s[i] = int32(binary.LittleEndian.Uint32(b[4*i:]))
-			}
-			return
-		}
-	}
-	panic(fmt.Sprintf("kernels: Download: the tensor is %v, the destination %T of %d elements", src, dst, n))
+	fromBytes(dst, src.dtype, b, src.Len())
 }
 
 // Copy converts between F32 and BF16.

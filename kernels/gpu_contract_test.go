@@ -11,8 +11,8 @@ import (
 	"retool/kernels/emu"
 )
 
-// The bit tests of the numerics contract, on the emulated GPU and on hardware where there is some. The emulator adds in a fixed order: equal
-// bits there show an equal order, and equal bits on hardware show the rest.
+// The bit tests of the numerics contract, on the emulated GPU and on hardware where there is some. The emulator adds in a fixed order:
+// equal bits there show an equal order, and equal bits on hardware show the rest.
 
 // multiprocessors are how many the tiles of products and the parts of contexts are chosen for: 4, for which small tests take large tiles,
 // and those of an H100.
@@ -352,7 +352,8 @@ func TestGPUGradientsRepeat(t *testing.T) {
 	run := func(d *GPU) (all []float32) {
 		st := d.Alloc(I32, 3)
 		d.Upload(st, []int32{0, 30, T})
-		q, k, v, do := upload(d, normals(1, T*QD), T, QD), upload(d, normals(2, T*KD), T, KD), upload(d, normals(3, T*KD), T, KD), upload(d, normals(4, T*QD), T, QD)
+		q, k, v, do := upload(d, normals(1, T*QD), T, QD), upload(d, normals(2, T*KD), T, KD), upload(d, normals(3, T*KD), T, KD),
+			upload(d, normals(4, T*QD), T, QD)
 		o, lse := d.Alloc(BF16, T, QD), d.Alloc(F32, T, h.Q)
 		dq, dk, dv, dw, db := d.Alloc(F32, T, QD), d.Alloc(F32, T, KD), d.Alloc(F32, T, KD), d.Alloc(F32, KD, QD), d.Alloc(F32, KD)
 		mustDo(t, d, func() {
@@ -406,8 +407,8 @@ func repeatReplaysWhatDoDoes(t *testing.T, d *GPU) {
 	}
 }
 
-// Shared tiles are laid out so that no two lanes meet in a bank, and the emulator counts it: in the whole of GEMM and attention, as sm_80 and as
-// sm_90a. (Operands of wgmma are read by the tensor cores themselves; their swizzle is what the descriptor says.)
+// Shared tiles are laid out so that no two lanes meet in a bank, and the emulator counts it: in the whole of GEMM and attention, as sm_80
+// and as sm_90a. (Operands of wgmma are read by the tensor cores themselves; their swizzle is what the descriptor says.)
 func TestGPUMainLoopsHaveNoBankConflicts(t *testing.T) {
 	for _, capability := range []int{80, 90} {
 		dev := emu.New(emu.Options{Capability: capability})

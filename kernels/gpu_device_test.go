@@ -63,7 +63,8 @@ func TestEmulatedGPUAgreesWithItsReference(t *testing.T) {
 		conformSome(t, subject{dev: emulated(t, emu.Options{Capability: 80, Queued: true}), dtype: F32, tol: 4e-6, checks: 3}, exactOps)
 	})
 	t.Run("sm_90a, random schedule", func(t *testing.T) {
-		conformSome(t, subject{dev: hopper(t, emu.Options{Seed: 5}), dtype: BF16, tol: 1.5e-2, checks: 2}, func(op string) bool { return op == "Linear" || op == "Attention" || op == "PagedAttention" })
+		conformSome(t, subject{dev: hopper(t, emu.Options{Seed: 5}), dtype: BF16, tol: 1.5e-2, checks: 2},
+			func(op string) bool { return op == "Linear" || op == "Attention" || op == "PagedAttention" })
 	})
 	t.Run("random schedule", func(t *testing.T) {
 		conformSome(t, subject{dev: emulated(t, emu.Options{Capability: 80, Seed: 7}), dtype: BF16, tol: 1.5e-2, checks: 2}, allOps)

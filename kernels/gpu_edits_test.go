@@ -210,8 +210,8 @@ func drawOne(t testing.TB, d *GPU, s Sampling) error {
 	})
 }
 
-// Every barrier in the kernels that ship is needed, and its loss is seen: deleted from the PTX, one at a time, the checker reports a race, a
-// read of what nobody wrote, or a touch of a copy under way, with the line of the kernel.
+// Every barrier in the kernels that ship is needed, and its loss is seen: deleted from the PTX, one at a time, the checker reports a race,
+// a read of what nobody wrote, or a touch of a copy under way, with the line of the kernel.
 func TestGPUDeletedBarriersAreReported(t *testing.T) {
 	all := slices.Clone(barriers)
 	for _, c := range onHopper {
@@ -251,10 +251,11 @@ func TestGPUDeletedBarriersAreReported(t *testing.T) {
 // barrierLine is a barrier of a block, of some of its warps, or of a warp.
 var barrierLine = regexp.MustCompile(`(?m)^\s*bar\.(warp\.)?sync\s[^;]*;`)
 
-// Every step by which the kernels of Hopper wait for one another is needed: deleted, one at a time, the checker reports it, or what is used too
-// early shows in the outputs.
+// Every step by which the kernels of Hopper wait for one another is needed: deleted, one at a time, the checker reports it, or what is used
+// too early shows in the outputs.
 func TestGPUDeletedWaitsOfHopperAreReported(t *testing.T) {
-	waits := regexp.MustCompile(`(?m)^(mbarrier\.try_wait\S* p|\s*(mbarrier\.(init|arrive)|fence\.proxy|wgmma\.wait_group|cp\.async\.wait_group))[^;]*;`)
+	waits := regexp.MustCompile(`(?m)^(mbarrier\.try_wait\S* p|` +
+		`\s*(mbarrier\.(init|arrive)|fence\.proxy|wgmma\.wait_group|cp\.async\.wait_group))[^;]*;`)
 	for _, c := range onHopper {
 		text, err := ptx.Text(c.family)
 		if err != nil {

@@ -64,7 +64,8 @@ func TestGPURefusalsAreSentences(t *testing.T) {
 		x, w := d.Alloc(BF16, rows, 64), d.Alloc(BF16, 64)
 		return d.Do(func() { d.RMSNorm(x, Tensor{}, x, Tensor{}, w, 1e-6) })
 	}
-	one("driver", norm(emulated(t, emu.Options{Capability: 80, PTX: "6.4"}), 1), "load norm.sm80", "version 7.0", "too old and takes up to 6.4", "install a newer one")
+	one("driver", norm(emulated(t, emu.Options{Capability: 80, PTX: "6.4"}), 1), "load norm.sm80", "version 7.0",
+		"too old and takes up to 6.4", "install a newer one")
 	if err := norm(emulated(t, emu.Options{Capability: 80, PTX: "7.0"}), 1); err != nil {
 		t.Errorf("a driver of PTX 7.0 does not load the portable kernels: %v", err)
 	}
@@ -86,7 +87,8 @@ func TestGPURefusalsAreSentences(t *testing.T) {
 	h := Heads{Q: 1, KV: 1, Dim: 64}
 	x, o, starts := d.Alloc(F32, 1024, 64), d.Alloc(BF16, 1024, 64), d.Alloc(I32, 2)
 	d.Alloc(BF16, 3000, 64)
-	one("working memory", d.Do(func() { d.Attention(o, Tensor{}, x, x, x, starts, h) }), "kernels: Attention: working memory: driver: out of memory", "of 1.0 MiB are free")
+	one("working memory", d.Do(func() { d.Attention(o, Tensor{}, x, x, x, starts, h) }),
+		"kernels: Attention: working memory: driver: out of memory", "of 1.0 MiB are free")
 
 	// A fault names the operation, the kernel, and the line.
 	d = emulated(t, emu.Options{Capability: 80})
@@ -94,7 +96,8 @@ func TestGPURefusalsAreSentences(t *testing.T) {
 	src, dst := d.Alloc(I32, 1), d.Alloc(I32, 1)
 	kv := d.AllocKV(1, Heads{Q: 1, KV: 1, Dim: 16})
 	d.Upload(src, []int32{9}) // there is one page
-	if err := d.Do(func() { d.Embed(rows, table, ids); d.CopyPages(kv, dst, src) }); err == nil || !strings.HasPrefix(err.Error(), "kernels: CopyPages: emu: paged.cu:") || !strings.Contains(err.Error(), "global-oob") {
+	if err := d.Do(func() { d.Embed(rows, table, ids); d.CopyPages(kv, dst, src) }); err == nil ||
+		!strings.HasPrefix(err.Error(), "kernels: CopyPages: emu: paged.cu:") || !strings.Contains(err.Error(), "global-oob") {
 		t.Errorf("a fault: %v", err)
 	}
 }

@@ -38,7 +38,8 @@ func TestGPUHopperLinearAgreesWithThePortable(t *testing.T) {
 			y, dx, dw := run(d, c.T)
 			// The emulator adds both in the same order: here even the bits agree.
 			if py, pdx, pdw := run(portable, c.T); !slices.Equal(y, py) || !slices.Equal(dx, pdx) || !slices.Equal(dw, pdw) {
-				t.Errorf("%v, schedule %d: y, dx or dw differ from the portable products: %v %v %v", c, seed, slices.Equal(y, py), slices.Equal(dx, pdx), slices.Equal(dw, pdw))
+				t.Errorf("%v, schedule %d: y, dx or dw differ from the portable products: %v %v %v", c, seed, slices.Equal(y, py),
+					slices.Equal(dx, pdx), slices.Equal(dw, pdw))
 			}
 			T := c.T/2 + 1
 			if fewY, fewX, _ := run(d, T); !slices.Equal(fewY, y[:T*c.N]) || !slices.Equal(fewX, dx[:T*c.M]) {
@@ -58,8 +59,9 @@ func startsOf(lengths []int) (starts []int32, T int) {
 	return starts, T
 }
 
-// Attention of Hopper's tensor cores against the portable one: same tiles of keys, same steps, and in the emulator the same bits, for any group
-// of heads, in every schedule. Sequences stand side by side; what stands behind the last one is NaN, and a NaN of one does not reach another.
+// Attention of Hopper's tensor cores against the portable one: same tiles of keys, same steps, and in the emulator the same bits, for any
+// group of heads, in every schedule. Sequences stand side by side; what stands after the last one is NaN, and a NaN of one does not reach
+// another.
 func TestGPUHopperAttentionAgreesWithThePortable(t *testing.T) {
 	for _, c := range []struct {
 		h       Heads
@@ -122,7 +124,8 @@ func TestGPUHopperAttentionGradientsAgreeWithThePortable(t *testing.T) {
 		run := func(d *GPU, bad int) (dq, dk, dv []float32) { // bad: the last tokens are NaN
 			st, o, lse := d.Alloc(I32, len(starts)), d.Alloc(BF16, T, QD), d.Alloc(F32, T, h.Q)
 			d.Upload(st, starts)
-			q, k, v, do := upload(d, normals(1, T*QD), T, QD), upload(d, normals(2, T*KD), T, KD), upload(d, normals(3, T*KD), T, KD), upload(d, normals(4, T*QD), T, QD)
+			q, k, v, do := upload(d, normals(1, T*QD), T, QD), upload(d, normals(2, T*KD), T, KD), upload(d, normals(3, T*KD), T, KD),
+				upload(d, normals(4, T*QD), T, QD)
 			for _, x := range []Tensor{q, k, v, do} {
 				if rest := x.Rows(T-bad, T); bad > 0 {
 					d.Upload(rest, slices.Repeat([]float32{float32(math.NaN())}, rest.Len()))
@@ -152,7 +155,8 @@ func TestGPUHopperAttentionGradientsAgreeWithThePortable(t *testing.T) {
 		for seed := range uint64(2) {
 			hq, k, v := run(hopper(t, emu.Options{Seed: seed}), 0)
 			if !slices.Equal(hq, dq) || !near(k, dk) || !near(v, dv) {
-				t.Errorf("%+v %v, schedule %d: differs from the portable gradients: dq %v dk %v dv %v", h, c.lengths, seed, slices.Equal(hq, dq), near(k, dk), near(v, dv))
+				t.Errorf("%+v %v, schedule %d: differs from the portable gradients: dq %v dk %v dv %v", h, c.lengths, seed, slices.Equal(hq, dq),
+					near(k, dk), near(v, dv))
 			}
 			if seed > 0 && (!slices.Equal(k, hk) || !slices.Equal(v, hv)) {
 				t.Errorf("%+v %v: the schedule shows in the gradients", h, c.lengths)

@@ -75,7 +75,8 @@ func drawsDoNotSeeTheirBlocks(t *testing.T, d *GPU) {
 	for i := range keys {
 		keys[i] = int32(i * i)
 	}
-	for _, s := range []Sampling{{Seed: 5, Temperature: 1, TopP: 1}, {Seed: 5, Temperature: 0.7, TopP: 0.6}, {Seed: 5, Temperature: 1, TopP: 1, TopK: 2}, {}} {
+	for _, s := range []Sampling{{Seed: 5, Temperature: 1, TopP: 1}, {Seed: 5, Temperature: 0.7, TopP: 0.6},
+		{Seed: 5, Temperature: 1, TopP: 1, TopK: 2}, {}} {
 		draw := func(from, to int) []int32 {
 			n := to - from
 			logits, kt, lse, ids := d.Alloc(F32, n, V), d.Alloc(I32, n, 3), d.Alloc(F32, n), d.Alloc(I32, n)
@@ -156,7 +157,7 @@ func sharedPagesDoNotChangeBits(t *testing.T, d *GPU) {
 		d.AppendKV(kv, ka.Rows(prefix, n), va.Rows(prefix, n), slots(pagesA, prefix, n))
 		d.AppendKV(kv, k.Rows(prefix, n), v.Rows(prefix, n), slots(pagesB, prefix, n))
 	})
-	// Both in one step: the rows behind the prefix.
+	// Both in one step: the rows after the prefix.
 	both := upload(d, append(slices.Clone(a.q[prefix*QD:]), b.q[prefix*QD:]...), 2*(n-prefix), QD)
 	out := d.Alloc(BF16, 2*(n-prefix), QD)
 	table := PageTable{Pages: d.Alloc(I32, 2, 2), Starts: ints(0, n-prefix, 2*(n-prefix)), Len: ints(n, n)}
@@ -189,7 +190,8 @@ func TestGPULossesAddUpOverBlocks(t *testing.T) {
 		w := d.Alloc(F32, R)
 		d.Upload(w, weight)
 		grad, dvalue, stats, vstats := d.Alloc(F32, R), d.Alloc(F32, R), d.Alloc(F32, Stats), d.Alloc(F32, Stats)
-		targets := Targets{Weight: w, OldLogProb: column(2, 0.3), Advantage: column(3, 1), Ref: column(4, 0.3), Return: column(5, 1), OldValue: column(6, 1)}
+		targets := Targets{Weight: w, OldLogProb: column(2, 0.3), Advantage: column(3, 1), Ref: column(4, 0.3), Return: column(5, 1),
+			OldValue: column(6, 1)}
 		logp, value := column(1, 0.3), column(7, 1)
 		mustDo(t, d, func() {
 			d.PolicyLoss(grad, stats, logp, targets, Clip{Low: 0.2, High: 0.28, Dual: 3, KL: 0.1})

@@ -5,11 +5,11 @@ import "retool/kernels/driver"
 // graph is what Repeat keeps of a key: the launches of the operations, as the driver replays them. Where they are not all there was to
 // it, or the driver's handle is 0, there is nothing to replay.
 type graph struct {
-	h        driver.Graph
-	plain    bool  // it consists of launches alone
-	turn     int64 // of its last replay
-	launches []driver.Launch
-	uses     map[*memory]bool // that launches may touch: when one of these is freed, the graph is void
+	h          driver.Graph
+	replayable bool  // it consists of launches alone
+	turn       int64 // of its last replay
+	launches   []driver.Launch
+	uses       map[*memory]bool // that launches may touch: when one of these is freed, the graph is void
 }
 
 // Repeat runs operations that never change: the first call with a key runs f and records its launches as a graph, later ones replay that
@@ -20,16 +20,16 @@ func (g *GPU) Repeat(key string, f func()) {
 		panic("kernels: Repeat was called outside Do")
 	}
 	g.mu.Lock()
-	if g.record != nil {
+	if g.recording != nil {
 		g.mu.Unlock()
 		panic("kernels: Repeat " + key + " inside Repeat")
 	}
 	known := g.graphs[key]
-	g.turn++
+	g.repeats++
 	if known != nil {
-		known.turn = g.turn
+		known.turn = g.repeats
 	}
-	if g.sync || known != nil && known.h == 0 {
+	if g.synchronous || known != nil && known.h == 0 {
 		g.mu.Unlock()
 		f()
 		return
@@ -40,12 +40,12 @@ func (g *GPU) Repeat(key string, f func()) {
 		g.mu.Unlock()
 		return
 	}
-	r := &graph{turn: g.turn, plain: true, uses: map[*memory]bool{}}
-	g.record = r
+	r := &graph{turn: g.repeats, replayable: true, uses: map[*memory]bool{}}
+	g.recording = r
 	g.mu.Unlock()
 	defer func() { // also when f panics: then nothing is kept
 		g.mu.Lock()
-		g.record = nil
+		g.recording = nil
 		g.mu.Unlock()
 	}()
 	f()
@@ -54,7 +54,7 @@ func (g *GPU) Repeat(key string, f func()) {
 	if g.err != nil {
 		return
 	}
-	if r.plain && len(r.launches) > 0 {
+	if r.replayable && len(r.launches) > 0 {
 		g.submit()
 		g.call("Repeat "+key, func(drv driver.Driver) (err error) {
 			r.h, err = drv.Capture(r.launches)
@@ -104,9 +104,9 @@ func (g *GPU) drop(key string) {
 	}
 }
 
-// notPlain says that the Repeat at work cannot become a graph.
-func (g *GPU) notPlain() {
-	if g.record != nil {
-		g.record.plain = false
+// notReplayable says that the Repeat at work cannot become a graph.
+func (g *GPU) notReplayable() {
+	if g.recording != nil {
+		g.recording.replayable = false
 	}
 }

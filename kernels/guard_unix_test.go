@@ -9,7 +9,8 @@ import (
 	"unsafe"
 )
 
-// guarded is n numbers, or a few more to fill pages, between two pages that nobody may touch: a load or a store beside them ends the process.
+// guarded is n numbers, or a few more to fill pages, between two pages that nobody may touch: a load or a store beside them ends the
+// process.
 func guarded(t testing.TB, n int) []float32 {
 	page := os.Getpagesize()
 	if 4*n%page != 0 {

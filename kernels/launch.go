@@ -36,7 +36,7 @@ func (g *GPU) end() {
 }
 
 func (g *GPU) finish() {
-	if g.now {
+	if g.immediate {
 		g.submit()
 	}
 }
@@ -55,8 +55,8 @@ func (g *GPU) in(t Tensor) arg {
 	if t.mem.ptr == 0 {
 		return arg{dtype: int32(F32)}
 	}
-	if g.record != nil {
-		g.record.uses[t.mem] = true
+	if g.recording != nil {
+		g.recording.uses[t.mem] = true
 	}
 	if t.ld > math.MaxInt32 {
 		panic(fmt.Sprintf("kernels: %s: rows of %v are too far apart", g.op, t))
@@ -89,7 +89,7 @@ func (g *GPU) fn(name string) *gpuFunc {
 	f := &gpuFunc{sizes: entry.Sizes()}
 	g.call("load "+fam, func(drv driver.Driver) error {
 		start := time.Now()
-		defer func() { g.jit.Add(int64(time.Since(start))) }()
+		defer func() { g.loading.Add(int64(time.Since(start))) }()
 		m := g.mods[fam]
 		if m == nil {
 			text, err := ptx.Text(fam)
@@ -154,16 +154,16 @@ func (g *GPU) launch(name string, grid [3]int, threads, shared int, args ...any)
 		l.Grid[i] = uint32(n)
 	}
 	g.queue = append(g.queue, l)
-	g.names = append(g.names, g.op)
-	if g.record != nil {
-		g.record.launches = append(g.record.launches, l)
+	g.queuedOps = append(g.queuedOps, g.op)
+	if g.recording != nil {
+		g.recording.launches = append(g.recording.launches, l)
 	}
-	if g.sync {
+	if g.synchronous {
 		g.submit()
 	}
 }
 
-// packParams lays arguments out one behind the other. An argument of another size than the kernel's parameter panics with both.
+// packParams lays arguments out one after the other. An argument of another size than the kernel's parameter panics with both.
 func packParams(name string, sizes []int, args []any) []byte {
 	if len(args) != len(sizes) {
 		panic(fmt.Sprintf("kernels: launch %s: it takes %d parameters, Go passes %d", name, len(sizes), len(args)))
@@ -208,7 +208,8 @@ func (g *GPU) tensorMap(a arg, rows, cols, box int) (m [128]byte) {
 	}
 	g.call(g.op, func(drv driver.Driver) (err error) {
 		m, err = drv.TensorMap(driver.TensorMapSpec{
-			ElemBytes: 2, Base: driver.Ptr(a.p), Dims: []uint64{uint64(cols), uint64(rows)}, Strides: []uint64{2 * uint64(a.ld)}, Box: []uint32{64, uint32(box)}, Swizzle: driver.Swizzle128,
+			ElemBytes: 2, Base: driver.Ptr(a.p), Dims: []uint64{uint64(cols), uint64(rows)}, Strides: []uint64{2 * uint64(a.ld)},
+			Box: []uint32{64, uint32(box)}, Swizzle: driver.Swizzle128,
 		})
 		return err
 	})

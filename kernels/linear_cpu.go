@@ -61,11 +61,13 @@ func (d *cpu) packed(w Tensor, transposed bool) *pack {
 
 func packRows(d *cpu, _ *worker, from, to int) {
 	j := &d.lin
+	rows, cols := j.w.dims[0], j.w.dims[1]
 	for p := from; p < to; p++ {
+		first := p * tileCols
 		if j.transposed {
-			packTransposed(d.v, j.pack.data[p*tileCols*j.w.dims[1]:], j.w.at(0), p*tileCols, min(tileCols, j.w.dims[0]-p*tileCols), j.w.dims[1], j.w.ld)
+			packTransposed(d.v, j.pack.data[first*cols:], j.w.at(0), first, min(tileCols, rows-first), cols, j.w.ld)
 		} else {
-			packPanel(d.v, j.pack.data[p*tileCols*j.w.dims[0]:], j.w.at(0)[p*tileCols:], min(tileCols, j.w.dims[1]-p*tileCols), j.w.dims[0], j.w.ld)
+			packPanel(d.v, j.pack.data[first*rows:], j.w.at(0)[first:], min(tileCols, cols-first), rows, j.w.ld)
 		}
 	}
 }

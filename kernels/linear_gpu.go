@@ -10,7 +10,8 @@ type tiling struct {
 	threads, shared int
 }
 
-// The portable ones and Hopper's, the largest tiles first. All of them multiply a·bᵀ; the other products have the first, or Hopper's first two.
+// The portable ones and Hopper's, the largest tiles first. All of them multiply a·bᵀ; the other products have the first, or Hopper's
+// first two.
 var (
 	portableTiles = []tiling{{"", 128, 128, 128, 4 * (128 + 128) * 32 * 2}, {"64", 64, 64, 128, 4 * (64 + 64) * 64 * 2}}
 	portable16    = tiling{"16", 16, 32, 64, 8 * (16 + 32) * 64 * 2}
@@ -38,8 +39,8 @@ func (g *GPU) choose(m, n int, of []tiling) tiling {
 	return of[len(of)-1]
 }
 
-// product launches c (m,n) (+)= a·b over k. kernel is nt, nn or tn. Which class multiplies depends on the sizes alone: what the copy engine
-// cannot take was staged.
+// product launches c (m,n) (+)= a·b over k. kernel is nt, nn or tn. Which class multiplies depends on the sizes alone: what the copy
+// engine cannot take was staged.
 func (g *GPU) product(kernel string, c, a, b, bias arg, m, n, k int, add int32, wgmma bool) {
 	if wgmma && m > 0 && n > 0 && k > 0 {
 		of := hopperTiles
@@ -103,7 +104,8 @@ func (g *GPU) LinearBackward(dx, dw, db, dy, x, w Tensor) {
 	T, N, M := checkLinearBackward(dx, dw, db, dy, x, w)
 	dxExact, dwExact := dy.dtype == F32 && w.dtype == F32, dy.dtype == F32 && x.dtype == F32
 	dxMixed, dwMixed := dx.mem != nil && !dxExact, dw.mem != nil && !dwExact
-	// Whole pieces of 16 bytes are copied in the background. Gradients of logits are F32: they are rounded once, not by every tile that reads them.
+	// Whole pieces of 16 bytes are copied in the background. Gradients of logits are F32: they are rounded once, not by every tile that reads
+	// them.
 	pieces := N%8 == 0 && M%8 == 0
 	st := staging{g: g}
 	sdy, sw, sx := st.use(dy, pieces && (dxMixed || dwMixed)), st.use(w, pieces && dxMixed), st.use(x, pieces && dwMixed)

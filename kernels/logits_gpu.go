@@ -13,7 +13,8 @@ func (g *GPU) LogProb(logp, entropy, logits, lse, ids Tensor, temperature float3
 	g.begin("LogProb")
 	defer g.end()
 	R, V := checkLogProb(logp, entropy, logits, lse, ids, temperature)
-	g.launch("log_prob", [3]int{R, 1, 1}, 256, 0, g.out(logp).p, g.out(entropy).p, g.in(logits), g.address(lse), g.address(ids), int32(V), 1/temperature)
+	g.launch("log_prob", [3]int{R, 1, 1}, 256, 0,
+		g.out(logp).p, g.out(entropy).p, g.in(logits), g.address(lse), g.address(ids), int32(V), 1/temperature)
 }
 
 // LogProbBackward replaces the logits.
@@ -21,5 +22,6 @@ func (g *GPU) LogProbBackward(logits, lse, ids, dlogp, dentropy Tensor, temperat
 	g.begin("LogProbBackward")
 	defer g.end()
 	R, V := checkLogProbBackward(logits, lse, ids, dlogp, dentropy, temperature)
-	g.launch("log_prob_bwd", [3]int{R, 1, 1}, 256, 0, g.out(logits), g.address(lse), g.address(ids), g.address(dlogp), g.address(dentropy), int32(V), 1/temperature)
+	g.launch("log_prob_bwd", [3]int{R, 1, 1}, 256, 0,
+		g.out(logits), g.address(lse), g.address(ids), g.address(dlogp), g.address(dentropy), int32(V), 1/temperature)
 }

@@ -15,7 +15,8 @@ func TestElementwiseKernelsTakeLongRows(t *testing.T) {
 	}
 	big := Tensor{mem: flat.mem, dims: [3]int{3*longRow + 7, 1, 1}, ld: 1, rank: 1, dtype: BF16}
 	p := longRows(big)
-	if len(p) != 2 || p[0][0].dims != [3]int{3, longRow, 1} || p[0][0].ld != longRow || p[1][0].off != 3*longRow || p[1][0].dims != [3]int{1, 7, 1} {
+	if len(p) != 2 || p[0][0].dims != [3]int{3, longRow, 1} || p[0][0].ld != longRow || p[1][0].off != 3*longRow ||
+		p[1][0].dims != [3]int{1, 7, 1} {
 		t.Errorf("%d numbers are taken as %v", big.Len(), p)
 	}
 	view := d.Alloc(F32, 6, 16).Cols(4, 9)

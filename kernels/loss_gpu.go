@@ -13,7 +13,9 @@ func (g *GPU) PolicyLoss(dlogp, stats, logp Tensor, t Targets, c Clip) {
 	}
 	blocks := lossBlocks(R)
 	sums := g.temp(8 * Stats * blocks)
-	g.launch("policy_loss", [3]int{blocks, 1, 1}, 256, 0, g.out(dlogp).p, sums, g.address(logp), g.address(t.Weight), g.address(t.OldLogProb), g.address(t.Advantage), g.address(t.Ref), int32(R), 1-c.Low, 1+c.High, c.Dual, c.KL)
+	g.launch("policy_loss", [3]int{blocks, 1, 1}, 256, 0,
+		g.out(dlogp).p, sums, g.address(logp), g.address(t.Weight), g.address(t.OldLogProb), g.address(t.Advantage), g.address(t.Ref), int32(R),
+		1-c.Low, 1+c.High, c.Dual, c.KL)
 	g.launch("loss_finish", [3]int{1, 1, 1}, 32*Stats, 0, g.out(stats).p, sums, int32(blocks))
 }
 
@@ -27,6 +29,7 @@ func (g *GPU) ValueLoss(dvalue, stats, value Tensor, t Targets, clip float32) {
 	}
 	blocks := lossBlocks(R)
 	sums := g.temp(8 * Stats * blocks)
-	g.launch("value_loss", [3]int{blocks, 1, 1}, 256, 0, g.out(dvalue).p, sums, g.address(value), g.address(t.Weight), g.address(t.Return), g.address(t.OldValue), int32(R), clip)
+	g.launch("value_loss", [3]int{blocks, 1, 1}, 256, 0,
+		g.out(dvalue).p, sums, g.address(value), g.address(t.Weight), g.address(t.Return), g.address(t.OldValue), int32(R), clip)
 	g.launch("loss_finish", [3]int{1, 1, 1}, 32*Stats, 0, g.out(stats).p, sums, int32(blocks))
 }

@@ -41,7 +41,8 @@ func checkPolicyLossOp(t *rapid.T, s *subject) {
 		Low: rapid.SampledFrom([]float32{0.1, 0.2}).Draw(t, "Low"), High: rapid.SampledFrom([]float32{0.2, 0.3}).Draw(t, "High"),
 		Dual: rapid.SampledFrom([]float32{0, 3}).Draw(t, "Dual"), KL: rapid.SampledFrom([]float32{0, 0.1}).Draw(t, "KL"),
 	}
-	logp, weight, old, adv, ref := s.numbersOf(t, F32, R, "logp"), s.drawWeights(t, R), s.numbersOf(t, F32, R, "old"), s.numbersOf(t, F32, R, "adv"), s.numbersOf(t, F32, R, "ref")
+	logp, weight, old, adv, ref := s.numbersOf(t, F32, R, "logp"), s.drawWeights(t, R), s.numbersOf(t, F32, R, "old"),
+		s.numbersOf(t, F32, R, "adv"), s.numbersOf(t, F32, R, "ref")
 	before := s.numbersOf(t, F32, Stats, "stats")
 	lt, dl, stats := s.vector(F32, logp), s.vector(F32, make([]float64, R)), s.vector(F32, before)
 	targets := Targets{Weight: s.vector(F32, weight), OldLogProb: s.vector(F32, old), Advantage: s.vector(F32, adv)}
@@ -91,7 +92,8 @@ func refValueLoss(value, weight, ret, old []float64, clip float64) (loss float64
 func checkValueLossOp(t *rapid.T, s *subject) {
 	R := rapid.IntRange(1, 60).Draw(t, "R")
 	clip := rapid.SampledFrom([]float32{0, 0.2, 0.5}).Draw(t, "clip")
-	value, weight, ret, old := s.numbersOf(t, F32, R, "value"), s.drawWeights(t, R), s.numbersOf(t, F32, R, "ret"), s.numbersOf(t, F32, R, "old")
+	value, weight, ret, old := s.numbersOf(t, F32, R, "value"), s.drawWeights(t, R), s.numbersOf(t, F32, R, "ret"),
+		s.numbersOf(t, F32, R, "old")
 	before := make([]float64, Stats)
 	vt, dv, stats := s.vector(F32, value), s.vector(F32, make([]float64, R)), s.vector(F32, before)
 	targets := Targets{Weight: s.vector(F32, weight), Return: s.vector(F32, ret)}

@@ -3,7 +3,7 @@ package kernels
 // warpRow is the longest row that one warp takes; longer ones get a block. The order of a row's sum depends on its length alone.
 const warpRow = 1024
 
-// rows gives the grid and block of a kernel that takes a row a warp, or a row a block.
+// rowGrid gives the grid and block of a kernel that takes a row a warp, or a row a block.
 func rowGrid(kernel string, rows, n int) (string, [3]int, int) {
 	if n <= warpRow {
 		return kernel + "_warp", [3]int{ceil(rows, 4), 1, 1}, 128

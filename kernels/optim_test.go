@@ -30,7 +30,8 @@ func refAdamW(w, g, m, v []float64, a AdamWStep) {
 
 func checkAdamWOp(t *rapid.T, s *subject) {
 	n := rapid.IntRange(1, 3000).Draw(t, "n")
-	a := AdamWStep{LR: 0.01, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: rapid.SampledFrom([]float32{0, 0.1}).Draw(t, "decay"), Scale: 0.7, Step: rapid.IntRange(1, 1000).Draw(t, "step")}
+	a := AdamWStep{LR: 0.01, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: rapid.SampledFrom([]float32{0, 0.1}).Draw(t, "decay"),
+		Scale: 0.7, Step: rapid.IntRange(1, 1000).Draw(t, "step")}
 	w, g, m, v := s.numbersOf(t, F32, n, "w"), s.numbersOf(t, F32, n, "g"), s.numbersOf(t, F32, n, "m"), s.numbersOf(t, F32, n, "v")
 	for i := range v {
 		v[i] = math.Abs(v[i])
@@ -56,7 +57,8 @@ func checkAdamWOp(t *rapid.T, s *subject) {
 
 func TestRoundingToBF16IsToEven(t *testing.T) {
 	for _, c := range [][2]uint32{
-		{0x3f808000, 0x3f800000}, {0x3f818000, 0x3f820000}, {0x3f808001, 0x3f810000}, {0x7f7fffff, 0x7f800000}, {0xff800000, 0xff800000}, {0x80000001, 0x80000000},
+		{0x3f808000, 0x3f800000}, {0x3f818000, 0x3f820000}, {0x3f808001, 0x3f810000}, {0x7f7fffff, 0x7f800000}, {0xff800000, 0xff800000},
+		{0x80000001, 0x80000000},
 	} {
 		if got := math.Float32bits(roundBF16(math.Float32frombits(c[0]))); got != c[1] {
 			t.Errorf("%08x rounds to %08x, want %08x", c[0], got, c[1])

@@ -4,6 +4,8 @@ import "fmt"
 
 // A page of the CPU is a tile of keys for each key head, [KV][4][D][16], then one of values, [KV][64][D]: see attentionJob.
 
+func (d *cpu) KVBytes(h Heads) int { return h.KV * 2 * PageTokens * h.Dim * F32.Size() }
+
 func (d *cpu) AllocKV(pages int, h Heads) KV {
 	checkHeads("AllocKV", h)
 	if pages < 0 {
@@ -78,7 +80,7 @@ func (d *cpu) PagedAttention(o, q Tensor, kv KV, table PageTable, h Heads) {
 	j := &d.att
 	j.set(h, q, o, Tensor{})
 	j.kv, j.pages, j.perS, j.do = kv.mem.f32, table.Pages.ints(), N, Tensor{}
-	j.starts = d.sequences(op, table.Starts, min(T, int(table.Starts.ints()[S]))) // rows behind the last sequence are nobody's
+	j.starts = d.sequences(op, table.Starts, min(T, int(table.Starts.ints()[S]))) // rows after the last sequence are nobody's
 	lens := table.Len.ints()
 	for s := range S {
 		n, length := j.starts[s+1]-j.starts[s], lens[s]

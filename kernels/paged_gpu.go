@@ -2,8 +2,8 @@ package kernels
 
 import "fmt"
 
-// pageBytes is one page of one layer: for each key head a tile of keys, then a tile of values.
-func pageBytes(h Heads) int { return h.KV * 2 * tileBytes(h) }
+// KVBytes is, for each key head, a tile of keys and a tile of values, of bf16.
+func (g *GPU) KVBytes(h Heads) int { return h.KV * 2 * tileBytes(h) }
 
 // AllocKV is zeroed pages.
 func (g *GPU) AllocKV(pages int, h Heads) KV {
@@ -12,7 +12,7 @@ func (g *GPU) AllocKV(pages int, h Heads) KV {
 	if pages < 0 {
 		panic(fmt.Sprintf("kernels: AllocKV of %d pages", pages))
 	}
-	return KV{mem: g.reserve(pages * pageBytes(h)), Pages: pages, Heads: h}
+	return KV{mem: g.reserve(pages * g.KVBytes(h)), Pages: pages, Heads: h}
 }
 
 func (g *GPU) kv(kv KV) uint64 {
@@ -26,7 +26,8 @@ func (g *GPU) AppendKV(kv KV, k, v, slots Tensor) {
 	T := checkAppendKV(kv, k, v, slots)
 	h := kv.Heads
 	kv.mem.version++
-	g.launch("append_"+attentionDim("AppendKV", h), [3]int{ceil(T*h.KV*h.Dim/8, 256), 1, 1}, 256, 0, g.kv(kv), int64(pageBytes(h)), g.in(k), g.in(v), g.in(slots), int32(T), int32(h.KV))
+	g.launch("append_"+attentionDim("AppendKV", h), [3]int{ceil(T*h.KV*h.Dim/8, 256), 1, 1}, 256, 0,
+		g.kv(kv), int64(g.KVBytes(h)), g.in(k), g.in(v), g.in(slots), int32(T), int32(h.KV))
 }
 
 // PagedAttention takes tiles of 16 rows where most sequences have a token or few, else of 64. Where there are fewer such tiles than the GPU
@@ -55,15 +56,18 @@ func (g *GPU) PagedAttention(o, q Tensor, kv KV, table PageTable, h Heads) {
 	}
 	if chunks == 1 || tiles*h.KV >= g.split {
 		st.begin()
-		g.launch(name, [3]int{tiles, h.KV, 1}, threads, shared, oa.a, qa.a, g.kv(kv), int64(pageBytes(h)), pages, starts, length, int32(S), int32(G), chunkTiles(h), scoreScale(h))
+		g.launch(name, [3]int{tiles, h.KV, 1}, threads, shared,
+			oa.a, qa.a, g.kv(kv), int64(g.KVBytes(h)), pages, starts, length, int32(S), int32(G), chunkTiles(h), scoreScale(h))
 		st.end()
 		return
 	}
 	at := st.bytes(4 * T * h.Q * chunks * (h.Dim + 2))
 	st.begin()
 	state := st.at + uint64(at)
-	g.launch(part, [3]int{ceil(T*G, partRows) + S, h.KV, chunks}, partThreads, shared, state, qa.a, g.kv(kv), int64(pageBytes(h)), pages, starts, length, int32(S), int32(G), int32(chunks), chunkTiles(h), scoreScale(h))
-	g.launch("paged_merge_"+kind, [3]int{ceil(T*h.Q, 4), 1, 1}, 128, 0, oa.a, state, starts, length, int32(S), int32(T), int32(h.Q), int32(chunks), chunkTiles(h), scoreScale(h))
+	g.launch(part, [3]int{ceil(T*G, partRows) + S, h.KV, chunks}, partThreads, shared,
+		state, qa.a, g.kv(kv), int64(g.KVBytes(h)), pages, starts, length, int32(S), int32(G), int32(chunks), chunkTiles(h), scoreScale(h))
+	g.launch("paged_merge_"+kind, [3]int{ceil(T*h.Q, 4), 1, 1}, 128, 0,
+		oa.a, state, starts, length, int32(S), int32(T), int32(h.Q), int32(chunks), chunkTiles(h), scoreScale(h))
 	st.end()
 }
 
@@ -73,9 +77,10 @@ func (g *GPU) CopyPages(kv KV, dst, src Tensor) {
 	defer g.end()
 	n := checkCopyPages(kv, dst, src)
 	kv.mem.version++
-	stride := pageBytes(kv.Heads)
+	stride := g.KVBytes(kv.Heads)
 	for from := 0; from < n; from += 65535 {
 		m := min(n-from, 65535)
-		g.launch("copy_pages", [3]int{ceil(stride, 4096), m, 1}, 256, 0, g.kv(kv), int64(stride), g.in(dst.Rows(from, from+m)), g.in(src.Rows(from, from+m)))
+		g.launch("copy_pages", [3]int{ceil(stride, 4096), m, 1}, 256, 0,
+			g.kv(kv), int64(stride), g.in(dst.Rows(from, from+m)), g.in(src.Rows(from, from+m)))
 	}
 }

@@ -3,8 +3,11 @@ package kernels
 import (
 	"math"
 	"slices"
+	"testing"
 
 	"pgregory.net/rapid"
+
+	"retool/kernels/emu"
 )
 
 // pagedCase is sequences whose keys lie in shuffled pages; the last rows of each are this step's.
@@ -73,7 +76,7 @@ func checkPagedAttentionOp(t *rapid.T, s *subject) {
 		want, fresh = append(want, whole[from:to]...), append(fresh, q[from:to]...)
 	}
 	kv := s.dev.AllocKV(c.total, h)
-	// A padded step: sequences without rows, and rows behind the last sequence, whose keys are stored nowhere.
+	// A padded step: sequences without rows, and rows after the last sequence, whose keys are stored nowhere.
 	pad := rapid.IntRange(0, 3).Draw(t, "pad")
 	for range pad {
 		c.starts, c.lengths, c.pages = append(c.starts, int32(R)), append(c.lengths, 0), append(c.pages, slices.Repeat([]int32{0}, c.N)...)
@@ -129,4 +132,21 @@ func checkCopyPagesOp(t *rapid.T, s *subject) {
 	s.near(t, "o", s.read(again), s.read(o), 0)
 	s.free(qt, kt, vt, o, again, slots, table.Starts, table.Len, st, dt, mt)
 	s.dev.FreeKV(kv)
+}
+
+// KVBytes is what AllocKV takes for a page.
+func TestKVBytesAreThoseOfAPage(t *testing.T) {
+	h := Heads{Q: 6, KV: 3, Dim: 64}
+	c, g := newCPU(1, goSIMD), emulated(t, emu.Options{Capability: 80})
+	c.AllocKV(5, h)
+	if want := int64(5 * c.KVBytes(h)); c.bytes.Load() != want {
+		t.Errorf("the CPU took %d bytes for 5 pages, want %d", c.bytes.Load(), want)
+	}
+	g.AllocKV(5, h)
+	if want := int64(5 * g.KVBytes(h)); g.bytes.Load() != want {
+		t.Errorf("the GPU took %d bytes for 5 pages, want %d", g.bytes.Load(), want)
+	}
+	if c.KVBytes(h) != 2*g.KVBytes(h) {
+		t.Errorf("a page has %d bytes on the CPU, float32, and %d on a GPU, bf16", c.KVBytes(h), g.KVBytes(h))
+	}
 }

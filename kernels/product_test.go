@@ -38,7 +38,7 @@ func (v *simd) chain(z float32, terms int, term func(k int) (x, y float32)) floa
 	return z
 }
 
-// edge places n normal numbers so that memory that nobody may touch begins right behind them, or ends right before them.
+// edge places n normal numbers so that memory that nobody may touch begins right after them, or ends right before them.
 func edge(t *rapid.T, m []float32, n int, label string) []float32 {
 	x := m[:n:n]
 	if rapid.Bool().Draw(t, label+" before its guard") {

@@ -25,7 +25,8 @@ func (d *cpu) RoPE(qk, qRstd, kRstd, qkv Tensor, r Rotary, h Heads) {
 	for _, t := range [...]Tensor{qk, qRstd, kRstd, qkv} {
 		d.writes(op, t)
 	}
-	d.rope = ropeJob{qk: qk, qkv: qkv, bias: r.Bias.vec(), norm: [2][]float32{r.QNorm.vec(), r.KNorm.vec()}, rstd: [2][]float32{qRstd.vec(), kRstd.vec()}, table: r.Table, eps: r.Eps, h: h}
+	d.rope = ropeJob{qk: qk, qkv: qkv, bias: r.Bias.vec(), norm: [2][]float32{r.QNorm.vec(), r.KNorm.vec()},
+		rstd: [2][]float32{qRstd.vec(), kRstd.vec()}, table: r.Table, eps: r.Eps, h: h}
 	d.angles(op, r.Pos)
 	d.each(T, 16, T*(h.Q+2*h.KV)*h.Dim/4, ropeRows)
 }

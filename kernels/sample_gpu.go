@@ -19,5 +19,6 @@ func (g *GPU) Sample(ids, logits, lse, keys Tensor, s Sampling) {
 	splits := max(1, min(ceil(N, samplePart), ceil(4*g.info.Multiprocessors, R)))
 	parts, low, high := g.temp(8*R*splits), uint32(s.Seed), uint32(s.Seed>>32)
 	g.launch("sample_part", [3]int{splits, R, 1}, 256, 0, parts, g.in(logits), g.address(keys), int32(N), low, high, scale)
-	g.launch("sample_pick", [3]int{R, 1, 1}, 512, 0, g.out(ids).p, parts, int32(splits), g.in(logits), g.address(lse), g.address(keys), int32(N), low, high, scale, topP, int32(s.TopK))
+	g.launch("sample_pick", [3]int{R, 1, 1}, 512, 0,
+		g.out(ids).p, parts, int32(splits), g.in(logits), g.address(lse), g.address(keys), int32(N), low, high, scale, topP, int32(s.TopK))
 }

@@ -121,7 +121,8 @@ func checkSampleRestrictedOp(t *rapid.T, s *subject) {
 		}
 	}
 	seed, keys := drawKeys(t, c.R)
-	p := Sampling{Seed: seed, Temperature: float32(c.temperature), TopP: rapid.SampledFrom([]float32{1, 0.9, 0.5, 0.01}).Draw(t, "TopP"), TopK: rapid.IntRange(0, 20).Draw(t, "TopK")}
+	p := Sampling{Seed: seed, Temperature: float32(c.temperature), TopP: rapid.SampledFrom([]float32{1, 0.9, 0.5, 0.01}).Draw(t, "TopP"),
+		TopK: rapid.IntRange(0, 20).Draw(t, "TopK")}
 	for r, id := range s.sample(t, c, keys, p) {
 		kept, doubt := refKept(c.row(r), refLSE(c.row(r), c.temperature), c.temperature, p.TopK, float64(p.TopP))
 		if doubt >= 0 {
@@ -135,8 +136,10 @@ func checkSampleRestrictedOp(t *rapid.T, s *subject) {
 func TestPhiloxKnowsItsAnswers(t *testing.T) {
 	for _, c := range []struct{ in, want [6]uint32 }{
 		{[6]uint32{}, [6]uint32{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
-		{[6]uint32{^uint32(0), ^uint32(0), ^uint32(0), ^uint32(0), ^uint32(0), ^uint32(0)}, [6]uint32{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
-		{[6]uint32{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0}, [6]uint32{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
+		{[6]uint32{^uint32(0), ^uint32(0), ^uint32(0), ^uint32(0), ^uint32(0), ^uint32(0)},
+			[6]uint32{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
+		{[6]uint32{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0},
+			[6]uint32{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
 	} {
 		a, b, d, e := philox(c.in[0], c.in[1], c.in[2], c.in[3], c.in[4], c.in[5])
 		if got := [6]uint32{a, b, d, e}; got != c.want {

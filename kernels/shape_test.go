@@ -15,7 +15,8 @@ func TestWrongShapesNameBothSides(t *testing.T) {
 		f     func()
 		words []string
 	}{
-		{func() { d.Linear(m(3, 5), m(3, 4), m(5, 6), Tensor{}) }, []string{"kernels: Linear", "f32[3 4]", "f32[5 6]", "inner sizes 4 and 6 differ"}},
+		{func() { d.Linear(m(3, 5), m(3, 4), m(5, 6), Tensor{}) },
+			[]string{"kernels: Linear", "f32[3 4]", "f32[5 6]", "inner sizes 4 and 6 differ"}},
 		{func() { d.Linear(m(2, 5), m(3, 4), m(5, 4), Tensor{}) }, []string{"f32[2 5]", "f32[3 4]", "rows differ"}},
 		{func() { d.Linear(m(3, 5), m(3, 4), m(5, 4), d.Alloc(F32, 4)) }, []string{"b is f32[4]"}},
 		{func() { d.Linear(m(3, 5), d.Alloc(BF16, 3, 4), m(5, 4), Tensor{}) }, []string{"bf16[3 4]", "computes in f32"}},
@@ -24,18 +25,23 @@ func TestWrongShapesNameBothSides(t *testing.T) {
 		{func() { d.Embed(m(3, 4), m(5, 4), ids) }, []string{"Embed: ids[1] is 7, there are 5"}},
 		{func() { d.RMSNorm(m(3, 4), Tensor{}, m(3, 4), Tensor{}, d.Alloc(F32, 3), 0) }, []string{"w is f32[3]", "x is f32[3 4]"}},
 		{func() { d.RMSNorm(m(3, 4), Tensor{}, m(3, 4), m(2, 4), d.Alloc(F32, 4), 0) }, []string{"RMSNorm: add is f32[2 4]", "x is f32[3 4]"}},
-		{func() { d.RoPE(m(3, 12), Tensor{}, Tensor{}, m(3, 16), Rotary{Pos: ids, Table: m(5, 4)}, h) }, []string{"RoPE: pos[1] is 7, table is f32[5 4]"}},
-		{func() { d.RoPE(m(3, 12), Tensor{}, Tensor{}, m(3, 12), Rotary{Pos: ids, Table: m(8, 4)}, h) }, []string{"qkv is f32[3 12]", "3 tokens by 4 heads of 4"}},
+		{func() { d.RoPE(m(3, 12), Tensor{}, Tensor{}, m(3, 16), Rotary{Pos: ids, Table: m(5, 4)}, h) },
+			[]string{"RoPE: pos[1] is 7, table is f32[5 4]"}},
+		{func() { d.RoPE(m(3, 12), Tensor{}, Tensor{}, m(3, 12), Rotary{Pos: ids, Table: m(8, 4)}, h) },
+			[]string{"qkv is f32[3 12]", "3 tokens by 4 heads of 4"}},
 		{func() {
 			d.RoPE(m(3, 12), Tensor{}, Tensor{}, m(3, 16), Rotary{QNorm: d.Alloc(F32, 4), Pos: ids, Table: m(8, 4)}, h)
 		}, []string{"QNorm is f32[4], KNorm is absent: both or neither"}},
 		{func() { d.RoPEBackward(m(3, 8).Split(4), ids, m(8, 6)) }, []string{"RoPEBackward: table is f32[8 6], it must be f32 (positions,4)"}},
-		{func() { d.Attention(m(3, 8), Tensor{}, m(3, 8), m(3, 4), m(3, 5), ids, h) }, []string{"Attention: v is f32[3 5]", "3 tokens by 1 heads of 4"}},
+		{func() { d.Attention(m(3, 8), Tensor{}, m(3, 8), m(3, 4), m(3, 5), ids, h) },
+			[]string{"Attention: v is f32[3 5]", "3 tokens by 1 heads of 4"}},
 		{func() { d.Attention(m(3, 8), Tensor{}, m(3, 8), m(3, 4), m(3, 4), ids, h) }, []string{"starts[2] is 1", "ascend from 0 to the 3 rows"}},
-		{func() { d.Attention(m(3, 8), Tensor{}, m(3, 8), m(3, 4), m(3, 4), ids, Heads{Q: 3, KV: 2, Dim: 4}) }, []string{"Q must be a multiple of KV"}},
+		{func() { d.Attention(m(3, 8), Tensor{}, m(3, 8), m(3, 4), m(3, 4), ids, Heads{Q: 3, KV: 2, Dim: 4}) },
+			[]string{"Q must be a multiple of KV"}},
 		{func() { d.AppendKV(d.AllocKV(2, h), m(3, 4), m(3, 4), integers(d, 0, 1, 128)) }, []string{"AppendKV: page 2 of 2"}},
 		{func() { d.LogSumExp(d.Alloc(F32, 3), m(3, 4), 0) }, []string{"temperature is 0"}},
-		{func() { d.Sample(ids, m(3, 4), Tensor{}, Tensor{}, Sampling{Temperature: 1, TopP: 1}) }, []string{"keys is absent, it must be i32[3 3]"}},
+		{func() { d.Sample(ids, m(3, 4), Tensor{}, Tensor{}, Sampling{Temperature: 1, TopP: 1}) },
+			[]string{"keys is absent, it must be i32[3 3]"}},
 		{func() { d.AdamW(m(3, 4), Tensor{}, m(3, 5), m(3, 4), m(3, 4), AdamWStep{Step: 1}) }, []string{"AdamW: g is f32[3 5], w is f32[3 4]"}},
 		{func() { d.Copy(m(3, 4), m(4, 3)) }, []string{"Copy: dst is f32[3 4], src is f32[4 3]"}},
 		{func() { d.Upload(m(3, 4), make([]float32, 5)) }, []string{"Upload", "f32[3 4]", "[]float32 of 5"}},

@@ -55,7 +55,7 @@ type simd struct {
 	strip func(dst, src *float32, ld, rows int)
 	// fetch asks for rows of src, ld bytes apart, of width bytes, which will soon be read. It may name memory that is not there.
 	fetch func(src *float32, width, ld, rows int)
-	// race is the first j with 1 − u[j] < best·w[j], or a number not below the length. It may read 7 numbers behind the last.
+	// race is the first j with 1 − u[j] < best·w[j], or a number not below the length. It may read 7 numbers after the last.
 	race func(u, w []float32, best float32) int
 	// noise fills u (a multiple of 32) with uniforms i·2⁻²⁴, 1 ≤ i < 2²⁴: Philox word (first+j) of key and counter, see philox.
 	noise func(u []float32, first uint32, c *philoxKey)

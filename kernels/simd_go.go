@@ -127,7 +127,7 @@ func lane(i, n int) int {
 	return i & 7
 }
 
-// The pointers of these two never leave what they point into: a pointer behind the last number is one that the collector may not see.
+// The pointers of these two never leave what they point into: a pointer after the last number is one that the collector may not see.
 
 func goProduct(t *tile, rows, panels int) {
 	for block := range t.tiles {

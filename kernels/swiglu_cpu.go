@@ -5,8 +5,7 @@ type gluJob struct{ y, gate, up, dgate, dup, dy Tensor }
 func (d *cpu) SwiGLU(y, gate, up Tensor) {
 	const op = "SwiGLU"
 	d.begin(op)
-	checkSame(op, "y", y, "gate", gate)
-	checkSame(op, "up", up, "gate", gate)
+	checkSwiGLU(y, gate, up)
 	d.reads(op, gate)
 	d.reads(op, up)
 	d.writes(op, y)
@@ -23,14 +22,7 @@ func (d *cpu) SwiGLU(y, gate, up Tensor) {
 func (d *cpu) SwiGLUBackward(dgate, dup, dy, gate, up Tensor) {
 	const op = "SwiGLUBackward"
 	d.begin(op)
-	checkSame(op, "dy", dy, "gate", gate)
-	checkSame(op, "up", up, "gate", gate)
-	if dgate.mem != nil {
-		checkSame(op, "dgate", dgate, "gate", gate)
-	}
-	if dup.mem != nil {
-		checkSame(op, "dup", dup, "gate", gate)
-	}
+	checkSwiGLUBackward(dgate, dup, dy, gate, up)
 	d.reads(op, dy)
 	d.reads(op, gate)
 	d.reads(op, up)

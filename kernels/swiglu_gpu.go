@@ -4,26 +4,15 @@ package kernels
 func (g *GPU) SwiGLU(y, gate, up Tensor) {
 	g.begin("SwiGLU")
 	defer g.end()
-	checkSame("SwiGLU", "y", y, "gate", gate)
-	checkSame("SwiGLU", "up", up, "gate", gate)
+	checkSwiGLU(y, gate, up)
 	g.rowwise("swiglu_fwd", y.dims[0], y.dims[1]*y.dims[2], g.out(y), g.in(gate), g.in(up))
 }
 
 // SwiGLUBackward adds to dgate and dup.
 func (g *GPU) SwiGLUBackward(dgate, dup, dy, gate, up Tensor) {
-	const op = "SwiGLUBackward"
-	g.begin(op)
+	g.begin("SwiGLUBackward")
 	defer g.end()
-	checkSame(op, "gate", gate, "dy", dy)
-	checkSame(op, "up", up, "dy", dy)
-	for _, d := range []struct {
-		name string
-		t    Tensor
-	}{{"dgate", dgate}, {"dup", dup}} {
-		if d.t.mem != nil {
-			checkSame(op, d.name, d.t, "dy", dy)
-		}
-	}
+	checkSwiGLUBackward(dgate, dup, dy, gate, up)
 	g.rowwise("swiglu_bwd", dy.dims[0], dy.dims[1]*dy.dims[2], g.out(dgate), g.out(dup), g.in(dy), g.in(gate), g.in(up))
 }
 
