@@ -11,7 +11,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"retool/engine/atomicfile"
 	"retool/engine/model"
+	"retool/engine/safetensors"
 	"retool/kernels"
 )
 
@@ -96,7 +98,7 @@ func score(c *cli.Context) error {
 	defer m.Close()
 	s := newScorer(m, longest)
 	if out != "" {
-		err := model.WriteAtomic(out, func(w io.Writer) error { return s.writeRows(w, rows) })
+		err := atomicfile.Write(out, func(w io.Writer) error { return s.writeRows(w, rows) })
 		if err != nil {
 			return fmt.Errorf("score: write %s: %w", out, err)
 		}
@@ -247,9 +249,9 @@ func (s *scorer) writeRows(w io.Writer, rows [][]int32) error {
 func (s *scorer) writeLogits(path string, rows [][]int32) error {
 	vocab := s.m.Config.Vocab
 	var buf []float32
-	list := make([]model.NamedTensor, len(rows))
+	list := make([]safetensors.Named, len(rows))
 	for i, ids := range rows {
-		list[i] = model.NamedTensor{Name: fmt.Sprintf("logits.%d", i), Shape: []int{len(ids), vocab}, Data: func() ([]float32, error) {
+		list[i] = safetensors.Named{Name: fmt.Sprintf("logits.%d", i), Shape: []int{len(ids), vocab}, Data: func() ([]float32, error) {
 			if n := len(ids) * vocab; cap(buf) < n {
 				buf = make([]float32, n)
 			}
@@ -258,7 +260,7 @@ func (s *scorer) writeLogits(path string, rows [][]int32) error {
 			return buf, err
 		}}
 	}
-	return model.WriteSafetensors(path, list, nil)
+	return safetensors.Write(path, list, nil)
 }
 
 // loss is the mean cross-entropy of all predicted tokens; with backward, its gradient is added to the model's.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -13,6 +14,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"retool/engine/safetensors"
 	"retool/kernels"
 )
 
@@ -57,26 +59,26 @@ func TestSavedModelsComeBack(t *testing.T) {
 }
 
 // rewrite changes the tensors of a saved folder.
-func rewrite(t *testing.T, dir string, change func(map[string]NamedTensor)) {
+func rewrite(t *testing.T, dir string, change func(map[string]safetensors.Named)) {
 	path := filepath.Join(dir, weightsFile)
-	f, err := OpenSafetensors(path)
+	f, err := safetensors.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	of := map[string]NamedTensor{}
-	for _, name := range f.names {
+	of := map[string]safetensors.Named{}
+	for _, name := range f.Names() {
 		s, _ := f.Tensor(name)
 		x := make([]float32, s.Len())
 		if err := s.Float32s(x); err != nil {
 			t.Fatal(err)
 		}
-		of[name] = NamedTensor{Name: name, Shape: s.Shape, Data: x}
+		of[name] = safetensors.Named{Name: name, Shape: s.Shape, Data: x}
 	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
 	change(of)
-	if err := WriteSafetensors(path, slices.Collect(maps.Values(of)), nil); err != nil {
+	if err := safetensors.Write(path, slices.Collect(maps.Values(of)), nil); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -118,40 +120,40 @@ func TestFoldersThatDoNotFitAreNamed(t *testing.T) {
 		}
 		return err
 	}
-	embedding := func(of map[string]NamedTensor) NamedTensor { return of["model.embed_tokens.weight"] }
+	embedding := func(of map[string]safetensors.Named) safetensors.Named { return of["model.embed_tokens.weight"] }
 	for _, c := range []struct {
 		want   string
 		tied   bool
-		change func(map[string]NamedTensor)
+		change func(map[string]safetensors.Named)
 	}{
-		{"", false, func(map[string]NamedTensor) {}},
-		{"/model.safetensors: " + q + " is missing, config.json says [32 24]", false, func(of map[string]NamedTensor) { delete(of, q) }},
-		{q + " has shape [24 32], config.json says [32 24]", false, func(of map[string]NamedTensor) { w := of[q]; w.Shape = []int{24, 32}; of[q] = w }},
-		{o + " has shape [32 24], config.json says [24 32]", false, func(of map[string]NamedTensor) { w := of[o]; w.Shape = []int{32, 24}; of[o] = w }},
-		{o + " is missing", false, func(of map[string]NamedTensor) { delete(of, o) }},
-		{"/model.safetensors: unknown tensor model.layers.2.mlp.up_proj.weight [1]: config.json has no place", false, func(of map[string]NamedTensor) {
-			of["x"] = NamedTensor{Name: "model.layers.2.mlp.up_proj.weight", Shape: []int{1}, Data: []float32{1}}
+		{"", false, func(map[string]safetensors.Named) {}},
+		{"/model.safetensors: " + q + " is missing, config.json says [32 24]", false, func(of map[string]safetensors.Named) { delete(of, q) }},
+		{q + " has shape [24 32], config.json says [32 24]", false, func(of map[string]safetensors.Named) { w := of[q]; w.Shape = []int{24, 32}; of[q] = w }},
+		{o + " has shape [32 24], config.json says [24 32]", false, func(of map[string]safetensors.Named) { w := of[o]; w.Shape = []int{32, 24}; of[o] = w }},
+		{o + " is missing", false, func(of map[string]safetensors.Named) { delete(of, o) }},
+		{"/model.safetensors: unknown tensor model.layers.2.mlp.up_proj.weight [1]: config.json has no place", false, func(of map[string]safetensors.Named) {
+			of["x"] = safetensors.Named{Name: "model.layers.2.mlp.up_proj.weight", Shape: []int{1}, Data: []float32{1}}
 		}},
-		{"unknown tensor a [1] and 1 others", false, func(of map[string]NamedTensor) {
-			of["b"] = NamedTensor{Name: "b", Shape: []int{1}, Data: []float32{1}}
-			of["a"] = NamedTensor{Name: "a", Shape: []int{1}, Data: []float32{1}}
+		{"unknown tensor a [1] and 1 others", false, func(of map[string]safetensors.Named) {
+			of["b"] = safetensors.Named{Name: "b", Shape: []int{1}, Data: []float32{1}}
+			of["a"] = safetensors.Named{Name: "a", Shape: []int{1}, Data: []float32{1}}
 		}},
-		{"/model.safetensors: lm_head.weight is missing, config.json says that it is a tensor of its own", false, func(of map[string]NamedTensor) {
+		{"/model.safetensors: lm_head.weight is missing, config.json says that it is a tensor of its own", false, func(of map[string]safetensors.Named) {
 			delete(of, headName)
 		}},
-		{"model.safetensors holds value_head.weight, which an older retool put there", false, func(of map[string]NamedTensor) {
-			of["x"] = NamedTensor{Name: valueName, Shape: []int{1, 24}, Data: make([]float32, 24)}
+		{"model.safetensors holds value_head.weight, which an older retool put there", false, func(of map[string]safetensors.Named) {
+			of["x"] = safetensors.Named{Name: valueName, Shape: []int{1, 24}, Data: make([]float32, 24)}
 		}},
-		{q + " is I32", false, func(of map[string]NamedTensor) { w := of[q]; w.Data = make([]int32, 24*32); of[q] = w }},
-		{"", true, func(of map[string]NamedTensor) { w := embedding(of); w.Name = headName; of[headName] = w }},
-		{"/model.safetensors: lm_head.weight differs from model.embed_tokens.weight", true, func(of map[string]NamedTensor) {
+		{q + " is I32", false, func(of map[string]safetensors.Named) { w := of[q]; w.Data = make([]int32, 24*32); of[q] = w }},
+		{"", true, func(of map[string]safetensors.Named) { w := embedding(of); w.Name = headName; of[headName] = w }},
+		{"/model.safetensors: lm_head.weight differs from model.embed_tokens.weight", true, func(of map[string]safetensors.Named) {
 			w := embedding(of)
 			w.Name, w.Data = headName, make([]float32, 61*24)
 			of[headName] = w
 		}},
-		{"", false, func(of map[string]NamedTensor) {
-			of["r"] = NamedTensor{Name: "model.layers.0.self_attn.rotary_emb.inv_freq", Shape: []int{1}, Data: []float32{1}}
-			of["s"] = NamedTensor{Name: "model.rotary_emb.inv_freq", Shape: []int{1}, Data: []float32{1}}
+		{"", false, func(of map[string]safetensors.Named) {
+			of["r"] = safetensors.Named{Name: "model.layers.0.self_attn.rotary_emb.inv_freq", Shape: []int{1}, Data: []float32{1}}
+			of["s"] = safetensors.Named{Name: "model.rotary_emb.inv_freq", Shape: []int{1}, Data: []float32{1}}
 		}},
 	} {
 		dir := save(c.tied)
@@ -175,18 +177,18 @@ func TestFoldersThatDoNotFitAreNamed(t *testing.T) {
 }
 
 func TestShardsThatDoNotFitAreNamed(t *testing.T) {
-	one := func(name string) []NamedTensor {
-		return []NamedTensor{{Name: name, Shape: []int{1}, Data: []float32{1}}}
+	one := func(name string) []safetensors.Named {
+		return []safetensors.Named{{Name: name, Shape: []int{1}, Data: []float32{1}}}
 	}
 	for want, c := range map[string]struct {
 		index string
-		files map[string][]NamedTensor
+		files map[string][]safetensors.Named
 	}{
-		"":                                    {`{"weight_map":{"a":"1","b":"2"}}`, map[string][]NamedTensor{"1": one("a"), "2": one("b")}},
-		"a is in both 1 and 2":                {`{"weight_map":{"a":"1","b":"2"}}`, map[string][]NamedTensor{"1": one("a"), "2": one("a")}},
-		`b is in 2, the index says "1"`:       {`{"weight_map":{"a":"1","b":"1","c":"2"}}`, map[string][]NamedTensor{"1": one("a"), "2": one("b")}},
-		`x is in 1, the index says ""`:        {`{"weight_map":{"a":"1"}}`, map[string][]NamedTensor{"1": one("x")}},
-		"b is not in 1":                       {`{"weight_map":{"a":"1","b":"1"}}`, map[string][]NamedTensor{"1": one("a")}},
+		"":                                    {`{"weight_map":{"a":"1","b":"2"}}`, map[string][]safetensors.Named{"1": one("a"), "2": one("b")}},
+		"a is in both 1 and 2":                {`{"weight_map":{"a":"1","b":"2"}}`, map[string][]safetensors.Named{"1": one("a"), "2": one("a")}},
+		`b is in 2, the index says "1"`:       {`{"weight_map":{"a":"1","b":"1","c":"2"}}`, map[string][]safetensors.Named{"1": one("a"), "2": one("b")}},
+		`x is in 1, the index says ""`:        {`{"weight_map":{"a":"1"}}`, map[string][]safetensors.Named{"1": one("x")}},
+		"b is not in 1":                       {`{"weight_map":{"a":"1","b":"1"}}`, map[string][]safetensors.Named{"1": one("a")}},
 		`a is in "../1", which is no file of`: {`{"weight_map":{"a":"../1"}}`, nil},
 		`a is in "/etc/passwd", which is no file of`: {`{"weight_map":{"a":"/etc/passwd"}}`, nil},
 		`a is in "..", which is no file of`:          {`{"weight_map":{"a":".."}}`, nil},
@@ -196,7 +198,7 @@ func TestShardsThatDoNotFitAreNamed(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		for file, list := range c.files {
-			if err := WriteSafetensors(filepath.Join(dir, file), list, nil); err != nil {
+			if err := safetensors.Write(filepath.Join(dir, file), list, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -216,6 +218,9 @@ func TestShardsThatDoNotFitAreNamed(t *testing.T) {
 	}
 }
 
+// bf16Bits cuts x to bf16.
+func bf16Bits(x float32) uint16 { return uint16(math.Float32bits(x) >> 16) }
+
 // bf16 files load as exactly the numbers they hold.
 func TestBF16IsReadExactly(t *testing.T) {
 	dev, dir := device(t), t.TempDir()
@@ -225,9 +230,9 @@ func TestBF16IsReadExactly(t *testing.T) {
 	}
 	want := download(m, m.W.All)
 	for i, x := range want {
-		want[i] = bf16Value(bf16Bits(x))
+		want[i] = math.Float32frombits(uint32(bf16Bits(x)) << 16)
 	}
-	rewrite(t, dir, func(of map[string]NamedTensor) {
+	rewrite(t, dir, func(of map[string]safetensors.Named) {
 		for name, w := range of {
 			x := w.Data.([]float32)
 			b := make([]uint16, len(x))
@@ -253,12 +258,12 @@ func TestBF16IsReadExactly(t *testing.T) {
 func TestValueHeadsAreOnTheSide(t *testing.T) {
 	dev, dir := device(t), t.TempDir()
 	names := func(file string) []string {
-		f, err := OpenSafetensors(filepath.Join(dir, file))
+		f, err := safetensors.Open(filepath.Join(dir, file))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		return f.names
+		return f.Names()
 	}
 	policy := tiny(t, dev, Options{MaxTokens: 2})
 	c := policy.Config
