@@ -278,14 +278,14 @@ func TestValueHeadsAreOnTheSide(t *testing.T) {
 		with, without = other, policy
 	}
 	randomize(with, 3)
-	value := download(with, with.W.Value)
+	value := download(with, with.W.Value.Weight)
 	if err := without.Save(dir); err != nil {
 		t.Fatal(err)
 	}
 	if err := with.ReadWeights(dir); err != nil {
 		t.Fatal(err)
 	}
-	if !equalBits(value, download(with, with.W.Value)) || !equalBits(download(with, with.W.Blocks[1].Down), download(without, without.W.Blocks[1].Down)) {
+	if !equalBits(value, download(with, with.W.Value.Weight)) || !equalBits(download(with, with.W.Blocks[1].Down.Weight), download(without, without.W.Blocks[1].Down.Weight)) {
 		t.Error("the trunk was to be read, the value head to stay")
 	}
 	added, err := Load(dev, dir, with.Config, Options{MaxTokens: 2})
@@ -293,7 +293,7 @@ func TestValueHeadsAreOnTheSide(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer added.Close()
-	if !equalBits(download(added, added.W.Value), make([]float32, c.Hidden)) {
+	if !equalBits(download(added, added.W.Value.Weight), make([]float32, c.Hidden)) {
 		t.Error("a value head that the folder lacks does not begin with zeros")
 	}
 	if err := with.Save(dir); err != nil {
@@ -491,7 +491,7 @@ func TestTornFilesAreNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := loadFolder(dev, dir, Options{MaxTokens: 2})
-		if err == nil || !strings.HasPrefix(err.Error(), "model: "+path+": ") || strings.Contains(err.Error(), "\n") {
+		if err == nil || !strings.HasPrefix(err.Error(), "safetensors: "+path+": ") || strings.Contains(err.Error(), "\n") {
 			t.Fatalf("%d of %d bytes: %v", n, len(data), err)
 		}
 	})
