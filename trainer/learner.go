@@ -71,8 +71,8 @@ func (l *Learner) restore(f *safetensors.File, path, name string, updates int) e
 		if stored.Len() != t.to.Len() {
 			return fmt.Errorf("trainer: %s: %s has %d numbers, the model %d", path, t.name, stored.Len(), t.to.Len())
 		}
-		values := make([]float32, t.to.Len())
-		if err := stored.Float32s(values); err != nil {
+		values, err := stored.Dense()
+		if err != nil {
 			return fmt.Errorf("trainer: %s: %w", path, err)
 		}
 		l.dev.Upload(t.to, values)

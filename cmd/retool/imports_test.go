@@ -42,7 +42,7 @@ var mayImport = map[string][]string{
 var reserved = map[string][]string{
 	"C":                         {"kernels/driver"},
 	"gorgonia.org/cu":           {"kernels/driver"},
-	"gorgonia.org/tensor":       {"kernels", "engine/model"},
+	"gorgonia.org/tensor":       {"kernels", "engine/safetensors"},
 	"github.com/NVIDIA/go-nvml": {"bench"},
 	"github.com/urfave/cli":     {"cmd/retool"},
 	"github.com/parquet-go":     {"trainer/data"},

@@ -73,11 +73,11 @@ func storedFloats(t *testing.T, f *safetensors.File, name string) []float32 {
 	if !ok {
 		t.Fatalf("no tensor %s", name)
 	}
-	x := make([]float32, s.Len())
-	if err := s.Float32s(x); err != nil {
+	x, err := s.Dense()
+	if err != nil {
 		t.Fatal(err)
 	}
-	return x
+	return x.Data().([]float32)
 }
 
 // Log-probabilities, entropies and the loss are those of the logits, in float64; the first token of a row has none.

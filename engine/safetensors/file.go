@@ -2,7 +2,9 @@
 // shapes, then the tensors' bytes. A file is read where it lies, mapped into memory, and written as a stream, one tensor in memory at
 // a time. Index lists the files of a model that is stored in several.
 //
-// It knows neither models nor devices: what a tensor means is its reader's business.
+// It knows neither models nor devices: what a tensor means is its reader's business. A tensor that is read to be kept is a tensor.Dense
+// of gorgonia.org/tensor, as moments are and what tests compare with; loading a model takes Float32s instead, and writing plain slices,
+// because there one buffer serves all tensors, one after the other.
 package safetensors
 
 import (

@@ -139,6 +139,11 @@ func TestRoundTrip(t *testing.T) {
 			if !ok || !slices.Equal(got.Shape, w.Shape) || !bytes.Equal(got.Bytes, want[w.Name]) {
 				t.Fatalf("%q: %v, found %v, shape %v, want %v", w.Name, got, ok, got.Shape, w.Shape)
 			}
+			if dense, err := got.Dense(); strings.HasPrefix(got.DType, "F") && (err != nil) != (got.Len() == 0) {
+				t.Fatalf("%q: %v", w.Name, err)
+			} else if err == nil && (!slices.Equal([]int(dense.Shape()), w.Shape) && len(w.Shape) > 0 || len(dense.Data().([]float32)) != got.Len()) {
+				t.Fatalf("%q is an array %v, want %v", w.Name, dense.Shape(), w.Shape)
+			}
 			if width := uintptr(widths[got.DType]); len(got.Bytes) > 0 && uintptr(unsafe.Pointer(&got.Bytes[0]))%width != 0 {
 				t.Fatalf("%q, of %d bytes each, is not aligned", w.Name, width)
 			}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"gorgonia.org/tensor"
 )
 
 // Tensor is one tensor of a file, as it is stored.
@@ -45,6 +47,23 @@ func (t Tensor) Float32s(dst []float32) error {
 		return fmt.Errorf("safetensors: %s is %s: only F32, BF16, F16 and F64 are read as numbers", t.Name, t.DType)
 	}
 	return nil
+}
+
+// Dense is the tensor as an array in float32 with its shape, a copy that outlives the file. A scalar is an array of one
+// element; a tensor without elements is an error.
+func (t Tensor) Dense() (*tensor.Dense, error) {
+	if t.Len() == 0 {
+		return nil, fmt.Errorf("safetensors: %s%v holds no number", t.Name, t.Shape)
+	}
+	values := make([]float32, t.Len())
+	if err := t.Float32s(values); err != nil {
+		return nil, err
+	}
+	shape := t.Shape
+	if len(shape) == 0 {
+		shape = []int{1}
+	}
+	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(values)), nil
 }
 
 // Same reports whether two tensors are stored alike, bit for bit.
