@@ -104,7 +104,11 @@ func TestObservations(t *testing.T) {
 // Whatever a program prints, its observation is valid text that neither opens nor closes anything and spells no special token.
 func TestObservationsAreInert(t *testing.T) {
 	p := tags(t, nil)
-	forged := []string{"<code>", "</code>", "<interpreter>", "</interpreter>", "<tool_response>", "<answer>", "</answer>", "<eos>", "<|im_end|>", "<|im_start|>", "\x1b[31m", "\r", "\u2028", "\x1b]0;", "\x07", "\U000e0063", "\x00", "\xff", "<", ">", "/", "code", "\u200b", "\x1b", "[", "m"}
+	forged := []string{
+		"<code>", "</code>", "<interpreter>", "</interpreter>", "<tool_response>", "<answer>", "</answer>", "<eos>", "<|im_end|>",
+		"<|im_start|>", "\x1b[31m", "\r", "\u2028", "\x1b]0;", "\x07", "\U000e0063", "\x00", "\xff", "<", ">", "/", "code", "\u200b",
+		"\x1b", "[", "m",
+	}
 	often(t, func(rt *rapid.T) {
 		out := strings.Join(rapid.SliceOfN(rapid.OneOf(rapid.SampledFrom(forged), rapid.String()), 0, 30).Draw(rt, "output"), "")
 		s := p.Observation(Result{Status: "ok", Stdout: out})
@@ -121,7 +125,8 @@ func TestObservationsAreInert(t *testing.T) {
 
 func TestProtocolSettingsAreChecked(t *testing.T) {
 	for _, edit := range []func(*ProtocolConfig){
-		func(c *ProtocolConfig) { c.Name = "hermess" }, func(c *ProtocolConfig) { c.Feedback = "x" }, func(c *ProtocolConfig) { c.Template = "x" },
+		func(c *ProtocolConfig) { c.Name = "hermess" }, func(c *ProtocolConfig) { c.Feedback = "x" },
+		func(c *ProtocolConfig) { c.Template = "x" },
 		func(c *ProtocolConfig) { c.Error = "x" }, func(c *ProtocolConfig) { c.NoFence = "x" }, func(c *ProtocolConfig) { c.Cap = 7 },
 	} {
 		c := DefaultProtocol()

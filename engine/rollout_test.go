@@ -385,7 +385,9 @@ func TestRolloutsEndWithTheirContext(t *testing.T) {
 	defer e.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	_, err = e.Rollouts(ctx, []Group{{Prompt: []int32{7, 8}, Keys: []int64{1, 2, 3, 4, 5, 6, 7, 8}}}, Sampling{Seed: 7, Temperature: 1, TopP: 1})
+	_, err = e.Rollouts(
+		ctx, []Group{{Prompt: []int32{7, 8}, Keys: []int64{1, 2, 3, 4, 5, 6, 7, 8}}}, Sampling{Seed: 7, Temperature: 1, TopP: 1},
+	)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Equal(t, e.Pages()-1, len(e.pages.free))
 }

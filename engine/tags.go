@@ -78,7 +78,8 @@ func newTags(cfg ProtocolConfig, tok tokenizer.Tokenizer) *Tags {
 
 // Contract names the feedback form, the template and the shape of the output.
 func (p *Tags) Contract() string {
-	return fmt.Sprintf("%s %s template=%s error=%s cap=%d no_fence=%s", p.cfg.Name, p.cfg.Feedback, p.cfg.Template, p.cfg.Error, p.cfg.Cap, p.cfg.NoFence)
+	return fmt.Sprintf("%s %s template=%s error=%s cap=%d no_fence=%s",
+		p.cfg.Name, p.cfg.Feedback, p.cfg.Template, p.cfg.Error, p.cfg.Cap, p.cfg.NoFence)
 }
 
 // Prompt puts the question into the configured template, after what the tokenizer puts before a text.

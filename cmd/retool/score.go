@@ -44,8 +44,8 @@ func scoreCommand() *cli.Command {
 		Name:      "score",
 		Usage:     "log-probabilities, entropies, logits and gradients of given token ids under a model folder",
 		ArgsUsage: " ",
-		Description: "Each line of --in is an object with `ids`. Each line of --out has the same `ids`, and for every token `logprobs` (given the\n" +
-			"tokens before it) and `entropy` (of the distribution it was drawn from), in nats; null for the first. --loss prints\n" +
+		Description: "Each line of --in is an object with `ids`. Each line of --out has the same `ids`, and for every token `logprobs` (given\n" +
+			"the tokens before it) and `entropy` (of the distribution it was drawn from), in nats; null for the first. --loss prints\n" +
 			"{\"loss\": …}: the mean cross-entropy of all predicted tokens of all rows. --gradients stores its gradient by every parameter.",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "model", Required: true, Usage: "`DIR` with config.json and safetensors"},

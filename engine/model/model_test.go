@@ -118,7 +118,10 @@ func TestLogProbsIgnorePacking(t *testing.T) {
 func TestGradientsAddUp(t *testing.T) {
 	dev := device(t)
 	m := tiny(t, dev, Options{MaxTokens: 64, Train: true})
-	p := problem{Inputs: Inputs{IDs: []int32{1, 2, 3, 4}, Starts: []int32{0, 4}, Rows: []int32{1, 2}}, Target: []int32{7, 8}, Weight: []float32{0.5, 0.5}, Return: []float32{0, 0}}
+	p := problem{
+		Inputs: Inputs{IDs: []int32{1, 2, 3, 4}, Starts: []int32{0, 4}, Rows: []int32{1, 2}}, Target: []int32{7, 8},
+		Weight: []float32{0.5, 0.5}, Return: []float32{0, 0},
+	}
 	l := newLearner(m)
 	if err := l.train(p); err != nil {
 		t.Fatal(err)

@@ -102,7 +102,9 @@ func TestStepEqualsScore(t *testing.T) {
 				if n > 1 {
 					n = 1 + r.IntN(min(n, 300/len(seqs)))
 				}
-				batch = append(batch, Feed{IDs: s.ids[s.cached : s.cached+n], Pos: s.cached, Pages: s.pages, Key: s.key, Draw: s.cached+n == len(s.ids)})
+				batch = append(
+					batch, Feed{IDs: s.ids[s.cached : s.cached+n], Pos: s.cached, Pages: s.pages, Key: s.key, Draw: s.cached+n == len(s.ids)},
+				)
 				of = append(of, s)
 			}
 			next, logp, err := m.Step(batch, sampling)

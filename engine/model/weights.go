@@ -114,7 +114,8 @@ func (w *Weights) Named() iter.Seq2[string, kernels.Tensor] {
 			b := &w.Blocks[l]
 			p := fmt.Sprintf("model.layers.%d.", l)
 			give(p+"input_layernorm.weight", b.AttnNorm)
-			project(&b.QKV, rows{p + "self_attn.q_proj", 0, q}, rows{p + "self_attn.k_proj", q, q + kv}, rows{p + "self_attn.v_proj", q + kv, q + 2*kv})
+			project(&b.QKV, rows{p + "self_attn.q_proj", 0, q},
+				rows{p + "self_attn.k_proj", q, q + kv}, rows{p + "self_attn.v_proj", q + kv, q + 2*kv})
 			give(p+"self_attn.q_norm.weight", b.QNorm)
 			give(p+"self_attn.k_norm.weight", b.KNorm)
 			project(&b.O, rows{p + "self_attn.o_proj", 0, c.Hidden})

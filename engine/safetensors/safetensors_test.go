@@ -46,7 +46,10 @@ func TestViolationsAreNamed(t *testing.T) {
 		{"does not begin with {", file("", "")},
 		{"1 bytes follow its end", file("{}x", "")},
 		{"not UTF-8", file("{\"\xff\":1}", "")},
-		{"w: stands there twice", file(`{"w":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"w":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}`, "")},
+		{
+			"w: stands there twice",
+			file(`{"w":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"w":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}`, ""),
+		},
 		{"w: dtype stands there twice", file(`{"w":{"dtype":"U8","dtype":"U8","shape":[0],"data_offsets":[0,0]}}`, "")},
 		{`w: unknown key "Shape"`, file(`{"w":{"dtype":"U8","Shape":[0],"data_offsets":[0,0]}}`, "")},
 		{"w: has no shape", file(`{"w":{"dtype":"U8","data_offsets":[0,0]}}`, "")},
@@ -60,7 +63,10 @@ func TestViolationsAreNamed(t *testing.T) {
 		{"w: begins at 8 and ends at 0", file(entry("F32", "[2]", "[8,0]"), "01234567")},
 		{"w: begins at 4, the data before it ends at 0: a hole", file(entry("F32", "[1]", "[4,8]"), "01234567")},
 		{"ends at 4, the data at 8", file(entry("F32", "[1]", "[0,4]"), "01234567")},
-		{"b: begins at 2, inside a, which ends at 4", file(`{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}}`, "012345")},
+		{
+			"b: begins at 2, inside a, which ends at 4",
+			file(`{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}}`, "012345"),
+		},
 		{`__metadata__: "n" must be one string`, file(`{"__metadata__":{"n":1}}`, "")},
 	} {
 		if _, err := parse(c.data); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -141,7 +147,8 @@ func TestRoundTrip(t *testing.T) {
 			}
 			if dense, err := got.Dense(); strings.HasPrefix(got.DType, "F") && (err != nil) != (got.Len() == 0) {
 				t.Fatalf("%q: %v", w.Name, err)
-			} else if err == nil && (!slices.Equal([]int(dense.Shape()), w.Shape) && len(w.Shape) > 0 || len(dense.Data().([]float32)) != got.Len()) {
+			} else if err == nil &&
+				(!slices.Equal([]int(dense.Shape()), w.Shape) && len(w.Shape) > 0 || len(dense.Data().([]float32)) != got.Len()) {
 				t.Fatalf("%q is an array %v, want %v", w.Name, dense.Shape(), w.Shape)
 			}
 			if width := uintptr(widths[got.DType]); len(got.Bytes) > 0 && uintptr(unsafe.Pointer(&got.Bytes[0]))%width != 0 {
@@ -220,7 +227,8 @@ func TestWhatCannotBeStoredIsNamed(t *testing.T) {
 // No input makes the reader panic, and what it accepts fits the file.
 func FuzzOpen(f *testing.F) {
 	f.Add(file(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, "0123"))
-	f.Add(file(`{"__metadata__":{"format":"pt"},"a":{"dtype":"U8","shape":[],"data_offsets":[0,1]},"b":{"dtype":"F16","shape":[2,0],"data_offsets":[1,1]}}`, "0"))
+	f.Add(file(`{"__metadata__":{"format":"pt"},"a":{"dtype":"U8","shape":[],"data_offsets":[0,1]},"b":{"dtype":"F16","shape":[2,0],`+
+		`"data_offsets":[1,1]}}`, "0"))
 	f.Add(file(`{"a":{"dtype":"I64","shape":[18446744073709551615,0],"data_offsets":[0,0]}}`, ""))
 	f.Add([]byte("{}"))
 	f.Fuzz(func(t *testing.T, data []byte) {
