@@ -49,9 +49,8 @@ func (t Named) dtype() (string, error) {
 	return "", fmt.Errorf("%s: %T cannot be stored", t.Name, t.Data)
 }
 
-// Write writes a file whole or not at all, as package atomicfile does.
-// "format": "pt" joins the metadata, as Hugging Face's tools want it. Every failure, a full disk among them, is an error, and
-// leaves what was at path before.
+// Write writes a file whole or not at all, as package atomicfile does. "format": "pt" joins the metadata, as Hugging Face's tools want
+// it. Every failure, a full disk among them, is an error, and leaves what was at path before.
 func Write(path string, tensors []Named, metadata map[string]string) error {
 	err := atomicfile.Write(path, func(w io.Writer) error { return encode(w, tensors, metadata) })
 	if err != nil {
@@ -87,6 +86,19 @@ func encode(w io.Writer, tensors []Named, metadata map[string]string) error {
 		return cmp.Or(cmp.Compare(widths[b.dtype], widths[a.dtype]), strings.Compare(a.name, b.name))
 	})
 
+	if err := writeHeader(w, entries, meta); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := e.write(w, data[e.name]); err != nil {
+			return fmt.Errorf("%s: %w", e.name, err)
+		}
+	}
+	return nil
+}
+
+// writeHeader lays the entries out, one behind the other, and writes what says so.
+func writeHeader(w io.Writer, entries []entry, meta map[string]string) error {
 	var header bytes.Buffer
 	m, err := json.Marshal(meta)
 	if err != nil {
@@ -121,28 +133,25 @@ func encode(w io.Writer, tensors []Named, metadata map[string]string) error {
 	if err := binary.Write(w, binary.LittleEndian, uint64(header.Len())); err != nil {
 		return err
 	}
-	if _, err := w.Write(header.Bytes()); err != nil {
+	_, err = w.Write(header.Bytes())
+	return err
+}
+
+// write writes one tensor's data, which is called for where it is a function.
+func (e entry) write(w io.Writer, data any) (err error) {
+	switch f := data.(type) {
+	case func() ([]float32, error):
+		data, err = f()
+	case func() ([]uint16, error):
+		data, err = f()
+	}
+	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		d := data[e.name]
-		switch f := d.(type) {
-		case func() ([]float32, error):
-			d, err = f()
-		case func() ([]uint16, error):
-			d, err = f()
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", e.name, err)
-		}
-		if n := binary.Size(d); n < 0 || uint64(n) != e.to-e.from {
-			return fmt.Errorf("%s: %d bytes of data for %s%v, which takes %d", e.name, n, e.dtype, e.shape, e.to-e.from)
-		}
-		if err := writeLittleEndian(w, d); err != nil {
-			return fmt.Errorf("%s: %w", e.name, err)
-		}
+	if n := binary.Size(data); n < 0 || uint64(n) != e.to-e.from {
+		return fmt.Errorf("%d bytes of data for %s%v, which takes %d", n, e.dtype, e.shape, e.to-e.from)
 	}
-	return nil
+	return writeLittleEndian(w, data)
 }
 
 // writeLittleEndian writes a slice of numbers, some at a time: binary.Write would copy all of a large one.
