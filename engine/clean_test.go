@@ -59,7 +59,10 @@ func TestCleanShowsWhatAReaderSees(t *testing.T) {
 
 // Whatever the bytes: the result is valid, holds nothing unseen, and is its own cleaning; text that a reader sees is not touched.
 func TestCleanIsIdempotentAndVisible(t *testing.T) {
-	bits := []string{"\x1b", "[", "]", "P", "\\", "\x07", ";", "m", "31", "\r", "\n", "\u009b", "\u009d", "\u009c", "\u2028", "\u200b", "\xff", "\xc2", "\x9c", "\xf3\xa0", "a", "é", "(B"}
+	bits := []string{
+		"\x1b", "[", "]", "P", "\\", "\x07", ";", "m", "31", "\r", "\n", "\u009b", "\u009d", "\u009c", "\u2028", "\u200b", "\xff", "\xc2",
+		"\x9c", "\xf3\xa0", "a", "é", "(B",
+	}
 	often(t, func(rt *rapid.T) {
 		in := strings.Join(rapid.SliceOfN(rapid.OneOf(rapid.SampledFrom(bits), rapid.String()), 0, 40).Draw(rt, "output"), "")
 		s := Clean(in)
@@ -78,7 +81,9 @@ func TestCleanIsIdempotentAndVisible(t *testing.T) {
 func TestInertNamesAreGone(t *testing.T) {
 	pieces := []string{"<a>", "<", ">", "a", "><", "▁<PRE>", "▁", "PRE", "é", " ", "<|x|>", "b"}
 	often(t, func(rt *rapid.T) {
-		names := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"<a>", "><", "▁<PRE>", "é", "<a><a>", "a>b", ">b<"}), 0, 7, rapid.ID).Draw(rt, "names")
+		names := rapid.SliceOfNDistinct(
+			rapid.SampledFrom([]string{"<a>", "><", "▁<PRE>", "é", "<a><a>", "a>b", ">b<"}), 0, 7, rapid.ID,
+		).Draw(rt, "names")
 		text := strings.Join(rapid.SliceOfN(rapid.SampledFrom(pieces), 0, 30).Draw(rt, "text"), "")
 		s := newInert(names).in(text)
 		require.True(rt, utf8.ValidString(s))

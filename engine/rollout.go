@@ -36,7 +36,10 @@ func (e *Engine) Rollouts(ctx context.Context, groups []Group, s Sampling) ([]*T
 		}
 	}
 	if float64(len(lost)) > e.cfg.MaxLost*float64(len(trs)) {
-		return nil, fmt.Errorf("engine: %d of %d trajectories were lost to the interpreter, engine.max_lost allows a share of %g: %w", len(lost), len(trs), e.cfg.MaxLost, lost[0].Err)
+		return nil, fmt.Errorf(
+			"engine: %d of %d trajectories were lost to the interpreter, engine.max_lost allows a share of %g: %w", len(lost), len(trs),
+			e.cfg.MaxLost, lost[0].Err,
+		)
 	}
 	return trs, nil
 }

@@ -27,13 +27,16 @@ func (r *Stream) schedule() error {
 		}
 		if !ok {
 			if i == 0 {
-				return fmt.Errorf("engine: one sequence needs more than the %d KV pages of %d tokens: raise engine.pages or lower engine.max_tokens", r.Pages()-1, kernels.PageTokens)
+				return fmt.Errorf("engine: one sequence needs more than the %d KV pages of %d tokens: "+
+					"raise engine.pages or lower engine.max_tokens", r.Pages()-1, kernels.PageTokens)
 			}
 			continue
 		}
 		left -= n
 		r.batch = append(r.batch, q)
-		r.feeds = append(r.feeds, model.Feed{IDs: q.ids[q.cached : q.cached+n], Pos: q.cached, Pages: q.pages, Key: q.tr.Key, Draw: q.cached+n == len(q.ids)})
+		r.feeds = append(r.feeds, model.Feed{
+			IDs: q.ids[q.cached : q.cached+n], Pos: q.cached, Pages: q.pages, Key: q.tr.Key, Draw: q.cached+n == len(q.ids),
+		})
 	}
 	return nil
 }

@@ -67,7 +67,8 @@ func (e *Engine) Stream(s Sampling) *Stream {
 func (r *Stream) Add(groups ...Group) error {
 	for g, group := range groups {
 		if n := len(group.Prompt); n == 0 || n > r.cfg.MaxPrompt {
-			return fmt.Errorf("engine: prompt %d of %d has %d tokens, want 1 to %d (engine.max_prompt, engine.max_tokens)", g+1, len(groups), n, r.cfg.MaxPrompt)
+			return fmt.Errorf("engine: prompt %d of %d has %d tokens, want 1 to %d (engine.max_prompt, engine.max_tokens)",
+				g+1, len(groups), n, r.cfg.MaxPrompt)
 		}
 	}
 	for _, group := range groups {
@@ -326,7 +327,8 @@ func (r *Stream) await(ctx context.Context) {
 	case <-timer.C:
 		for _, q := range r.live {
 			if waited := time.Since(q.since); q.state == paused && waited > r.cfg.CallLimit {
-				q.tr.Err = fmt.Errorf("engine: call %d of trajectory %d has not come back after %v", len(q.tr.Calls), q.tr.Key, waited.Round(time.Millisecond))
+				q.tr.Err = fmt.Errorf("engine: call %d of trajectory %d has not come back after %v",
+					len(q.tr.Calls), q.tr.Key, waited.Round(time.Millisecond))
 				r.out--
 				r.finish(q, Lost)
 			}

@@ -66,9 +66,11 @@ func TestCodeIsWhatTheTurnFenced(t *testing.T) {
 		"in a list":                {"1. <code>\n   ```python\n   print(1)\n   ```\n   </code>", "print(1)"},
 		"behind a bullet":          {"<code>\n- ```python\n  print(1)\n  ```\n</code>", "print(1)"},
 		"back-ticks inside tildes": {"<code>\n~~~py\ns = 1\n```\n~~~\n</code>", "s = 1\n```"},
-		"CRLF":                     {"<code>\r\n```python\r\nfor i in (1, 2):\r\n    print(i)\r\n```\r\n</code>", "for i in (1, 2):\r\n    print(i)"},
-		"a mark before the fence":  {"<code>\n\ufeff```python\nprint(1)\n```\n</code>", "print(1)"},
-		"fence beside the tags":    {"<code>```python\nprint(1)\n```</code>", "print(1)"},
+		"CRLF": {
+			"<code>\r\n```python\r\nfor i in (1, 2):\r\n    print(i)\r\n```\r\n</code>", "for i in (1, 2):\r\n    print(i)",
+		},
+		"a mark before the fence": {"<code>\n\ufeff```python\nprint(1)\n```\n</code>", "print(1)"},
+		"fence beside the tags":   {"<code>```python\nprint(1)\n```</code>", "print(1)"},
 
 		"closing fence behind the code":   {"<code>\n```python\nprint(42)```</code>", "print(42)"},
 		"the same, a line and prose":      {"<code>\n```python\nprint(42)```\nThat is it.\n</code>", "print(42)"},
@@ -98,10 +100,15 @@ func TestCodeIsWhatTheTurnFenced(t *testing.T) {
 
 		"quotes in prose before":    {"<code>\nI use ''' quotes, and it's \"right:\n```python\nprint('''x''')\n```\n</code>", "print('''x''')"},
 		"a tag between apostrophes": {"Don't say 'the <code> tag' but <code>print('x')</code>", "print('x')"},
-		"behind words of Python":    {"<code>\n```python\ndef f():\n    return '''\n```\n'''\nprint(1 if f() else\"```\", \"\\n```\" in'```')\n```\n</code>", "def f():\n    return '''\n```\n'''\nprint(1 if f() else\"```\", \"\\n```\" in'```')"},
+		"behind words of Python": {
+			"<code>\n```python\ndef f():\n    return '''\n```\n'''\nprint(1 if f() else\"```\", \"\\n```\" in'```')\n```\n</code>",
+			"def f():\n    return '''\n```\n'''\nprint(1 if f() else\"```\", \"\\n```\" in'```')",
+		},
 
-		"indented code":         {"<code>\n```python\n    x = 41\n    print(x + 1)\n```\n</code>", "x = 41\nprint(x + 1)"},
-		"indented with fences":  {"<code>\n  ```python\n  def f():\n      return 1\n\n  print(f())\n  ```\n</code>", "def f():\n    return 1\n\nprint(f())"},
+		"indented code": {"<code>\n```python\n    x = 41\n    print(x + 1)\n```\n</code>", "x = 41\nprint(x + 1)"},
+		"indented with fences": {
+			"<code>\n  ```python\n  def f():\n      return 1\n\n  print(f())\n  ```\n</code>", "def f():\n    return 1\n\nprint(f())",
+		},
 		"indented with tabs":    {"<code>\n```python\n\tif 1:\n\t\tprint(1)\n```\n</code>", "if 1:\n\tprint(1)"},
 		"indented, no fence":    {"<code>\n    x = 1\n    print(x)\n</code>", "x = 1\nprint(x)"},
 		"indented, a comment":   {"<code>\n```python\n    x = 1\n# why\n    print(x)\n```\n</code>", "x = 1\n# why\nprint(x)"},
@@ -111,19 +118,30 @@ func TestCodeIsWhatTheTurnFenced(t *testing.T) {
 		"blank lines are kept":  {"<code>\n```python\n\nprint(1)\n\n```\n</code>", "\nprint(1)\n"},
 		"blank first, indented": {"<code>\n```python\n\n    print(1)\n```\n</code>", "\nprint(1)"},
 
-		"prints fences":            {"<code>\n```python\nprint(\"```json\")\nprint(1)\nprint(\"```\")\n```\n</code>", "print(\"```json\")\nprint(1)\nprint(\"```\")"},
-		"a fence in a string":      {"<code>\n```python\ns = \"```\"\nprint(len(s))\n```\n</code>", "s = \"```\"\nprint(len(s))"},
-		"a fence in a comment":     {"<code>\n```python\nprint(42)  # not ``` a fence\n```\n</code>", "print(42)  # not ``` a fence"},
-		"a comment ends in one":    {"<code>\n```python\nx = 1  # see ```\nprint(x)\n```\n</code>", "x = 1  # see ```\nprint(x)"},
-		"a block in a docstring":   {"<code>\n```python\ndoc = \"\"\"\n```python\nx = 1\n```\n\"\"\"\nprint(doc.count(\"x = 1\"))\n```\n</code>", "doc = \"\"\"\n```python\nx = 1\n```\n\"\"\"\nprint(doc.count(\"x = 1\"))"},
-		"the same, no fence":       {"<code>\ndoc = '''\n```python\nx = 1\n```\n'''\nprint(len(doc))\n</code>", "doc = '''\n```python\nx = 1\n```\n'''\nprint(len(doc))"},
-		"a raw docstring":          {"<code>\n```python\nd = r'''\\\n```\n'''\nprint(d)\n```\nSo.\n</code>", "d = r'''\\\n```\n'''\nprint(d)"},
-		"a string goes on":         {"<code>\n```python\ns = 'a\\\n```\\\nb'\nprint(s)\n```\n</code>", "s = 'a\\\n```\\\nb'\nprint(s)"},
-		"quotes in a comment":      {"<code>\n```python\n# don't '''\nprint(1)\n```\nThat's '''all'''.\n</code>", "# don't '''\nprint(1)"},
-		"an endless string":        {"<code>\n```python\ns = '''\nprint(1)\n```\nDone.\n</code>", "s = '''\nprint(1)"},
-		"a tag in a string":        {"<code>\n```python\nprint(\"<code>\")\n```\n</code>", "print(\"<code>\")"},
-		"a tag in a comment":       {"<code>\n# between <code> tags\nprint(1)\n</code>", "# between <code> tags\nprint(1)"},
-		"both in a docstring":      {"<code>\n```python\ns = '''<code>\n```python\nx\n```\n'''\nprint(s)\n```\n</code>", "s = '''<code>\n```python\nx\n```\n'''\nprint(s)"},
+		"prints fences": {
+			"<code>\n```python\nprint(\"```json\")\nprint(1)\nprint(\"```\")\n```\n</code>", "print(\"```json\")\nprint(1)\nprint(\"```\")",
+		},
+		"a fence in a string":   {"<code>\n```python\ns = \"```\"\nprint(len(s))\n```\n</code>", "s = \"```\"\nprint(len(s))"},
+		"a fence in a comment":  {"<code>\n```python\nprint(42)  # not ``` a fence\n```\n</code>", "print(42)  # not ``` a fence"},
+		"a comment ends in one": {"<code>\n```python\nx = 1  # see ```\nprint(x)\n```\n</code>", "x = 1  # see ```\nprint(x)"},
+		"a block in a docstring": {
+			"<code>\n```python\ndoc = \"\"\"\n```python\nx = 1\n```\n\"\"\"\nprint(doc.count(\"x = 1\"))\n```\n</code>",
+			"doc = \"\"\"\n```python\nx = 1\n```\n\"\"\"\nprint(doc.count(\"x = 1\"))",
+		},
+		"the same, no fence": {
+			"<code>\ndoc = '''\n```python\nx = 1\n```\n'''\nprint(len(doc))\n</code>",
+			"doc = '''\n```python\nx = 1\n```\n'''\nprint(len(doc))",
+		},
+		"a raw docstring":     {"<code>\n```python\nd = r'''\\\n```\n'''\nprint(d)\n```\nSo.\n</code>", "d = r'''\\\n```\n'''\nprint(d)"},
+		"a string goes on":    {"<code>\n```python\ns = 'a\\\n```\\\nb'\nprint(s)\n```\n</code>", "s = 'a\\\n```\\\nb'\nprint(s)"},
+		"quotes in a comment": {"<code>\n```python\n# don't '''\nprint(1)\n```\nThat's '''all'''.\n</code>", "# don't '''\nprint(1)"},
+		"an endless string":   {"<code>\n```python\ns = '''\nprint(1)\n```\nDone.\n</code>", "s = '''\nprint(1)"},
+		"a tag in a string":   {"<code>\n```python\nprint(\"<code>\")\n```\n</code>", "print(\"<code>\")"},
+		"a tag in a comment":  {"<code>\n# between <code> tags\nprint(1)\n</code>", "# between <code> tags\nprint(1)"},
+		"both in a docstring": {
+			"<code>\n```python\ns = '''<code>\n```python\nx\n```\n'''\nprint(s)\n```\n</code>",
+			"s = '''<code>\n```python\nx\n```\n'''\nprint(s)",
+		},
 		"the first tag that ends":  {"<code>print(1)</code> and </code>", "print(1)"},
 		"a closing tag is the end": {"<code>\n```python\nprint('</code>')\n```\n</code>", "print('"},
 	} {
@@ -146,8 +164,10 @@ func TestReleasedEvaluationRunsTheWholeTurn(t *testing.T) {
 
 // pythonLine is source as models write it: quotes, comments, back-ticks where Python allows them.
 var pythonLine = rapid.OneOf(
-	rapid.SampledFrom([]string{"", "x = 1", "def f(a):", "\treturn a", "    print(f(2))", "s = \"```\"", "t = '~~~'", "# ``` a fence ~~~", "r = r'\\''",
-		"print(\"it's\")", "y = '''a'''", "z = \"\"\"\n```python\n'''\n```\n\"\"\"", "w = f\"{x!r:>{3}}\"", "u = 'a\\\n```\\\nb'", "if x<code>y: pass",
+	rapid.SampledFrom([]string{
+		"", "x = 1", "def f(a):", "\treturn a", "    print(f(2))", "s = \"```\"", "t = '~~~'", "# ``` a fence ~~~", "r = r'\\''",
+		"print(\"it's\")", "y = '''a'''", "z = \"\"\"\n```python\n'''\n```\n\"\"\"", "w = f\"{x!r:>{3}}\"", "u = 'a\\\n```\\\nb'",
+		"if x<code>y: pass",
 		"print('<code>')", "  ", "é = \"ü\"", "# don't", "k = {'a': [1,\n 2]}", "@d", "lambda: 0", "x = ~~~x"}),
 	rapid.StringMatching(`[a-z]{1,5} = [0-9]{1,4}`),
 )
@@ -160,8 +180,12 @@ func TestFencedCodeComesBackByteForByte(t *testing.T) {
 		code = strings.ReplaceAll(code, "x<code>y", "x < y")
 		mark := rapid.SampledFrom([]string{"```", "````", "~~~", "~~~~~"}).Draw(rt, "fence")
 		info := rapid.SampledFrom([]string{"", "python", " Python3 ", "py", "{.python}", "python title.py"}).Draw(rt, "info")
-		closing := rapid.SampledFrom([]string{mark, mark + mark[:1], "  " + mark + " ", mark + "\nand so on, it's done", "\n" + mark}).Draw(rt, "closing")
-		before := rapid.SampledFrom([]string{"", "I'd use ```python here.\n", "Use <code> tags: ", "```python\nold = 1\n```\n"}).Draw(rt, "before")
+		closing := rapid.SampledFrom(
+			[]string{mark, mark + mark[:1], "  " + mark + " ", mark + "\nand so on, it's done", "\n" + mark},
+		).Draw(rt, "closing")
+		before := rapid.SampledFrom(
+			[]string{"", "I'd use ```python here.\n", "Use <code> tags: ", "```python\nold = 1\n```\n"},
+		).Draw(rt, "before")
 		indent := rapid.SampledFrom([]string{"", "  ", "\t"}).Draw(rt, "indent")
 		body := code
 		if indent != "" {
@@ -182,7 +206,10 @@ func TestFencedCodeComesBackByteForByte(t *testing.T) {
 // No turn makes the cutter fail, take long, or find code in another place than the turn.
 func TestAnyTurnIsCut(t *testing.T) {
 	p := tags(t, nil)
-	bits := []string{"<code>", "</code>", "```", "````", "~~~", "python", "\n", "'", "\"", "'''", "\"\"\"", "\\", "#", " ", "\t", "\r\n", "{.py}", "x", "é", "\ufeff", "\xff"}
+	bits := []string{
+		"<code>", "</code>", "```", "````", "~~~", "python", "\n", "'", "\"", "'''", "\"\"\"", "\\", "#", " ", "\t", "\r\n", "{.py}", "x",
+		"é", "\ufeff", "\xff",
+	}
 	often(t, func(rt *rapid.T) {
 		turn := strings.Join(rapid.SliceOfN(rapid.SampledFrom(bits), 0, 40).Draw(rt, "turn"), "") + "</code>"
 		q, _ := p.Call([]byte(turn), len(turn), false)

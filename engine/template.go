@@ -15,7 +15,10 @@ func Render(template, question string) string {
 
 // retoolRepo is evaluation/prompt_template.json of ReTool-RL/ReTool (Apache-2.0), its doubled braces undone.
 const retoolRepo = "" +
-	"Solve the following problem step by step. You now have the ability to selectively write executable Python code to enhance your reasoning process. The Python code will be executed by an external sandbox, and the output (wrapped in `<interpreter>output_str</interpreter>`) can be returned to aid your reasoning and help you arrive at the final answer. The Python code should be complete scripts, including necessary imports. \n" +
+	"Solve the following problem step by step. You now have the ability to selectively write executable Python code to enhance your " +
+	"reasoning process. The Python code will be executed by an external sandbox, and the output (wrapped in " +
+	"`<interpreter>output_str</interpreter>`) can be returned to aid your reasoning and help you arrive at the final answer. The Python " +
+	"code should be complete scripts, including necessary imports. \n" +
 	"Each code snippet is wrapped with `" + openCode + "\n" +
 	"```python\n" +
 	"code snippet\n" +
@@ -39,7 +42,10 @@ const retoolRepo = "" +
 
 // paperFig7 is the prompt of the paper's figure 7.
 const paperFig7 = "" +
-	"Solve the following problem step by step. You now have the ability to selectively write executable Python code to enhance your reasoning process. The Python code will be executed by an external sandbox, and the output (wrapped in <interpreter>output</interpreter>) can be returned to aid your reasoning and help you arrive at the final answer. The Python code should be complete scripts, including necessary imports.\n" +
+	"Solve the following problem step by step. You now have the ability to selectively write executable Python code to enhance your " +
+	"reasoning process. The Python code will be executed by an external sandbox, and the output (wrapped in " +
+	"<interpreter>output</interpreter>) can be returned to aid your reasoning and help you arrive at the final answer. The Python code " +
+	"should be complete scripts, including necessary imports.\n" +
 	"\n" +
 	"Code Format:\n" +
 	"Each code snippet is wrapped with\n" +

@@ -16,8 +16,8 @@ const (
 
 func (s Source) String() string { return [...]string{"prompt", "policy", "tool"}[s] }
 
-// Token is a token id with its provenance. Version is that of the weights it was drawn from. LogProb is the natural logarithm of the probability it was sampled with, at the
-// rollout's temperature and before any truncation by top-p or top-k; 0 unless Source is Policy.
+// Token is a token id with its provenance. Version is that of the weights it was drawn from. LogProb is the natural logarithm of the
+// probability it was sampled with, at the rollout's temperature and before any truncation by top-p or top-k; 0 unless Source is Policy.
 type Token struct {
 	ID      int32
 	Source  Source

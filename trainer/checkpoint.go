@@ -3,14 +3,14 @@ package trainer
 import (
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 
-	"retool/engine/model"
+	"retool/engine/atomicfile"
+	"retool/engine/safetensors"
 	"retool/trainer/trace"
 )
 
@@ -89,11 +89,11 @@ func (r *Run) save(pin bool) (err error) {
 		}
 		moments = append(moments, r.ppo.critic.moments("critic.")...)
 	}
-	if err := model.WriteSafetensors(filepath.Join(tmp, "optimizer.safetensors"), moments, nil); err != nil {
+	if err := safetensors.Write(filepath.Join(tmp, "optimizer.safetensors"), moments, nil); err != nil {
 		return err
 	}
 	for file, content := range r.Files {
-		if err := writeFile(filepath.Join(tmp, file), content); err != nil {
+		if err := atomicfile.WriteBytes(filepath.Join(tmp, file), content); err != nil {
 			return err
 		}
 	}
@@ -101,10 +101,10 @@ func (r *Run) save(pin bool) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(tmp, "state.json"), text); err != nil {
+	if err := atomicfile.WriteBytes(filepath.Join(tmp, "state.json"), text); err != nil {
 		return err
 	}
-	if err := syncDir(tmp); err != nil {
+	if err := atomicfile.SyncFolder(tmp); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(final); err != nil { // of a run that was killed between this rename and its next step
@@ -113,7 +113,7 @@ func (r *Run) save(pin bool) (err error) {
 	if err := os.Rename(tmp, final); err != nil {
 		return err
 	}
-	if err := syncDir(root); err != nil {
+	if err := atomicfile.SyncFolder(root); err != nil {
 		return err
 	}
 	return r.prune(root, pin)
@@ -122,7 +122,7 @@ func (r *Run) save(pin bool) (err error) {
 // prune removes all but the newest checkpoints; pinned ones, the ends of phases, stay.
 func (r *Run) prune(root string, pin bool) error {
 	if pin {
-		if err := writeFile(filepath.Join(root, strconv.Itoa(r.global()), "keep"), nil); err != nil {
+		if err := atomicfile.WriteBytes(filepath.Join(root, strconv.Itoa(r.global()), "keep"), nil); err != nil {
 			return err
 		}
 	}
@@ -231,7 +231,7 @@ func (r *Run) restoreLearners(dir string) error {
 		}
 	}
 	path := filepath.Join(dir, "optimizer.safetensors")
-	f, err := model.OpenSafetensors(path)
+	f, err := safetensors.Open(path)
 	if err != nil {
 		return err
 	}
@@ -263,17 +263,4 @@ func (r *Run) extend() error {
 		r.state.Phase = "rl"
 	}
 	return nil
-}
-
-// writeFile writes whole or not at all.
-func writeFile(path string, content []byte) error {
-	return model.WriteAtomic(path, func(w io.Writer) error { _, err := w.Write(content); return err })
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

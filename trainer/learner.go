@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"retool/engine/model"
+	"retool/engine/safetensors"
 	k "retool/kernels"
 )
 
@@ -46,19 +47,19 @@ func (l *Learner) Restart(cfg Optimizer) error { return l.opt.reset(cfg) }
 func (l *Learner) Updates() int { return l.opt.step }
 
 // moments are the optimizer's, for a checkpoint; name comes before theirs. They are downloaded when they are written.
-func (l *Learner) moments(name string) []model.NamedTensor {
-	named := func(name string, t k.Tensor) model.NamedTensor {
-		return model.NamedTensor{Name: name, Shape: []int{t.Len()}, Data: func() ([]float32, error) {
+func (l *Learner) moments(name string) []safetensors.Named {
+	named := func(name string, t k.Tensor) safetensors.Named {
+		return safetensors.Named{Name: name, Shape: []int{t.Len()}, Data: func() ([]float32, error) {
 			values := make([]float32, t.Len())
 			l.dev.Download(values, t)
 			return values, nil
 		}}
 	}
-	return []model.NamedTensor{named(name+"m", l.opt.m.All), named(name+"v", l.opt.v.All)}
+	return []safetensors.Named{named(name+"m", l.opt.m.All), named(name+"v", l.opt.v.All)}
 }
 
 // restore reads what moments wrote, after so many updates.
-func (l *Learner) restore(f *model.Safetensors, path, name string, updates int) error {
+func (l *Learner) restore(f *safetensors.File, path, name string, updates int) error {
 	for _, t := range []struct {
 		name string
 		to   k.Tensor
@@ -70,8 +71,8 @@ func (l *Learner) restore(f *model.Safetensors, path, name string, updates int) 
 		if stored.Len() != t.to.Len() {
 			return fmt.Errorf("trainer: %s: %s has %d numbers, the model %d", path, t.name, stored.Len(), t.to.Len())
 		}
-		values := make([]float32, t.to.Len())
-		if err := stored.Float32s(values); err != nil {
+		values, err := stored.Dense()
+		if err != nil {
 			return fmt.Errorf("trainer: %s: %w", path, err)
 		}
 		l.dev.Upload(t.to, values)

@@ -23,7 +23,7 @@ type adamW struct {
 type part func(*model.Weights) k.Tensor
 
 func everything(w *model.Weights) k.Tensor { return w.All }
-func valueHead(w *model.Weights) k.Tensor  { return w.Value }
+func valueHead(w *model.Weights) k.Tensor  { return w.Value.Weight }
 
 func newAdamW(dev k.Device, m *model.Model, cfg Optimizer) *adamW {
 	return &adamW{cfg: cfg, dev: dev, model: m, m: m.Moments(), v: m.Moments(), norm: dev.Alloc(k.F32, 1)}

@@ -20,7 +20,7 @@ type PPO struct {
 	critic *Learner     // nil: no values, or a value head on the policy
 	ref    *model.Model // nil unless rl.kl
 	engine *engine.Engine
-	proto  Prompter
+	proto  Protocol
 	bytes  func(int32) []byte
 
 	rows    *rows
@@ -28,13 +28,13 @@ type PPO struct {
 }
 
 // NewPPO joins the parts; critic and ref may be nil. Engine and models are the caller's to close. It panics where cfg is not valid.
-func NewPPO(cfg Config, dev k.Device, policy, critic, ref *model.Model, e *engine.Engine, prompt Prompter, bytes func(int32) []byte) *PPO {
+func NewPPO(cfg Config, dev k.Device, policy, critic, ref *model.Model, e *engine.Engine, proto Protocol, bytes func(int32) []byte) *PPO {
 	method, err := algorithm(cfg.RL.Algorithm)
 	if err != nil {
 		panic("trainer: NewPPO: " + err.Error())
 	}
 	p := &PPO{
-		cfg: cfg, method: method, dev: dev, ref: ref, engine: e, proto: prompt, bytes: bytes,
+		cfg: cfg, method: method, dev: dev, ref: ref, engine: e, proto: proto, bytes: bytes,
 		policy: NewLearner(dev, policy, cfg.RL.Optimizer), rows: newRows(dev, max(cfg.SFT.Tokens, cfg.RL.Tokens)),
 	}
 	if critic != nil {
@@ -55,9 +55,10 @@ func (p *PPO) Close() {
 // shared reports whether the values are a head on the policy.
 func (p *PPO) shared() bool { return p.method.Values && p.critic == nil }
 
-// Prompter renders a question into tokens.
-type Prompter interface {
+// Protocol is what training asks of an engine.Protocol: the tokens of a question, and the part of a response that is graded.
+type Protocol interface {
 	Prompt(question string) ([]int32, error)
+	OutsideCode(text string) string
 }
 
 // Step samples, grades and learns from one batch of problems. step counts from 0 and keys every draw.
@@ -113,11 +114,13 @@ func (p *PPO) Sample(ctx context.Context, step int, problems []*Problem) ([]*Epi
 			groups[i].Keys = append(groups[i].Keys, Key(trainKeys, step, i*p.cfg.RL.Group+g))
 		}
 	}
-	trs, err := p.engine.Rollouts(ctx, groups, engine.Sampling{Seed: p.cfg.Seed, Temperature: float32(p.cfg.RL.Temperature), TopP: 1, Version: int32(step)})
+	trs, err := p.engine.Rollouts(ctx, groups, engine.Sampling{
+		Seed: p.cfg.Seed, Temperature: float32(p.cfg.RL.Temperature), TopP: 1, Version: int32(step),
+	})
 	if err != nil {
 		return nil, err
 	}
-	return gradeAll(trs, problems, p.cfg.RL.Group, p.cfg.Reward, p.bytes), nil
+	return gradeAll(trs, problems, p.cfg.RL.Group, p.cfg.Reward, p.bytes, p.proto.OutsideCode), nil
 }
 
 // Key numbers a trajectory uniquely in a run: purpose, step (or evaluation) and place in it.
@@ -127,11 +130,13 @@ func Key(purpose, step, i int) int64 { return int64(purpose)<<56 | int64(step)<<
 const trainKeys, evalKeys, ShowKeys = 1, 2, 3
 
 // gradeAll pairs trajectories, which come problem by problem, with their problems.
-func gradeAll(trs []*engine.Trajectory, problems []*Problem, group int, r Reward, bytes func(int32) []byte) []*Episode {
+func gradeAll(
+	trs []*engine.Trajectory, problems []*Problem, group int, r Reward, bytes func(int32) []byte, outside func(string) string,
+) []*Episode {
 	eps := make([]*Episode, len(trs))
 	for i, t := range trs {
 		e := NewEpisode(t, problems[i/group], i/group)
-		e.Grade, e.Reward = r.Grade(t, e.Problem.Answer, bytes)
+		e.Grade, e.Reward = r.Grade(t, e.Problem.Answer, bytes, outside)
 		eps[i] = e
 	}
 	return eps
@@ -153,10 +158,10 @@ func (p *PPO) score(eps []*Episode, step int, s *Stats) error {
 	verify := p.cfg.RL.VerifyEvery > 0 && step%p.cfg.RL.VerifyEvery == 0
 	read := func(h model.Head) {
 		if !h.Values.Absent() {
-			p.dev.Copy(p.rows.value.Rows(h.From, h.To), h.Values)
+			p.dev.Copy(h.Of(p.rows.value), h.Values)
 		}
 		if !h.Logits.Absent() {
-			p.rows.logProbs(h, float32(p.cfg.RL.Temperature))
+			p.rows.Score(h, float32(p.cfg.RL.Temperature))
 		}
 	}
 	for _, b := range Pack(eps, p.cfg.RL.Tokens, 1) {
@@ -166,7 +171,7 @@ func (p *PPO) score(eps []*Episode, step int, s *Stats) error {
 			if err := p.policy.Model.Score(b.inputs(), read); err != nil {
 				return fmt.Errorf("trainer: score: %w", err)
 			}
-			logp = p.rows.read(p.rows.logp)
+			logp = p.rows.LogProbs()
 		}
 		if p.critic != nil {
 			if err := p.critic.Model.Score(b.inputs(), read); err != nil {
@@ -180,7 +185,7 @@ func (p *PPO) score(eps []*Episode, step int, s *Stats) error {
 			if err := p.ref.Score(b.inputs(), read); err != nil {
 				return fmt.Errorf("trainer: reference: %w", err)
 			}
-			ref = p.rows.read(p.rows.logp)
+			ref = p.rows.LogProbs()
 		}
 		b.scored(logp, value, ref)
 	}
@@ -205,7 +210,7 @@ func (p *PPO) update(mini []*Episode, step int, s *Stats) error {
 			if err := p.policy.Accumulate(b, p.loss); err != nil {
 				return fmt.Errorf("trainer: policy: %w", err)
 			}
-			s.entropy(p.rows.read(p.rows.entropy), b.Weight)
+			s.entropy(p.rows.Entropies(), b.Weight)
 		}
 		if p.critic != nil {
 			if err := p.critic.Accumulate(b, p.loss); err != nil {
@@ -236,22 +241,21 @@ func (p *PPO) begin() error {
 // loss leaves the gradients of the rows that a head holds: of the policy by the algorithm's loss, of the values by their own.
 func (p *PPO) loss(h model.Head) {
 	r, temperature := p.rows, float32(p.cfg.RL.Temperature)
-	row := func(t k.Tensor) k.Tensor { return t.Rows(h.From, h.To) }
 	if !h.Logits.Absent() {
-		r.logProbs(h, temperature)
-		p.method.loss(p.dev, row(r.dlogp), r.stats, row(r.logp), k.Targets{
-			Weight: row(r.weight), OldLogProb: row(r.old), Advantage: row(r.advantage), Ref: row(r.ref),
+		r.Score(h, temperature)
+		p.method.loss(p.dev, h.Of(r.dlogp), r.stats, h.Of(r.LogProb), k.Targets{
+			Weight: h.Of(r.weight), OldLogProb: h.Of(r.old), Advantage: h.Of(r.advantage), Ref: h.Of(r.ref),
 		}, p.cfg.RL)
 		dentropy := k.Tensor{}
 		if p.cfg.RL.Entropy > 0 {
-			dentropy = row(r.entropyWeight)
+			dentropy = r.entropyWeight
 		}
-		p.dev.LogProbBackward(h.Logits, row(r.lse), row(r.target), row(r.dlogp), dentropy, temperature)
+		r.Backward(h, r.dlogp, dentropy, temperature)
 	}
 	if !h.Values.Absent() {
-		targets := k.Targets{Weight: row(r.valueWeight), Return: row(r.ret), OldValue: row(r.value)}
-		p.dev.ValueLoss(row(r.dvalue), r.valueStats, h.Values, targets, float32(p.cfg.Critic.ValueClip))
-		p.dev.Copy(h.Values, row(r.dvalue))
+		targets := k.Targets{Weight: h.Of(r.valueWeight), Return: h.Of(r.ret), OldValue: h.Of(r.value)}
+		p.dev.ValueLoss(h.Of(r.dvalue), r.valueStats, h.Values, targets, float32(p.cfg.Critic.ValueClip))
+		p.dev.Copy(h.Values, h.Of(r.dvalue))
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"retool/bench"
-	"retool/engine/model"
+	"retool/engine/atomicfile"
 	"retool/kernels"
 	"retool/kernels/driver"
 	"retool/kernels/emu"
@@ -141,7 +141,7 @@ func benchGPU(c *cli.Context) error {
 		return fmt.Errorf("bench kernels takes no argument, got %q", c.Args().First())
 	}
 	if path := c.String("cases"); path != "" {
-		return model.WriteAtomic(path, func(w io.Writer) error { return bench.WriteCases(w, bench.GPUCases()) })
+		return atomicfile.Write(path, func(w io.Writer) error { return bench.WriteCases(w, bench.GPUCases()) })
 	}
 	path, name := c.String("json"), c.String("device")
 	ops, err := patterns(c.String("ops"))

@@ -14,8 +14,10 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"retool/engine/atomicfile"
 	"retool/engine/gguf"
 	"retool/engine/model"
+	"retool/engine/safetensors"
 )
 
 func convertCommand() *cli.Command {
@@ -201,7 +203,7 @@ func (j *conversion) writeFile(path string) error {
 		}})
 	}
 	j.notes = append(j.notes, src.left...)
-	return model.WriteAtomic(path, func(w io.Writer) error { return gguf.Write(w, meta, tensors) })
+	return atomicfile.Write(path, func(w io.Writer) error { return gguf.Write(w, meta, tensors) })
 }
 
 // writeFolder writes a folder under another name beside it, and renames that.
@@ -222,20 +224,16 @@ func (j *conversion) writeFolder(dir string) (err error) {
 		}
 	}()
 	for name, text := range files {
-		err := model.WriteAtomic(filepath.Join(tmp, name), func(w io.Writer) error {
-			_, err := w.Write(text)
-			return err
-		})
-		if err != nil {
+		if err := atomicfile.WriteBytes(filepath.Join(tmp, name), text); err != nil {
 			return err
 		}
 	}
 	if _, err := model.ReadConfig(tmp); err != nil { // before the long part
 		return fmt.Errorf("the folder could not be loaded: %w", err)
 	}
-	list := make([]model.NamedTensor, len(j.src.params))
+	list := make([]safetensors.Named, len(j.src.params))
 	for i, p := range j.src.params {
-		list[i] = model.NamedTensor{Name: p.Name, Shape: p.Shape, F16: j.t == gguf.F16}
+		list[i] = safetensors.Named{Name: p.Name, Shape: p.Shape, F16: j.t == gguf.F16}
 		j.wrote(j.t)
 		if j.t == gguf.F32 {
 			list[i].Data = func() ([]float32, error) { return j.read(p) }
@@ -243,18 +241,14 @@ func (j *conversion) writeFolder(dir string) (err error) {
 			list[i].Data = func() ([]uint16, error) { return j.rounded(p) }
 		}
 	}
-	if err := model.WriteSafetensors(filepath.Join(tmp, "model.safetensors"), list, nil); err != nil {
+	if err := safetensors.Write(filepath.Join(tmp, "model.safetensors"), list, nil); err != nil {
 		return err
 	}
 	j.notes = append(j.notes, j.src.left...)
 	if err := os.Rename(tmp, dir); err != nil {
 		return err
 	}
-	d, err := os.Open(parent)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return atomicfile.SyncFolder(parent)
 }
 
 // rounded reads a parameter in 16 bits.

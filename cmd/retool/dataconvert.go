@@ -7,7 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"retool/engine/model"
+	"retool/engine/atomicfile"
 	"retool/trainer/data"
 )
 
@@ -35,7 +35,7 @@ func convertData(c *cli.Context) error {
 	if form != "" {
 		s.form = formOf(form, s.cfg.Protocol.Feedback)
 	}
-	err = model.WriteAtomic(dst, func(w io.Writer) error {
+	err = atomicfile.Write(dst, func(w io.Writer) error {
 		buf := bufio.NewWriterSize(w, 1<<20)
 		leaveOut := func(err error) error { return s.source.leaveOut(err, &s.rows) }
 		if err := s.each(s.problemWriter(buf, to), s.traceWriter(buf, to, form), leaveOut); err != nil {

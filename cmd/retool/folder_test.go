@@ -15,6 +15,7 @@ import (
 
 	"retool/engine"
 	"retool/engine/model"
+	"retool/engine/safetensors"
 	"retool/engine/tokenizer"
 	"retool/trainer"
 	"retool/trainer/data"
@@ -40,7 +41,7 @@ type golden struct {
 
 func goldenOf(t *testing.T, dir string) (g golden) {
 	path := filepath.Join(dir, "golden.safetensors")
-	f, err := model.OpenSafetensors(path)
+	f, err := safetensors.Open(path)
 	require.NoError(t, err)
 	defer f.Close()
 	g.logits = storedFloats(t, f, "logits.0")
@@ -68,7 +69,7 @@ func logitsOf(t *testing.T, dir string, ids []int32) []float32 {
 	out := filepath.Join(t.TempDir(), "logits.safetensors")
 	_, err := runModelCommand("score", "--model", dir, "--in", rowsFile(t, `{"ids":`+jsonIDs(t, ids)+`}`), "--logits", out)
 	require.NoError(t, err)
-	f, err := model.OpenSafetensors(out)
+	f, err := safetensors.Open(out)
 	require.NoError(t, err)
 	defer f.Close()
 	return storedFloats(t, f, "logits.0")
@@ -239,7 +240,7 @@ func sameFiles(t *testing.T, dir, checkpoint string) {
 		}
 		require.Equal(t, values(there), values(here))
 	}
-	f, err := model.OpenSafetensors(filepath.Join(checkpoint, "model.safetensors"))
+	f, err := safetensors.Open(filepath.Join(checkpoint, "model.safetensors"))
 	require.NoError(t, err)
 	defer f.Close()
 	_, found := f.Tensor("value_head.weight")

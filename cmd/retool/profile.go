@@ -10,7 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"retool/bench"
-	"retool/engine/model"
+	"retool/engine/atomicfile"
 )
 
 func profileCommand() *cli.Command {
@@ -44,7 +44,7 @@ func profileCommand() *cli.Command {
 				return fmt.Errorf("profile: %w", err)
 			}
 			for ext, write := range map[string]func(io.Writer) error{".csv": p.WriteCSV, ".svg": p.WriteSVG} {
-				if err := model.WriteAtomic(prefix+ext, write); err != nil {
+				if err := atomicfile.Write(prefix+ext, write); err != nil {
 					return fmt.Errorf("profile: %w", err)
 				}
 			}

@@ -18,7 +18,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"retool/cmd/retool/report"
-	"retool/engine/model"
+	"retool/engine/atomicfile"
 	"retool/trainer"
 	"retool/trainer/trace"
 )
@@ -102,7 +102,7 @@ func reportFile(dir, path string) (string, error) {
 	} else if err := unused(path); err != nil {
 		return "", fmt.Errorf("report: --out: %w", err)
 	}
-	if err := model.WriteAtomic(path, func(w io.Writer) error { _, err := w.Write(page); return err }); err != nil {
+	if err := atomicfile.WriteBytes(path, page); err != nil {
 		return "", fmt.Errorf("report: %w", err)
 	}
 	return path, nil

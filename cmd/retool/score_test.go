@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"retool/engine/model"
+	"retool/engine/safetensors"
 	"retool/kernels"
 )
 
@@ -67,16 +68,16 @@ func rowsFile(t *testing.T, lines ...string) string {
 	return path
 }
 
-func storedFloats(t *testing.T, f *model.Safetensors, name string) []float32 {
+func storedFloats(t *testing.T, f *safetensors.File, name string) []float32 {
 	s, ok := f.Tensor(name)
 	if !ok {
 		t.Fatalf("no tensor %s", name)
 	}
-	x := make([]float32, s.Len())
-	if err := s.Float32s(x); err != nil {
+	x, err := s.Dense()
+	if err != nil {
 		t.Fatal(err)
 	}
-	return x
+	return x.Data().([]float32)
 }
 
 // Log-probabilities, entropies and the loss are those of the logits, in float64; the first token of a row has none.
@@ -95,7 +96,7 @@ func TestScoreAgreesWithItsLogits(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &printed); err != nil {
 		t.Fatalf("printed %q: %v", text, err)
 	}
-	logits, err := model.OpenSafetensors(out + "/l.safetensors")
+	logits, err := safetensors.Open(out + "/l.safetensors")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +162,7 @@ func TestGradientsAreTheLosss(t *testing.T) {
 		return printed.Loss
 	}
 	before := loss(dir)
-	gradients, err := model.OpenSafetensors(out + "/g.safetensors")
+	gradients, err := safetensors.Open(out + "/g.safetensors")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +275,7 @@ func TestGenerateAgreesWithScore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f, err := model.OpenSafetensors(out + "/l")
+		f, err := safetensors.Open(out + "/l")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,14 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"path/filepath"
 	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/urfave/cli/v2"
 
-	"retool/engine/model"
+	"retool/engine/atomicfile"
 	"retool/interp"
 	"retool/kernels"
 	"retool/trainer"
@@ -110,7 +109,7 @@ func train(ctx context.Context, cfg *Config, dir *runDir, out *terminal) (*train
 // describe stores the configuration in the run directory, and what the run runs on: device, kernels, the sandbox's tier, the Python
 // inside it.
 func (p *program) describe(dir string, config []byte) error {
-	if err := model.WriteAtomic(filepath.Join(dir, "config.yaml"), func(w io.Writer) error { _, err := w.Write(config); return err }); err != nil {
+	if err := atomicfile.WriteBytes(filepath.Join(dir, "config.yaml"), config); err != nil {
 		return err
 	}
 	env := struct {
@@ -135,7 +134,7 @@ func writeJSON(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	return model.WriteAtomic(path, func(w io.Writer) error { _, err := w.Write(text); return err })
+	return atomicfile.WriteBytes(path, text)
 }
 
 // Result is one row of summary.json.

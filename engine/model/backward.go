@@ -6,14 +6,13 @@ import "retool/kernels"
 func (m *Model) headBackward(dx kernels.Tensor, h Head) {
 	dev, b, r := m.dev, &m.b, h.To-h.From
 	norm, dnorm, drows := b.rowsNorm.Rows(0, r), b.drowsNorm.Rows(0, r), b.drows.Rows(0, r)
-	none := kernels.Tensor{}
 	dev.Zero(dnorm)
 	dev.Zero(drows)
 	if m.Config.ValueHead {
-		dev.LinearBackward(dnorm, m.G.Value, none, h.Values.Reshape(r, 1), norm, m.W.Value)
+		m.W.Value.backward(dev, &m.G.Value, dnorm, h.Values.Reshape(r, 1), norm)
 	}
 	if m.Config.LMHead {
-		dev.LinearBackward(dnorm, m.G.Head, none, h.Logits, norm, m.W.Head)
+		m.W.Head.backward(dev, &m.G.Head, dnorm, h.Logits, norm)
 	}
 	dev.RMSNormBackward(drows, m.G.Norm, dnorm, b.rows.Rows(0, r), m.W.Norm, b.rowsRstd.Rows(0, r))
 	dev.EmbedBackward(dx, drows, m.rows.Rows(h.From, h.To))
@@ -26,13 +25,16 @@ func (m *Model) backward(l int, dx, x kernels.Tensor, a *activations) {
 	dnorm, dact, dgateUp := b.dnorm.Rows(0, t), b.dact.Rows(0, t), b.dgateUp.Rows(0, t)
 	do, dqkv := b.do.Rows(0, t), b.dqkv.Rows(0, t)
 
-	m.linearBackward(dact, g.Down, g.DownBias, dx, a.act, w.Down)
+	dev.Zero(dact)
+	w.Down.backward(dev, &g.Down, dact, dx, a.act)
 	dev.Zero(dgateUp)
 	dev.SwiGLUBackward(dgateUp.Cols(0, c.FFN), dgateUp.Cols(c.FFN, 2*c.FFN), dact, a.gateUp.Cols(0, c.FFN), a.gateUp.Cols(c.FFN, 2*c.FFN))
-	m.linearBackward(dnorm, g.GateUp, g.GateUpBias, dgateUp, a.mlpNorm, w.GateUp)
+	dev.Zero(dnorm)
+	w.GateUp.backward(dev, &g.GateUp, dnorm, dgateUp, a.mlpNorm)
 	dev.RMSNormBackward(dx, g.MLPNorm, dnorm, a.mid, w.MLPNorm, a.mlpRstd)
 
-	m.linearBackward(do, g.O, g.OBias, dx, a.o, w.O)
+	dev.Zero(do)
+	w.O.backward(dev, &g.O, do, dx, a.o)
 	dev.Zero(dqkv)
 	q, k, v := m.heads(a)
 	dq, dk, dv := m.split(dqkv)
@@ -51,12 +53,7 @@ func (m *Model) backward(l int, dx, x kernels.Tensor, a *activations) {
 		dev.RMSNormBackward(dk.Split(d), g.KNorm, turnedK.Split(d), rawK.Split(d), w.KNorm, a.kRstd)
 		dev.RMSNormBackward(dq.Split(d), g.QNorm, turnedQ.Split(d), rawQ.Split(d), w.QNorm, a.qRstd)
 	}
-	m.linearBackward(dnorm, g.QKV, g.QKVBias, dqkv, a.attnNorm, w.QKV)
+	dev.Zero(dnorm)
+	w.QKV.backward(dev, &g.QKV, dnorm, dqkv, a.attnNorm)
 	dev.RMSNormBackward(dx, g.AttnNorm, dnorm, x, w.AttnNorm, a.attnRstd)
-}
-
-// linearBackward is Device.LinearBackward into a dx that nothing was added to yet.
-func (m *Model) linearBackward(dx, dw, db, dy, x, w kernels.Tensor) {
-	m.dev.Zero(dx)
-	m.dev.LinearBackward(dx, dw, db, dy, x, w)
 }

@@ -1,16 +1,15 @@
 package model
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"retool/engine/safetensors"
 	"retool/kernels"
 )
 
@@ -142,27 +141,14 @@ func (m *Model) Save(dir string) error {
 // saveIndex lists what is in model.safetensors. Inference servers that find no index take every safetensors file of a folder for a
 // part of the model, the value head and a checkpoint's optimizer too.
 func (m *Model) saveIndex(path string) error {
-	var list struct {
-		Metadata struct {
-			TotalSize int `json:"total_size"` // bytes of float32
-		} `json:"metadata"`
-		WeightMap map[string]string `json:"weight_map"`
-	}
-	list.WeightMap = map[string]string{}
+	index := safetensors.Index{WeightMap: map[string]string{}}
 	for name, t := range m.full().Named() {
 		if name != valueName {
-			list.Metadata.TotalSize += 4 * t.Len()
-			list.WeightMap[name] = weightsFile
+			index.Metadata.TotalSize += 4 * t.Len() // bytes of float32
+			index.WeightMap[name] = weightsFile
 		}
 	}
-	text, err := json.MarshalIndent(list, "", "  ")
-	if err == nil {
-		err = WriteAtomic(path, func(w io.Writer) error { _, err := w.Write(append(text, '\n')); return err })
-	}
-	if err != nil {
-		return fmt.Errorf("model: write %s: %w", path, err)
-	}
-	return nil
+	return index.Write(path)
 }
 
 // SaveGradients writes G under the parameters' names.
@@ -176,12 +162,12 @@ func (m *Model) SaveGradients(path string) error {
 // saveWeights downloads and writes one tensor at a time, those that are to be in the file.
 func (m *Model) saveWeights(path string, w *Weights, in func(name string) bool) error {
 	var buf []float32
-	var list []NamedTensor
+	var list []safetensors.Named
 	for name, t := range w.Named() {
 		if !in(name) {
 			continue
 		}
-		list = append(list, NamedTensor{Name: name, Shape: t.Shape(), Data: func() ([]float32, error) {
+		list = append(list, safetensors.Named{Name: name, Shape: t.Shape(), Data: func() ([]float32, error) {
 			if cap(buf) < t.Len() {
 				buf = make([]float32, t.Len())
 			}
@@ -190,15 +176,15 @@ func (m *Model) saveWeights(path string, w *Weights, in func(name string) bool) 
 			return buf, nil
 		}})
 	}
-	return WriteSafetensors(path, list, nil)
+	return safetensors.Write(path, list, nil)
 }
 
 // folder is the tensors of a model folder, and what its config.json says of them.
 type folder struct {
 	dir    string
 	config Config
-	files  []*Safetensors
-	of     map[string]StoredTensor
+	files  []*safetensors.File
+	of     map[string]safetensors.Tensor
 	in     map[string]string // the file of each tensor, without its directory
 	main   string            // the file that is to hold the others
 }
@@ -223,7 +209,7 @@ func (f *folder) file(name string) string {
 
 // openFolder opens the files of a folder.
 func openFolder(dir string) (*folder, error) {
-	f := &folder{dir: dir, of: map[string]StoredTensor{}, in: map[string]string{}, main: weightsFile}
+	f := &folder{dir: dir, of: map[string]safetensors.Tensor{}, in: map[string]string{}, main: weightsFile}
 	var err error
 	if f.config, err = ReadConfig(dir); err != nil {
 		return nil, err
@@ -256,12 +242,13 @@ func (f *folder) openFiles() error {
 
 // open adds the tensors of a file.
 func (f *folder) open(file string) error {
-	s, err := OpenSafetensors(filepath.Join(f.dir, file))
+	s, err := safetensors.Open(filepath.Join(f.dir, file))
 	if err != nil {
 		return err
 	}
 	f.files = append(f.files, s)
-	for name, t := range s.of {
+	for _, name := range s.Names() {
+		t, _ := s.Tensor(name)
 		if other, twice := f.in[name]; twice {
 			return fmt.Errorf("model: %s: %s is in both %s and %s", f.dir, name, other, file)
 		}
@@ -273,44 +260,27 @@ func (f *folder) open(file string) error {
 // openShards opens what the index lists: each name is found in the shard that the index says, and in no other.
 func (f *folder) openShards() error {
 	path := filepath.Join(f.dir, indexFile)
-	index, err := os.ReadFile(path)
+	index, err := safetensors.ReadIndex(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("model: %s holds neither %s nor %s", f.dir, weightsFile, indexFile)
 	}
 	if err != nil {
-		return fmt.Errorf("model: %w", err)
-	}
-	var list struct {
-		WeightMap map[string]string `json:"weight_map"`
-	}
-	if err := json.Unmarshal(index, &list); err != nil {
-		return fmt.Errorf("model: %s: %w", path, err)
-	}
-	if len(list.WeightMap) == 0 {
-		return fmt.Errorf("model: %s: weight_map lists no tensor", path)
+		return err
 	}
 	f.main = indexFile
-	shards := map[string]bool{}
-	for _, name := range sortedKeys(list.WeightMap) {
-		file := list.WeightMap[name]
-		if file != filepath.Base(file) || !filepath.IsLocal(file) {
-			return fmt.Errorf("model: %s: %s is in %q, which is no file of the folder", path, name, file)
-		}
-		shards[file] = true
-	}
-	for _, file := range sortedKeys(shards) {
+	for _, file := range index.Files() {
 		if err := f.open(file); err != nil {
 			return fmt.Errorf("%w (listed by %s)", err, indexFile)
 		}
 	}
 	for _, name := range sortedKeys(f.in) {
-		if want, ok := list.WeightMap[name]; !ok || want != f.in[name] {
+		if want, ok := index.WeightMap[name]; !ok || want != f.in[name] {
 			return fmt.Errorf("model: %s: %s is in %s, the index says %q", path, name, f.in[name], want)
 		}
 	}
-	for _, name := range sortedKeys(list.WeightMap) {
+	for _, name := range sortedKeys(index.WeightMap) {
 		if _, ok := f.in[name]; !ok {
-			return fmt.Errorf("model: %s: %s is not in %s", path, name, list.WeightMap[name])
+			return fmt.Errorf("model: %s: %s is not in %s", path, name, index.WeightMap[name])
 		}
 	}
 	return nil
@@ -348,7 +318,7 @@ func (f *folder) checkHead() error {
 	switch {
 	case c.Tied && stored: // some tied checkpoints store the head all the same
 		e := f.of[embedName]
-		if head.DType != e.DType || !slices.Equal(head.Shape, e.Shape) || !slices.Equal(head.Bytes, e.Bytes) {
+		if !head.Same(e) {
 			return fmt.Errorf("model: %s: %s differs from %s, %s says that they are one (tie_word_embeddings: true)",
 				f.file(headName), headName, embedName, configFile)
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -13,6 +14,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"retool/engine/safetensors"
 	"retool/kernels"
 )
 
@@ -57,26 +59,26 @@ func TestSavedModelsComeBack(t *testing.T) {
 }
 
 // rewrite changes the tensors of a saved folder.
-func rewrite(t *testing.T, dir string, change func(map[string]NamedTensor)) {
+func rewrite(t *testing.T, dir string, change func(map[string]safetensors.Named)) {
 	path := filepath.Join(dir, weightsFile)
-	f, err := OpenSafetensors(path)
+	f, err := safetensors.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	of := map[string]NamedTensor{}
-	for _, name := range f.names {
+	of := map[string]safetensors.Named{}
+	for _, name := range f.Names() {
 		s, _ := f.Tensor(name)
 		x := make([]float32, s.Len())
 		if err := s.Float32s(x); err != nil {
 			t.Fatal(err)
 		}
-		of[name] = NamedTensor{Name: name, Shape: s.Shape, Data: x}
+		of[name] = safetensors.Named{Name: name, Shape: s.Shape, Data: x}
 	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
 	change(of)
-	if err := WriteSafetensors(path, slices.Collect(maps.Values(of)), nil); err != nil {
+	if err := safetensors.Write(path, slices.Collect(maps.Values(of)), nil); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -118,40 +120,48 @@ func TestFoldersThatDoNotFitAreNamed(t *testing.T) {
 		}
 		return err
 	}
-	embedding := func(of map[string]NamedTensor) NamedTensor { return of["model.embed_tokens.weight"] }
+	embedding := func(of map[string]safetensors.Named) safetensors.Named { return of["model.embed_tokens.weight"] }
 	for _, c := range []struct {
 		want   string
 		tied   bool
-		change func(map[string]NamedTensor)
+		change func(map[string]safetensors.Named)
 	}{
-		{"", false, func(map[string]NamedTensor) {}},
-		{"/model.safetensors: " + q + " is missing, config.json says [32 24]", false, func(of map[string]NamedTensor) { delete(of, q) }},
-		{q + " has shape [24 32], config.json says [32 24]", false, func(of map[string]NamedTensor) { w := of[q]; w.Shape = []int{24, 32}; of[q] = w }},
-		{o + " has shape [32 24], config.json says [24 32]", false, func(of map[string]NamedTensor) { w := of[o]; w.Shape = []int{32, 24}; of[o] = w }},
-		{o + " is missing", false, func(of map[string]NamedTensor) { delete(of, o) }},
-		{"/model.safetensors: unknown tensor model.layers.2.mlp.up_proj.weight [1]: config.json has no place", false, func(of map[string]NamedTensor) {
-			of["x"] = NamedTensor{Name: "model.layers.2.mlp.up_proj.weight", Shape: []int{1}, Data: []float32{1}}
+		{"", false, func(map[string]safetensors.Named) {}},
+		{"/model.safetensors: " + q + " is missing, config.json says [32 24]", false, func(of map[string]safetensors.Named) { delete(of, q) }},
+		{
+			q + " has shape [24 32], config.json says [32 24]", false,
+			func(of map[string]safetensors.Named) { w := of[q]; w.Shape = []int{24, 32}; of[q] = w },
+		},
+		{
+			o + " has shape [32 24], config.json says [24 32]", false,
+			func(of map[string]safetensors.Named) { w := of[o]; w.Shape = []int{32, 24}; of[o] = w },
+		},
+		{o + " is missing", false, func(of map[string]safetensors.Named) { delete(of, o) }},
+		{"/model.safetensors: unknown tensor model.layers.2.mlp.up_proj.weight [1]: " +
+			"config.json has no place", false, func(of map[string]safetensors.Named) {
+			of["x"] = safetensors.Named{Name: "model.layers.2.mlp.up_proj.weight", Shape: []int{1}, Data: []float32{1}}
 		}},
-		{"unknown tensor a [1] and 1 others", false, func(of map[string]NamedTensor) {
-			of["b"] = NamedTensor{Name: "b", Shape: []int{1}, Data: []float32{1}}
-			of["a"] = NamedTensor{Name: "a", Shape: []int{1}, Data: []float32{1}}
+		{"unknown tensor a [1] and 1 others", false, func(of map[string]safetensors.Named) {
+			of["b"] = safetensors.Named{Name: "b", Shape: []int{1}, Data: []float32{1}}
+			of["a"] = safetensors.Named{Name: "a", Shape: []int{1}, Data: []float32{1}}
 		}},
-		{"/model.safetensors: lm_head.weight is missing, config.json says that it is a tensor of its own", false, func(of map[string]NamedTensor) {
+		{"/model.safetensors: lm_head.weight is missing, " +
+			"config.json says that it is a tensor of its own", false, func(of map[string]safetensors.Named) {
 			delete(of, headName)
 		}},
-		{"model.safetensors holds value_head.weight, which an older retool put there", false, func(of map[string]NamedTensor) {
-			of["x"] = NamedTensor{Name: valueName, Shape: []int{1, 24}, Data: make([]float32, 24)}
+		{"model.safetensors holds value_head.weight, which an older retool put there", false, func(of map[string]safetensors.Named) {
+			of["x"] = safetensors.Named{Name: valueName, Shape: []int{1, 24}, Data: make([]float32, 24)}
 		}},
-		{q + " is I32", false, func(of map[string]NamedTensor) { w := of[q]; w.Data = make([]int32, 24*32); of[q] = w }},
-		{"", true, func(of map[string]NamedTensor) { w := embedding(of); w.Name = headName; of[headName] = w }},
-		{"/model.safetensors: lm_head.weight differs from model.embed_tokens.weight", true, func(of map[string]NamedTensor) {
+		{q + " is I32", false, func(of map[string]safetensors.Named) { w := of[q]; w.Data = make([]int32, 24*32); of[q] = w }},
+		{"", true, func(of map[string]safetensors.Named) { w := embedding(of); w.Name = headName; of[headName] = w }},
+		{"/model.safetensors: lm_head.weight differs from model.embed_tokens.weight", true, func(of map[string]safetensors.Named) {
 			w := embedding(of)
 			w.Name, w.Data = headName, make([]float32, 61*24)
 			of[headName] = w
 		}},
-		{"", false, func(of map[string]NamedTensor) {
-			of["r"] = NamedTensor{Name: "model.layers.0.self_attn.rotary_emb.inv_freq", Shape: []int{1}, Data: []float32{1}}
-			of["s"] = NamedTensor{Name: "model.rotary_emb.inv_freq", Shape: []int{1}, Data: []float32{1}}
+		{"", false, func(of map[string]safetensors.Named) {
+			of["r"] = safetensors.Named{Name: "model.layers.0.self_attn.rotary_emb.inv_freq", Shape: []int{1}, Data: []float32{1}}
+			of["s"] = safetensors.Named{Name: "model.rotary_emb.inv_freq", Shape: []int{1}, Data: []float32{1}}
 		}},
 	} {
 		dir := save(c.tied)
@@ -175,19 +185,21 @@ func TestFoldersThatDoNotFitAreNamed(t *testing.T) {
 }
 
 func TestShardsThatDoNotFitAreNamed(t *testing.T) {
-	one := func(name string) []NamedTensor {
-		return []NamedTensor{{Name: name, Shape: []int{1}, Data: []float32{1}}}
+	one := func(name string) []safetensors.Named {
+		return []safetensors.Named{{Name: name, Shape: []int{1}, Data: []float32{1}}}
 	}
 	for want, c := range map[string]struct {
 		index string
-		files map[string][]NamedTensor
+		files map[string][]safetensors.Named
 	}{
-		"":                                    {`{"weight_map":{"a":"1","b":"2"}}`, map[string][]NamedTensor{"1": one("a"), "2": one("b")}},
-		"a is in both 1 and 2":                {`{"weight_map":{"a":"1","b":"2"}}`, map[string][]NamedTensor{"1": one("a"), "2": one("a")}},
-		`b is in 2, the index says "1"`:       {`{"weight_map":{"a":"1","b":"1","c":"2"}}`, map[string][]NamedTensor{"1": one("a"), "2": one("b")}},
-		`x is in 1, the index says ""`:        {`{"weight_map":{"a":"1"}}`, map[string][]NamedTensor{"1": one("x")}},
-		"b is not in 1":                       {`{"weight_map":{"a":"1","b":"1"}}`, map[string][]NamedTensor{"1": one("a")}},
-		`a is in "../1", which is no file of`: {`{"weight_map":{"a":"../1"}}`, nil},
+		"":                     {`{"weight_map":{"a":"1","b":"2"}}`, map[string][]safetensors.Named{"1": one("a"), "2": one("b")}},
+		"a is in both 1 and 2": {`{"weight_map":{"a":"1","b":"2"}}`, map[string][]safetensors.Named{"1": one("a"), "2": one("a")}},
+		`b is in 2, the index says "1"`: {
+			`{"weight_map":{"a":"1","b":"1","c":"2"}}`, map[string][]safetensors.Named{"1": one("a"), "2": one("b")},
+		},
+		`x is in 1, the index says ""`:               {`{"weight_map":{"a":"1"}}`, map[string][]safetensors.Named{"1": one("x")}},
+		"b is not in 1":                              {`{"weight_map":{"a":"1","b":"1"}}`, map[string][]safetensors.Named{"1": one("a")}},
+		`a is in "../1", which is no file of`:        {`{"weight_map":{"a":"../1"}}`, nil},
 		`a is in "/etc/passwd", which is no file of`: {`{"weight_map":{"a":"/etc/passwd"}}`, nil},
 		`a is in "..", which is no file of`:          {`{"weight_map":{"a":".."}}`, nil},
 		"weight_map lists no tensor":                 {`{}`, nil},
@@ -196,11 +208,12 @@ func TestShardsThatDoNotFitAreNamed(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		for file, list := range c.files {
-			if err := WriteSafetensors(filepath.Join(dir, file), list, nil); err != nil {
+			if err := safetensors.Write(filepath.Join(dir, file), list, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
-		const config = `{"model_type":"llama","hidden_size":64,"intermediate_size":96,"num_hidden_layers":2,"num_attention_heads":4,"vocab_size":50}`
+		const config = `{"model_type":"llama","hidden_size":64,"intermediate_size":96,"num_hidden_layers":2,"num_attention_heads":4,` +
+			`"vocab_size":50}`
 		for file, text := range map[string]string{indexFile: c.index, configFile: config} {
 			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o666); err != nil {
 				t.Fatal(err)
@@ -216,6 +229,9 @@ func TestShardsThatDoNotFitAreNamed(t *testing.T) {
 	}
 }
 
+// bf16Bits cuts x to bf16.
+func bf16Bits(x float32) uint16 { return uint16(math.Float32bits(x) >> 16) }
+
 // bf16 files load as exactly the numbers they hold.
 func TestBF16IsReadExactly(t *testing.T) {
 	dev, dir := device(t), t.TempDir()
@@ -225,9 +241,9 @@ func TestBF16IsReadExactly(t *testing.T) {
 	}
 	want := download(m, m.W.All)
 	for i, x := range want {
-		want[i] = bf16Value(bf16Bits(x))
+		want[i] = math.Float32frombits(uint32(bf16Bits(x)) << 16)
 	}
-	rewrite(t, dir, func(of map[string]NamedTensor) {
+	rewrite(t, dir, func(of map[string]safetensors.Named) {
 		for name, w := range of {
 			x := w.Data.([]float32)
 			b := make([]uint16, len(x))
@@ -253,12 +269,12 @@ func TestBF16IsReadExactly(t *testing.T) {
 func TestValueHeadsAreOnTheSide(t *testing.T) {
 	dev, dir := device(t), t.TempDir()
 	names := func(file string) []string {
-		f, err := OpenSafetensors(filepath.Join(dir, file))
+		f, err := safetensors.Open(filepath.Join(dir, file))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		return f.names
+		return f.Names()
 	}
 	policy := tiny(t, dev, Options{MaxTokens: 2})
 	c := policy.Config
@@ -273,14 +289,15 @@ func TestValueHeadsAreOnTheSide(t *testing.T) {
 		with, without = other, policy
 	}
 	randomize(with, 3)
-	value := download(with, with.W.Value)
+	value := download(with, with.W.Value.Weight)
 	if err := without.Save(dir); err != nil {
 		t.Fatal(err)
 	}
 	if err := with.ReadWeights(dir); err != nil {
 		t.Fatal(err)
 	}
-	if !equalBits(value, download(with, with.W.Value)) || !equalBits(download(with, with.W.Blocks[1].Down), download(without, without.W.Blocks[1].Down)) {
+	if !equalBits(value, download(with, with.W.Value.Weight)) ||
+		!equalBits(download(with, with.W.Blocks[1].Down.Weight), download(without, without.W.Blocks[1].Down.Weight)) {
 		t.Error("the trunk was to be read, the value head to stay")
 	}
 	added, err := Load(dev, dir, with.Config, Options{MaxTokens: 2})
@@ -288,7 +305,7 @@ func TestValueHeadsAreOnTheSide(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer added.Close()
-	if !equalBits(download(added, added.W.Value), make([]float32, c.Hidden)) {
+	if !equalBits(download(added, added.W.Value.Weight), make([]float32, c.Hidden)) {
 		t.Error("a value head that the folder lacks does not begin with zeros")
 	}
 	if err := with.Save(dir); err != nil {
@@ -315,7 +332,8 @@ func TestValueHeadsAreOnTheSide(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, valueFile)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := loadFolder(dev, dir, Options{MaxTokens: 2}); err == nil || !strings.Contains(err.Error(), "value_head.safetensors: no such file") {
+	if _, err := loadFolder(dev, dir, Options{MaxTokens: 2}); err == nil ||
+		!strings.Contains(err.Error(), "value_head.safetensors: no such file") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -326,7 +344,9 @@ func TestForeignConfigsStayAsTheyAre(t *testing.T) {
 	const four = `{"architectures":["Qwen2ForCausalLM"],"model_type":"qwen2","hidden_size":64,"intermediate_size":96,"num_hidden_layers":2,` +
 		`"num_attention_heads":4,"vocab_size":50,"rope_theta":5e5,"rope_scaling":null,"eos_token_id":7,"pad_token_id":3,"use_cache":true,` +
 		`"sliding_window":32,"torch_dtype":"bfloat16","transformers_version":"4.57.6","x":{"y":[1]}}`
-	five := strings.NewReplacer(`"rope_theta":5e5,"rope_scaling":null`, `"rope_parameters":{"rope_type":"default","rope_theta":5e5}`, "torch_dtype", "dtype").Replace(four)
+	five := strings.NewReplacer(
+		`"rope_theta":5e5,"rope_scaling":null`, `"rope_parameters":{"rope_type":"default","rope_theta":5e5}`, "torch_dtype", "dtype",
+	).Replace(four)
 	values := func(text []byte) (v map[string]any) {
 		if err := json.Unmarshal(text, &v); err != nil {
 			t.Fatal(err)
@@ -426,7 +446,10 @@ func TestSpoiltConfigsAreRefused(t *testing.T) {
 	if err := json.Unmarshal(data, &whole); err != nil {
 		t.Fatal(err)
 	}
-	values := []string{"-1", "0", "1", "3", "1e300", "268435456", "2147483648", "1.5", `"x"`, "[]", "{}", "null", "true", `["x"]`, "[1, 2]", `{"rope_type":"yarn","factor":-3}`}
+	values := []string{
+		"-1", "0", "1", "3", "1e300", "268435456", "2147483648", "1.5", `"x"`, "[]", "{}", "null", "true", `["x"]`, "[1, 2]",
+		`{"rope_type":"yarn","factor":-3}`,
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		spoilt := maps.Clone(whole)
 		for _, key := range rapid.SliceOfN(rapid.SampledFrom(sortedKeys(whole)), 1, 2).Draw(t, "keys") {
@@ -448,17 +471,26 @@ func TestSpoiltConfigsAreRefused(t *testing.T) {
 			m.Close()
 			return
 		}
-		if message := err.Error(); !strings.HasPrefix(message, "model: "+dir) || strings.Contains(message, "\n") || strings.Contains(message, "Go value") {
+		if message := err.Error(); !strings.HasPrefix(message, "model: "+dir) || strings.Contains(message, "\n") ||
+			strings.Contains(message, "Go value") {
 			t.Fatalf("%s\nis answered by %s", data, message)
 		}
 	})
 	for want, text := range map[string]string{
-		"config.json: unexpected end of JSON":                               `{`,
-		"config.json: is a JSON array, must be an object":                   `[]`,
-		"config.json: hidden_size is -24, must be at":                       strings.Replace(string(data), `"hidden_size": 24`, `"hidden_size": -24`, 1),
-		"embed_tokens.weight has shape [61 24], config.json says [61 4096]": strings.Replace(string(data), `"hidden_size": 24`, `"hidden_size": 4096`, 1),
-		"model.layers.3.self_attn.q_proj.weight is missing":                 strings.Replace(string(data), `"num_hidden_layers": 2`, `"num_hidden_layers": 4`, 1),
-		"unknown tensor model.layers.1.":                                    strings.Replace(string(data), `"num_hidden_layers": 2`, `"num_hidden_layers": 1`, 1),
+		"config.json: unexpected end of JSON":             `{`,
+		"config.json: is a JSON array, must be an object": `[]`,
+		"config.json: hidden_size is -24, must be at": strings.Replace(
+			string(data), `"hidden_size": 24`, `"hidden_size": -24`, 1,
+		),
+		"embed_tokens.weight has shape [61 24], config.json says [61 4096]": strings.Replace(
+			string(data), `"hidden_size": 24`, `"hidden_size": 4096`, 1,
+		),
+		"model.layers.3.self_attn.q_proj.weight is missing": strings.Replace(
+			string(data), `"num_hidden_layers": 2`, `"num_hidden_layers": 4`, 1,
+		),
+		"unknown tensor model.layers.1.": strings.Replace(
+			string(data), `"num_hidden_layers": 2`, `"num_hidden_layers": 1`, 1,
+		),
 	} {
 		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
 			t.Fatal(err)
@@ -486,7 +518,7 @@ func TestTornFilesAreNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := loadFolder(dev, dir, Options{MaxTokens: 2})
-		if err == nil || !strings.HasPrefix(err.Error(), "model: "+path+": ") || strings.Contains(err.Error(), "\n") {
+		if err == nil || !strings.HasPrefix(err.Error(), "safetensors: "+path+": ") || strings.Contains(err.Error(), "\n") {
 			t.Fatalf("%d of %d bytes: %v", n, len(data), err)
 		}
 	})
@@ -494,7 +526,8 @@ func TestTornFilesAreNamed(t *testing.T) {
 	if err := os.Remove(filepath.Join(golden, "model-00002-of-00003.safetensors")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := loadFolder(dev, golden, Options{MaxTokens: 2}); err == nil || !strings.Contains(err.Error(), "model-00002-of-00003.safetensors: no such file or directory (listed by model.safetensors.index.json)") {
+	if _, err := loadFolder(dev, golden, Options{MaxTokens: 2}); err == nil ||
+		!strings.Contains(err.Error(), "model-00002-of-00003.safetensors: no such file or directory (listed by model.safetensors.index.json)") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -502,46 +535,75 @@ func TestTornFilesAreNamed(t *testing.T) {
 func TestConfigSpellings(t *testing.T) {
 	const base = `"hidden_size":64,"intermediate_size":96,"num_hidden_layers":2,"num_attention_heads":4,"vocab_size":50`
 	read := func(text string) (Config, error) { return parseConfig([]byte("{" + text + "}")) }
-	for text, want := range map[string]func(Config) bool{
-		`"model_type":"llama",` + base: func(c Config) bool {
-			return c.Arch == Llama && c.HeadDim == 16 && c.KVHeads == 4 && c.MaxPositions == 2048 && c.RopeTheta == 10000 && c.RMSEps == 1e-6 && !c.Tied
+	for _, s := range []struct {
+		text string
+		is   func(Config) bool
+	}{
+		{`"model_type":"llama",` + base, func(c Config) bool {
+			return c.Arch == Llama && c.HeadDim == 16 && c.KVHeads == 4 && c.MaxPositions == 2048 && c.RopeTheta == 10000 && c.RMSEps == 1e-6 &&
+				!c.Tied
+		}},
+		{`"model_type":"qwen3",` + base, func(c Config) bool { return c.HeadDim == 128 && c.QKNorm }},
+		{`"model_type":"qwen3","head_dim":null,` + base, func(c Config) bool { return c.HeadDim == 16 }},
+		{`"model_type":"qwen2","head_dim":10,` + base, func(c Config) bool { return c.HeadDim == 10 && c.QKVBias && !c.OBias }},
+		{
+			`"architectures":["LlamaForCausalLM"],"attention_bias":true,` + base,
+			func(c Config) bool { return c.QKVBias && c.OBias && !c.MLPBias },
 		},
-		`"model_type":"qwen3",` + base:                                                          func(c Config) bool { return c.HeadDim == 128 && c.QKNorm },
-		`"model_type":"qwen3","head_dim":null,` + base:                                          func(c Config) bool { return c.HeadDim == 16 },
-		`"model_type":"qwen2","head_dim":10,` + base:                                            func(c Config) bool { return c.HeadDim == 10 && c.QKVBias && !c.OBias },
-		`"architectures":["LlamaForCausalLM"],"attention_bias":true,` + base:                    func(c Config) bool { return c.QKVBias && c.OBias && !c.MLPBias },
-		`"model_type":"llama","eos_token_id":[3,5],` + base:                                     func(c Config) bool { return slices.Equal(c.EOS, []int32{3, 5}) },
-		`"model_type":"llama","eos_token_id":2,"num_key_value_heads":null,` + base:              func(c Config) bool { return slices.Equal(c.EOS, []int32{2}) && c.KVHeads == 4 },
-		`"model_type":"llama","rope_theta":5e5,"rope_scaling":null,` + base:                     func(c Config) bool { return c.RopeTheta == 5e5 && c.Rope.Type == "" },
-		`"model_type":"llama","rope_parameters":{"rope_type":"default","rope_theta":7},` + base: func(c Config) bool { return c.RopeTheta == 7 && c.Rope.Type == "" },
-		`"model_type":"llama","rope_scaling":{"type":"linear","factor":2},` + base:              func(c Config) bool { return c.Rope == RopeScaling{Type: "linear", Factor: 2} },
-		`"model_type":"llama","max_position_embeddings":64,"rope_parameters":{"rope_type":"yarn","factor":2,"rope_theta":9},` + base: func(c Config) bool {
-			return c.RopeTheta == 9 && c.Rope == RopeScaling{Type: "yarn", Factor: 2, OriginalMaxPositions: 64}
+		{`"model_type":"llama","eos_token_id":[3,5],` + base, func(c Config) bool { return slices.Equal(c.EOS, []int32{3, 5}) }},
+		{
+			`"model_type":"llama","eos_token_id":2,"num_key_value_heads":null,` + base,
+			func(c Config) bool { return slices.Equal(c.EOS, []int32{2}) && c.KVHeads == 4 },
 		},
-		`"model_type":"qwen2","use_sliding_window":true,"max_window_layers":2,"sliding_window":8,` + base: func(c Config) bool { return true },
+		{
+			`"model_type":"llama","rope_theta":5e5,"rope_scaling":null,` + base,
+			func(c Config) bool { return c.RopeTheta == 5e5 && c.Rope.Type == "" },
+		},
+		{
+			`"model_type":"llama","rope_parameters":{"rope_type":"default","rope_theta":7},` + base,
+			func(c Config) bool { return c.RopeTheta == 7 && c.Rope.Type == "" },
+		},
+		{
+			`"model_type":"llama","rope_scaling":{"type":"linear","factor":2},` + base,
+			func(c Config) bool { return c.Rope == RopeScaling{Type: "linear", Factor: 2} },
+		},
+		{`"model_type":"llama","max_position_embeddings":64,"rope_parameters":{"rope_type":"yarn","factor":2,"rope_theta":9},` + base,
+			func(c Config) bool {
+				return c.RopeTheta == 9 && c.Rope == RopeScaling{Type: "yarn", Factor: 2, OriginalMaxPositions: 64}
+			}},
+		{
+			`"model_type":"qwen2","use_sliding_window":true,"max_window_layers":2,"sliding_window":8,` + base,
+			func(c Config) bool { return true },
+		},
 	} {
-		if c, err := read(text); err != nil || !want(c) {
-			t.Errorf("%s: %+v, %v", text, c, err)
+		if c, err := read(s.text); err != nil || !s.is(c) {
+			t.Errorf("%s: %+v, %v", s.text, c, err)
 		}
 	}
-	for text, want := range map[string]string{
-		`"model_type":"gpt2",` + base:                                                                                               `model_type is "gpt2" (known: llama, qwen2, qwen3)`,
-		`"architectures":["LlamaModel"],` + base:                                                                                    `architecture "LlamaModel" is not supported`,
-		`"model_type":"qwen2","architectures":["LlamaForCausalLM"],` + base:                                                         `model_type is "qwen2", architecture LlamaForCausalLM`,
-		`"model_type":"llama"`:                                                                                                      "hidden_size is missing",
-		`"model_type":"llama","rope_scaling":{"rope_type":"dynamic","factor":2},` + base:                                            `unknown rope type "dynamic" (known: default, linear, llama3, yarn)`,
-		`"model_type":"llama","rope_scaling":{"rope_type":"linear"},` + base:                                                        "rope: factor is missing",
-		`"model_type":"llama","partial_rotary_factor":0.5,` + base:                                                                  "partial_rotary_factor is 0.5",
-		`"model_type":"llama","hidden_act":"gelu",` + base:                                                                          `hidden_act is "gelu"`,
-		`"model_type":"qwen2","use_sliding_window":true,"max_window_layers":1,` + base:                                              "use_sliding_window",
-		`"model_type":"qwen2","layer_types":["full_attention","sliding_attention"],` + base:                                         `layer 1 is of type "sliding_attention"`,
-		`"model_type":"qwen2","quantization_config":{"bits":4},` + base:                                                             "quantised",
-		`"model_type":"llama","num_key_value_heads":3,` + base:                                                                      "4 heads are no multiple of 3",
-		`"model_type":"llama","rms_norm_eps":"small",` + base:                                                                       `rms_norm_eps is "small", must be a number`,
-		`"model_type":"llama","vocab_size":5.5,"hidden_size":4,"intermediate_size":4,"num_hidden_layers":1,"num_attention_heads":1`: "vocab_size is 5.5, must be an integer",
+	for _, s := range []struct{ text, want string }{
+		{`"model_type":"gpt2",` + base, `model_type is "gpt2" (known: llama, qwen2, qwen3)`},
+		{`"architectures":["LlamaModel"],` + base, `architecture "LlamaModel" is not supported`},
+		{`"model_type":"qwen2","architectures":["LlamaForCausalLM"],` + base, `model_type is "qwen2", architecture LlamaForCausalLM`},
+		{`"model_type":"llama"`, "hidden_size is missing"},
+		{
+			`"model_type":"llama","rope_scaling":{"rope_type":"dynamic","factor":2},` + base,
+			`unknown rope type "dynamic" (known: default, linear, llama3, yarn)`,
+		},
+		{`"model_type":"llama","rope_scaling":{"rope_type":"linear"},` + base, "rope: factor is missing"},
+		{`"model_type":"llama","partial_rotary_factor":0.5,` + base, "partial_rotary_factor is 0.5"},
+		{`"model_type":"llama","hidden_act":"gelu",` + base, `hidden_act is "gelu"`},
+		{`"model_type":"qwen2","use_sliding_window":true,"max_window_layers":1,` + base, "use_sliding_window"},
+		{`"model_type":"qwen2","layer_types":["full_attention","sliding_attention"],` + base, `layer 1 is of type "sliding_attention"`},
+		{`"model_type":"qwen2","quantization_config":{"bits":4},` + base, "quantised"},
+		{`"model_type":"llama","num_key_value_heads":3,` + base, "4 heads are no multiple of 3"},
+		{`"model_type":"llama","rms_norm_eps":"small",` + base, `rms_norm_eps is "small", must be a number`},
+		{
+			`"model_type":"llama","vocab_size":5.5,"hidden_size":4,"intermediate_size":4,"num_hidden_layers":1,"num_attention_heads":1`,
+			"vocab_size is 5.5, must be an integer",
+		},
 	} {
-		if _, err := read(text); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: error %v, want %q", text, err, want)
+		if _, err := read(s.text); err == nil || !strings.Contains(err.Error(), s.want) {
+			t.Errorf("%s: error %v, want %q", s.text, err, s.want)
 		}
 	}
 }

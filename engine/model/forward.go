@@ -32,11 +32,13 @@ func (m *Model) body(t int, keep bool) kernels.Tensor {
 // use for the layer's output.
 func (m *Model) forward(l int, y, x, rest kernels.Tensor, a *activations) (mid kernels.Tensor) {
 	dev, c, w := m.dev, &m.Config, &m.W.Blocks[l]
-	eps, none := float32(c.RMSEps), kernels.Tensor{}
+	eps := float32(c.RMSEps)
 
 	dev.RMSNorm(a.attnNorm, a.attnRstd, x, rest, w.AttnNorm, eps)
-	dev.Linear(a.qkv, a.attnNorm, w.QKV, none)
-	dev.RoPE(m.turned(a), a.qRstd, a.kRstd, a.qkv, kernels.Rotary{Bias: w.QKVBias, QNorm: w.QNorm, KNorm: w.KNorm, Eps: eps, Pos: m.pos, Table: m.table}, c.heads())
+	w.QKV.product(dev, a.qkv, a.attnNorm)
+	dev.RoPE(m.turned(a), a.qRstd, a.kRstd, a.qkv, kernels.Rotary{
+		Bias: w.QKV.Bias, QNorm: w.QNorm, KNorm: w.KNorm, Eps: eps, Pos: m.pos, Table: m.table,
+	}, c.heads())
 	q, k, v := m.heads(a)
 	if m.paged.on {
 		dev.AppendKV(m.kv[l], k, v, m.paged.slots)
@@ -44,13 +46,13 @@ func (m *Model) forward(l int, y, x, rest kernels.Tensor, a *activations) (mid k
 	} else {
 		dev.Attention(a.o, a.lse, q, k, v, m.starts, c.heads())
 	}
-	dev.Linear(a.mid, a.o, w.O, w.OBias)
+	w.O.forward(dev, a.mid, a.o)
 
 	dev.RMSNorm(a.mlpNorm, a.mlpRstd, a.mid, x, w.MLPNorm, eps)
-	dev.Linear(a.gateUp, a.mlpNorm, w.GateUp, w.GateUpBias)
+	w.GateUp.forward(dev, a.gateUp, a.mlpNorm)
 	dev.SwiGLU(a.act, a.gateUp.Cols(0, c.FFN), a.gateUp.Cols(c.FFN, 2*c.FFN))
 	if !y.Absent() {
-		dev.Linear(y, a.act, w.Down, w.DownBias)
+		w.Down.forward(dev, y, a.act)
 	}
 	return a.mid
 }
@@ -90,11 +92,11 @@ func (m *Model) head(x kernels.Tensor, from, to int, keep bool) Head {
 	h := Head{From: from, To: to}
 	if m.Config.LMHead {
 		h.Logits = b.logits.Rows(0, r)
-		dev.Linear(h.Logits, norm, m.W.Head, kernels.Tensor{})
+		m.W.Head.forward(dev, h.Logits, norm)
 	}
 	if m.Config.ValueHead && !m.paged.on { // nobody asks a sampler what it expects
 		values := b.values.Rows(0, r)
-		dev.Linear(values, norm, m.W.Value, kernels.Tensor{})
+		m.W.Value.forward(dev, values, norm)
 		h.Values = values.Reshape(r)
 	}
 	return h

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"retool/engine/safetensors"
 	"retool/kernels"
 )
 
@@ -54,7 +55,7 @@ func goldenFolder(t testing.TB, name, config string, shards int) string {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	parts := make([][]NamedTensor, shards)
+	parts := make([][]safetensors.Named, shards)
 	index := map[string]string{}
 	file := func(i int) string { return fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, shards) }
 	i := 0
@@ -63,18 +64,18 @@ func goldenFolder(t testing.TB, name, config string, shards int) string {
 		for j := range x {
 			x[j] = goldenParameter(name+"/"+parameter, j)
 		}
-		parts[i%shards] = append(parts[i%shards], NamedTensor{Name: parameter, Shape: w.Shape(), Data: x})
+		parts[i%shards] = append(parts[i%shards], safetensors.Named{Name: parameter, Shape: w.Shape(), Data: x})
 		index[parameter] = file(i % shards)
 		i++
 	}
 	if shards == 1 {
-		if err := WriteSafetensors(filepath.Join(dir, weightsFile), parts[0], nil); err != nil {
+		if err := safetensors.Write(filepath.Join(dir, weightsFile), parts[0], nil); err != nil {
 			t.Fatal(err)
 		}
 		return dir
 	}
 	for i, part := range parts {
-		if err := WriteSafetensors(filepath.Join(dir, file(i)), part, nil); err != nil {
+		if err := safetensors.Write(filepath.Join(dir, file(i)), part, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -89,15 +90,16 @@ func goldenFolder(t testing.TB, name, config string, shards int) string {
 }
 
 // closeTo compares with a golden tensor: the largest difference over the tensor's largest magnitude.
-func closeTo(got []float32, golden *Safetensors, name string) error {
+func closeTo(got []float32, golden *safetensors.File, name string) error {
 	s, ok := golden.Tensor(name)
 	if !ok {
 		return fmt.Errorf("%s: not in the golden file", name)
 	}
-	want := make([]float32, s.Len())
-	if err := s.Float32s(want); err != nil {
+	dense, err := s.Dense()
+	if err != nil {
 		return err
 	}
+	want := dense.Data().([]float32)
 	if len(got) != len(want) {
 		return fmt.Errorf("%s: %d numbers, want %v", name, len(got), s.Shape)
 	}
@@ -123,7 +125,7 @@ func TestAgreesWithTransformers(t *testing.T) {
 	for i, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".safetensors")
 		t.Run(name, func(t *testing.T) {
-			golden, err := OpenSafetensors(file)
+			golden, err := safetensors.Open(file)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -150,7 +152,7 @@ func TestAgreesWithTransformers(t *testing.T) {
 	}
 }
 
-func agrees(t *testing.T, dir string, golden *Safetensors) {
+func agrees(t *testing.T, dir string, golden *safetensors.File) {
 	dev := device(t)
 	m, err := loadFolder(dev, dir, Options{MaxTokens: 128, Train: true, HeadRows: 50})
 	if err != nil {
@@ -159,7 +161,7 @@ func agrees(t *testing.T, dir string, golden *Safetensors) {
 	defer m.Close()
 	var rows [][]int32
 	var prompt, greedy []int32
-	meta := golden.meta
+	meta := golden.Metadata()
 	for key, v := range map[string]any{"ids": &rows, "prompt": &prompt, "greedy": &greedy} {
 		if err := json.Unmarshal([]byte(meta[key]), v); err != nil {
 			t.Fatal(err)
@@ -209,7 +211,7 @@ func agrees(t *testing.T, dir string, golden *Safetensors) {
 		}
 		tensors++
 	}
-	if want := len(golden.names) - len(rows); tensors != want {
+	if want := len(golden.Names()) - len(rows); tensors != want {
 		t.Errorf("%d gradients, transformers has %d", tensors, want)
 	}
 

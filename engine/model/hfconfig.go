@@ -5,13 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
+
+	"retool/engine/atomicfile"
 )
 
 // ReadConfig reads the config.json of a model folder, in the spelling of transformers 4 (rope_theta, rope_scaling) or 5
@@ -413,7 +414,7 @@ func (r RopeScaling) json() map[string]any {
 func (c Config) write(path string) error {
 	data, err := c.json()
 	if err == nil {
-		err = WriteAtomic(path, func(w io.Writer) error { _, err := w.Write(data); return err })
+		err = atomicfile.WriteBytes(path, data)
 	}
 	if err != nil {
 		return fmt.Errorf("model: write %s: %w", path, err)

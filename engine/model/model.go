@@ -10,11 +10,11 @@ import (
 // Options are what a use of a model decides, as opposed to Config, which the weights decide.
 type Options struct {
 	MaxTokens int           // packed tokens of the largest pass: Train, Score or Step
-	HeadRows  int           // rows of the head computed at a time; 0: 64 MB of logits, at least 64 rows and at most 512; of a BF16 model 512 MB and 1024
+	HeadRows  int           // rows of the head computed at a time; 0: 64 MB of logits, 64 to 512 rows; of a BF16 model 512 MB, to 1024 rows
 	Positions int           // longest sequence; 0: Config.MaxPositions
 	Train     bool          // have gradients, and keep activations for the backward
 	DType     kernels.DType // of weights and activations: BF16, or F32 (also 0). Gradients of weights, logits and sums are float32 in any case
-	Recompute bool          // keep only each layer's input and run its forward again in the backward: less memory, a third more work, equal bits
+	Recompute bool          // keep only each layer's input, run its forward again in the backward: less memory, a third more work, equal bits
 
 	Progress func(done, all int64) // when set, called while Load and ReadWeights read: parameters that are in place, of all
 }

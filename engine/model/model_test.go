@@ -118,7 +118,10 @@ func TestLogProbsIgnorePacking(t *testing.T) {
 func TestGradientsAddUp(t *testing.T) {
 	dev := device(t)
 	m := tiny(t, dev, Options{MaxTokens: 64, Train: true})
-	p := problem{Inputs: Inputs{IDs: []int32{1, 2, 3, 4}, Starts: []int32{0, 4}, Rows: []int32{1, 2}}, Target: []int32{7, 8}, Weight: []float32{0.5, 0.5}, Return: []float32{0, 0}}
+	p := problem{
+		Inputs: Inputs{IDs: []int32{1, 2, 3, 4}, Starts: []int32{0, 4}, Rows: []int32{1, 2}}, Target: []int32{7, 8},
+		Weight: []float32{0.5, 0.5}, Return: []float32{0, 0},
+	}
 	l := newLearner(m)
 	if err := l.train(p); err != nil {
 		t.Fatal(err)
@@ -210,9 +213,9 @@ func TestInitDependsOnTheSeedAlone(t *testing.T) {
 		t    kernels.Tensor
 		want float64
 	}{
-		{"embedding", a.W.Embed, 0.02}, {"qkv", a.W.Blocks[1].QKV, 0.02}, {"gate, up", a.W.Blocks[3].GateUp, 0.02},
-		{"o", a.W.Blocks[1].O, 0.02 / math.Sqrt(8)}, {"down", a.W.Blocks[2].Down, 0.02 / math.Sqrt(8)},
-		{"norm", a.W.Norm, 1}, {"value head", a.W.Value, 0},
+		{"embedding", a.W.Embed, 0.02}, {"qkv", a.W.Blocks[1].QKV.Weight, 0.02}, {"gate, up", a.W.Blocks[3].GateUp.Weight, 0.02},
+		{"o", a.W.Blocks[1].O.Weight, 0.02 / math.Sqrt(8)}, {"down", a.W.Blocks[2].Down.Weight, 0.02 / math.Sqrt(8)},
+		{"norm", a.W.Norm, 1}, {"value head", a.W.Value.Weight, 0},
 	} {
 		if got := deviation(a, x.t); math.Abs(got-x.want) > 0.02*x.want {
 			t.Errorf("deviation of %s is %.5f, want %.5f", x.name, got, x.want)
@@ -221,7 +224,7 @@ func TestInitDependsOnTheSeedAlone(t *testing.T) {
 	// A critic has the trunk of the policy of its seed.
 	c.LMHead = false
 	critic := build(c, 1, 5)
-	if !equalBits(download(a, a.W.Blocks[0].Down), download(critic, critic.W.Blocks[0].Down)) {
+	if !equalBits(download(a, a.W.Blocks[0].Down.Weight), download(critic, critic.W.Blocks[0].Down.Weight)) {
 		t.Error("a model without a language-model head has another trunk")
 	}
 }
@@ -302,7 +305,7 @@ func TestCopyFromTakesTheTrunk(t *testing.T) {
 	if err := critic.CopyFrom(policy); err != nil {
 		t.Fatal(err)
 	}
-	if !equalBits(download(policy, policy.W.Blocks[1].GateUp), download(critic, critic.W.Blocks[1].GateUp)) {
+	if !equalBits(download(policy, policy.W.Blocks[1].GateUp.Weight), download(critic, critic.W.Blocks[1].GateUp.Weight)) {
 		t.Error("a critic's trunk differs from its policy's")
 	}
 	c.FFN++

@@ -1,6 +1,6 @@
 package model
 
-import "slices"
+import "retool/engine/safetensors"
 
 // Stored is the tensors of a model folder as they are stored, in one file or in shards, mapped into memory.
 type Stored struct{ folder *folder }
@@ -21,12 +21,7 @@ func (s *Stored) Close() { s.folder.close() }
 func (s *Stored) Names() []string { return sortedKeys(s.folder.of) }
 
 // Tensor is the tensor of that name; false if there is none.
-func (s *Stored) Tensor(name string) (StoredTensor, bool) {
+func (s *Stored) Tensor(name string) (safetensors.Tensor, bool) {
 	t, ok := s.folder.of[name]
 	return t, ok
-}
-
-// Same reports whether two tensors are stored alike, bit for bit.
-func (t StoredTensor) Same(o StoredTensor) bool {
-	return t.DType == o.DType && slices.Equal(t.Shape, o.Shape) && slices.Equal(t.Bytes, o.Bytes)
 }

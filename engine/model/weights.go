@@ -23,23 +23,21 @@ type Weights struct {
 	Embed  kernels.Tensor // (V,C)
 	Blocks []Block        // L
 	Norm   kernels.Tensor // (C)
-	Head   kernels.Tensor // (V,C): Embed where tied; absent in a critic
-	Value  kernels.Tensor // (1,C); absent without a value head
+	Head   Projection     // (V,C): Embed where tied; absent in a critic
+	Value  Projection     // (1,C); absent without a value head
 
 	cfg *Config
 }
 
-// Block is one layer's part of Weights. Biases and head norms are absent where the model has none.
+// Block is one layer's part of Weights. Head norms are absent where the model has none.
 type Block struct {
 	AttnNorm     kernels.Tensor // (C)
-	QKV, QKVBias kernels.Tensor // ((H+2K)·D, C): rows of queries, then keys, then values
+	QKV          Projection     // ((H+2K)·D, C): rows of queries, then keys, then values
 	QNorm, KNorm kernels.Tensor // (D)
-	O, OBias     kernels.Tensor // (C, H·D)
+	O            Projection     // (C, H·D)
 	MLPNorm      kernels.Tensor // (C)
-	GateUp       kernels.Tensor // (2F, C): rows of gate, then up
-	GateUpBias   kernels.Tensor
-	Down         kernels.Tensor // (C, F)
-	DownBias     kernels.Tensor
+	GateUp       Projection     // (2F, C): rows of gate, then up
+	Down         Projection     // (C, F)
 }
 
 // newWeights allocates zeros of a type in the layout of c.
@@ -61,36 +59,36 @@ func (w *Weights) place(a *arena) (split int) {
 	w.Embed = a.take(c.Vocab, c.Hidden)
 	for l := range w.Blocks {
 		b := &w.Blocks[l]
-		b.QKV = a.take(q+2*kv, c.Hidden)
-		b.O = a.take(c.Hidden, q)
-		b.GateUp = a.take(2*c.FFN, c.Hidden)
-		b.Down = a.take(c.Hidden, c.FFN)
+		b.QKV.Weight = a.take(q+2*kv, c.Hidden)
+		b.O.Weight = a.take(c.Hidden, q)
+		b.GateUp.Weight = a.take(2*c.FFN, c.Hidden)
+		b.Down.Weight = a.take(c.Hidden, c.FFN)
 	}
 	switch {
 	case c.LMHead && c.Tied:
-		w.Head = w.Embed
+		w.Head.Weight = w.Embed
 	case c.LMHead:
-		w.Head = a.take(c.Vocab, c.Hidden)
+		w.Head.Weight = a.take(c.Vocab, c.Hidden)
 	}
 	if c.ValueHead {
-		w.Value = a.take(1, c.Hidden)
+		w.Value.Weight = a.take(1, c.Hidden)
 	}
 	split = a.off
 	for l := range w.Blocks {
 		b := &w.Blocks[l]
 		b.AttnNorm = a.take(c.Hidden)
 		if c.QKVBias {
-			b.QKVBias = a.take(q + 2*kv)
+			b.QKV.Bias = a.take(q + 2*kv)
 		}
 		if c.QKNorm {
 			b.QNorm, b.KNorm = a.take(c.HeadDim), a.take(c.HeadDim)
 		}
 		if c.OBias {
-			b.OBias = a.take(c.Hidden)
+			b.O.Bias = a.take(c.Hidden)
 		}
 		b.MLPNorm = a.take(c.Hidden)
 		if c.MLPBias {
-			b.GateUpBias, b.DownBias = a.take(2*c.FFN), a.take(c.Hidden)
+			b.GateUp.Bias, b.Down.Bias = a.take(2*c.FFN), a.take(c.Hidden)
 		}
 	}
 	w.Norm = a.take(c.Hidden)
@@ -110,44 +108,26 @@ func (w *Weights) Named() iter.Seq2[string, kernels.Tensor] {
 				ok = yield(name, t)
 			}
 		}
-		part := func(name string, t kernels.Tensor, from, to int) {
-			if !t.Absent() {
-				give(name, t.Rows(from, to))
-			}
-		}
+		project := func(p *Projection, parts ...rows) { ok = ok && p.named(yield, parts...) }
 		give(embedName, w.Embed)
 		for l := range w.Blocks {
 			b := &w.Blocks[l]
 			p := fmt.Sprintf("model.layers.%d.", l)
 			give(p+"input_layernorm.weight", b.AttnNorm)
-			for _, m := range [2]struct {
-				kind string
-				t    kernels.Tensor
-			}{{".weight", b.QKV}, {".bias", b.QKVBias}} {
-				part(p+"self_attn.q_proj"+m.kind, m.t, 0, q)
-				part(p+"self_attn.k_proj"+m.kind, m.t, q, q+kv)
-				part(p+"self_attn.v_proj"+m.kind, m.t, q+kv, q+2*kv)
-			}
+			project(&b.QKV, rows{p + "self_attn.q_proj", 0, q},
+				rows{p + "self_attn.k_proj", q, q + kv}, rows{p + "self_attn.v_proj", q + kv, q + 2*kv})
 			give(p+"self_attn.q_norm.weight", b.QNorm)
 			give(p+"self_attn.k_norm.weight", b.KNorm)
-			give(p+"self_attn.o_proj.weight", b.O)
-			give(p+"self_attn.o_proj.bias", b.OBias)
+			project(&b.O, rows{p + "self_attn.o_proj", 0, c.Hidden})
 			give(p+"post_attention_layernorm.weight", b.MLPNorm)
-			for _, m := range [2]struct {
-				kind string
-				t    kernels.Tensor
-			}{{".weight", b.GateUp}, {".bias", b.GateUpBias}} {
-				part(p+"mlp.gate_proj"+m.kind, m.t, 0, c.FFN)
-				part(p+"mlp.up_proj"+m.kind, m.t, c.FFN, 2*c.FFN)
-			}
-			give(p+"mlp.down_proj.weight", b.Down)
-			give(p+"mlp.down_proj.bias", b.DownBias)
+			project(&b.GateUp, rows{p + "mlp.gate_proj", 0, c.FFN}, rows{p + "mlp.up_proj", c.FFN, 2 * c.FFN})
+			project(&b.Down, rows{p + "mlp.down_proj", 0, c.Hidden})
 		}
 		give("model.norm.weight", w.Norm)
 		if !c.Tied {
-			give(headName, w.Head)
+			give(headName, w.Head.Weight)
 		}
-		give(valueName, w.Value)
+		give(valueName, w.Value.Weight)
 	}
 }
 

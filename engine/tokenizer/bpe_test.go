@@ -18,7 +18,8 @@ import (
 )
 
 var fixtures = []struct{ name, eos string }{
-	{"qwen2", "<|im_end|>"}, {"llama3", "<|eot_id|>"}, {"gpt2", "<|endoftext|>"}, {"smollm2", "<|im_end|>"}, {"deepseek3", "<｜end▁of▁sentence｜>"},
+	{"qwen2", "<|im_end|>"}, {"llama3", "<|eot_id|>"}, {"gpt2", "<|endoftext|>"}, {"smollm2", "<|im_end|>"},
+	{"deepseek3", "<｜end▁of▁sentence｜>"},
 }
 
 func fixture(t interface {
@@ -209,7 +210,9 @@ func TestLongAndShortWordsMergeAlike(t *testing.T) {
 }
 
 func TestWordsCoverTheirText(t *testing.T) {
-	for _, sp := range slices.Concat(expressions, []expression{{name: "Digits", next: nextDigits}, {name: "individual Digits", next: nextDigit}}) {
+	for _, sp := range slices.Concat(
+		expressions, []expression{{name: "Digits", next: nextDigits}, {name: "individual Digits", next: nextDigit}},
+	) {
 		rapid.Check(t, func(t *rapid.T) {
 			s := text().Draw(t, "text")
 			for rest := s; rest != ""; {
@@ -285,19 +288,34 @@ func TestCompositionOfLongRunsOfMarks(t *testing.T) {
 func TestUnknownPipelinesAreRefused(t *testing.T) {
 	const post = `"post_processor": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true}`
 	template := func(single string) string {
-		return `"post_processor": {"type": "TemplateProcessing", "single": [` + single + `], "pair": [], "special_tokens": {"<b>": {"id": "<b>", "ids": [3]}, "<far>": {"id": "<far>", "ids": [5000]}}}`
+		return `"post_processor": {"type": "TemplateProcessing", "single": [` + single + `], "pair": [], "special_tokens": {"<b>": {"id": ` +
+			`"<b>", "ids": [3]}, "<far>": {"id": "<far>", "ids": [5000]}}}`
 	}
-	const text, bos, far = `{"Sequence": {"id": "A", "type_id": 0}}`, `{"SpecialToken": {"id": "<b>", "type_id": 0}}`, `{"SpecialToken": {"id": "<far>", "type_id": 0}}`
+	const (
+		text = `{"Sequence": {"id": "A", "type_id": 0}}`
+		bos  = `{"SpecialToken": {"id": "<b>", "type_id": 0}}`
+		far  = `{"SpecialToken": {"id": "<far>", "type_id": 0}}`
+	)
 	for _, c := range []struct{ name, old, new, want string }{
-		{"normaliser", `"normalizer": {"type": "NFC"}`, `"normalizer": {"type": "NFKC"}`, `normalizer {"type":"NFKC"} is not supported: NFKC is not known`},
-		{"normaliser in a sequence", `{"type": "NFC"}`, `{"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Prepend", "prepend": "▁"}]}`, "Prepend is not known (known: none, NFC)"},
+		{
+			"normaliser", `"normalizer": {"type": "NFC"}`, `"normalizer": {"type": "NFKC"}`,
+			`normalizer {"type":"NFKC"} is not supported: NFKC is not known`,
+		},
+		{
+			"normaliser in a sequence", `{"type": "NFC"}`,
+			`{"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Prepend", "prepend": "▁"}]}`,
+			"Prepend is not known (known: none, NFC)",
+		},
 		{"sequences", `{"type": "NFC"}`, `{"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Sequence", "normalizers": []}]}`, ""},
 		{"expression", `\\p{N}| ?`, `\\p{N}{1,2}| ?`, "an unknown expression (known: GPT-2; Llama 3; Qwen 2; DeepSeek"},
 		{"behaviour", `"behavior": "Isolated"`, `"behavior": "Removed"`, "want Split with behavior Isolated"},
 		{"second expression", `"use_regex": false}]`, `"use_regex": true}]`, ""},
 		{"prefix space", `"add_prefix_space": false`, `"add_prefix_space": true`, "add_prefix_space is on"},
 		{"pre-tokeniser", `"type": "Split"`, `"type": "Punctuation"`, "Punctuation is not known (known: Split, Digits, ByteLevel)"},
-		{"no byte level", `"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false`, `"type": "Metaspace"`, "Metaspace in place 2 of 2"},
+		{
+			"no byte level", `"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false`, `"type": "Metaspace"`,
+			"Metaspace in place 2 of 2",
+		},
 		{"model", `"type": "BPE"`, `"type": "Unigram"`, `model type is "Unigram", want BPE`},
 		{"model", `"type": "BPE"`, `"type": "WordPiece"`, `model type is "WordPiece", want BPE`},
 		{"dropout", `"dropout": null`, `"dropout": 0.1`, "model.dropout is 0.1"},
@@ -314,7 +332,10 @@ func TestUnknownPipelinesAreRefused(t *testing.T) {
 		{"end of text", `"<|im_end|>"`, `"<|im_stop|>"`, `the end of a text is "<|im_end|>", which is no added token`},
 		{"merge", `"merges": ["`, `"merges": ["qqq `, "want a string of two entries"},
 		{"merge out of vocabulary", `"merges": ["`, `"merges": ["q zz", "`, `merge 0 of "q" and "zz"`},
-		{"post-processor", post, `"post_processor": {"type": "BertProcessing"}`, `BertProcessing is not known (known: ByteLevel, TemplateProcessing)`},
+		{
+			"post-processor", post, `"post_processor": {"type": "BertProcessing"}`,
+			`BertProcessing is not known (known: ByteLevel, TemplateProcessing)`,
+		},
 		{"beginning", post, template(bos + ", " + text), ""},
 		{"no text", post, template(bos), "single must be special tokens and then the text A"},
 		{"two texts", post, template(text + ", " + text), "single must be special tokens and then the text A"},
@@ -346,7 +367,9 @@ func TestUnknownPipelinesAreRefused(t *testing.T) {
 // Whatever stands in a tokenizer.json, the answer is a tokenizer that works, or an error.
 func TestSpoiltFilesAreRefused(t *testing.T) {
 	dir := t.TempDir()
-	values := []string{"null", "-1", "0", "3", "1e300", "2147483647", "true", `""`, `"x"`, `"Ġ"`, "[]", `["x"]`, "{}", `{"type": "ByteLevel"}`}
+	values := []string{
+		"null", "-1", "0", "3", "1e300", "2147483647", "true", `""`, `"x"`, `"Ġ"`, "[]", `["x"]`, "{}", `{"type": "ByteLevel"}`,
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		var file, value any
 		if err := json.Unmarshal(fixture(t, rapid.SampledFrom(fixtures).Draw(t, "fixture").name), &file); err != nil {
@@ -472,7 +495,9 @@ func TestOpen(t *testing.T) {
 	put("tokenizer_config.json", `{"eos_token": "<|end|>"}`)
 	fails(`the end of a text is "<|end|>", which is no added token`)
 	var hashes []string
-	for _, config := range []string{`{"eos_token": "<|im_end|>"}`, `{"eos_token": {"content": "<|im_end|>", "lstrip": false}}`, `{"eos_token": "<|endoftext|>"}`} {
+	for _, config := range []string{
+		`{"eos_token": "<|im_end|>"}`, `{"eos_token": {"content": "<|im_end|>", "lstrip": false}}`, `{"eos_token": "<|endoftext|>"}`,
+	} {
 		put("tokenizer_config.json", config)
 		hashes = append(hashes, opens().Hash())
 	}
@@ -499,7 +524,8 @@ func TestOpen(t *testing.T) {
 
 // Tokens that are looked for in a text as it is go before those that are looked for in normalised text, which may be spelt otherwise.
 func TestAddedTokensInNormalisedText(t *testing.T) {
-	data := bytes.Replace(fixture(t, "qwen2"), []byte(`"content": "<|im_start|>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false`),
+	data := bytes.Replace(fixture(t, "qwen2"), []byte(`"content": "<|im_start|>", "single_word": false, "lstrip": false, "rstrip": `+
+		`false, "normalized": false`),
 		[]byte(`"content": "é<|im", "single_word": false, "lstrip": false, "rstrip": false, "normalized": true`), 1)
 	tok, err := loadBPE(data, "<|im_end|>")
 	if err != nil {

@@ -1,7 +1,7 @@
 // Package tokenizer turns text into token ids and back, exactly.
 //
-//   - A [Tokenizer] is a vocabulary with a rule. Ids 0 to Size()−1 are all in use, so an id below Size() can be sampled and any other is a
-//     padded row of an embedding table.
+//   - A [Tokenizer] is a vocabulary with a rule. Ids 0 to Size()−1 are all in use, so an id below Size() can be sampled and any other
+//     is a padded row of an embedding table.
 //   - [Open] reads the one of a model's folder, whichever it is.
 //   - [Greedy], made by [Words], is the rule of the embedded model: at each place the longest piece that fits. Its vocabulary holds
 //     every single byte, so it can write any text, and Decode(Encode(s)) is s for every string.

@@ -11,7 +11,10 @@ import (
 
 // small is a vocabulary in which pieces begin and overlap one another.
 func small(t interface{ Fatal(...any) }) *Greedy {
-	tok, err := Words([]string{"a", "ab", "abc", "bcd", "\n", "</code>", "\n```\n</code>", "<eos", "é", "éa", "7", "日"}, []string{"<eos>", "<eos><eos>", "<pad>"})
+	tok, err := Words(
+		[]string{"a", "ab", "abc", "bcd", "\n", "</code>", "\n```\n</code>", "<eos", "é", "éa", "7", "日"},
+		[]string{"<eos>", "<eos><eos>", "<pad>"},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -21,7 +24,8 @@ func small(t interface{ Fatal(...any) }) *Greedy {
 // text draws strings in which pieces, specials, cut characters and noise meet.
 func text() *rapid.Generator[string] {
 	bit := rapid.OneOf(
-		rapid.SampledFrom([]string{"a", "ab", "abc", "abcd", "bcd", "\n```\n</code>", "</code>", "<eos>", "<pad>", "é", "\xc3", "\xa9", "日本", "\xe6\x97", "123", "\x00", "\xff"}),
+		rapid.SampledFrom([]string{"a", "ab", "abc", "abcd", "bcd", "\n```\n</code>", "</code>", "<eos>", "<pad>",
+			"é", "\xc3", "\xa9", "日本", "\xe6\x97", "123", "\x00", "\xff"}),
 		rapid.String(),
 		rapid.Map(rapid.SliceOfN(rapid.Byte(), 0, 6), func(b []byte) string { return string(b) }),
 	)

@@ -10,10 +10,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 
+	"retool/engine/atomicfile"
 	"retool/trainer/data"
 )
 
@@ -281,24 +281,17 @@ func (r *run) settle(row Row, e entry) error {
 
 // write makes the output of the accepted rows, whole or not at all.
 func (r *run) write() error {
-	f, err := os.CreateTemp(filepath.Dir(r.Out), filepath.Base(r.Out)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	w := bufio.NewWriter(f)
-	for _, row := range r.Rows {
-		if e := r.done[row.Line]; e.Outcome == accepted {
-			if err := data.WriteTraces(w, data.Trace{Problem: row.Problem, Segments: e.Segments}); err != nil {
-				f.Close()
-				return err
+	return atomicfile.Write(r.Out, func(f io.Writer) error {
+		w := bufio.NewWriter(f)
+		for _, row := range r.Rows {
+			if e := r.done[row.Line]; e.Outcome == accepted {
+				if err := data.WriteTraces(w, data.Trace{Problem: row.Problem, Segments: e.Segments}); err != nil {
+					return err
+				}
 			}
 		}
-	}
-	if err := errors.Join(w.Flush(), f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), r.Out)
+		return w.Flush()
+	})
 }
 
 func (r *run) report() Report {

@@ -182,7 +182,7 @@ func TestPageLoadsNothing(t *testing.T) {
 
 func TestPageIsTheSameEveryTime(t *testing.T) {
 	r := writeRun(t, t.TempDir(), small)
-	if write(t, r) != write(t, r) {
+	if first, second := write(t, r), write(t, r); first != second {
 		t.Error("two pages of one run differ")
 	}
 }
