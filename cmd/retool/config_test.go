@@ -3,7 +3,6 @@ package main
 import (
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
 
@@ -12,13 +11,10 @@ import (
 )
 
 func TestEverySettingIsExplained(t *testing.T) {
-	keys := map[string]bool{}
-	leaves(reflect.ValueOf(DefaultConfig()), "", func(key string, _ reflect.Value) {
-		keys[key] = true
-		require.NotEmpty(t, explanations[key], "no explanation of %s", key)
-	})
-	for key := range explanations {
-		require.True(t, keys[key], "explanation of %s, which is no setting", key)
+	c := DefaultConfig()
+	for _, s := range settings(&c) {
+		require.NotEmpty(t, s.doc, "no explanation of %s", s.key)
+		require.Contains(t, []string{"", resumeFree, resumeExtends}, s.resume, "the resume tag of %s", s.key)
 	}
 }
 

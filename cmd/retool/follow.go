@@ -13,8 +13,8 @@ import (
 
 // Follow says who else hears of a run while it trains.
 type Follow struct {
-	TensorBoard bool   `yaml:"tensorboard"` // event files in the run directory's tensorboard/
-	Prometheus  string `yaml:"prometheus"`  // HOST:PORT that /metrics is served at; "": nowhere
+	TensorBoard bool   `yaml:"tensorboard" doc:"event files of every step and evaluation in the run directory's tensorboard/"`
+	Prometheus  string `yaml:"prometheus" doc:"HOST:PORT that /metrics is served at while the run trains; empty: nowhere"`
 }
 
 func (f Follow) validate() error {
