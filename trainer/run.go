@@ -25,7 +25,7 @@ type Data struct {
 type Report interface {
 	Phase(name string, steps int)
 	Step(m trace.Metrics, done, of int)
-	Evaluated(e Evaluation)
+	Evaluated(e trace.Evaluation)
 	Note(text string)
 }
 

@@ -43,7 +43,7 @@ func (f followers) Step(m trace.Metrics, done, of int) {
 	}
 }
 
-func (f followers) Evaluated(e trainer.Evaluation) {
+func (f followers) Evaluated(e trace.Evaluation) {
 	for _, r := range f {
 		r.Evaluated(e)
 	}
@@ -98,7 +98,7 @@ func (t *tensorboard) Step(m trace.Metrics, _, _ int) {
 	t.write(m.Step, m.Phase, trace.Scalars(m, "step"))
 }
 
-func (t *tensorboard) Evaluated(e trainer.Evaluation) {
+func (t *tensorboard) Evaluated(e trace.Evaluation) {
 	t.write(e.Step, "eval", trace.Scalars(e, "step"))
 }
 

@@ -18,7 +18,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
-	"retool/trainer"
 	"retool/trainer/trace"
 )
 
@@ -87,7 +86,7 @@ func TestTheExporterCountsWhatItHears(t *testing.T) {
 	e.Phase("rl", 10)
 	e.Step(trace.Metrics{Step: 3, Phase: "rl", Loss: 1, Tokens: 5, Skip: 1, RL: &trace.RL{Sampled: 3, Finish: map[string]int{"sandbox_error": 2}}}, 1, 10)
 	e.Step(trace.Metrics{Step: 4, Phase: "rl", Loss: math.NaN(), Tokens: 6, RL: &trace.RL{Sampled: 4}}, 2, 10)
-	e.Evaluated(trainer.Evaluation{Name: "rl", Step: 4, Accuracy: 0.5, Behaviour: trace.Behaviour{Finish: map[string]int{"sandbox_error": 1}, Families: map[string]trace.Sum{"add": {Correct: 1, All: 2}}}})
+	e.Evaluated(trace.Evaluation{Name: "rl", Step: 4, Accuracy: 0.5, Behaviour: trace.Behaviour{Finish: map[string]int{"sandbox_error": 1}, Families: map[string]trace.Sum{"add": {Correct: 1, All: 2}}}})
 	for name, want := range map[string]string{
 		"lost_trajectories_total":           "counter\nretool_lost_trajectories_total 3",
 		"skipped_updates_total":             "counter\nretool_skipped_updates_total 1",

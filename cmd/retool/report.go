@@ -143,10 +143,10 @@ func reported(dir string) (report.Run, error) {
 			return r, err
 		}
 	}
-	r.Results = sum.rows()
+	r.Results = sum.Rows()
 	if s.Phase == "rl" {
 		for i := range r.Results {
-			if r.Results[i].Name == afterRL {
+			if r.Results[i].Name == trace.AfterRL {
 				r.Results[i].Name = fmt.Sprintf("RL, step %d", r.Results[i].Step)
 			}
 		}
@@ -174,12 +174,7 @@ func reportedRun(dir string) (report.Run, *trainer.State, error) {
 		}
 		s = &state
 	}
-	for _, e := range s.Evaluations {
-		r.Evaluations = append(r.Evaluations, report.Evaluation{
-			Name: e.Name, Step: e.Step, Problems: e.Problems, Samples: e.Samples, Accuracy: report.Number(e.Accuracy), Low: report.Number(e.Low),
-			High: report.Number(e.High), Rules: e.Rules, Behaviour: e.Behaviour,
-		})
-	}
+	r.Evaluations = s.Evaluations
 	return r, s, nil
 }
 
@@ -198,30 +193,6 @@ func readJSON(path string, v any) error {
 	return nil
 }
 
-const afterRL = "after RL"
-
-// rows are the summary's results as the page shows them.
-func (s Summary) rows() []report.Result {
-	var rows []report.Result
-	for _, x := range []struct {
-		name string
-		text bool
-		r    *Result
-	}{
-		{"untrained", false, s.Untrained}, {"after cold start", false, s.ColdStart}, {afterRL, false, s.RL},
-		{"text only, after cold start", true, s.TextColdStart}, {"text only, after RL", true, s.TextRL},
-	} {
-		if r := x.r; r != nil {
-			rows = append(rows, report.Result{
-				Name: x.name, Text: x.text, Accuracy: report.Number(r.Accuracy), Low: report.Number(r.Low), High: report.Number(r.High),
-				Sampling: report.Number(r.Sampling), CodeRatio: report.Number(r.CodeRatio), WithCode: report.Number(r.WithCode), Length: report.Number(r.Length),
-				Problems: r.Problems, Samples: r.Samples, Step: r.Step,
-			})
-		}
-	}
-	return rows
-}
-
 // environment is what a run ran on and no setting says: the part of environment.json that the page shows.
 type environment struct {
 	Device string `json:"device"`
@@ -230,7 +201,7 @@ type environment struct {
 }
 
 // facts are the header's lines. Settings that today's program no longer reads leave their lines out: the page shows their text.
-func facts(dir string, s *trainer.State, sum Summary, e environment) ([]report.Fact, error) {
+func facts(dir string, s *trainer.State, sum trace.Summary, e environment) ([]report.Fact, error) {
 	var out []report.Fact
 	add := func(name, format string, a ...any) {
 		if text := strings.TrimSpace(fmt.Sprintf(format, a...)); text != "" {

@@ -55,7 +55,7 @@ func logged(t *testing.T, dir, recipe string) {
 	require.NoError(t, metrics.Close())
 	require.NoError(t, records.Close())
 	write("config.yaml", text)
-	write("checkpoints/3/state.json", trainer.State{Phase: "done", Protocol: "tags", Contract: "cpu f32", Seconds: 61, Evaluations: []trainer.Evaluation{
+	write("checkpoints/3/state.json", trainer.State{Phase: "done", Protocol: "tags", Contract: "cpu f32", Seconds: 61, Evaluations: []trace.Evaluation{
 		{Name: "cold_start", Step: 1, Problems: 1, Samples: 1, Accuracy: .25, Low: .2, High: .3}, {Name: "rl", Step: 3, Problems: 1, Samples: 1, Accuracy: .75, Low: .7, High: .8},
 	}})
 }
@@ -112,7 +112,7 @@ func TestReportShowsWhatWasRun(t *testing.T) {
 
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, "checkpoints")))
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, "text")))
-	require.NoError(t, writeSummary(dir, Summary{RL: &Result{Accuracy: .5}, Seconds: 5}))
+	require.NoError(t, writeSummary(dir, trace.Summary{RL: &trace.Evaluation{Accuracy: .5}, Seconds: 5}))
 	other := filepath.Join(t.TempDir(), "page.html")
 	require.Equal(t, other+"\n", retool(t, "report", dir, "--out", other))
 	page, err = os.ReadFile(other)

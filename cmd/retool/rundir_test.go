@@ -12,7 +12,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"retool/trainer"
 	"retool/trainer/trace"
 )
 
@@ -211,7 +210,7 @@ func TestStoredTracesGradeAsTheyDid(t *testing.T) {
 	}
 	require.Contains(t, stdout.String(), "avg@2 over 6")
 	require.NotContains(t, stdout.String(), "avg@4")
-	var es []trainer.Evaluation
+	var es []trace.Evaluation
 	require.NoError(t, json.Unmarshal([]byte(retool(t, "eval", "--json", "--trace", filepath.Join(run, "trajectories.jsonl"))), &es))
 	require.Len(t, es, 5) // cold start, two steps of training, an evaluation after each
 	require.Positive(t, es[0].Accuracy, "the model writes some of the answers, or this shows nothing")

@@ -14,7 +14,6 @@ import (
 
 	"retool/engine/model"
 	"retool/interp"
-	"retool/trainer"
 	"retool/trainer/trace"
 )
 
@@ -93,7 +92,7 @@ func (t *terminal) Step(m trace.Metrics, done, of int) {
 }
 
 // Evaluated prints a line of accuracy and behaviour.
-func (t *terminal) Evaluated(e trainer.Evaluation) {
+func (t *terminal) Evaluated(e trace.Evaluation) {
 	b := e.Behaviour
 	again := ""
 	if e.Samples > 1 { // one sample a problem says nothing of how samples vary

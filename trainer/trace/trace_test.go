@@ -176,3 +176,21 @@ func TestRecordsThatAreNoneAreRefused(t *testing.T) {
 		require.Error(t, r.Check())
 	}
 }
+
+// summary.json is what it always was: its headlines in order, null for what is not finite, and the same figures when it is read.
+func TestASummaryIsItsHeadlines(t *testing.T) {
+	e := Evaluation{Name: "rl", Step: 480, Problems: 256, Samples: 1, Accuracy: .98, Low: .955, High: .992, Sampling: math.NaN(), AccuracyCode: .975,
+		Behaviour: Behaviour{CodeRatio: 1, ResponseLength: 30, Turns: 4}, Majority: .5}
+	text, err := Marshal(Summary{RL: &e, Seconds: 216})
+	require.NoError(t, err)
+	require.Equal(t, `{"rl":{"accuracy":0.98,"code_ratio":1,"problems":256,"samples":1,"low":0.955,"high":0.992,"sampling_error":null,`+
+		`"accuracy_with_code":0.975,"response_length":30,"step":480},"seconds":216}`, string(text))
+	var back Summary
+	require.NoError(t, Unmarshal(text, &back))
+	require.Nil(t, back.ColdStart)
+	require.True(t, math.IsNaN(back.RL.Sampling))
+	back.RL.Sampling = 0
+	require.Equal(t, &Evaluation{Step: 480, Problems: 256, Samples: 1, Accuracy: .98, Low: .955, High: .992, AccuracyCode: .975,
+		Behaviour: Behaviour{CodeRatio: 1, ResponseLength: 30}}, back.RL)
+	require.Equal(t, []Row{{"after RL", false, back.RL}}, back.Rows())
+}

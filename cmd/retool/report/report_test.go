@@ -25,7 +25,7 @@ func TestKeep(t *testing.T) {
 	r := writeRun(t, filepath.Join(dir, "0142"), shape{sft: 250, rl: 90, rollouts: 128, problems: 256, samples: 1, every: 30})
 	text := writeRun(t, filepath.Join(dir, "0142", "text"), shape{sft: 250, rl: 90, rollouts: 128, problems: 256, samples: 1, text: true})
 	r.Text = &text
-	r.Results = slices.DeleteFunc(r.Results, func(x Result) bool { return x.Name == "rl" && x.Step < 340 })
+	r.Results = slices.DeleteFunc(r.Results, func(x trace.Row) bool { return x.Name == "rl" && x.Step < 340 })
 	for _, x := range text.Results[1:] {
 		x.Name, x.Text = "text only, "+x.Name, true
 		r.Results = append(r.Results, x)
@@ -372,7 +372,7 @@ func TestBucketsKeepMeanAndWorst(t *testing.T) {
 	c := newCurves()
 	sum := 0.0
 	for i := range 2400 {
-		v := map[string]Number{"reward": Number(i % 7), "difference": 0}
+		v := map[string]float64{"reward": float64(i % 7), "difference": 0}
 		if i == 1234 {
 			v["difference"] = .5
 		}

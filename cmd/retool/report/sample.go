@@ -75,25 +75,25 @@ func traitsOf(r *trace.Record) traits {
 }
 
 // columns are the behaviour metrics of spec §4.2. A rate of nothing is not a number.
-func (g *group) columns() map[string]Number {
+func (g *group) columns() map[string]float64 {
 	b := g.behaviour
-	of := func(x float64, n int) Number {
+	of := func(x float64, n int) float64 {
 		if n == 0 {
-			return Number(math.NaN())
+			return math.NaN()
 		}
-		return Number(x)
+		return x
 	}
 	n := float64(max(b.Responses, 1))
-	return map[string]Number{
-		"responses":            Number(b.Responses),
+	return map[string]float64{
+		"responses":            float64(b.Responses),
 		"length":               of(b.ResponseLength, b.Responses),
 		"length_sampled":       of(b.ResponseLengthSampled, b.Responses),
 		"code_ratio":           of(b.CodeRatio, b.Responses),
 		"code_lines":           of(b.CodeLines, b.Responses),
 		"code_lines_with_code": of(b.CodeLinesWithCode, b.Snippets),
-		"correct_code":         Number(100 * float64(b.CorrectCodeCount) / n),
-		"correct_code_count":   Number(b.CorrectCodeCount),
-		"snippets":             Number(b.Snippets),
+		"correct_code":         100 * float64(b.CorrectCodeCount) / n,
+		"correct_code_count":   float64(b.CorrectCodeCount),
+		"snippets":             float64(b.Snippets),
 		"pass_correct":         of(b.CodePassCorrect, g.codeCorrect),
 		"pass_wrong":           of(b.CodePassWrong, g.codeWrong),
 		"timing":               of(b.CodeTiming, b.Snippets),

@@ -77,8 +77,8 @@ func writeRun(t *testing.T, dir string, s shape) Run {
 		}
 		p := float64(correct) / float64(len(rs))
 		half := 1.96 * math.Sqrt(p*(1-p)/float64(s.problems))
-		run.Evaluations = append(run.Evaluations, Evaluation{Name: name, Step: step, Problems: s.problems, Samples: s.samples, Accuracy: Number(p),
-			Low: Number(max(0, p-half)), High: Number(min(1, p+half)), Rules: "temperature 1, top-p 0.7", Behaviour: b})
+		run.Evaluations = append(run.Evaluations, trace.Evaluation{Name: name, Step: step, Problems: s.problems, Samples: s.samples, Accuracy: p,
+			Low: max(0, p-half), High: min(1, p+half), Rules: "temperature 1, top-p 0.7", Behaviour: b})
 	}
 	evaluate("untrained", 0, 0)
 	for i := range s.sft {
@@ -115,8 +115,8 @@ func writeRun(t *testing.T, dir string, s shape) Run {
 	must(metrics.Close())
 	must(records.Close())
 	for _, e := range run.Evaluations {
-		run.Results = append(run.Results, Result{Name: strings.ReplaceAll(e.Name, "_", " "), Accuracy: e.Accuracy, Low: e.Low, High: e.High, Sampling: .012,
-			CodeRatio: Number(e.Behaviour.CodeRatio), WithCode: e.Accuracy, Length: Number(e.Behaviour.ResponseLength), Problems: e.Problems, Samples: e.Samples, Step: e.Step})
+		e.Sampling, e.AccuracyCode = .012, e.Accuracy
+		run.Results = append(run.Results, trace.Row{Name: strings.ReplaceAll(e.Name, "_", " "), Evaluation: &e})
 	}
 	return run
 }
