@@ -42,19 +42,6 @@ func onGPU(name, usage string, run func(*cli.Context, *kernels.GPU) error, flags
 	}
 }
 
-func openGPU(name, variant string) (*kernels.GPU, error) {
-	dev, err := openDevice(name, variant, 0)
-	if err != nil {
-		return nil, err
-	}
-	gpu, ok := dev.(*kernels.GPU)
-	if !ok {
-		dev.Close()
-		return nil, fmt.Errorf("device: %q is no GPU: want gpu or emu", name)
-	}
-	return gpu, nil
-}
-
 // patterns is regular expressions with commas between them.
 func patterns(s string) (all []*regexp.Regexp, err error) {
 	for _, p := range list(s) {

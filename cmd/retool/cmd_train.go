@@ -3,18 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"path/filepath"
-	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/urfave/cli/v2"
 
-	"retool/engine/model"
-	"retool/interp"
-	"retool/kernels"
 	"retool/trainer"
-	"retool/trainer/trace"
 )
 
 func trainCommand() *cli.Command {
@@ -105,35 +98,4 @@ func train(ctx context.Context, cfg *Config, dir *runDir, out *terminal) (*train
 		}
 	}
 	return run.Train(ctx)
-}
-
-// describe stores the configuration in the run directory, and what the run runs on: device, kernels, the sandbox's tier, the Python
-// inside it.
-func (p *program) describe(dir string, config []byte) error {
-	if err := model.WriteAtomic(filepath.Join(dir, "config.yaml"), func(w io.Writer) error { _, err := w.Write(config); return err }); err != nil {
-		return err
-	}
-	env := struct {
-		Device  string       `json:"device"` // the lines that the terminal shows
-		Model   string       `json:"model"`
-		Python  string       `json:"python,omitempty"`
-		Go      string       `json:"go"`
-		System  string       `json:"system"`
-		Kernels kernels.Info `json:"kernels"`
-		Sandbox *interp.Info `json:"sandbox,omitempty"`
-	}{Device: p.deviceLine(), Model: p.modelLine(), Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, Kernels: p.dev.Info()}
-	if p.pool != nil {
-		info := p.pool.Info()
-		env.Python, env.Sandbox = pythonLine(info), &info
-	}
-	return writeJSON(filepath.Join(dir, "environment.json"), env)
-}
-
-// writeJSON writes a value to a file, indented.
-func writeJSON(path string, v any) error {
-	text, err := trace.MarshalIndent(v)
-	if err != nil {
-		return err
-	}
-	return model.WriteAtomic(path, func(w io.Writer) error { _, err := w.Write(text); return err })
 }
