@@ -43,6 +43,9 @@ func sandboxBench() *cli.Command {
 				}
 				o.Concurrency = append(o.Concurrency, n)
 			}
+			if err := unusedFlags(c, "json"); err != nil {
+				return err
+			}
 			r, err := bench.Sandbox(c.Context, o)
 			if err != nil {
 				return err

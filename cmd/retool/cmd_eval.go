@@ -33,6 +33,9 @@ func evalCommand() *cli.Command {
 			if c.IsSet("verifier") && !c.IsSet("trace") {
 				return fmt.Errorf("eval: --verifier goes with --trace; with --from it is --set reward.verifier=%s", c.String("verifier"))
 			}
+			if err := unusedFlags(c, "out"); err != nil {
+				return err
+			}
 			var shown any
 			var err error
 			if c.IsSet("trace") {
@@ -88,9 +91,6 @@ func evaluate(c *cli.Context) (trace.Evaluation, error) {
 	p.engine.Progress = func(done, all int) { bar.set(int64(done), int64(all)) }
 	keep := func(trace.Record) error { return nil }
 	if path := c.String("out"); path != "" {
-		if err := unused(path); err != nil {
-			return trace.Evaluation{}, fmt.Errorf("eval: --out: %w", err)
-		}
 		log, err := trace.Open(path, 0)
 		if err != nil {
 			return trace.Evaluation{}, err

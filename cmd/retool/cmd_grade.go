@@ -115,14 +115,11 @@ func grade(name string, in io.Reader, out io.Writer) error {
 	return nil
 }
 
-// eachRow calls f with the lines that are not blank, counted from 1, until it returns false. A byte order mark is no part of the first.
+// eachRow calls f with the lines that are not blank, counted from 1, until it returns false.
 func eachRow(in io.Reader, f func(n int, line []byte) bool) error {
-	r := bufio.NewReaderSize(in, 1<<16)
+	r := textReader(in)
 	for n := 1; ; n++ {
 		line, err := r.ReadBytes('\n')
-		if n == 1 {
-			line = bytes.TrimPrefix(line, []byte("\ufeff"))
-		}
 		if len(bytes.TrimSpace(line)) > 0 && !f(n, line) {
 			return nil
 		}

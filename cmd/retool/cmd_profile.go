@@ -22,7 +22,7 @@ func profileCommand() *cli.Command {
 			"is the command's.",
 		Flags: []cli.Flag{
 			&cli.DurationFlag{Name: "every", Value: 200 * time.Millisecond, Usage: "`TIME` between samples"},
-			&cli.StringFlag{Name: "out", Usage: "write `PREFIX`.csv and PREFIX.svg; default: profile, in the run directory if there is one"},
+			&cli.StringFlag{Name: "out", Usage: "write `PREFIX`.csv and PREFIX.svg; default: profile, in the run directory if there is one, written anew"},
 		},
 		Action: func(c *cli.Context) error {
 			command := c.Args().Slice()
@@ -32,11 +32,18 @@ func profileCommand() *cli.Command {
 			if every := c.Duration("every"); every < 10*time.Millisecond {
 				return fmt.Errorf("profile: --every is %v, it must be at least 10ms", every)
 			}
+			prefix := c.String("out")
+			if prefix != "" {
+				for _, ext := range []string{".csv", ".svg"} {
+					if err := unused(prefix + ext); err != nil {
+						return fmt.Errorf("profile: --out: %w", err)
+					}
+				}
+			}
 			p, err := bench.ProfileCommand(c.Context, bench.ProfileOptions{Command: command, Every: c.Duration("every")})
 			if err != nil {
 				return err
 			}
-			prefix := c.String("out")
 			if prefix == "" {
 				prefix = filepath.Join(p.Run, "profile")
 			}

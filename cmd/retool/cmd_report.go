@@ -33,6 +33,9 @@ func reportCommand() *cli.Command {
 				}
 				return serveReport(c.Context, c.Args().First(), addr, c.App.Writer)
 			}
+			if err := unusedFlags(c, "out"); err != nil {
+				return err
+			}
 			path, err := reportFile(c.Args().First(), c.String("out"))
 			if err == nil {
 				_, err = fmt.Fprintln(c.App.Writer, path)
@@ -92,8 +95,6 @@ func reportFile(dir, path string) (string, error) {
 	}
 	if path == "" {
 		path = filepath.Join(dir, "report.html") // a run's own page is written anew
-	} else if err := unused(path); err != nil {
-		return "", fmt.Errorf("report: --out: %w", err)
 	}
 	if err := model.WriteAtomic(path, func(w io.Writer) error { _, err := w.Write(page); return err }); err != nil {
 		return "", fmt.Errorf("report: %w", err)

