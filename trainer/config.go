@@ -225,7 +225,8 @@ func (r RL) validate() error {
 	case r.Minibatch < 1:
 		return fmt.Errorf("rl.minibatch: want at least 1 trajectory, got %d", r.Minibatch)
 	case r.Prompts*r.Group%r.Minibatch != 0:
-		return fmt.Errorf("rl.minibatch: %d trajectories do not divide the %d of a step (rl.prompts %d × rl.group %d)", r.Minibatch, r.Prompts*r.Group, r.Prompts, r.Group)
+		return fmt.Errorf("rl.minibatch: %d trajectories do not divide the %d of a step (rl.prompts %d × rl.group %d)", r.Minibatch,
+			r.Prompts*r.Group, r.Prompts, r.Group)
 	case r.Epochs < 1:
 		return fmt.Errorf("rl.epochs: want at least 1, got %d", r.Epochs)
 	case r.Tokens < 2:
@@ -233,7 +234,8 @@ func (r RL) validate() error {
 	case !(r.Temperature > 0):
 		return fmt.Errorf("rl.temperature: want a positive number, got %g: a greedy policy has no gradient", r.Temperature)
 	case r.TopP != 1 || r.TopK != 0:
-		return fmt.Errorf("rl.top_p, rl.top_k: want 1 and 0, got %g and %d: truncated sampling draws from another policy than the one that is trained", r.TopP, r.TopK)
+		return fmt.Errorf("rl.top_p, rl.top_k: want 1 and 0, got %g and %d: truncated sampling draws from another policy than the one that is "+
+			"trained", r.TopP, r.TopK)
 	case r.ClipLow <= 0 || r.ClipLow >= 1 || r.ClipHigh <= 0:
 		return fmt.Errorf("rl.clip_low, rl.clip_high: want a share in (0, 1) and a positive number, got %g and %g", r.ClipLow, r.ClipHigh)
 	case r.DualClip != 0 && r.DualClip <= 1:
@@ -289,5 +291,6 @@ func (r RL) Updates() int { return r.Prompts * r.Group / r.Minibatch * r.Epochs 
 
 // Batches says in one line what the batch sizes come to.
 func (r RL) Batches() string {
-	return fmt.Sprintf("%d prompts × %d = %d trajectories, mini-batch %d × %d epochs → %d updates a step", r.Prompts, r.Group, r.Prompts*r.Group, r.Minibatch, r.Epochs, r.Updates())
+	return fmt.Sprintf("%d prompts × %d = %d trajectories, mini-batch %d × %d epochs → %d updates a step", r.Prompts, r.Group,
+		r.Prompts*r.Group, r.Minibatch, r.Epochs, r.Updates())
 }

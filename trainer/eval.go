@@ -23,7 +23,8 @@ type Evaluator struct {
 
 // Evaluate samples eval.samples responses to each problem, grades them and hands each record to keep. index distinguishes the
 // evaluations of a run: it keys the draws.
-func Evaluate(ctx context.Context, v Evaluator, name string, index, step int, problems []*Problem, keep func(trace.Record) error) (trace.Evaluation, error) {
+func Evaluate(ctx context.Context, v Evaluator, name string, index, step int, problems []*Problem,
+	keep func(trace.Record) error) (trace.Evaluation, error) {
 	start := time.Now()
 	groups := make([]engine.Group, len(problems))
 	for i, q := range problems {
@@ -36,7 +37,8 @@ func Evaluate(ctx context.Context, v Evaluator, name string, index, step int, pr
 			groups[i].Keys = append(groups[i].Keys, Key(evalKeys, index, i*v.Eval.Samples+s))
 		}
 	}
-	trs, err := v.Engine.Rollouts(ctx, groups, engine.Sampling{Seed: v.Seed, Temperature: float32(v.Eval.Temperature), TopP: float32(v.Eval.TopP), TopK: v.Eval.TopK})
+	trs, err := v.Engine.Rollouts(ctx, groups, engine.Sampling{Seed: v.Seed, Temperature: float32(v.Eval.Temperature),
+		TopP: float32(v.Eval.TopP), TopK: v.Eval.TopK})
 	if err != nil {
 		return trace.Evaluation{}, fmt.Errorf("evaluation %s: %w", name, err)
 	}

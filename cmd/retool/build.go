@@ -74,7 +74,9 @@ func (p *program) build(ctx context.Context, u use) (err error) {
 	if u.train {
 		pass = max(pass, cfg.SFT.Tokens, cfg.RL.Tokens)
 	}
-	opt := model.Options{DType: dtype(cfg.Device), MaxTokens: pass, Train: u.train, Recompute: u.train && cfg.Model.Recompute, Positions: cfg.Engine.MaxTokens}
+	opt := model.Options{
+		DType: dtype(cfg.Device), MaxTokens: pass, Train: u.train, Recompute: u.train && cfg.Model.Recompute, Positions: cfg.Engine.MaxTokens,
+	}
 	if p.policy, err = p.model(mc, opt, from); err != nil {
 		return err
 	}
@@ -100,7 +102,8 @@ func (p *program) build(ctx context.Context, u use) (err error) {
 	var proto engine.Protocol
 	var in engine.Interpreter
 	if cfg.tools() {
-		if p.pool, err = interp.New(ctx, cfg.Interp, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))); err != nil {
+		log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+		if p.pool, err = interp.New(ctx, cfg.Interp, log); err != nil {
 			return err
 		}
 		p.closer = append(p.closer, func() { p.pool.Close() })

@@ -131,7 +131,8 @@ func regrade(c *cli.Context) ([]trace.Evaluation, error) {
 			g, _ := reward.Grade(r.Trajectory(), r.Truth, r.Bytes())
 			if string(g.Outcome) != r.Outcome {
 				if changed++; changed <= 10 {
-					fmt.Fprintf(c.App.ErrWriter, "trajectory %d, problem %s: stored %s, now %s (answer %q, truth %q)\n", r.Key, r.Problem, r.Outcome, g.Outcome, g.Answer, r.Truth)
+					fmt.Fprintf(c.App.ErrWriter, "trajectory %d, problem %s: stored %s, now %s (answer %q, truth %q)\n", r.Key, r.Problem, r.Outcome,
+						g.Outcome, g.Answer, r.Truth)
 				}
 			}
 			g.Into(&r)

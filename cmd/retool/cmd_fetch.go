@@ -17,9 +17,10 @@ import (
 
 func fetchCommand() *cli.Command {
 	return &cli.Command{
-		Name: "fetch", Usage: "download a model or a dataset from a hub and print its folder, which model.path takes", ArgsUsage: "OWNER/NAME[@REVISION]",
-		Description: "Files go into the cache that transformers reads too, each checked against the hub's hash; a download that was cut goes on where it\n" +
-			"ended. Without --include it takes what training opens: config, tokenizer, chat template, safetensors.\n\n" +
+		Name: "fetch", Usage: "download a model or a dataset from a hub and print its folder, which model.path takes",
+		ArgsUsage: "OWNER/NAME[@REVISION]",
+		Description: "Files go into the cache that transformers reads too, each checked against the hub's hash; a download that was cut goes\n" +
+			"on where it ended. Without --include it takes what training opens: config, tokenizer, chat template, safetensors.\n\n" +
 			"Environment: HF_ENDPOINT (default https://huggingface.co), HF_TOKEN or the file that HF_TOKEN_PATH names, HF_HUB_CACHE, HF_HOME,\n" +
 			"HF_HUB_OFFLINE.",
 		Flags: []cli.Flag{
@@ -78,7 +79,8 @@ func fetch(c *cli.Context, env hubEnvironment, repo hub.Repo) (dir string, err e
 		return "", err
 	}
 	finish()
-	fmt.Fprintf(os.Stderr, "%s at commit %.12s: %d files, %s, of which %s arrived now\n", repo.ID, got.Commit, got.Files, bytesText(got.Bytes), bytesText(got.Arrived))
+	fmt.Fprintf(os.Stderr, "%s at commit %.12s: %d files, %s, of which %s arrived now\n", repo.ID, got.Commit, got.Files, bytesText(got.Bytes),
+		bytesText(got.Arrived))
 	return filepath.Abs(got.Dir)
 }
 

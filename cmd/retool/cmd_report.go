@@ -21,7 +21,8 @@ func reportCommand() *cli.Command {
 		Name: "report", Usage: "one web page of a run: results, curves, trajectories token by token", ArgsUsage: "RUNDIR",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "out", Usage: "`FILE` to write (default: RUNDIR/report.html)"},
-			&cli.StringFlag{Name: "serve", Usage: "serve the page at `HOST:PORT` instead, written anew for every visit: for a run that is still training"},
+			&cli.StringFlag{Name: "serve",
+				Usage: "serve the page at `HOST:PORT` instead, written anew for every visit: for a run that is still training"},
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {

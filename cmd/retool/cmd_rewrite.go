@@ -19,10 +19,12 @@ import (
 // rewriteCommand is `retool data rewrite`.
 func rewriteCommand() *cli.Command {
 	return &cli.Command{
-		Name: "rewrite", Usage: "make cold-start traces of worked solutions: a model rewrites, the sandbox verifies", ArgsUsage: "IN.jsonl OUT.jsonl",
-		Description: "IN has a question, its answer and a solution in text a line. A model behind an OpenAI-compatible endpoint replaces manual calculation\n" +
-			"by code; every snippet is run twice, results, form and answer are verified. OUT gets the traces accepted, OUT.report.jsonl every reply\n" +
-			"and verdict: a run that was cut goes on from there, and asks about no row again. The key is taken from OPENAI_API_KEY.",
+		Name: "rewrite", Usage: "make cold-start traces of worked solutions: a model rewrites, the sandbox verifies",
+		ArgsUsage: "IN.jsonl OUT.jsonl",
+		Description: "IN has a question, its answer and a solution in text a line. A model behind an OpenAI-compatible endpoint replaces\n" +
+			"manual calculation by code; every snippet is run twice, results, form and answer are verified. OUT gets the traces accepted,\n" +
+			"OUT.report.jsonl every reply and verdict: a run that was cut goes on from there, and asks about no row again.\n" +
+			"The key is taken from OPENAI_API_KEY.",
 		OnUsageError: usageError,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "endpoint", Required: true, Usage: "`URL` such as http://localhost:8000/v1"},
@@ -36,7 +38,8 @@ func rewriteCommand() *cli.Command {
 			&cli.Float64Flag{Name: "rate", Usage: "requests a minute; 0: no limit"},
 			&cli.DurationFlag{Name: "timeout", Value: 10 * time.Minute, Usage: "of one request"},
 			&cli.IntFlag{Name: "attempts", Value: 6, Usage: "at one row, while the endpoint is busy or its answers are broken"},
-			&cli.StringFlag{Name: "on-mismatch", Value: "drop", Usage: "a result that the interpreter does not give: drop the row, or replace the result"},
+			&cli.StringFlag{Name: "on-mismatch", Value: "drop",
+				Usage: "a result that the interpreter does not give: drop the row, or replace the result"},
 			&cli.Float64Flag{Name: "kept", Value: 0.5, Usage: "least share of the words outside code that are the original's"},
 			&cli.IntFlag{Name: "max-tokens", Value: 16384, Usage: "longest question and trace"},
 			&cli.StringFlag{Name: "tokenizer", Usage: "model `DIR` whose tokenizer counts them; without it three bytes count as one"},
@@ -54,7 +57,8 @@ func checkRewriteFlags(c *cli.Context) error {
 	case m != "drop" && m != "replace":
 		return fmt.Errorf("rewrite: --on-mismatch: %q is not known (known: drop, replace)", m)
 	case c.Int("parallel") < 1 || c.Int("attempts") < 1 || c.Int("max-tokens") < 1:
-		return fmt.Errorf("rewrite: --parallel, --attempts, --max-tokens: want at least 1, got %d, %d, %d", c.Int("parallel"), c.Int("attempts"), c.Int("max-tokens"))
+		return fmt.Errorf("rewrite: --parallel, --attempts, --max-tokens: want at least 1, got %d, %d, %d", c.Int("parallel"), c.Int("attempts"),
+			c.Int("max-tokens"))
 	case !(c.Float64("rate") >= 0) || !(c.Float64("temperature") >= 0) || c.Int("reply-tokens") < 0 || c.Duration("timeout") <= 0:
 		return errors.New("rewrite: --rate, --temperature, --reply-tokens: want 0 or more; --timeout: want more than 0")
 	case !(c.Float64("kept") >= 0 && c.Float64("kept") <= 1):
@@ -68,7 +72,8 @@ func rewriteRows(c *cli.Context) error {
 		return err
 	}
 	in, out := c.Args().Get(0), c.Args().Get(1)
-	rows, err := readRewriteRows(in, rewrite.Fields{Question: c.String("question"), Answer: c.String("answer"), Solution: c.String("solution")})
+	fields := rewrite.Fields{Question: c.String("question"), Answer: c.String("answer"), Solution: c.String("solution")}
+	rows, err := readRewriteRows(in, fields)
 	if err != nil {
 		return err
 	}
@@ -93,8 +98,8 @@ func rewriteRows(c *cli.Context) error {
 	defer finish()
 	job := rewrite.Job{
 		Rows: rows, Ask: endpoint.Ask, Checker: checker, Out: out, Parallel: c.Int("parallel"), Progress: bar.set,
-		Settings: fmt.Sprintf("model %s, temperature %g, on-mismatch %s, kept %g, max-tokens %d of %q", c.String("model"), c.Float64("temperature"),
-			c.String("on-mismatch"), c.Float64("kept"), c.Int("max-tokens"), c.String("tokenizer")),
+		Settings: fmt.Sprintf("model %s, temperature %g, on-mismatch %s, kept %g, max-tokens %d of %q", c.String("model"),
+			c.Float64("temperature"), c.String("on-mismatch"), c.Float64("kept"), c.Int("max-tokens"), c.String("tokenizer")),
 	}
 	report, err := job.Run(c.Context)
 	finish()

@@ -122,7 +122,8 @@ func (v *viewer) grown(t *engine.Trajectory, from int) {
 
 func (v *viewer) end(t *engine.Trajectory, problem *trainer.Problem, r trainer.Reward, bytes func(int32) []byte) {
 	v.print(engine.Policy, v.stream.Flush()) // of a character that never ended
-	line := fmt.Sprintf("finish %s  tokens %d prompt, %d sampled, %d observed", t.Finish, t.Prompt, t.Count(engine.Policy), t.Count(engine.Tool))
+	line := fmt.Sprintf("finish %s  tokens %d prompt, %d sampled, %d observed", t.Finish, t.Prompt, t.Count(engine.Policy),
+		t.Count(engine.Tool))
 	for i, c := range t.Calls {
 		line += fmt.Sprintf("  call %d %s in %.1f ms (%d tokens prefilled)", i+1, c.Result.Status, 1000*c.Wait.Seconds(), c.Prefilled)
 	}

@@ -111,7 +111,8 @@ func loadConfig(source string, sets []string) (*Config, error) {
 		if err != nil {
 			name, keys = source, typed
 			if text, err = readText(source); err != nil {
-				return nil, fmt.Errorf("config: %q is neither an embedded recipe (%s) nor a file that can be read: %w", source, strings.Join(recipeNames(), ", "), err)
+				return nil, fmt.Errorf("config: %q is neither an embedded recipe (%s) nor a file that can be read: %w", source,
+					strings.Join(recipeNames(), ", "), err)
 			}
 		}
 		if err := c.merge(name, text, keys); err != nil {
@@ -188,7 +189,8 @@ func (c *Config) merge(name string, text []byte, given map[string]string) error 
 		empty = false
 		m, ok := doc.Body.(ast.MapNode)
 		if !ok {
-			return fmt.Errorf("config: %s: want settings, such as `seed: 1`, got %s", at(doc.Body.GetToken().Position.Line), strings.ToLower(doc.Body.Type().String()))
+			return fmt.Errorf("config: %s: want settings, such as `seed: 1`, got %s", at(doc.Body.GetToken().Position.Line),
+				strings.ToLower(doc.Body.Type().String()))
 		}
 		if err := checkKeys(m, reflect.TypeOf(*c), "", at, given, keys); err != nil {
 			return err
@@ -416,7 +418,8 @@ func (m Model) validate() error {
 		value int
 	}{{"layers", m.Layers}, {"hidden", m.Hidden}, {"heads", m.Heads}, {"kv_heads", m.KVHeads}, {"head_dim", m.HeadDim}, {"ffn", m.FFN}} {
 		if f.value < 1 {
-			return fmt.Errorf("model.%s: want at least 1, got %d: give the shape of a new model, or model.path, a folder with config.json and model.safetensors", f.key, f.value)
+			return fmt.Errorf("model.%s: want at least 1, got %d: give the shape of a new model, or model.path, a folder with config.json and "+
+				"model.safetensors", f.key, f.value)
 		}
 	}
 	return nil

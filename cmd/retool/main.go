@@ -54,7 +54,8 @@ func app() *cli.App {
 func commands() []*cli.Command {
 	cs := []*cli.Command{
 		demoCommand(), sftCommand(), trainCommand(), evalCommand(), rolloutCommand(), scoreCommand(), generateCommand(),
-		dataCommand(), fetchCommand(), convertCommand(), configCommand(), reportCommand(), benchCommand(), profileCommand(), execCommand(), gradeCommand(), doctorCommand(),
+		dataCommand(), fetchCommand(), convertCommand(), configCommand(), reportCommand(), benchCommand(), profileCommand(), execCommand(),
+		gradeCommand(), doctorCommand(),
 	}
 	for _, c := range cs {
 		c.OnUsageError = usageError

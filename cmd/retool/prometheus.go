@@ -44,8 +44,10 @@ func openExporter(addr string, reg *prometheus.Registry) (*exporter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("follow.prometheus: %s cannot be served: %w", addr, err)
 	}
-	e := &exporter{listener: l, latest: map[string][]trace.Scalar{}, steps: map[string]float64{}, tokens: map[string]float64{}, beat: time.Now()}
-	for _, c := range []prometheus.Collector{e, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
+	e := &exporter{listener: l, latest: map[string][]trace.Scalar{}, steps: map[string]float64{}, tokens: map[string]float64{},
+		beat: time.Now()}
+	for _, c := range []prometheus.Collector{e, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
 		if err := reg.Register(c); err != nil {
 			l.Close()
 			return nil, fmt.Errorf("follow.prometheus: %w", err)

@@ -95,7 +95,8 @@ func (d *runDir) Close() {
 // describe stores the configuration in the run directory, and what the run runs on: device, kernels, the sandbox's tier, the Python
 // inside it.
 func (p *program) describe(dir string, config []byte) error {
-	if err := model.WriteAtomic(filepath.Join(dir, "config.yaml"), func(w io.Writer) error { _, err := w.Write(config); return err }); err != nil {
+	if err := model.WriteAtomic(filepath.Join(dir, "config.yaml"),
+		func(w io.Writer) error { _, err := w.Write(config); return err }); err != nil {
 		return err
 	}
 	env := struct {

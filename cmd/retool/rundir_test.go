@@ -110,7 +110,8 @@ func TestAStartThatFailsLeavesNoDirectory(t *testing.T) {
 func TestARunGoesOnWithSettingsThatFixNoBit(t *testing.T) {
 	run := filepath.Join(t.TempDir(), "run")
 	retool(t, short(run)...)
-	out := retool(t, short(run, "rl.steps=4", "checkpoint.every=1", "checkpoint.keep=3", "eval.every=1", "engine.kv_memory=64", "interp.warm=2", "threads=1")...)
+	out := retool(t, short(run, "rl.steps=4", "checkpoint.every=1", "checkpoint.keep=3", "eval.every=1", "engine.kv_memory=64",
+		"interp.warm=2", "threads=1")...)
 	require.Contains(t, out, "settings changed since the run began: ")
 	require.Contains(t, out, "rl.steps 2 → 4")
 	require.Contains(t, out, "step  4/4")
@@ -121,7 +122,8 @@ func TestARunGoesOnWithSettingsThatFixNoBit(t *testing.T) {
 	retool(t, short(longer, "rl.steps=4")...)
 	require.Equal(t, checksum(t, longer), checksum(t, run))
 
-	require.Contains(t, refused(t, short(run, "rl.steps=4", "rl.lr=3e-4", "rl.prompts=8")...), "rl.prompts: there 4, here 8; rl.lr: there 0.0001, here 0.0003")
+	require.Contains(t, refused(t, short(run, "rl.steps=4", "rl.lr=3e-4", "rl.prompts=8")...),
+		"rl.prompts: there 4, here 8; rl.lr: there 0.0001, here 0.0003")
 	require.Contains(t, refused(t, short(run, "rl.steps=3")...), "has made 4 steps of reinforcement learning, rl.steps is 3")
 }
 

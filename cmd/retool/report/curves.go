@@ -71,8 +71,9 @@ func rlCurves(steps []trace.Metrics, offset int) curves {
 	for _, m := range steps {
 		v := map[string]float64{
 			"loss": m.Loss, "lr": m.LR, "grad_norm": m.Norm, "speed": m.Speed, "skipped": float64(m.Skip), "seconds": m.Time,
-			"reward": m.Reward, "reward_paper": float64(m.Rewards.Paper), "reward_dapo_strict": float64(m.Rewards.DAPOStrict), "reward_tool_shaped": float64(m.Rewards.ToolShaped),
-			"accuracy": m.Accuracy, "code_ratio": m.CodeRatio, "calls": m.Calls, "calls_ok": m.CallsOK, "length": m.Length, "observed": m.Observed,
+			"reward": m.Reward, "reward_paper": float64(m.Rewards.Paper), "reward_dapo_strict": float64(m.Rewards.DAPOStrict),
+			"reward_tool_shaped": float64(m.Rewards.ToolShaped), "accuracy": m.Accuracy, "code_ratio": m.CodeRatio,
+			"calls": m.Calls, "calls_ok": m.CallsOK, "length": m.Length, "observed": m.Observed,
 			"kl": m.KL, "clip": m.Clip, "dual_clip": m.DualClip, "entropy": m.RL.Entropy, "difference": m.Difference,
 			"value_loss": m.ValueLoss, "explained": m.Explained,
 			"rollout": m.Rollout, "tool_wait": m.ToolWait, "score": m.Score, "train": m.Train, "decode": m.DecodeRate,

@@ -151,13 +151,15 @@ func survey(path string, run int, steps, checked map[int]bool) (groups []*group,
 		at := phaseStep{r.Phase, r.Step}
 		if len(groups) == 0 || groups[len(groups)-1].phaseStep != at {
 			close()
-			groups = append(groups, &group{phaseStep: at, run: run, shown: r.Phase != trainPhase || steps[r.Step], checked: r.Phase == trainPhase && checked[r.Step]})
+			trained := r.Phase == trainPhase
+			groups = append(groups, &group{phaseStep: at, run: run, shown: !trained || steps[r.Step], checked: trained && checked[r.Step]})
 		}
 		g := groups[len(groups)-1]
 		g.all++
 		if g.shown {
 			t := traitsOf(&r)
-			g.entries = append(g.entries, entry{line, r.Key, r.Problem, r.Family, fmt.Sprint(r.Outcome, r.Finish == "sandbox_error", t.code, t.fixed, t.passedWrong)})
+			g.entries = append(g.entries, entry{line, r.Key, r.Problem, r.Family,
+				fmt.Sprint(r.Outcome, r.Finish == "sandbox_error", t.code, t.fixed, t.passedWrong)})
 		}
 		r.LogProbs, r.Pieces = nil, nil // Behave needs neither
 		records = append(records, r)
@@ -333,7 +335,8 @@ func collect(runs []Run, picks []pick, dict *dictionary, bytes int) ([]trajector
 		return 0
 	}
 	slices.SortFunc(out, func(a, b placed) int {
-		return cmp.Or(cmp.Compare(a.run, b.run), cmp.Compare(b.Step, a.Step), cmp.Compare(order(a.Phase), order(b.Phase)), cmp.Compare(a.line, b.line))
+		return cmp.Or(cmp.Compare(a.run, b.run), cmp.Compare(b.Step, a.Step), cmp.Compare(order(a.Phase), order(b.Phase)),
+			cmp.Compare(a.line, b.line))
 	})
 	ts := make([]trajectory, len(out))
 	for i, p := range out {

@@ -88,7 +88,8 @@ type dictionary struct {
 func check(r *trace.Record) error {
 	n := len(r.IDs)
 	if len(r.Sources) != n || len(r.LogProbs) != n || len(r.Pieces) != n {
-		return fmt.Errorf("a trajectory of %d ids has %d sources, %d log-probabilities and %d pieces", n, len(r.Sources), len(r.LogProbs), len(r.Pieces))
+		return fmt.Errorf("a trajectory of %d ids has %d sources, %d log-probabilities and %d pieces", n, len(r.Sources), len(r.LogProbs),
+			len(r.Pieces))
 	}
 	return nil
 }
@@ -98,12 +99,13 @@ func (d *dictionary) encode(r *trace.Record, p pick) (trajectory, int, error) {
 	tr := traitsOf(r)
 	n := len(r.IDs)
 	t := trajectory{
-		Run: p.run, Step: r.Step, Phase: r.Phase, Key: strconv.FormatInt(r.Key, 10), Problem: cut(r.Problem), Family: cut(r.Family), Question: cut(r.Question),
+		Run: p.run, Step: r.Step, Phase: r.Phase, Key: strconv.FormatInt(r.Key, 10),
+		Problem: cut(r.Problem), Family: cut(r.Family), Question: cut(r.Question),
 		Truth: cut(r.Truth), Answer: cut(r.Answer), Outcome: r.Outcome, Reward: float64(r.Reward),
 		Rewards:   [3]float64{float64(r.Rewards.Paper), float64(r.Rewards.DAPOStrict), float64(r.Rewards.ToolShaped)},
 		Advantage: float64(r.Advantage), Finish: r.Finish, Error: cut(r.Error), Prompt: r.Prompt, Length: n, Sources: runs(r.Sources),
-		Difference: float64(r.Difference), Checked: p.checked, Calls: []callData{}, CallsAll: len(r.Calls), Evicted: r.Evicted, Fixed: tr.fixed, Passed: tr.passedWrong,
-		IDs: []int{}, LogProbs: []float64{},
+		Difference: float64(r.Difference), Checked: p.checked, Calls: []callData{}, CallsAll: len(r.Calls), Evicted: r.Evicted,
+		Fixed: tr.fixed, Passed: tr.passedWrong, IDs: []int{}, LogProbs: []float64{},
 	}
 	if n > maxTokens {
 		t.Gap = [2]int{maxTokens / 2, n - maxTokens/2}
@@ -132,7 +134,8 @@ func (d *dictionary) encode(r *trace.Record, p pick) (trajectory, int, error) {
 	}
 	for _, c := range r.Calls[:min(len(r.Calls), maxCalls)] {
 		t.Calls = append(t.Calls, callData{
-			Code: cut(c.Code), Status: c.Status, Stdout: cut(c.Stdout), Traceback: cut(c.Traceback), From: c.From, To: c.To, ReplyFrom: c.ReplyFrom, ReplyTo: c.ReplyTo,
+			Code: cut(c.Code), Status: c.Status, Stdout: cut(c.Stdout), Traceback: cut(c.Traceback),
+			From: c.From, To: c.To, ReplyFrom: c.ReplyFrom, ReplyTo: c.ReplyTo,
 			Prefilled: c.Prefilled, Seconds: c.Seconds, CPU: c.CPU, Queue: c.Queue, Wait: c.Wait,
 		})
 	}
