@@ -106,11 +106,12 @@ def sentence(text):
 
 
 class Case:
-    """One process and its verdict: exit code 0, and proof somewhere in what it said. absent: there may be no such test."""
+    """One process and its verdict: exit code 0, and proof somewhere in what it said. absent: there may be no such test. writes: files
+    of an earlier go, which make room, since retool overwrites none that is named."""
 
-    def __init__(self, name, command, limit=CASE, proof="", note=None, absent=False):
+    def __init__(self, name, command, limit=CASE, proof="", note=None, absent=False, writes=()):
         self.name, self.command, self.limit = name, [str(x) for x in command], limit
-        self.proof, self.note, self.absent = proof, note, absent
+        self.proof, self.note, self.absent, self.writes = proof, note, absent, [pathlib.Path(x) for x in writes]
 
     def matches(self, pattern):
         return re.search(pattern, self.name)
@@ -119,6 +120,9 @@ class Case:
         """Status, why, and the output."""
         if shutil.which(self.command[0]) is None:
             return "skipped", f"{os.path.basename(self.command[0])} is not on this machine", ""
+        for path in self.writes:
+            if path.exists():
+                path.unlink()
         limit = min(self.limit * context.patience, left)
         code, text = execute(self.command, context, limit)
         return self.judge(code, text, limit, context)
@@ -263,7 +267,7 @@ def load(context, path):
     command = [context.retool, "bench", "load", "--device", context.device, "--json", path]
     if context.device == "emu":  # it is what it is asked to be
         command += ["--variant", "sm90a"]
-    return Case("modules", command, 60)
+    return Case("modules", command, 60, writes=[path])
 
 
 def smoke(context, variant):
@@ -274,7 +278,8 @@ def smoke(context, variant):
 
 
 def probes(context, variant):
-    return [Case("instructions", [context.retool, "bench", "probes", "--device", context.device, "--json", context.folder / "probes.json"])]
+    path = context.folder / "probes.json"
+    return [Case("instructions", [context.retool, "bench", "probes", "--device", context.device, "--json", path], writes=[path])]
 
 
 def kernels_command(context, variant):
@@ -325,7 +330,7 @@ def whole_model(what):
             return ("passed" if worst == 0 else "failed"), f"|Δlogp| {worst:g}" + ("" if worst == 0 else ", want 0"), text
         budget = "2s" if context.device == "gpu" else "1ms"  # of a row
         command = [context.retool, "bench", what, "--device", context.device, "--variant", variant, "--budget", budget, "--json", path]
-        return [Case(what, command, 55, note=note)]
+        return [Case(what, command, 55, note=note, writes=[path])]
     return cases
 
 
@@ -346,7 +351,8 @@ def demo(context, variant):
         worst = max(differences) if differences else float("nan")
         return ("passed" if worst == 0 else "failed"), f"|Δlogp| {worst:g} in {len(differences)} steps", text
     command = [context.retool, "profile", "--out", prefix, "--", context.retool, *recipe]
-    return [Case("demo", command + [x for s in sets for x in ("--set", s)], 55, note=note)]
+    return [Case("demo", command + [x for s in sets for x in ("--set", s)], 55, note=note,
+                 writes=[f"{prefix}.csv", f"{prefix}.svg"])]
 
 
 def sanitizer(tool):

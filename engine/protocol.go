@@ -55,12 +55,12 @@ type Request struct {
 
 // ProtocolConfig selects and shapes a protocol.
 type ProtocolConfig struct {
-	Name     string `yaml:"name"`     // tags: the paper's; none: text only
-	Feedback string `yaml:"feedback"` // retool-eval | agent-r1 | slime: white space around the reply
-	Template string `yaml:"template"` // plain | retool-repo | paper-fig7: text around the question
-	Error    string `yaml:"error"`    // traceback | last-line: what a failed snippet shows
-	Cap      int    `yaml:"cap"`      // characters of output shown; more than that loses its middle
-	NoFence  string `yaml:"no_fence"` // code | retool-eval: a turn without a fence runs what follows its opening tag, or all of it
+	Name     string `yaml:"name" doc:"tags: the paper's <code> and <interpreter>; none: text only"`
+	Feedback string `yaml:"feedback" doc:"retool-eval (the released evaluation's), agent-r1, slime: white space around output"`
+	Template string `yaml:"template" doc:"plain, retool-repo (the published one), paper-fig7: text around a question"`
+	Error    string `yaml:"error" doc:"traceback (as in the paper's figure 4), last-line: what a failed snippet shows"`
+	Cap      int    `yaml:"cap" doc:"characters of output shown, the middle cut; released evaluation"`
+	NoFence  string `yaml:"no_fence" doc:"without a fence run what follows <code>: code (choice); all of the turn: retool-eval"`
 }
 
 // DefaultProtocol is the released evaluation's form.

@@ -60,40 +60,40 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 
 // Limits bound one cell, or one session where the name says so.
 type Limits struct {
-	CPU        time.Duration `yaml:"cpu"`         // CPU time of a cell: the primary limit, independent of machine load
-	Wall       time.Duration `yaml:"wall"`        // elapsed time of a cell: the backstop for sleeps
-	Grace      time.Duration `yaml:"grace"`       // from SIGINT to SIGKILL
-	Memory     Bytes         `yaml:"memory"`      // of a session, its /tmp included (cgroup; polled in tiers B and C)
-	Data       Bytes         `yaml:"data"`        // RLIMIT_DATA: below Memory, so that Python raises MemoryError first
-	Address    Bytes         `yaml:"address"`     // RLIMIT_AS
-	Tmp        Bytes         `yaml:"tmp"`         // size of /tmp
-	TmpFiles   int           `yaml:"tmp_files"`   // inodes of /tmp
-	Processes  int           `yaml:"processes"`   // threads and processes of a session
-	Files      int           `yaml:"files"`       // open descriptors
-	Output     Bytes         `yaml:"output"`      // kept per stream, half head, half tail
-	OutputKill Bytes         `yaml:"output_kill"` // both streams together: above it the session is killed
-	Code       Bytes         `yaml:"code"`        // of one cell's text
-	Cells      int           `yaml:"cells"`       // of one session
-	Session    time.Duration `yaml:"session"`     // age of a session
-	Idle       time.Duration `yaml:"idle"`        // between two cells of a session
+	CPU        time.Duration `yaml:"cpu" doc:"CPU time of a call, the primary limit (released evaluation: 5 s)"`
+	Wall       time.Duration `yaml:"wall" doc:"elapsed time of a call, the backstop (choice)"`
+	Grace      time.Duration `yaml:"grace" doc:"from the interrupt to the kill"`
+	Memory     Bytes         `yaml:"memory" doc:"of a session, its /tmp included (choice)"`
+	Data       Bytes         `yaml:"data" doc:"heap: below memory, so that Python raises MemoryError first"`
+	Address    Bytes         `yaml:"address" doc:"address space"`
+	Tmp        Bytes         `yaml:"tmp" doc:"size of /tmp"`
+	TmpFiles   int           `yaml:"tmp_files" doc:"files in /tmp"`
+	Processes  int           `yaml:"processes" doc:"threads and processes of a session"`
+	Files      int           `yaml:"files" doc:"open descriptors"`
+	Output     Bytes         `yaml:"output" doc:"kept per stream, head and tail"`
+	OutputKill Bytes         `yaml:"output_kill" doc:"a session that writes more is killed"`
+	Code       Bytes         `yaml:"code" doc:"length of one call's code"`
+	Cells      int           `yaml:"cells" doc:"calls of one session"`
+	Session    time.Duration `yaml:"session" doc:"age of a session"`
+	Idle       time.Duration `yaml:"idle" doc:"time between two calls of a session"`
 }
 
 // Config says which Python runs the cells and how it is fenced. See Default.
 type Config struct {
-	Python      string   `yaml:"python"`      // interpreter; "": the one `make python` built, else python3
-	Preload     []string `yaml:"preload"`     // imported once by the fork server; those the interpreter lacks are skipped
-	Session     string   `yaml:"session"`     // call | trajectory
-	Checkpoint  bool     `yaml:"checkpoint"`  // roll back one cell after a kill: trajectory, allow_fork, tier A
-	Echo        string   `yaml:"echo"`        // none | last-expression
-	Isolation   string   `yaml:"isolation"`   // auto | unsafe-subprocess
-	MinTier     string   `yaml:"min_tier"`    // A | B | C1 | C2: refuse to start below
-	Paranoid    bool     `yaml:"paranoid"`    // a network namespace per session, not per fork server
-	Zygotes     int      `yaml:"zygotes"`     // fork servers; 0: one per 2 cores, at least 2
-	Concurrency int      `yaml:"concurrency"` // running cells; 0: 1.5 per core
-	Warm        int      `yaml:"warm"`        // idle sessions kept ready; 0: 8 per core, at least 16
+	Python      string   `yaml:"python" doc:"interpreter; empty: the one that make python built, else python3"`
+	Preload     []string `yaml:"preload" doc:"modules imported once by the fork server; those missing are left out"`
+	Session     string   `yaml:"session" doc:"call: a fresh process per call (paper); trajectory: variables live on"`
+	Checkpoint  bool     `yaml:"checkpoint" doc:"roll back one cell after a kill (session: trajectory, allow_fork, tier A)"`
+	Echo        string   `yaml:"echo" doc:"none; last-expression prints a final expression's value"`
+	Isolation   string   `yaml:"isolation" doc:"auto: the best tier that passes the self-test; unsafe-subprocess: none"`
+	MinTier     string   `yaml:"min_tier" doc:"A, B, C1, C2: refuse to start below this tier" resume:"free"`
+	Paranoid    bool     `yaml:"paranoid" doc:"a network namespace per session" resume:"free"`
+	Zygotes     int      `yaml:"zygotes" doc:"fork servers; 0: one per 2 cores, at least 2" resume:"free"`
+	Concurrency int      `yaml:"concurrency" doc:"cells running at a time; 0: 1.5 a core" resume:"free"`
+	Warm        int      `yaml:"warm" doc:"idle sessions kept ready; 0: 8 a core, at least 16" resume:"free"`
 	Limits      Limits   `yaml:"limits"`
-	AllowFork   bool     `yaml:"allow_fork"` // tier A only
-	AllowExec   bool     `yaml:"allow_exec"` // tier A only
+	AllowFork   bool     `yaml:"allow_fork" doc:"cells may fork; tier A only"`
+	AllowExec   bool     `yaml:"allow_exec" doc:"cells may run programs; tier A only"`
 
 	forceTier string   // tests, `retool exec --tier`: go no higher than this
 	omit      []string // tests: layers left out on purpose

@@ -17,20 +17,20 @@ import (
 // State is everything of a run that is not weights or moments. Random draws are keyed by seed and step, so the cursor is all there
 // is to know of them.
 type State struct {
-	Phase       string       `json:"phase"` // sft, rl, done
-	Step        int          `json:"step"`  // steps made in the phase
-	Updates     int          `json:"updates"`
-	CriticSteps int          `json:"critic_updates"`
-	Skipped     int          `json:"skipped"` // updates in a row left out
-	Evaluations []Evaluation `json:"evaluations"`
-	Evaluated   int          `json:"evaluated"` // how many evaluations were begun; keys their draws
-	Seconds     float64      `json:"seconds"`   // since the run began, interruptions left out
-	Metrics     int64        `json:"metrics_bytes"`
-	Records     int64        `json:"trajectories_bytes"`
-	Reference   int          `json:"reference"` // checkpoint that RL began with
-	Contract    string       `json:"contract"`  // what fixes the bits of log-probabilities: device, kernels
-	Protocol    string       `json:"protocol"`  // what fixes the token stream
-	Tokenizer   string       `json:"tokenizer"` // hash
+	Phase       string             `json:"phase"` // sft, rl, done
+	Step        int                `json:"step"`  // steps made in the phase
+	Updates     int                `json:"updates"`
+	CriticSteps int                `json:"critic_updates"`
+	Skipped     int                `json:"skipped"` // updates in a row left out
+	Evaluations []trace.Evaluation `json:"evaluations"`
+	Evaluated   int                `json:"evaluated"` // how many evaluations were begun; keys their draws
+	Seconds     float64            `json:"seconds"`   // since the run began, interruptions left out
+	Metrics     int64              `json:"metrics_bytes"`
+	Records     int64              `json:"trajectories_bytes"`
+	Reference   int                `json:"reference"` // checkpoint that RL began with
+	Contract    string             `json:"contract"`  // what fixes the bits of log-probabilities: device, kernels
+	Protocol    string             `json:"protocol"`  // what fixes the token stream
+	Tokenizer   string             `json:"tokenizer"` // hash
 
 	// Data is what the run learns from: the setting that names a file, and the SHA-256 of what it held.
 	Data map[string]string `json:"data,omitempty"`

@@ -11,15 +11,15 @@ import (
 
 // Optimizer is AdamW and its schedule. Steps are updates.
 type Optimizer struct {
-	LR          float64 `yaml:"lr"`
-	Schedule    string  `yaml:"schedule"` // constant | linear | cosine, down to floor × lr at the last step
-	Floor       float64 `yaml:"floor"`
-	Warmup      int     `yaml:"warmup"` // steps of linear rise
-	Beta1       float64 `yaml:"beta1"`
-	Beta2       float64 `yaml:"beta2"`
-	Eps         float64 `yaml:"eps"`
-	WeightDecay float64 `yaml:"weight_decay"`
-	Clip        float64 `yaml:"clip"` // bound on the gradient's norm; 0: none
+	LR          float64 `yaml:"lr" doc:"learning rate (rl: paper, 1e-6; sft: recipe)"`
+	Schedule    string  `yaml:"schedule" doc:"constant, linear, cosine, down to floor × lr at the last step (recipe)"`
+	Floor       float64 `yaml:"floor" doc:"share of lr at the end of a schedule"`
+	Warmup      int     `yaml:"warmup" doc:"steps of linear rise"`
+	Beta1       float64 `yaml:"beta1" doc:"AdamW (paper)"`
+	Beta2       float64 `yaml:"beta2" doc:"AdamW (sft: recipe)"`
+	Eps         float64 `yaml:"eps" doc:"AdamW"`
+	WeightDecay float64 `yaml:"weight_decay" doc:"AdamW, all parameters (rl: recipe)"`
+	Clip        float64 `yaml:"clip" doc:"bound on the gradient's norm (rl: recipe); 0: none"`
 }
 
 func (o Optimizer) validate(section string) error {
@@ -62,82 +62,82 @@ func (o Optimizer) Rate(i, n int) float64 {
 
 // SFT is the cold start.
 type SFT struct {
-	Steps     int `yaml:"steps"`  // 0: no cold start, or what epochs says
-	Epochs    int `yaml:"epochs"` // passes over a file of traces; used when steps is 0
-	Batch     int `yaml:"batch"`  // traces a step
-	Tokens    int `yaml:"tokens"` // of one pass through the model: a batch is cut into passes of at most so many
+	Steps     int `yaml:"steps" doc:"0: epochs passes over the traces"`
+	Epochs    int `yaml:"epochs" doc:"passes over the traces (paper: 2), used when steps is 0"`
+	Batch     int `yaml:"batch" doc:"traces a step (recipe)"`
+	Tokens    int `yaml:"tokens" doc:"of one pass through the model; a batch is cut into passes of at most so many"`
 	Optimizer `yaml:",inline"`
 }
 
 // RL is the reinforcement learning. Batch sizes count trajectories.
 type RL struct {
-	Algorithm   string  `yaml:"algorithm"` // see algorithm.go
-	Steps       int     `yaml:"steps"`
-	Prompts     int     `yaml:"prompts"`   // a step
-	Group       int     `yaml:"group"`     // trajectories a prompt
-	Minibatch   int     `yaml:"minibatch"` // trajectories an update
-	Epochs      int     `yaml:"epochs"`    // passes over the step's trajectories
-	Tokens      int     `yaml:"tokens"`    // of one pass through the model
-	Temperature float64 `yaml:"temperature"`
-	TopP        float64 `yaml:"top_p"`
-	TopK        int     `yaml:"top_k"`
-	ClipLow     float64 `yaml:"clip_low"`
-	ClipHigh    float64 `yaml:"clip_high"`
-	DualClip    float64 `yaml:"dual_clip"` // bound on the loss of a negative advantage, in |A|; 0: none
-	KL          float64 `yaml:"kl"`        // weight of the penalty against the policy that RL began with
-	Entropy     float64 `yaml:"entropy"`   // weight of the entropy bonus
-	Gamma       float64 `yaml:"gamma"`
-	Lambda      float64 `yaml:"lambda"`
-	Whiten      bool    `yaml:"whiten"`       // advantages to mean 0, deviation 1 over the step's policy tokens (ppo)
-	MaxSkipped  int     `yaml:"max_skipped"`  // updates in a row that may be left out because loss or gradient was not finite
-	VerifyEvery int     `yaml:"verify_every"` // steps between full comparisons of rollout and training log-probabilities; 0: never
+	Algorithm   string  `yaml:"algorithm" doc:"ppo (paper) or grpo"`
+	Steps       int     `yaml:"steps" doc:"paper: 400" resume:"extends"`
+	Prompts     int     `yaml:"prompts" doc:"a step (recipe)"`
+	Group       int     `yaml:"group" doc:"trajectories a prompt (recipe: 1 for ppo, 16 for grpo)"`
+	Minibatch   int     `yaml:"minibatch" doc:"trajectories an update (paper: 512, its unit not given)"`
+	Epochs      int     `yaml:"epochs" doc:"passes over a step's trajectories"`
+	Tokens      int     `yaml:"tokens" doc:"of one pass through the model"`
+	Temperature float64 `yaml:"temperature" doc:"recipe"`
+	TopP        float64 `yaml:"top_p" doc:"1: the policy that is trained is the one that is sampled"`
+	TopK        int     `yaml:"top_k" doc:"0: likewise"`
+	ClipLow     float64 `yaml:"clip_low" doc:"lower clip; the paper's equation 1 has one ε (recipe)"`
+	ClipHigh    float64 `yaml:"clip_high" doc:"upper clip, DAPO's clip-higher (recipe)"`
+	DualClip    float64 `yaml:"dual_clip" doc:"bound on the loss of a negative advantage, in |A| (recipe); 0: none"`
+	KL          float64 `yaml:"kl" doc:"weight of the penalty against the policy RL began with (paper: 0)"`
+	Entropy     float64 `yaml:"entropy" doc:"weight of the entropy bonus"`
+	Gamma       float64 `yaml:"gamma" doc:"discount a policy token (recipe)"`
+	Lambda      float64 `yaml:"lambda" doc:"of GAE (recipe)"`
+	Whiten      bool    `yaml:"whiten" doc:"advantages of a step to mean 0 and deviation 1 (recipe)"`
+	MaxSkipped  int     `yaml:"max_skipped" doc:"updates in a row that may be left out as not finite" resume:"free"`
+	VerifyEvery int     `yaml:"verify_every" doc:"steps between comparisons of all log-probabilities with rollout's; 0: never" resume:"free"`
 	Optimizer   `yaml:",inline"`
 }
 
 // Critic is the value function of PPO.
 type Critic struct {
-	Trunk       string  `yaml:"trunk"`       // shared: a head on the policy; own: a model of its own, begun from the policy's weights
-	LR          float64 `yaml:"lr"`          // of an own trunk; a shared one follows rl.lr
-	Warmup      int     `yaml:"warmup"`      // RL steps that train the critic alone (of a shared trunk: its head)
-	WarmupLR    float64 `yaml:"warmup_lr"`   // of the head in those steps, shared trunk
-	ValueClip   float64 `yaml:"value_clip"`  // 0: none
-	Coefficient float64 `yaml:"coefficient"` // weight of the value loss beside the policy's, shared trunk
+	Trunk       string  `yaml:"trunk" doc:"own: a model begun from the policy (recipe); shared: a head on the policy"`
+	LR          float64 `yaml:"lr" doc:"of an own trunk (recipe); a shared one follows rl.lr"`
+	Warmup      int     `yaml:"warmup" doc:"RL steps that train the critic alone (recipe)"`
+	WarmupLR    float64 `yaml:"warmup_lr" doc:"of a shared trunk's head in those steps"`
+	ValueClip   float64 `yaml:"value_clip" doc:"recipe; 0: none"`
+	Coefficient float64 `yaml:"coefficient" doc:"weight of the value loss beside the policy's, shared trunk"`
 }
 
 // Reward selects what trains; all three rewards and the verdicts of both verifiers are computed and logged.
 type Reward struct {
-	Verifier answer.Verifier `yaml:"verifier"` // math | dapo: what is right, in reward paper and in evaluation
-	Use      string          `yaml:"use"`      // paper | dapo-strict | tool-shaped
-	Strict   bool            `yaml:"strict"`   // dapo-strict: false also accepts "Answer: …"
-	Count    string          `yaml:"count"`    // tool-shaped: turns | calls
+	Verifier answer.Verifier `yaml:"verifier" doc:"math compares values (choice), dapo strings, as published figures; both logged"`
+	Use      string          `yaml:"use" doc:"which trains: paper (±1), dapo-strict, tool-shaped; all are logged"`
+	Strict   bool            `yaml:"strict" doc:"dapo-strict: false also accepts a last line Answer: …"`
+	Count    string          `yaml:"count" doc:"tool-shaped: what is use of the tool, turns (verl) or calls (slime)"`
 }
 
 // Eval is avg@k over held-out problems.
 type Eval struct {
-	Problems    int     `yaml:"problems"`
-	Samples     int     `yaml:"samples"` // k
-	Temperature float64 `yaml:"temperature"`
-	TopP        float64 `yaml:"top_p"`
-	TopK        int     `yaml:"top_k"`
-	Every       int     `yaml:"every"` // RL steps between evaluations; 0: only at the end of a phase
-	Untrained   bool    `yaml:"untrained"`
+	Problems    int     `yaml:"problems" doc:"held-out problems; 0: no evaluation"`
+	Samples     int     `yaml:"samples" doc:"k of avg@k (paper: 32)"`
+	Temperature float64 `yaml:"temperature" doc:"paper: 1.0; 0: greedy"`
+	TopP        float64 `yaml:"top_p" doc:"paper: 0.7"`
+	TopK        int     `yaml:"top_k" doc:"0: all"`
+	Every       int     `yaml:"every" doc:"RL steps between evaluations; 0: ends of phases only (paper's figures: 40)"`
+	Untrained   bool    `yaml:"untrained" doc:"also before the cold start"`
 }
 
 // Checkpoints says how often to save, and how many to keep; the ends of phases are always kept.
 type Checkpoints struct {
-	Every int `yaml:"every"` // steps
-	Keep  int `yaml:"keep"`
+	Every int `yaml:"every" doc:"steps between checkpoints"`
+	Keep  int `yaml:"keep" doc:"checkpoints kept, ends of phases not counted"`
 }
 
 // Config is everything the trainer itself reads.
 type Config struct {
-	Seed       uint64      `yaml:"seed"`
+	Seed       uint64      `yaml:"seed" doc:"of weights, order, draws and generated data"`
 	SFT        SFT         `yaml:"sft"`
 	RL         RL          `yaml:"rl"`
 	Critic     Critic      `yaml:"critic"`
 	Reward     Reward      `yaml:"reward"`
-	Eval       Eval        `yaml:"eval"`
-	Checkpoint Checkpoints `yaml:"checkpoint"`
+	Eval       Eval        `yaml:"eval" resume:"free"`
+	Checkpoint Checkpoints `yaml:"checkpoint" resume:"free"`
 }
 
 // DefaultConfig is the paper's where it says, else the choice that `retool config explain` prints.
@@ -225,7 +225,8 @@ func (r RL) validate() error {
 	case r.Minibatch < 1:
 		return fmt.Errorf("rl.minibatch: want at least 1 trajectory, got %d", r.Minibatch)
 	case r.Prompts*r.Group%r.Minibatch != 0:
-		return fmt.Errorf("rl.minibatch: %d trajectories do not divide the %d of a step (rl.prompts %d × rl.group %d)", r.Minibatch, r.Prompts*r.Group, r.Prompts, r.Group)
+		return fmt.Errorf("rl.minibatch: %d trajectories do not divide the %d of a step (rl.prompts %d × rl.group %d)", r.Minibatch,
+			r.Prompts*r.Group, r.Prompts, r.Group)
 	case r.Epochs < 1:
 		return fmt.Errorf("rl.epochs: want at least 1, got %d", r.Epochs)
 	case r.Tokens < 2:
@@ -233,7 +234,8 @@ func (r RL) validate() error {
 	case !(r.Temperature > 0):
 		return fmt.Errorf("rl.temperature: want a positive number, got %g: a greedy policy has no gradient", r.Temperature)
 	case r.TopP != 1 || r.TopK != 0:
-		return fmt.Errorf("rl.top_p, rl.top_k: want 1 and 0, got %g and %d: truncated sampling draws from another policy than the one that is trained", r.TopP, r.TopK)
+		return fmt.Errorf("rl.top_p, rl.top_k: want 1 and 0, got %g and %d: truncated sampling draws from another policy than the one that is "+
+			"trained", r.TopP, r.TopK)
 	case r.ClipLow <= 0 || r.ClipLow >= 1 || r.ClipHigh <= 0:
 		return fmt.Errorf("rl.clip_low, rl.clip_high: want a share in (0, 1) and a positive number, got %g and %g", r.ClipLow, r.ClipHigh)
 	case r.DualClip != 0 && r.DualClip <= 1:
@@ -289,5 +291,6 @@ func (r RL) Updates() int { return r.Prompts * r.Group / r.Minibatch * r.Epochs 
 
 // Batches says in one line what the batch sizes come to.
 func (r RL) Batches() string {
-	return fmt.Sprintf("%d prompts × %d = %d trajectories, mini-batch %d × %d epochs → %d updates a step", r.Prompts, r.Group, r.Prompts*r.Group, r.Minibatch, r.Epochs, r.Updates())
+	return fmt.Sprintf("%d prompts × %d = %d trajectories, mini-batch %d × %d epochs → %d updates a step", r.Prompts, r.Group,
+		r.Prompts*r.Group, r.Minibatch, r.Epochs, r.Updates())
 }

@@ -11,33 +11,6 @@ import (
 	"retool/trainer/trace"
 )
 
-// Evaluation is avg@k over a set of problems, with the behaviour of the responses.
-type Evaluation struct {
-	Name     string  `json:"name"`
-	Step     int     `json:"step"`
-	Problems int     `json:"problems"`
-	Samples  int     `json:"samples"` // k
-	Accuracy float64 `json:"accuracy"`
-
-	// Sampling is the deviation of Accuracy if the same problems were sampled again, √(Σ p(1−p)/(k−1))/N; 0 for k = 1, where one
-	// sample says nothing of it. Population is that of drawing other problems, sd(p)/√N.
-	Sampling   float64 `json:"sampling_error"`
-	Population float64 `json:"population_error"`
-	// Low and High are Wilson's 95 % interval for Accuracy over the choice of problems. It does not shrink to a point at 0 or 1.
-	Low  float64 `json:"low"`
-	High float64 `json:"high"`
-
-	PassAt       map[int]float64 `json:"pass_at"` // 1, 2, 4, … k
-	Majority     float64         `json:"majority"`
-	AccuracyCode float64         `json:"accuracy_with_code"`
-	Lost         int             `json:"lost"`                     // samples without a verdict: lost by the sandbox or not judged
-	Unjudged     int             `json:"verifier_errors"`          // of those, not judged by the verifier
-	NoVerdict    int             `json:"problems_without_verdict"` // left out of Problems and of every average
-	Behaviour    trace.Behaviour `json:"behaviour"`
-	Seconds      float64         `json:"seconds"`
-	Rules        string          `json:"sampling"`
-}
-
 // Evaluator is what an evaluation samples with and is judged by.
 type Evaluator struct {
 	Engine *engine.Engine
@@ -50,28 +23,30 @@ type Evaluator struct {
 
 // Evaluate samples eval.samples responses to each problem, grades them and hands each record to keep. index distinguishes the
 // evaluations of a run: it keys the draws.
-func Evaluate(ctx context.Context, v Evaluator, name string, index, step int, problems []*Problem, keep func(trace.Record) error) (Evaluation, error) {
+func Evaluate(ctx context.Context, v Evaluator, name string, index, step int, problems []*Problem,
+	keep func(trace.Record) error) (trace.Evaluation, error) {
 	start := time.Now()
 	groups := make([]engine.Group, len(problems))
 	for i, q := range problems {
 		ids, err := v.Proto.Prompt(q.Question)
 		if err != nil {
-			return Evaluation{}, fmt.Errorf("trainer: problem %s: %w", q.ID, err)
+			return trace.Evaluation{}, fmt.Errorf("trainer: problem %s: %w", q.ID, err)
 		}
 		groups[i].Prompt = ids
 		for s := range v.Eval.Samples {
 			groups[i].Keys = append(groups[i].Keys, Key(evalKeys, index, i*v.Eval.Samples+s))
 		}
 	}
-	trs, err := v.Engine.Rollouts(ctx, groups, engine.Sampling{Seed: v.Seed, Temperature: float32(v.Eval.Temperature), TopP: float32(v.Eval.TopP), TopK: v.Eval.TopK})
+	trs, err := v.Engine.Rollouts(ctx, groups, engine.Sampling{Seed: v.Seed, Temperature: float32(v.Eval.Temperature),
+		TopP: float32(v.Eval.TopP), TopK: v.Eval.TopK})
 	if err != nil {
-		return Evaluation{}, fmt.Errorf("evaluation %s: %w", name, err)
+		return trace.Evaluation{}, fmt.Errorf("evaluation %s: %w", name, err)
 	}
 	records := make([]trace.Record, len(trs))
 	for i, e := range gradeAll(trs, problems, v.Eval.Samples, v.Reward, v.Tokens.Bytes, v.Proto.OutsideCode) {
 		records[i] = e.Record(step, name, v.Tokens)
 		if err := keep(records[i]); err != nil {
-			return Evaluation{}, err
+			return trace.Evaluation{}, err
 		}
 	}
 	ev := Summarise(records, v.Reward.Verifier)
@@ -83,14 +58,14 @@ func Evaluate(ctx context.Context, v Evaluator, name string, index, step int, pr
 
 // Summarise computes an evaluation from records alone; those of one problem share its id. Samples is the largest k seen. v says which
 // answers are the same in a majority vote.
-func Summarise(records []trace.Record, v answer.Verifier) Evaluation {
+func Summarise(records []trace.Record, v answer.Verifier) trace.Evaluation {
 	type tally struct {
 		n, correct int
 		votes      votes
 	}
 	byProblem := map[string]*tally{}
 	var order []string
-	ev := Evaluation{PassAt: map[int]float64{}, Behaviour: trace.Behave(records)}
+	ev := trace.Evaluation{PassAt: map[int]float64{}, Behaviour: trace.Behave(records)}
 	withCode, correctCode := 0, 0
 	for _, r := range records {
 		t := byProblem[r.Problem]

@@ -111,14 +111,14 @@ func (l *lab) run(dir string) (*Run, *listener) {
 
 type listener struct {
 	steps []trace.Metrics
-	evals []Evaluation
+	evals []trace.Evaluation
 	notes []string
 	stop  func() // called after a step
 }
 
-func (*listener) Phase(string, int)        {}
-func (h *listener) Evaluated(e Evaluation) { h.evals = append(h.evals, e) }
-func (h *listener) Note(s string)          { h.notes = append(h.notes, s) }
+func (*listener) Phase(string, int)              {}
+func (h *listener) Evaluated(e trace.Evaluation) { h.evals = append(h.evals, e) }
+func (h *listener) Note(s string)                { h.notes = append(h.notes, s) }
 func (h *listener) Step(m trace.Metrics, _, _ int) {
 	h.steps = append(h.steps, m)
 	if h.stop != nil {

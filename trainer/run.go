@@ -25,7 +25,7 @@ type Data struct {
 type Report interface {
 	Phase(name string, steps int)
 	Step(m trace.Metrics, done, of int)
-	Evaluated(e Evaluation)
+	Evaluated(e trace.Evaluation)
 	Note(text string)
 }
 
@@ -131,7 +131,8 @@ func (r *Run) coldStart(ctx context.Context) error {
 		}
 		r.state.Step++
 		took := time.Since(start).Seconds()
-		m := trace.Metrics{Step: r.global(), Phase: "sft", Loss: s.Loss, LR: s.LR, Norm: s.Norm, Tokens: s.Tokens, Policy: s.Policy, Speed: float64(s.Tokens) / took, Time: took, Since: r.elapsed()}
+		m := trace.Metrics{Step: r.global(), Phase: "sft", Loss: s.Loss, LR: s.LR, Norm: s.Norm, Tokens: s.Tokens, Policy: s.Policy,
+			Speed: float64(s.Tokens) / took, Time: took, Since: r.elapsed()}
 		if s.Skipped {
 			m.Skip = 1
 		}
@@ -213,10 +214,12 @@ func (r *Run) reinforce(ctx context.Context) error {
 func (r *Run) broken(s *Stats) error {
 	for _, e := range s.Episodes {
 		if e.Difference > 0 || e.Difference != e.Difference {
-			return fmt.Errorf("trainer: step %d: trajectory %d (problem %s): rollout and training log-probabilities differ by up to %g; the numerics contract of %s is broken", r.state.Step, e.Key, e.Problem.ID, e.Difference, r.Contract)
+			return fmt.Errorf("trainer: step %d: trajectory %d (problem %s): rollout and training log-probabilities differ by up to %g; the "+
+				"numerics contract of %s is broken", r.state.Step, e.Key, e.Problem.ID, e.Difference, r.Contract)
 		}
 	}
-	return fmt.Errorf("trainer: step %d: rollout and training log-probabilities differ by up to %g in the first update; the numerics contract of %s is broken", r.state.Step, s.Difference, r.Contract)
+	return fmt.Errorf("trainer: step %d: rollout and training log-probabilities differ by up to %g in the first update; the numerics "+
+		"contract of %s is broken", r.state.Step, s.Difference, r.Contract)
 }
 
 // stepped logs a step and saves when one is due.

@@ -7,14 +7,12 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 
 	"retool/engine"
 	"retool/engine/model"
 	"retool/engine/tokenizer"
 	"retool/interp"
 	"retool/kernels"
-	"retool/kernels/emu"
 	"retool/trainer"
 )
 
@@ -79,7 +77,8 @@ func (p *program) build(ctx context.Context, u use) (err error) {
 	var proto engine.Protocol
 	var in engine.Interpreter
 	if cfg.tools() {
-		if p.pool, err = interp.New(ctx, cfg.Interp, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))); err != nil {
+		log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+		if p.pool, err = interp.New(ctx, cfg.Interp, log); err != nil {
 			return err
 		}
 		p.closer = append(p.closer, func() { p.pool.Close() })
@@ -87,63 +86,6 @@ func (p *program) build(ctx context.Context, u use) (err error) {
 	}
 	p.engine, err = engine.New(p.policy, cfg.Engine, p.tok, p.ends, proto, in, u.concurrent)
 	return err
-}
-
-// variants are the kernels that a device can be told to use.
-var variants = map[string][]string{"cpu": {"avx512", "avx2", "go"}, "gpu": {"sm80", "sm90a"}, "emu": {"sm80", "sm90a"}}
-
-// checkDevice says whether there is such a device, and on it such kernels; "" is the device's own choice.
-func checkDevice(name, variant string) error {
-	known, ok := variants[name]
-	if !ok {
-		return fmt.Errorf("device: %q is not known (known: cpu, gpu, emu)", name)
-	}
-	if variant != "" && !slices.Contains(known, variant) {
-		return fmt.Errorf("variant: %q is not known on device %s (known: %s)", variant, name, strings.Join(known, ", "))
-	}
-	return nil
-}
-
-// openDevice opens a device by its name in the configuration. There is no automatic choice: a job that asked for a GPU and got a CPU
-// is a lost night.
-func openDevice(name, variant string, threads int) (kernels.Device, error) {
-	if err := checkDevice(name, variant); err != nil {
-		return nil, err
-	}
-	if name == "cpu" {
-		if variant == "" {
-			return kernels.NewCPU(threads), nil
-		}
-		return kernels.NewCPUVariant(threads, variant)
-	}
-	capability := 80 // of the emulated one
-	if variant == "sm90a" {
-		capability = 90
-	}
-	open := kernels.OpenGPU
-	if name == "emu" {
-		open = func(int) (*kernels.GPU, error) { return kernels.NewGPU(emu.New(emu.Options{Capability: capability})) }
-	}
-	g, err := open(0)
-	if err != nil {
-		return nil, err
-	}
-	if variant == "sm90a" {
-		if err := g.Hopper(); err != nil {
-			g.Close()
-			return nil, err
-		}
-	}
-	return g, nil
-}
-
-// dtype is what a model's weights and activations are on a device: bf16 on GPUs, whose products take nothing else at speed, float32 on
-// the CPU.
-func dtype(device string) kernels.DType {
-	if device == "cpu" {
-		return kernels.F32
-	}
-	return kernels.BF16
 }
 
 // Close releases everything, last built first.
@@ -197,31 +139,6 @@ func (p *program) model(c model.Config, opt model.Options, from string) (m *mode
 	}
 	return m, nil
 }
-
-// python joins the sandbox to the engine.
-type python struct {
-	pool   *interp.Pool
-	limits interp.Limits
-}
-
-func (p python) Run(ctx context.Context, key int64, code string) (engine.Result, error) {
-	r, err := p.pool.Run(ctx, key, code)
-	if err != nil {
-		return engine.Result{}, err
-	}
-	return shown(r, p.limits), nil
-}
-
-// shown is a sandbox's result as a protocol sees it: of a failure, what Python wrote about it and the line that describes it.
-func shown(r interp.Result, l interp.Limits) engine.Result {
-	out := engine.Result{Status: string(r.Status), Stdout: string(r.Stdout), Traceback: r.Notice(l), CPU: r.CPU, Wall: r.Wall, Queue: r.Queue}
-	if r.Status == interp.Exception || r.Status == interp.Exited {
-		out.Traceback = string(r.Traceback) + out.Traceback
-	}
-	return out
-}
-
-func (p python) Forget(key int64) { p.pool.Forget(key) }
 
 // training joins a program to a run directory. notes are what its data are worth saying.
 func (p *program) training(dir string, report trainer.Report) (run *trainer.Run, notes []string, err error) {

@@ -54,7 +54,8 @@ func dataCommand() *cli.Command {
 		c.OnUsageError = usageError
 	}
 	return &cli.Command{
-		Name: "data", Usage: "inspect, convert and verify files of rows; rewrite solutions into traces with code", Subcommands: cs, HideHelpCommand: true,
+		Name: "data", Usage: "inspect, convert and verify files of rows; rewrite solutions into traces with code", Subcommands: cs,
+		HideHelpCommand: true,
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return fmt.Errorf("data: no command %q: want inspect, convert, verify or rewrite", c.Args().First())

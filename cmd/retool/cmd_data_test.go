@@ -35,12 +35,14 @@ func TestInspectSaysWhatAFileHolds(t *testing.T) {
 		file string
 		want []string
 	}{
-		{"dapo-item-zstd.parquet", []string{"Parquet", "verl rows (DAPO-Math-17k): question from prompt, answer from reward_model.ground_truth", "5 usable as problems", "sum-4 (23)"}},
+		{"dapo-item-zstd.parquet", []string{"Parquet", "verl rows (DAPO-Math-17k): question from prompt, answer from reward_model.ground_truth",
+			"5 usable as problems", "sum-4 (23)"}},
 		{"gsm8k.parquet", []string{"GSM8K", "3 usable as problems", "answer, characters                   2.7        2        5   row-2 (5)"}},
 		{"aime2024.parquet", []string{"Problem and Answer (AIME)", "ID, Problem, Solution, Answer"}},
 		{"aime2025.json", []string{", JSON,", "problem and answer (AIME)"}},
 		{"math.parquet", []string{"problem and solution (MATH)", "answer, characters                   1.8        2        3"}},
-		{"retool-sft.parquet", []string{"messages (ReTool-SFT)", "4 usable as traces, 3 repeat a question, 6 calls", "fault     rows left out, their responses cannot be cut", "no_result_for_code"}},
+		{"retool-sft.parquet", []string{"messages (ReTool-SFT)", "4 usable as traces, 3 repeat a question, 6 calls",
+			"fault     rows left out, their responses cannot be cut", "no_result_for_code"}},
 		{"messages.jsonl", []string{"JSON Lines", "6 usable as traces", "note      system messages left aside"}},
 	} {
 		out, err := within("data", "inspect", fixture(c.file))
@@ -59,11 +61,13 @@ func TestInspectSaysWhatAFileHolds(t *testing.T) {
 	p := reader(t)
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "tokenizer.json"), p.files[tokenizerFile], 0o644))
 	long := filepath.Join(folder, "long.jsonl")
-	require.NoError(t, os.WriteFile(long, []byte(`{"question":"`+strings.Repeat("1", 120)+`","answer":"2"}`+"\n"+`{"question":"1","answer":"no\nanswer"}`), 0o644))
+	require.NoError(t, os.WriteFile(long, []byte(`{"question":"`+strings.Repeat("1", 120)+
+		`","answer":"2"}`+"\n"+`{"question":"1","answer":"no\nanswer"}`), 0o644))
 	out, err = within("data", "inspect", long, "--tokenizer", folder, "--set", "protocol.template=plain", "--set", "engine.max_tokens=100")
 	require.NoError(t, err)
 	require.Contains(t, out, "prompt, tokens                      61.5        2      121   line-1 (121), line-2 (2)")
-	require.Contains(t, out, "rows over the budget of engine.max_prompt and engine.max_tokens: 1, the first: problem line-1: its prompt has 121 tokens, they leave 99")
+	require.Contains(t, out,
+		"rows over the budget of engine.max_prompt and engine.max_tokens: 1, the first: problem line-1: its prompt has 121 tokens, they leave 99")
 	require.Contains(t, out, "ground truths that look like whole solutions: 1")
 }
 
@@ -78,7 +82,8 @@ func TestPercentilesAreNearestRanks(t *testing.T) {
 // A run reads public files as they come, of different layouts side by side.
 func TestRunsReadPublicFiles(t *testing.T) {
 	settings := []string{
-		"data.task=files", "data.problems=" + fixture("dapo.parquet"), "data.test=" + fixture("aime2025.json"), "data.traces=" + fixture("retool-sft.parquet"),
+		"data.task=files", "data.problems=" + fixture("dapo.parquet"), "data.test=" + fixture("aime2025.json"),
+		"data.traces=" + fixture("retool-sft.parquet"),
 		"engine.max_tokens=900", "rl.tokens=900", "sft.tokens=900", "eval.problems=5",
 	}
 	read, err := reader(t, settings...).data(true)
@@ -89,7 +94,8 @@ func TestRunsReadPublicFiles(t *testing.T) {
 	notes := strings.Join(read.notes, "\n")
 	for _, want := range []string{
 		"data.problems: Parquet, read as verl rows (DAPO-Math-17k)", "data.test: JSON, read as problem and answer (AIME)",
-		"data.traces: Parquet, read as messages (ReTool-SFT)", "data.traces: rows left out, their responses cannot be cut into calls and replies: 1",
+		"data.traces: Parquet, read as messages (ReTool-SFT)",
+		"data.traces: rows left out, their responses cannot be cut into calls and replies: 1",
 		"data.test: questions that are trained on: 5, the first: problem 0 is sum-0 of data.problems", "data.traces: rows without a ground truth",
 	} {
 		require.Contains(t, notes, want)
@@ -100,15 +106,19 @@ func TestRunsReadPublicFiles(t *testing.T) {
 	require.NotContains(t, err.Error(), "\n")
 
 	// Columns that one file has are for that one; the others are read as their own columns say.
-	mapped := append(settings, "data.problems="+fixture("unknown.parquet"), "data.columns.question=statement.text", "data.columns.answer=truths.0")
+	mapped := append(settings, "data.problems="+fixture("unknown.parquet"), "data.columns.question=statement.text",
+		"data.columns.answer=truths.0")
 	read, err = reader(t, mapped...).data(true)
 	require.NoError(t, err)
 	require.Equal(t, []int{4, 4, 5}, []int{len(read.Train), len(read.Traces), len(read.Test)})
 	notes = strings.Join(read.notes, "\n")
-	require.Contains(t, notes, "read as problem and answer (AIME): question from problem, answer from answer, id from id; data.columns is for data.problems")
-	require.Contains(t, notes, `data.problems: rows left out, their question is empty: 1, the first: data: `+fixture("unknown.parquet")+`: row 4: "statement.text" is empty`)
+	require.Contains(t, notes,
+		"read as problem and answer (AIME): question from problem, answer from answer, id from id; data.columns is for data.problems")
+	require.Contains(t, notes, `data.problems: rows left out, their question is empty: 1, the first: data: `+
+		fixture("unknown.parquet")+`: row 4: "statement.text" is empty`)
 	_, err = reader(t, append(settings, "data.columns.question=nowhere")...).data(true)
-	require.ErrorContains(t, err, `dapo.parquet: data.columns.question: no column "nowhere"; there are "data_source", "prompt", "ability", "reward_model", "extra_info"`)
+	require.ErrorContains(t, err,
+		`dapo.parquet: data.columns.question: no column "nowhere"; there are "data_source", "prompt", "ability", "reward_model", "extra_info"`)
 	_, err = loadConfig("tiny", []string{"data.columns.question=x"})
 	require.ErrorContains(t, err, "data.columns.question would do nothing: data.task arithmetic reads no files")
 }
@@ -116,8 +126,10 @@ func TestRunsReadPublicFiles(t *testing.T) {
 func TestQuestionsOfPublicSetsLoseTheirTemplates(t *testing.T) {
 	for prompt, want := range map[string]string{
 		"What?": "What?",
-		"Solve the following math problem step by step. The last line of your response should be of the form Answer: $Answer (without quotes) where $Answer is the answer to the problem.\n\nWhat?\n\nRemember to put your answer on its own line after \"Answer:\".": "What?",
-		"Anything\n*user question:*\nAnswer the following Math Problem and put the answer in the format of \\boxed{answer}\n\nWhat?\n\n\nRemember to place the final answer in the last part using the format: x":                                                     "What?",
+		"Solve the following math problem step by step. The last line of your response should be of the form Answer: $Answer (without quotes) " +
+			"where $Answer is the answer to the problem.\n\nWhat?\n\nRemember to put your answer on its own line after \"Answer:\".": "What?",
+		"Anything\n*user question:*\nAnswer the following Math Problem and put the answer in the format of \\boxed{answer}" +
+			"\n\nWhat?\n\n\nRemember to place the final answer in the last part using the format: x": "What?",
 	} {
 		q := data.Problem{Question: prompt}
 		require.Equal(t, want != prompt, Data{Wrapper: "strip"}.prepare(&q))
@@ -127,7 +139,8 @@ func TestQuestionsOfPublicSetsLoseTheirTemplates(t *testing.T) {
 		require.Equal(t, prompt, q.Question)
 	}
 	for truth, want := range map[string]string{
-		"5": "5", "so\n#### 1,100": "1,100", "#### ": "#### ", `It is $\boxed{\frac{1}{2}}$.`: `\frac{1}{2}`, `\boxed{}`: `\boxed{}`, "####\nx": "x",
+		"5": "5", "so\n#### 1,100": "1,100", "#### ": "#### ", `It is $\boxed{\frac{1}{2}}$.`: `\frac{1}{2}`, `\boxed{}`: `\boxed{}`,
+		"####\nx": "x",
 	} {
 		require.Equal(t, want, finalAnswer(truth))
 	}
@@ -144,7 +157,8 @@ func TestConvertedRowsAreTheSameRows(t *testing.T) {
 	}
 	for i, c := range []struct{ file, to, form string }{
 		{"dapo.parquet", "retool", ""}, {"dapo.parquet", "messages", ""}, {"gsm8k.parquet", "retool", ""}, {"messages.parquet", "retool", ""},
-		{"messages.parquet", "messages", ""}, {"messages.parquet", "messages", "tags"}, {"messages.jsonl", "retool", "hermes"}, {"retool-sft.parquet", "retool", ""},
+		{"messages.parquet", "messages", ""}, {"messages.parquet", "messages", "tags"},
+		{"messages.jsonl", "retool", "hermes"}, {"retool-sft.parquet", "retool", ""},
 	} {
 		dst := filepath.Join(dir, fmt.Sprint(i, ".jsonl"))
 		args := []string{"data", "convert", fixture(c.file), dst, "--to", c.to}
@@ -181,10 +195,13 @@ func TestVerifyRunsTheCode(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "t.jsonl")
 	trace := func(code, output, answer string) string {
-		return fmt.Sprintf(`{"question":%s,"answer":"2","segments":[{"source":"policy","text":%s},{"source":"tool","text":%s},{"source":"policy","text":%s}]}`+"\n",
-			quoted(code), quoted("<code>\n```python\n"+code+"\n```\n</code>"), quoted("\n<interpreter>\n"+output+"</interpreter>\n\n"), quoted(`\boxed{`+answer+`}`))
+		return fmt.Sprintf(`{"question":%s,"answer":"2","segments":[{"source":"policy","text":%s},`+
+			`{"source":"tool","text":%s},{"source":"policy","text":%s}]}`+"\n",
+			quoted(code), quoted("<code>\n```python\n"+code+"\n```\n</code>"), quoted("\n<interpreter>\n"+output+"</interpreter>\n\n"),
+			quoted(`\boxed{`+answer+`}`))
 	}
-	require.NoError(t, os.WriteFile(path, []byte(trace("print(2)", "2", "2")+trace("print(1+2)", "2", "2")+trace("1/0", "ZeroDivisionError: division by zero", "2")+
+	require.NoError(t, os.WriteFile(path, []byte(trace("print(2)", "2", "2")+trace("print(1+2)", "2", "2")+
+		trace("1/0", "ZeroDivisionError: division by zero", "2")+
 		trace("print(x)", "2", "2")+trace("import time\nprint(time.perf_counter_ns())", "1", "2")+trace("print(2) # again", "2", "3")), 0o644))
 	verify := func(more ...string) (out string, stderr string, code int) {
 		args := append([]string{"data", "verify", path, "--set", "interp.preload=[math]", "--set", "interp.zygotes=1"}, more...)

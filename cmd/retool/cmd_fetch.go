@@ -108,7 +108,7 @@ func readHubEnvironment() (e hubEnvironment, err error) {
 	e.token = strings.TrimSpace(os.Getenv("HF_TOKEN"))
 	if e.token == "" {
 		path := cmp.Or(expand(os.Getenv("HF_TOKEN_PATH")), filepath.Join(home, "token"))
-		text, err := os.ReadFile(path)
+		text, err := readText(path)
 		if err != nil && os.Getenv("HF_TOKEN_PATH") != "" {
 			return e, fmt.Errorf("fetch: HF_TOKEN_PATH: %w", err)
 		}

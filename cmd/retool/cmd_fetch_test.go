@@ -26,7 +26,8 @@ func TestFetchPrintsAFolder(t *testing.T) {
 		case strings.Contains(r.URL.Path, "/tree/"):
 			var entries []string
 			for path, text := range files {
-				entries = append(entries, fmt.Sprintf(`{"type":"file","path":"%s","size":%d,"oid":"%x"}`, path, len(text), sha1.Sum(fmt.Appendf(nil, "blob %d\x00%s", len(text), text))))
+				entries = append(entries, fmt.Sprintf(`{"type":"file","path":"%s","size":%d,"oid":"%x"}`, path, len(text),
+					sha1.Sum(fmt.Appendf(nil, "blob %d\x00%s", len(text), text))))
 			}
 			fmt.Fprintf(w, "[%s]", strings.Join(entries, ","))
 		default:
@@ -38,7 +39,8 @@ func TestFetchPrintsAFolder(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(home, "token"), []byte("hf_stored\n"), 0o600))
 	fetch := func(offline string, args ...string) string {
 		c, out, errs := command(append([]string{"fetch"}, args...)...)
-		c.Env = append(c.Env, "HF_ENDPOINT="+hub.URL+"/", "HF_HOME="+home, "HF_TOKEN=", "HF_TOKEN_PATH=", "HF_HUB_CACHE=", "HF_HUB_OFFLINE="+offline)
+		c.Env = append(c.Env, "HF_ENDPOINT="+hub.URL+"/", "HF_HOME="+home, "HF_TOKEN=", "HF_TOKEN_PATH=", "HF_HUB_CACHE=",
+			"HF_HUB_OFFLINE="+offline)
 		require.NoError(t, c.Run(), errs)
 		return strings.TrimSuffix(out.String(), "\n")
 	}

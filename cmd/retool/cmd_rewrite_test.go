@@ -21,7 +21,8 @@ func TestRewrittenRowsAreTracesOfTheProtocol(t *testing.T) {
 	key := ""
 	chat := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		key = r.Header.Get("Authorization")
-		text := "<revised_thinking_process>\nTwelve times thirteen is wanted. <code>\n```python\nprint(12*13)\n```\n</code>\n<interpreter>\n156\n</interpreter>\nSo that is it.\n" +
+		text := "<revised_thinking_process>\nTwelve times thirteen is wanted. " +
+			"<code>\n```python\nprint(12*13)\n```\n</code>\n<interpreter>\n156\n</interpreter>\nSo that is it.\n" +
 			"<answer> \\boxed{156} </answer>\n</revised_thinking_process>"
 		json.NewEncoder(w).Encode(map[string]any{"choices": []any{map[string]any{"message": map[string]any{"content": text}}}})
 	}))
@@ -29,12 +30,14 @@ func TestRewrittenRowsAreTracesOfTheProtocol(t *testing.T) {
 	t.Setenv("OPENAI_API_KEY", "sk-test")
 	dir := t.TempDir()
 	in, out := filepath.Join(dir, "in.jsonl"), filepath.Join(dir, "out.jsonl")
-	require.NoError(t, os.WriteFile(in, []byte(`{"question":"12 × 13?","answer":156,"worked":"Twelve times thirteen is wanted. So that is it."}`+"\n"), 0o644))
+	require.NoError(t, os.WriteFile(in,
+		[]byte(`{"question":"12 × 13?","answer":156,"worked":"Twelve times thirteen is wanted. So that is it."}`+"\n"), 0o644))
 	run := func(args ...string) (string, error) {
 		a := app()
 		var printed bytes.Buffer
 		a.Writer = &printed
-		err := a.Run(flagsFirst(append([]string{"retool", "data", "rewrite", in, out, "--endpoint", chat.URL + "/v1", "--model", "m", "--solution", "worked"}, args...), a.Commands))
+		err := a.Run(flagsFirst(append([]string{"retool", "data", "rewrite", in, out, "--endpoint", chat.URL + "/v1", "--model", "m",
+			"--solution", "worked"}, args...), a.Commands))
 		return printed.String(), err
 	}
 	printed, err := run()
@@ -64,7 +67,8 @@ func TestRewrittenRowsAreTracesOfTheProtocol(t *testing.T) {
 	_, err = run()
 	require.ErrorContains(t, err, "out.jsonl is there already")
 	require.NoError(t, os.Remove(out))
-	for arg, want := range map[string]string{"--kept=2": "--kept: want a share", "--parallel=0": "want at least 1", "--on-mismatch=x": `"x" is not known`, "--rate=-1": "want 0 or more", "--tokenizer=/nowhere": "--tokenizer"} {
+	for arg, want := range map[string]string{"--kept=2": "--kept: want a share", "--parallel=0": "want at least 1",
+		"--on-mismatch=x": `"x" is not known`, "--rate=-1": "want 0 or more", "--tokenizer=/nowhere": "--tokenizer"} {
 		_, err = run(arg)
 		require.ErrorContains(t, err, want)
 	}

@@ -6,8 +6,8 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
-	"os"
 	"reflect"
 	"sort"
 	"strconv"
@@ -27,46 +27,46 @@ import (
 
 // Config is every setting of a run. Each section is the struct of the package that reads it; defaults and rules live there.
 type Config struct {
-	Run     string `yaml:"run"`     // directory; "": the next free number under runs/
-	Device  string `yaml:"device"`  // cpu | gpu | emu: the GPU kernels, interpreted and checked
-	Variant string `yaml:"variant"` // of the device's kernels; "": its default
-	Threads int    `yaml:"threads"` // 0: one per core
+	Run     string `yaml:"run" doc:"run directory; empty: the next free number under runs/" resume:"free"`
+	Device  string `yaml:"device" doc:"cpu; gpu (a binary made by make gpu); emu: the GPU's kernels, interpreted and checked, slow"`
+	Variant string `yaml:"variant" doc:"of kernels: avx512, avx2, go; sm80, sm90a (wgmma, H100); empty: the best CPU's, a GPU's sm80"`
+	Threads int    `yaml:"threads" doc:"0: one per core; never changes a bit of the result" resume:"free"`
 
 	Model    Model                 `yaml:"model"`
 	Data     Data                  `yaml:"data"`
 	Protocol engine.ProtocolConfig `yaml:"protocol"`
 	Interp   interp.Config         `yaml:"interp"`
 	Engine   engine.Config         `yaml:"engine"`
-	Follow   Follow                `yaml:"follow"`
+	Follow   Follow                `yaml:"follow" resume:"free"`
 
 	trainer.Config `yaml:",inline"`
 }
 
 // Model is a folder in Hugging Face's layout, or the shape of a model made from scratch.
 type Model struct {
-	Path      string  `yaml:"path"`
-	Layers    int     `yaml:"layers"`
-	Hidden    int     `yaml:"hidden"`
-	Heads     int     `yaml:"heads"`
-	KVHeads   int     `yaml:"kv_heads"`
-	HeadDim   int     `yaml:"head_dim"`
-	FFN       int     `yaml:"ffn"`
-	Tied      bool    `yaml:"tied"`
-	RopeTheta float64 `yaml:"rope_theta"`
-	Recompute bool    `yaml:"recompute"` // activations: less memory, a third more work, equal bits
+	Path      string  `yaml:"path" doc:"folder with config.json, model.safetensors, tokenizer.json; empty: a new model of the shape below"`
+	Layers    int     `yaml:"layers" doc:"shape of a new model"`
+	Hidden    int     `yaml:"hidden" doc:"shape of a new model"`
+	Heads     int     `yaml:"heads" doc:"shape of a new model: query heads"`
+	KVHeads   int     `yaml:"kv_heads" doc:"shape of a new model: key and value heads, a divisor of heads"`
+	HeadDim   int     `yaml:"head_dim" doc:"shape of a new model: size of a head"`
+	FFN       int     `yaml:"ffn" doc:"shape of a new model: feed-forward size"`
+	Tied      bool    `yaml:"tied" doc:"shape of a new model: one matrix for embedding and head"`
+	RopeTheta float64 `yaml:"rope_theta" doc:"shape of a new model: base of the rotary frequencies"`
+	Recompute bool    `yaml:"recompute" doc:"activations in the backward pass: less memory, a third more work, equal bits" resume:"free"`
 }
 
 // Data says what is learnt from.
 type Data struct {
-	Task     string    `yaml:"task"` // arithmetic: the embedded task, generated; files: the three below
-	Problems string    `yaml:"problems"`
-	Traces   string    `yaml:"traces"`
-	Test     string    `yaml:"test"`
-	Pool     int       `yaml:"pool"`    // generated training problems
-	Mix      arith.Mix `yaml:"mix"`     // generated cold-start traces
-	Wrapper  string    `yaml:"wrapper"` // strip: take the prompt templates of public sets off a question; keep
-	Check    string    `yaml:"check"`   // count: say what is wrong with rows; strict: refuse them
-	Long     string    `yaml:"long"`    // refuse | skip: rows over the budget of tokens
+	Task     string    `yaml:"task" doc:"arithmetic: the embedded task, generated; files: the three below"`
+	Problems string    `yaml:"problems" doc:"RL: JSONL, JSON or Parquet with question, answer, or a public layout" resume:"free"`
+	Traces   string    `yaml:"traces" doc:"cold start: question, answer, segments; or messages with calls and outputs" resume:"free"`
+	Test     string    `yaml:"test" doc:"evaluation: as data.problems" resume:"free"`
+	Pool     int       `yaml:"pool" doc:"generated training problems of the embedded task"`
+	Mix      arith.Mix `yaml:"mix"` // generated cold-start traces
+	Wrapper  string    `yaml:"wrapper" doc:"strip: take answer instructions (DAPO) and prompts (ReTool-SFT) off a question; keep"`
+	Check    string    `yaml:"check" doc:"rows no rollout leaves, wrong answers, repeats: count and say, or strict: refuse" resume:"free"`
+	Long     string    `yaml:"long" doc:"rows whose prompt or trace is over the budget of tokens: refuse, or skip and count"`
 
 	Columns data.Columns `yaml:"columns"` // of the files, where their layout is not one that is recognised
 }
@@ -110,8 +110,9 @@ func loadConfig(source string, sets []string) (*Config, error) {
 		name, keys := source+".yaml (embedded)", map[string]string{} // a recipe is written to be changed by --set
 		if err != nil {
 			name, keys = source, typed
-			if text, err = os.ReadFile(source); err != nil {
-				return nil, fmt.Errorf("config: %q is neither an embedded recipe (%s) nor a file that can be read: %w", source, strings.Join(recipeNames(), ", "), err)
+			if text, err = readText(source); err != nil {
+				return nil, fmt.Errorf("config: %q is neither an embedded recipe (%s) nor a file that can be read: %w", source,
+					strings.Join(recipeNames(), ", "), err)
 			}
 		}
 		if err := c.merge(name, text, keys); err != nil {
@@ -144,9 +145,10 @@ func setText(set string) ([]byte, error) {
 		return nil, fmt.Errorf("config: --set %s: want key=value, such as --set rl.lr=2e-6", set)
 	}
 	isText := value == ""
-	leaves(reflect.ValueOf(DefaultConfig()), "", func(k string, v reflect.Value) {
-		isText = isText || k == key && v.Kind() == reflect.String
-	})
+	defaults := DefaultConfig()
+	for _, s := range settings(&defaults) {
+		isText = isText || s.key == key && s.value.Kind() == reflect.String
+	}
 	if isText {
 		value = strconv.Quote(value)
 	}
@@ -170,7 +172,6 @@ func (c *Config) merge(name string, text []byte, given map[string]string) error 
 		}
 		return fmt.Sprintf("%s:%d", name, line)
 	}
-	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	file, err := parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		line, message := position(err)
@@ -188,7 +189,8 @@ func (c *Config) merge(name string, text []byte, given map[string]string) error 
 		empty = false
 		m, ok := doc.Body.(ast.MapNode)
 		if !ok {
-			return fmt.Errorf("config: %s: want settings, such as `seed: 1`, got %s", at(doc.Body.GetToken().Position.Line), strings.ToLower(doc.Body.Type().String()))
+			return fmt.Errorf("config: %s: want settings, such as `seed: 1`, got %s", at(doc.Body.GetToken().Position.Line),
+				strings.ToLower(doc.Body.Type().String()))
 		}
 		if err := checkKeys(m, reflect.TypeOf(*c), "", at, given, keys); err != nil {
 			return err
@@ -330,16 +332,11 @@ func yamlFields(t reflect.Type) map[string]reflect.Type {
 	out := map[string]reflect.Type{}
 	for i := range t.NumField() {
 		f := t.Field(i)
-		name, rest, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		name, inline := yamlName(f)
 		switch {
-		case rest == "inline":
-			for k, v := range yamlFields(f.Type) {
-				out[k] = v
-			}
+		case inline:
+			maps.Copy(out, yamlFields(f.Type))
 		case f.IsExported():
-			if name == "" {
-				name = strings.ToLower(f.Name)
-			}
 			out[name] = f.Type
 		}
 	}
@@ -421,7 +418,8 @@ func (m Model) validate() error {
 		value int
 	}{{"layers", m.Layers}, {"hidden", m.Hidden}, {"heads", m.Heads}, {"kv_heads", m.KVHeads}, {"head_dim", m.HeadDim}, {"ffn", m.FFN}} {
 		if f.value < 1 {
-			return fmt.Errorf("model.%s: want at least 1, got %d: give the shape of a new model, or model.path, a folder with config.json and model.safetensors", f.key, f.value)
+			return fmt.Errorf("model.%s: want at least 1, got %d: give the shape of a new model, or model.path, a folder with config.json and "+
+				"model.safetensors", f.key, f.value)
 		}
 	}
 	return nil

@@ -3,7 +3,6 @@ package main
 import (
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
 
@@ -12,13 +11,10 @@ import (
 )
 
 func TestEverySettingIsExplained(t *testing.T) {
-	keys := map[string]bool{}
-	leaves(reflect.ValueOf(DefaultConfig()), "", func(key string, _ reflect.Value) {
-		keys[key] = true
-		require.NotEmpty(t, explanations[key], "no explanation of %s", key)
-	})
-	for key := range explanations {
-		require.True(t, keys[key], "explanation of %s, which is no setting", key)
+	c := DefaultConfig()
+	for _, s := range settings(&c) {
+		require.NotEmpty(t, s.doc, "no explanation of %s", s.key)
+		require.Contains(t, []string{"", resumeFree, resumeExtends}, s.resume, "the resume tag of %s", s.key)
 	}
 }
 
@@ -50,8 +46,10 @@ func TestEveryConfigurationThatIsPrintedReloads(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		recipe := rapid.SampledFrom(recipeNames()).Draw(t, "recipe")
 		sets := rapid.SliceOfDistinct(rapid.SampledFrom([]string{
-			"rl.algorithm=grpo", "rl.group=2", "rl.prompts=64", "protocol.name=none", "data.task=files", "critic.trunk=own", "sft.epochs=3", "sft.steps=0",
-			"reward.use=tool-shaped", "reward.count=calls", "interp.warm=3", "critic.warmup=4", "model.path=null", "run=0010", "rl.steps=0", "data.traces=x # y",
+			"rl.algorithm=grpo", "rl.group=2", "rl.prompts=64", "protocol.name=none", "data.task=files", "critic.trunk=own", "sft.epochs=3",
+			"sft.steps=0",
+			"reward.use=tool-shaped", "reward.count=calls", "interp.warm=3", "critic.warmup=4", "model.path=null", "run=0010", "rl.steps=0",
+			"data.traces=x # y",
 			"data.mix.working=0.25", "data.mix.failing=0.2", "protocol.cap=200", "critic.lr=1e-5", "eval.problems=0",
 		}), rapid.ID).Draw(t, "sets")
 		c, err := loadConfig(recipe, sets)
@@ -107,7 +105,8 @@ func TestBadConfigurationIsOneClearSentence(t *testing.T) {
 		{"demo", []string{"rl.minibatch=100"}, []string{"rl.minibatch: 100", "128"}},
 		{"demo", []string{"rl.lr"}, []string{"want key=value"}},
 		{"demo", []string{"rl.algorithm=grpo"}, []string{"rl.group", "at least 2, got 1"}},
-		{"demo", []string{"rl.algorithm=grpo", "rl.group=8", "rl.prompts=16", "critic.warmup=3"}, []string{"critic.warmup would do nothing: this rl.algorithm has no critic"}},
+		{"demo", []string{"rl.algorithm=grpo", "rl.group=8", "rl.prompts=16", "critic.warmup=3"},
+			[]string{"critic.warmup would do nothing: this rl.algorithm has no critic"}},
 		{"demo", []string{"critic.lr=3e-3"}, []string{"critic.lr would do nothing"}},
 		{"demo-text", []string{"interp.warm=3"}, []string{"interp.warm would do nothing: protocol.name none runs no code"}},
 		{"demo", []string{"rl.top_p=0.9"}, []string{"rl.top_p", "another policy"}},

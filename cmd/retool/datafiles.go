@@ -68,7 +68,8 @@ func (s *fileSet) recognise(f *dataFile, traces bool) (note string, err error) {
 
 // reader reads the rows and counts what it changes.
 func (f *dataFile) reader(form data.Form, rows *findings) *data.Reader {
-	return &data.Reader{File: f.file, Layout: f.layout, Form: form, Note: func(kind, example string) { rows.note(f.setting, kind, "%s", example) }}
+	return &data.Reader{File: f.file, Layout: f.layout, Form: form,
+		Note: func(kind, example string) { rows.note(f.setting, kind, "%s", example) }}
 }
 
 // leaveOut counts a row that can be left out; any other error is the end.

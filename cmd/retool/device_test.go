@@ -24,8 +24,10 @@ func TestTrainingOnTheEmulatedGPU(t *testing.T) {
 
 func trainOnTheEmulatedGPU(t *testing.T, variant string, device []string) {
 	run := filepath.Join(t.TempDir(), "run")
-	out := retool(t, append([]string{"train", "demo-text"}, tiny(run, "device=emu", "variant="+variant, "model.hidden=16", "model.heads=1", "model.ffn=16", "engine.max_tokens=40",
-		"sft.steps=1", "sft.batch=1", "sft.tokens=64", "rl.steps=1", "rl.prompts=1", "rl.group=2", "rl.minibatch=2", "rl.tokens=128", "critic.warmup=0", "eval.problems=0")...)...)
+	out := retool(t, append([]string{"train", "demo-text"},
+		tiny(run, "device=emu", "variant="+variant, "model.hidden=16", "model.heads=1", "model.ffn=16", "engine.max_tokens=40",
+			"sft.steps=1", "sft.batch=1", "sft.tokens=64", "rl.steps=1", "rl.prompts=1", "rl.group=2", "rl.minibatch=2", "rl.tokens=128",
+			"critic.warmup=0", "eval.problems=0")...)...)
 	for _, want := range append(device, "bf16 with a float32 master copy", "step  1/1", "|Δlogp| 0 ") {
 		require.Contains(t, out, want)
 	}

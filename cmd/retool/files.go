@@ -1,13 +1,23 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"retool/engine/atomicfile"
+	"retool/trainer/trace"
 )
 
-// unused refuses the name of a file that is there already: no --out of this program overwrites.
+// unused refuses the name of a file that is there already. No file that a user names for output is overwritten. What is written anew is
+// a run's own: its report.html, and a profile without --out; `bench kernels --resume` goes on with its rows.
 func unused(path string) error {
 	_, err := os.Lstat(path)
 	switch {
@@ -17,4 +27,43 @@ func unused(path string) error {
 		return fmt.Errorf("%s is there already: choose another name, or remove it", path)
 	}
 	return err
+}
+
+// unusedFlags refuses flags that name files which are there already, before there is anything to lose.
+func unusedFlags(c *cli.Context, names ...string) error {
+	for _, name := range names {
+		if path := c.String(name); path != "" {
+			if err := unused(path); err != nil {
+				return fmt.Errorf("%s: --%s: %w", strings.TrimPrefix(c.Command.HelpName, "retool "), name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// byteOrderMark may begin a text, and is no part of it.
+const byteOrderMark = "\ufeff"
+
+// readText is what a text file holds.
+func readText(path string) ([]byte, error) {
+	text, err := os.ReadFile(path)
+	return bytes.TrimPrefix(text, []byte(byteOrderMark)), err
+}
+
+// textReader reads a text.
+func textReader(in io.Reader) *bufio.Reader {
+	r := bufio.NewReaderSize(in, 1<<16)
+	if head, _ := r.Peek(len(byteOrderMark)); string(head) == byteOrderMark {
+		r.Discard(len(byteOrderMark))
+	}
+	return r
+}
+
+// writeJSON writes a value to a file, indented.
+func writeJSON(path string, v any) error {
+	text, err := trace.MarshalIndent(v)
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteBytes(path, text)
 }

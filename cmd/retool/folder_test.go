@@ -100,7 +100,8 @@ func TestFoldersOfTransformersAgreeWithIt(t *testing.T) {
 func onFolder(run, dir string, more ...string) []string {
 	args := []string{"tiny", "--set", "run=" + run, "--set", "model.path=" + dir}
 	for _, s := range append([]string{
-		"engine.max_tokens=320", "engine.turn_tokens=24", "sft.tokens=640", "rl.tokens=640", "sft.steps=3", "rl.steps=2", "checkpoint.every=2", "checkpoint.keep=9",
+		"engine.max_tokens=320", "engine.turn_tokens=24", "sft.tokens=640", "rl.tokens=640", "sft.steps=3", "rl.steps=2", "checkpoint.every=2",
+		"checkpoint.keep=9",
 	}, more...) {
 		args = append(args, "--set", s)
 	}
@@ -118,7 +119,8 @@ func TestFoldersOfTransformersTrainAndComeBack(t *testing.T) {
 			require.Contains(t, out, "step  2/2")
 			require.Contains(t, out, "|Δlogp| 0 ")
 			for _, end := range map[string][]string{
-				"qwen2": {"ends at <|im_end|> (382), <|endoftext|> (380), <|im_start|> (381)"}, "llama": {"ends at <|eot_id|> (382), <|end_of_text|> (381)"},
+				"qwen2": {"ends at <|im_end|> (382), <|endoftext|> (380), <|im_start|> (381)"},
+				"llama": {"ends at <|eot_id|> (382), <|end_of_text|> (381)"},
 				"qwen3": {"ends at <|im_end|> (382), <|endoftext|> (380)"},
 			}[name] {
 				require.Contains(t, out, end)
@@ -129,7 +131,8 @@ func TestFoldersOfTransformersTrainAndComeBack(t *testing.T) {
 			for _, c := range checkpoints {
 				sameFiles(t, dir, c)
 			}
-			require.Equal(t, logitsOf(t, dir, ids), logitsOf(t, filepath.Join(run, "checkpoints", "0"), ids), "weights changed before the first step")
+			require.Equal(t, logitsOf(t, dir, ids), logitsOf(t, filepath.Join(run, "checkpoints", "0"), ids),
+				"weights changed before the first step")
 
 			// The last checkpoint is a folder like the one that the run began with.
 			last := trainer.Latest(run)
@@ -148,8 +151,8 @@ func TestFoldersOfTransformersTrainAndComeBack(t *testing.T) {
 	}
 }
 
-// Rollouts stop, as generate does, at every token that any file of a folder names; SFT teaches the tokenizer's, and a prompt begins with what
-// the tokenizer puts there.
+// Rollouts stop, as generate does, at every token that any file of a folder names; SFT teaches the tokenizer's, and a prompt begins with
+// what // the tokenizer puts there.
 func TestRolloutsStopWhereTheFolderSays(t *testing.T) {
 	for _, name := range foreign {
 		dir := foreignFolder(name)
@@ -277,21 +280,27 @@ func TestFoldersThatDoNotFit(t *testing.T) {
 			"model.safetensors: lm_head.weight is missing, config.json says that it is a tensor of its own", all},
 		{"another size", "qwen3", replace("config.json", `"intermediate_size": 48`, `"intermediate_size": 64`),
 			"mlp.gate_proj.weight has shape [48 24], config.json says [64 24]", all},
-		{"a negative size", "qwen3", replace("config.json", `"num_hidden_layers": 2`, `"num_hidden_layers": -2`), "config.json: num_hidden_layers is -2", all},
+		{"a negative size", "qwen3", replace("config.json", `"num_hidden_layers": 2`, `"num_hidden_layers": -2`),
+			"config.json: num_hidden_layers is -2", all},
 		{"a missing shard", "llama", remove("model-00002-of-00003.safetensors"), "model-00002-of-00003.safetensors: no such file", all},
-		{"an end beyond the vocabulary", "qwen2", replace("generation_config.json", "381", "151643"), "generation_config.json: eos_token_id holds 151643", all},
-		{"an end that is a padded row", "llama", replace("generation_config.json", "381", "399"), "holds 399, tokenizer.json has ids from 0 to 382", sampling},
+		{"an end beyond the vocabulary", "qwen2", replace("generation_config.json", "381", "151643"),
+			"generation_config.json: eos_token_id holds 151643", all},
+		{"an end that is a padded row", "llama", replace("generation_config.json", "381", "399"),
+			"holds 399, tokenizer.json has ids from 0 to 382", sampling},
 		{"no tokenizer", "qwen2", remove("tokenizer.json"), "tokenizer.json: no such file", 0},
 		{"a tokenizer of more ids", "qwen3", replace("config.json", `"vocab_size": 383`, `"vocab_size": 381`),
 			"tokenizer.json has 383 ids, the embedding 381 rows", sampling},
-		{"ids with a hole", "qwen3", replace("tokenizer.json", `"id": 382,`, `"id": 900,`), "tokenizer.json: id 900 occurs, but there are only", sampling},
+		{"ids with a hole", "qwen3", replace("tokenizer.json", `"id": 382,`, `"id": 900,`), "tokenizer.json: id 900 occurs, but",
+			sampling},
 		{"a normaliser", "qwen2", replace("tokenizer.json", `"NFC"`, `"NFKD"`), "NFKD is not known", sampling},
-		{"an unknown end", "qwen3", replace("tokenizer_config.json", `"<|im_end|>"`, `"<|end|>"`), `the end of a text is "<|end|>", which is no added token`, sampling},
+		{"an unknown end", "qwen3", replace("tokenizer_config.json", `"<|im_end|>"`, `"<|end|>"`),
+			`the end of a text is "<|end|>", which is no added token`, sampling},
 	} {
 		dir := copied(t, c.folder)
 		c.spoil(t, dir)
 		yaml := filepath.Join(t.TempDir(), "settings.yaml")
-		require.NoError(t, os.WriteFile(yaml, []byte(retool(t, append([]string{"config"}, onFolder(filepath.Join(t.TempDir(), "run"), dir)...)...)), 0o644))
+		require.NoError(t, os.WriteFile(yaml, []byte(retool(t,
+			append([]string{"config"}, onFolder(filepath.Join(t.TempDir(), "run"), dir)...)...)), 0o644))
 		commands := [][]string{{"train", yaml}, {"sft", yaml}, {"eval", "--from", dir, yaml}, {"rollout", "--from", dir, yaml}}
 		if c.commands >= sampling {
 			commands = append(commands, []string{"generate", "--model", dir, "--ids", "[1]"})

@@ -13,8 +13,8 @@ import (
 
 // Follow says who else hears of a run while it trains.
 type Follow struct {
-	TensorBoard bool   `yaml:"tensorboard"` // event files in the run directory's tensorboard/
-	Prometheus  string `yaml:"prometheus"`  // HOST:PORT that /metrics is served at; "": nowhere
+	TensorBoard bool   `yaml:"tensorboard" doc:"event files of every step and evaluation in the run directory's tensorboard/"`
+	Prometheus  string `yaml:"prometheus" doc:"HOST:PORT that /metrics is served at while the run trains; empty: nowhere"`
 }
 
 func (f Follow) validate() error {
@@ -43,7 +43,7 @@ func (f followers) Step(m trace.Metrics, done, of int) {
 	}
 }
 
-func (f followers) Evaluated(e trainer.Evaluation) {
+func (f followers) Evaluated(e trace.Evaluation) {
 	for _, r := range f {
 		r.Evaluated(e)
 	}
@@ -98,7 +98,7 @@ func (t *tensorboard) Step(m trace.Metrics, _, _ int) {
 	t.write(m.Step, m.Phase, trace.Scalars(m, "step"))
 }
 
-func (t *tensorboard) Evaluated(e trainer.Evaluation) {
+func (t *tensorboard) Evaluated(e trace.Evaluation) {
 	t.write(e.Step, "eval", trace.Scalars(e, "step"))
 }
 

@@ -18,7 +18,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
-	"retool/trainer"
 	"retool/trainer/trace"
 )
 
@@ -52,9 +51,11 @@ func TestARunIsScrapedWhileItTrains(t *testing.T) {
 		text = string(b)
 	}
 	for _, want := range []string{
-		`retool_steps_total{phase="sft"} 2`, "\nretool_sft_loss ", "\nretool_rl_reward ", "\nretool_rl_rewards_paper ", `retool_rl_finish{key="`, "\nretool_rl_max_difference 0\n",
+		`retool_steps_total{phase="sft"} 2`, "\nretool_sft_loss ", "\nretool_rl_reward ", "\nretool_rl_rewards_paper ", `retool_rl_finish{key="`,
+		"\nretool_rl_max_difference 0\n",
 		`retool_tokens_total{kind="sampled"} `, `retool_tokens_total{kind="trained"} `, "\nretool_eval_accuracy ", "\nretool_eval_step 2\n",
-		"\nretool_lost_trajectories_total 0\n", "\nretool_skipped_updates_total 0\n", "\nretool_heartbeat_timestamp_seconds ", "\nretool_calls_running ",
+		"\nretool_lost_trajectories_total 0\n", "\nretool_skipped_updates_total 0\n", "\nretool_heartbeat_timestamp_seconds ",
+		"\nretool_calls_running ",
 		`retool_phase_steps{phase="rl"} 1e+06`, "\ngo_goroutines ",
 	} {
 		require.Contains(t, text, want)
@@ -69,7 +70,8 @@ func TestAnAddressThatIsTakenIsRefusedBeforeTheRunBegins(t *testing.T) {
 	require.NoError(t, err)
 	defer l.Close()
 	run := filepath.Join(t.TempDir(), "run")
-	require.Contains(t, refused(t, short(run, "follow.prometheus="+l.Addr().String())...), "follow.prometheus: "+l.Addr().String()+" cannot be served")
+	require.Contains(t, refused(t, short(run, "follow.prometheus="+l.Addr().String())...),
+		"follow.prometheus: "+l.Addr().String()+" cannot be served")
 	_, err = os.Stat(filepath.Join(run, "metrics.jsonl"))
 	require.ErrorIs(t, err, os.ErrNotExist)
 	for _, bad := range []string{"9400", "localhost", "localhost:x", "localhost:70000", "a:b:c"} {
@@ -85,9 +87,11 @@ func TestTheExporterCountsWhatItHears(t *testing.T) {
 	defer e.Close()
 	require.NoError(t, reg.Register(e))
 	e.Phase("rl", 10)
-	e.Step(trace.Metrics{Step: 3, Phase: "rl", Loss: 1, Tokens: 5, Skip: 1, RL: &trace.RL{Sampled: 3, Finish: map[string]int{"sandbox_error": 2}}}, 1, 10)
+	e.Step(trace.Metrics{Step: 3, Phase: "rl", Loss: 1, Tokens: 5, Skip: 1,
+		RL: &trace.RL{Sampled: 3, Finish: map[string]int{"sandbox_error": 2}}}, 1, 10)
 	e.Step(trace.Metrics{Step: 4, Phase: "rl", Loss: math.NaN(), Tokens: 6, RL: &trace.RL{Sampled: 4}}, 2, 10)
-	e.Evaluated(trainer.Evaluation{Name: "rl", Step: 4, Accuracy: 0.5, Behaviour: trace.Behaviour{Finish: map[string]int{"sandbox_error": 1}, Families: map[string]trace.Sum{"add": {Correct: 1, All: 2}}}})
+	e.Evaluated(trace.Evaluation{Name: "rl", Step: 4, Accuracy: 0.5,
+		Behaviour: trace.Behaviour{Finish: map[string]int{"sandbox_error": 1}, Families: map[string]trace.Sum{"add": {Correct: 1, All: 2}}}})
 	for name, want := range map[string]string{
 		"lost_trajectories_total":           "counter\nretool_lost_trajectories_total 3",
 		"skipped_updates_total":             "counter\nretool_skipped_updates_total 1",

@@ -7,44 +7,56 @@ import (
 	"strings"
 )
 
-// idleSettings are those that do nothing in some configurations. A name that ends in a dot is a whole section.
-var idleSettings = []struct {
-	when   func(*Config) bool
-	keys   []string
-	but    []string // of a section: what does something all the same
+// idleRule names settings that do nothing in some configurations.
+type idleRule struct {
 	reason string
-}{
-	{func(c *Config) bool { return !c.RL.Values() }, []string{"critic."}, nil, "this rl.algorithm has no critic"},
-	{func(c *Config) bool { return !c.RL.Values() }, []string{"rl.gamma", "rl.lambda", "rl.whiten"}, nil, "this rl.algorithm has no values"},
-	{func(c *Config) bool { return c.Critic.Trunk == "shared" }, []string{"critic.lr"}, nil, "critic.trunk shared follows rl.lr"},
-	{func(c *Config) bool { return c.Critic.Trunk == "own" }, []string{"critic.coefficient", "critic.warmup_lr"}, nil, "critic.trunk own has a loss of its own"},
-	{func(c *Config) bool { return !c.tools() }, []string{"interp.", "protocol."}, []string{"protocol.name", "protocol.template"}, "protocol.name none runs no code"},
-	{func(c *Config) bool { return c.Data.Task == "files" }, []string{"data.pool", "data.mix."}, nil, "data.task files generates nothing"},
-	{func(c *Config) bool { return c.Data.Task == "arithmetic" }, []string{"data.problems", "data.traces", "data.test", "data.wrapper", "data.check", "data.long", "data.columns."}, nil, "data.task arithmetic reads no files"},
-	{func(c *Config) bool { return c.Reward.Use != "tool-shaped" }, []string{"reward.count"}, nil, "only reward.use tool-shaped counts calls"},
-	{func(c *Config) bool { return c.SFT.Steps > 0 }, []string{"sft.epochs"}, nil, "sft.steps is given"},
+	when   func(*Config) bool
+	keys   []string // one that ends in a dot is a whole section
+	but    []string // of a section: what does something all the same
+}
+
+var idleRules = []idleRule{
+	{"this rl.algorithm has no critic", func(c *Config) bool { return !c.RL.Values() }, []string{"critic."}, nil},
+	{"this rl.algorithm has no values", func(c *Config) bool { return !c.RL.Values() }, []string{"rl.gamma", "rl.lambda", "rl.whiten"}, nil},
+	{"critic.trunk shared follows rl.lr", func(c *Config) bool { return c.Critic.Trunk == "shared" }, []string{"critic.lr"}, nil},
+	{"critic.trunk own has a loss of its own", func(c *Config) bool { return c.Critic.Trunk == "own" },
+		[]string{"critic.coefficient", "critic.warmup_lr"}, nil},
+	{"protocol.name none runs no code", func(c *Config) bool { return !c.tools() },
+		[]string{"interp.", "protocol."}, []string{"protocol.name", "protocol.template"}},
+	{"data.task files generates nothing", func(c *Config) bool { return c.Data.Task == "files" }, []string{"data.pool", "data.mix."}, nil},
+	{"data.task arithmetic reads no files", func(c *Config) bool { return c.Data.Task == "arithmetic" },
+		[]string{"data."}, []string{"data.task", "data.pool", "data.mix."}},
+	{"only reward.use tool-shaped counts calls", func(c *Config) bool { return c.Reward.Use != "tool-shaped" }, []string{"reward.count"}, nil},
+	{"sft.steps is given", func(c *Config) bool { return c.SFT.Steps > 0 }, []string{"sft.epochs"}, nil},
+}
+
+// covers reports whether the rule names a setting, itself or by its section.
+func (r idleRule) covers(key string) bool { return among(key, r.keys) && !among(key, r.but) }
+
+func among(key string, names []string) bool {
+	return slices.ContainsFunc(names, func(n string) bool { return key == n || strings.HasSuffix(n, ".") && strings.HasPrefix(key, n) })
 }
 
 // settleIdle refuses a setting that would do nothing where it was typed (typed: key to place) with another value than its default.
 // One that nobody typed, but a recipe or a default of another kind left there, takes its default: a configuration holds nothing idle.
 func (c *Config) settleIdle(typed map[string]string) error {
-	defaults := map[string]reflect.Value{}
-	leaves(reflect.ValueOf(DefaultConfig()), "", func(key string, v reflect.Value) { defaults[key] = v })
+	standard := DefaultConfig()
+	defaults := settings(&standard)
 	var idle []string
-	for _, s := range idleSettings {
-		if !s.when(c) {
+	for _, rule := range idleRules {
+		if !rule.when(c) {
 			continue
 		}
-		leaves(reflect.ValueOf(c).Elem(), "", func(key string, v reflect.Value) {
-			if !among(key, s.keys) || slices.Contains(s.but, key) || reflect.DeepEqual(v.Interface(), defaults[key].Interface()) {
-				return
+		for i, s := range settings(c) {
+			if !rule.covers(s.key) || reflect.DeepEqual(s.value.Interface(), defaults[i].value.Interface()) {
+				continue
 			}
-			if where, ok := typed[key]; ok {
-				idle = append(idle, fmt.Sprintf("%s: %s would do nothing: %s", where, key, s.reason))
-				return
+			if where, ok := typed[s.key]; ok {
+				idle = append(idle, fmt.Sprintf("%s: %s would do nothing: %s", where, s.key, rule.reason))
+				continue
 			}
-			v.Set(defaults[key])
-		})
+			s.value.Set(defaults[i].value)
+		}
 	}
 	if len(idle) > 0 {
 		return fmt.Errorf("%s", strings.Join(idle, "; "))

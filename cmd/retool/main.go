@@ -54,7 +54,8 @@ func app() *cli.App {
 func commands() []*cli.Command {
 	cs := []*cli.Command{
 		demoCommand(), sftCommand(), trainCommand(), evalCommand(), rolloutCommand(), scoreCommand(), generateCommand(),
-		dataCommand(), fetchCommand(), convertCommand(), configCommand(), reportCommand(), benchCommand(), profileCommand(), execCommand(), gradeCommand(), planCommand(), doctorCommand(),
+		dataCommand(), fetchCommand(), convertCommand(), configCommand(), reportCommand(), benchCommand(), profileCommand(), execCommand(),
+		gradeCommand(), planCommand(), doctorCommand(),
 	}
 	for _, c := range cs {
 		c.OnUsageError = usageError
@@ -107,20 +108,3 @@ func flagsFirst(args []string, cs []*cli.Command) []string {
 }
 
 func usageError(_ *cli.Context, err error, _ bool) error { return err }
-
-// setFlag is on every command that takes a configuration.
-func setFlag() *cli.StringSliceFlag {
-	return &cli.StringSliceFlag{Name: "set", Usage: "override a setting, `KEY=VALUE`, such as rl.lr=2e-6; repeatable"}
-}
-
-// configured loads the configuration a command names: its first argument, or fallback.
-func configured(c *cli.Context, fallback string) (*Config, error) {
-	source := fallback
-	if c.Args().Present() {
-		source = c.Args().First()
-	}
-	if c.NArg() > 1 {
-		return nil, fmt.Errorf("%s takes one recipe or file, got %q as well (flags come before it)", c.Command.Name, c.Args().Get(1))
-	}
-	return loadConfig(source, c.StringSlice("set"))
-}

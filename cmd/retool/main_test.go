@@ -55,7 +55,8 @@ func tiny(run string, more ...string) []string {
 	args := []string{"--set", "run=" + run}
 	for _, s := range append([]string{
 		"model.layers=1", "model.hidden=32", "model.heads=2", "model.kv_heads=1", "model.head_dim=16", "model.ffn=48", "engine.max_tokens=96",
-		"sft.steps=30", "sft.batch=16", "sft.tokens=1024", "sft.lr=1e-2", "rl.steps=6", "rl.prompts=16", "rl.minibatch=8", "rl.tokens=1024", "critic.warmup=2",
+		"sft.steps=30", "sft.batch=16", "sft.tokens=1024", "sft.lr=1e-2", "rl.steps=6", "rl.prompts=16", "rl.minibatch=8", "rl.tokens=1024",
+		"critic.warmup=2",
 		"eval.problems=10", "eval.samples=2", "checkpoint.every=2",
 	}, more...) {
 		args = append(args, "--set", s)
@@ -66,10 +67,12 @@ func tiny(run string, more ...string) []string {
 func TestDemoLeavesEverythingBehind(t *testing.T) {
 	run := filepath.Join(t.TempDir(), "run")
 	out := retool(t, append([]string{"demo"}, tiny(run, "sft.steps=90")...)...)
-	for _, want := range []string{"after cold start", "after RL", "text only, after RL", "code ratio", "python", "tier", "|Δlogp| 0 ", "step  6/6", "report"} {
+	for _, want := range []string{"after cold start", "after RL", "text only, after RL", "code ratio", "python", "tier", "|Δlogp| 0 ",
+		"step  6/6", "report"} {
 		require.Contains(t, out, want)
 	}
-	for _, f := range []string{"config.yaml", "environment.json", "metrics.jsonl", "trajectories.jsonl", "summary.json", "report.html", "checkpoints/96/model.safetensors", "checkpoints/96/config.json", "checkpoints/96/tokenizer.json"} {
+	for _, f := range []string{"config.yaml", "environment.json", "metrics.jsonl", "trajectories.jsonl", "summary.json", "report.html",
+		"checkpoints/96/model.safetensors", "checkpoints/96/config.json", "checkpoints/96/tokenizer.json"} {
 		info, err := os.Stat(filepath.Join(run, f))
 		require.NoError(t, err)
 		require.Positive(t, info.Size(), f)
@@ -151,7 +154,8 @@ func TestBadInputIsOneClearSentence(t *testing.T) {
 	good := file("good.jsonl", `{"question":"1+1","answer":"2"}`+"\n")
 	traces := file("traces.jsonl", `{"question":"1+1","answer":"2","segments":[{"text":"\\boxed{2}","source":"policy"}]}`+"\n")
 	files := func(more ...string) []string {
-		return append([]string{"train", "demo"}, tiny(run, append([]string{"data.task=files", "data.problems=" + good, "data.test=" + good, "data.traces=" + traces}, more...)...)...)
+		return append([]string{"train", "demo"}, tiny(run,
+			append([]string{"data.task=files", "data.problems=" + good, "data.test=" + good, "data.traces=" + traces}, more...)...)...)
 	}
 	for _, c := range []struct {
 		args []string
@@ -159,10 +163,12 @@ func TestBadInputIsOneClearSentence(t *testing.T) {
 	}{
 		{files("data.problems=" + filepath.Join(dir, "none")), []string{"data.problems", "no such file"}},
 		{files("data.problems=" + file("bad.jsonl", "{\"question\":\"1+1\",\"answer\":\"2\"}\n{\"question\":\n")), []string{"bad.jsonl:2"}},
-		{files("data.traces=" + file("tool.jsonl", `{"question":"1","answer":"2","segments":[{"text":"x","source":"tool"}]}`+"\n")), []string{"tool.jsonl:1"}},
+		{files("data.traces=" + file("tool.jsonl", `{"question":"1","answer":"2","segments":[{"text":"x","source":"tool"}]}`+"\n")),
+			[]string{"tool.jsonl:1"}},
 		{files("data.problems=" + file("empty.jsonl", "")), []string{"empty.jsonl"}},
 		{files("data.test="), []string{"data.test: want a file of rows (JSON Lines, JSON, Parquet), got none"}},
-		{files("data.problems=" + file("long.jsonl", `{"question":"`+strings.Repeat("1", 120)+`","answer":"2"}`+"\n")), []string{"its prompt has 121 tokens", "engine.max_tokens leave 95"}},
+		{files("data.problems=" + file("long.jsonl", `{"question":"`+strings.Repeat("1", 120)+`","answer":"2"}`+"\n")),
+			[]string{"its prompt has 121 tokens", "engine.max_tokens leave 95"}},
 		{append([]string{"train", "demo"}, tiny(run, "interp.python=/no/such/python")...), []string{"/no/such/python"}},
 		{append([]string{"train", "demo"}, tiny(filepath.Join(good, "x"))...), []string{"run directory", "not a directory"}},
 		{[]string{"eval", "--from", dir}, []string{"neither a run directory with checkpoints nor a folder with config.json"}},

@@ -27,7 +27,8 @@ func metered(took time.Duration, steps int64, unit string) []string {
 func TestALogFileIsNotFlooded(t *testing.T) {
 	require.Empty(t, metered(1900*time.Millisecond, 1000, "rows"))
 	require.Empty(t, metered(14*time.Second, 10, "rows"))
-	require.Equal(t, []string{"work      15 of 60 rows (25 %), 45 s left", "work      30 of 60 rows (50 %), 30 s left", "work      45 of 60 rows (75 %), 15 s left"}, metered(time.Minute, 60, "rows"))
+	require.Equal(t, []string{"work      15 of 60 rows (25 %), 45 s left", "work      30 of 60 rows (50 %), 30 s left",
+		"work      45 of 60 rows (75 %), 15 s left"}, metered(time.Minute, 60, "rows"))
 	require.Len(t, metered(time.Hour, 1_000_000, "rows"), 239)
 	require.Equal(t, "work      0.0 kB of 0.0 kB (20 %), 1 h 3 min left", metered(79*time.Minute, 5, "bytes")[0])
 }
@@ -44,7 +45,8 @@ func TestTheEstimateIsOfThisWorkAlone(t *testing.T) {
 }
 
 func TestDurationsAreAsRoughAsTheyAre(t *testing.T) {
-	for d, want := range map[time.Duration]string{400 * time.Millisecond: "0 s", 59600 * time.Millisecond: "1 min 0 s", 61 * time.Second: "1 min 1 s", 90 * time.Minute: "1 h 30 min"} {
+	for d, want := range map[time.Duration]string{400 * time.Millisecond: "0 s", 59600 * time.Millisecond: "1 min 0 s",
+		61 * time.Second: "1 min 1 s", 90 * time.Minute: "1 h 30 min"} {
 		require.Equal(t, want, roughly(d))
 	}
 }

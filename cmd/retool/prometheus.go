@@ -16,7 +16,6 @@ import (
 
 	"retool/engine"
 	"retool/interp"
-	"retool/trainer"
 	"retool/trainer/trace"
 )
 
@@ -103,7 +102,7 @@ func (e *exporter) Step(m trace.Metrics, done, of int) {
 	})
 }
 
-func (e *exporter) Evaluated(v trainer.Evaluation) {
+func (e *exporter) Evaluated(v trace.Evaluation) {
 	e.heard(func() {
 		e.latest["eval"] = append(trace.Scalars(v, "step"), trace.Scalar{Name: "step", Value: float64(v.Step)})
 		e.lost += float64(v.Behaviour.Finish[engine.Lost.String()])

@@ -7,7 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+
+	"retool/engine/atomicfile"
+	"retool/interp"
+	"retool/kernels"
 )
 
 // runDir is a run's directory while this process writes into it, and no other does.
@@ -84,4 +89,26 @@ func (d *runDir) Close() {
 	}
 	_ = d.lock.Truncate(0)
 	_ = d.lock.Close()
+}
+
+// describe stores the configuration in the run directory, and what the run runs on: device, kernels, the sandbox's tier, the Python
+// inside it.
+func (p *program) describe(dir string, config []byte) error {
+	if err := atomicfile.WriteBytes(filepath.Join(dir, "config.yaml"), config); err != nil {
+		return err
+	}
+	env := struct {
+		Device  string       `json:"device"` // the lines that the terminal shows
+		Model   string       `json:"model"`
+		Python  string       `json:"python,omitempty"`
+		Go      string       `json:"go"`
+		System  string       `json:"system"`
+		Kernels kernels.Info `json:"kernels"`
+		Sandbox *interp.Info `json:"sandbox,omitempty"`
+	}{Device: p.deviceLine(), Model: p.modelLine(), Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, Kernels: p.dev.Info()}
+	if p.pool != nil {
+		info := p.pool.Info()
+		env.Python, env.Sandbox = pythonLine(info), &info
+	}
+	return writeJSON(filepath.Join(dir, "environment.json"), env)
 }

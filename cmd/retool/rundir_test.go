@@ -12,7 +12,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"retool/trainer"
 	"retool/trainer/trace"
 )
 
@@ -111,7 +110,8 @@ func TestAStartThatFailsLeavesNoDirectory(t *testing.T) {
 func TestARunGoesOnWithSettingsThatFixNoBit(t *testing.T) {
 	run := filepath.Join(t.TempDir(), "run")
 	retool(t, short(run)...)
-	out := retool(t, short(run, "rl.steps=4", "checkpoint.every=1", "checkpoint.keep=3", "eval.every=1", "engine.kv_memory=64", "interp.warm=2", "threads=1")...)
+	out := retool(t, short(run, "rl.steps=4", "checkpoint.every=1", "checkpoint.keep=3", "eval.every=1", "engine.kv_memory=64",
+		"interp.warm=2", "threads=1")...)
 	require.Contains(t, out, "settings changed since the run began: ")
 	require.Contains(t, out, "rl.steps 2 → 4")
 	require.Contains(t, out, "step  4/4")
@@ -122,7 +122,8 @@ func TestARunGoesOnWithSettingsThatFixNoBit(t *testing.T) {
 	retool(t, short(longer, "rl.steps=4")...)
 	require.Equal(t, checksum(t, longer), checksum(t, run))
 
-	require.Contains(t, refused(t, short(run, "rl.steps=4", "rl.lr=3e-4", "rl.prompts=8")...), "rl.prompts: there 4, here 8; rl.lr: there 0.0001, here 0.0003")
+	require.Contains(t, refused(t, short(run, "rl.steps=4", "rl.lr=3e-4", "rl.prompts=8")...),
+		"rl.prompts: there 4, here 8; rl.lr: there 0.0001, here 0.0003")
 	require.Contains(t, refused(t, short(run, "rl.steps=3")...), "has made 4 steps of reinforcement learning, rl.steps is 3")
 }
 
@@ -211,27 +212,15 @@ func TestStoredTracesGradeAsTheyDid(t *testing.T) {
 	}
 	require.Contains(t, stdout.String(), "avg@2 over 6")
 	require.NotContains(t, stdout.String(), "avg@4")
-	var es []trainer.Evaluation
+	var es []trace.Evaluation
 	require.NoError(t, json.Unmarshal([]byte(retool(t, "eval", "--json", "--trace", filepath.Join(run, "trajectories.jsonl"))), &es))
 	require.Len(t, es, 5) // cold start, two steps of training, an evaluation after each
 	require.Positive(t, es[0].Accuracy, "the model writes some of the answers, or this shows nothing")
 }
 
-func TestNoOutFileIsOverwritten(t *testing.T) {
+func TestEvalWritesItsTrajectories(t *testing.T) {
 	run := filepath.Join(t.TempDir(), "run")
 	retool(t, short(run)...)
-	log := filepath.Join(run, "trajectories.jsonl")
-	before, err := os.ReadFile(log)
-	require.NoError(t, err)
-	for _, args := range [][]string{
-		{"eval", "--from", run, "--out", log},
-		{"report", run, "--out", log},
-	} {
-		require.Contains(t, refused(t, args...), "trajectories.jsonl is there already")
-	}
-	after, err := os.ReadFile(log)
-	require.NoError(t, err)
-	require.Equal(t, before, after)
 	out := filepath.Join(t.TempDir(), "new.jsonl")
 	retool(t, "eval", "--from", run, "--out", out)
 	require.FileExists(t, out)

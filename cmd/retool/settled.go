@@ -6,24 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
-	"slices"
 	"strings"
 
 	"retool/trainer"
-)
-
-// Settings of a run that goes on are of three kinds. Most fix its bits: another value is refused. Those of looseSettings fix none, and
-// those of growingSettings say how long it goes on: both are taken as they are given now. What a data file holds is compared by its
-// hash, so its name is loose.
-var (
-	looseSettings = []string{
-		"run", "threads", "model.recompute", "data.problems", "data.traces", "data.test", "data.check",
-		"engine.pages", "engine.kv_memory", "engine.step_tokens", "engine.max_lost", "engine.call_limit",
-		"interp.zygotes", "interp.concurrency", "interp.warm", "interp.min_tier", "interp.paranoid",
-		"rl.verify_every", "rl.max_skipped", "checkpoint.", "eval.", "follow.",
-	}
-	growingSettings = []string{"rl.steps"}
 )
 
 // settle is the configuration as a run directory stores it, and a sentence on what it changes of the one stored there. It refuses one
@@ -44,21 +29,20 @@ func settle(cfg *Config, dir string) (text []byte, taken string, err error) {
 	}
 	old.Threads = 0
 	var refused, changed []string
-	there := map[string]string{}
-	leaves(reflect.ValueOf(*old), "", func(key string, v reflect.Value) { there[key] = settingText(v) })
-	leaves(reflect.ValueOf(saved), "", func(key string, v reflect.Value) {
-		here := settingText(v)
-		if here == there[key] {
-			return
+	before := settings(old)
+	for i, now := range settings(&saved) {
+		there, here := before[i].text(), now.text()
+		switch {
+		case here == there:
+		case now.resume == "":
+			refused = append(refused, fmt.Sprintf("%s: there %s, here %s", now.key, there, here))
+		default:
+			changed = append(changed, fmt.Sprintf("%s %s → %s", now.key, there, here))
 		}
-		if among(key, looseSettings) || slices.Contains(growingSettings, key) {
-			changed = append(changed, fmt.Sprintf("%s %s → %s", key, there[key], here))
-			return
-		}
-		refused = append(refused, fmt.Sprintf("%s: there %s, here %s", key, there[key], here))
-	})
+	}
 	if len(refused) > 0 {
-		return nil, "", fmt.Errorf("%s was begun with other settings (%s): choose another run=, or repeat the command that began it", dir, strings.Join(refused, "; "))
+		return nil, "", fmt.Errorf("%s was begun with other settings (%s): choose another run=, or repeat the command that began it",
+			dir, strings.Join(refused, "; "))
 	}
 	if len(changed) > 0 {
 		taken = "settings changed since the run began: " + strings.Join(changed, ", ")
@@ -67,17 +51,4 @@ func settle(cfg *Config, dir string) (text []byte, taken string, err error) {
 		taken += fmt.Sprintf("; rl.schedule %s falls to the new end from here on", cfg.RL.Schedule)
 	}
 	return text, taken, nil
-}
-
-// settingText is a setting's value as a message shows it.
-func settingText(v reflect.Value) string {
-	if v.Kind() == reflect.String && v.Len() == 0 {
-		return `""`
-	}
-	return fmt.Sprint(v.Interface())
-}
-
-// among reports whether a key is one of names, or lies in a section that one of them, ending in a dot, is.
-func among(key string, names []string) bool {
-	return slices.ContainsFunc(names, func(n string) bool { return key == n || strings.HasSuffix(n, ".") && strings.HasPrefix(key, n) })
 }

@@ -14,7 +14,6 @@ import (
 
 	"retool/engine/model"
 	"retool/interp"
-	"retool/trainer"
 	"retool/trainer/trace"
 )
 
@@ -83,17 +82,20 @@ func (t *terminal) Step(m trace.Metrics, done, of int) {
 	if m.RL == nil {
 		if now := time.Now(); done%t.every == 0 || done == 1 || done == of || now.Sub(t.last) >= t.patience {
 			t.last = now
-			fmt.Fprintf(t.out, "sft   %*d/%d  loss %6.3f  grad %5.2f  lr %.1e  %6.0f tok/s%s\n", width, done, of, m.Loss, m.Norm, m.LR, m.Speed, skipped)
+			fmt.Fprintf(t.out, "sft   %*d/%d  loss %6.3f  grad %5.2f  lr %.1e  %6.0f tok/s%s\n", width, done, of, m.Loss, m.Norm, m.LR, m.Speed,
+				skipped)
 		}
 		return
 	}
-	fmt.Fprintf(t.out, "step  %*d/%d  reward %+.2f  accuracy %3.0f%%  code %3.0f%%  calls %.2f ok %3.0f%%  length %4.1f  kl %.1e  clip %4.1f%%  grad %5.2f  entropy %.3f  |Δlogp| %g  %5.0f tok/s  rollout %2.0f%% train %2.0f%% tool wait %2.0f%%%s\n",
-		width, done, of, m.Reward, 100*m.Accuracy, 100*m.CodeRatio, m.Calls, 100*m.CallsOK, m.Length, m.KL, 100*m.Clip, m.Norm, m.RL.Entropy, m.Difference, m.Speed,
-		100*m.Rollout, 100*(m.Train+m.Score), 100*m.ToolWait, skipped)
+	fmt.Fprintf(t.out,
+		"step  %*d/%d  reward %+.2f  accuracy %3.0f%%  code %3.0f%%  calls %.2f ok %3.0f%%  length %4.1f  kl %.1e  clip %4.1f%%  grad %5.2f  "+
+			"entropy %.3f  |Δlogp| %g  %5.0f tok/s  rollout %2.0f%% train %2.0f%% tool wait %2.0f%%%s\n",
+		width, done, of, m.Reward, 100*m.Accuracy, 100*m.CodeRatio, m.Calls, 100*m.CallsOK, m.Length, m.KL, 100*m.Clip, m.Norm, m.RL.Entropy,
+		m.Difference, m.Speed, 100*m.Rollout, 100*(m.Train+m.Score), 100*m.ToolWait, skipped)
 }
 
 // Evaluated prints a line of accuracy and behaviour.
-func (t *terminal) Evaluated(e trainer.Evaluation) {
+func (t *terminal) Evaluated(e trace.Evaluation) {
 	b := e.Behaviour
 	again := ""
 	if e.Samples > 1 { // one sample a problem says nothing of how samples vary
@@ -103,8 +105,10 @@ func (t *terminal) Evaluated(e trainer.Evaluation) {
 	if e.Lost > 0 {
 		lost = fmt.Sprintf("  without a verdict %d responses (%d not judged), %d problems", e.Lost, e.Unjudged, e.NoVerdict)
 	}
-	fmt.Fprintf(t.out, "eval  %-10s step %d  avg@%d %5.1f%%%s ±%.1f (other %d problems)  code %.0f%%  with code %.1f%% right  length %.1f%s  (%s, %.1f s)\n",
-		e.Name, e.Step, e.Samples, 100*e.Accuracy, again, 196*e.Population, e.Problems, 100*b.CodeRatio, 100*e.AccuracyCode, b.ResponseLength, lost, e.Rules, e.Seconds)
+	fmt.Fprintf(t.out,
+		"eval  %-10s step %d  avg@%d %5.1f%%%s ±%.1f (other %d problems)  code %.0f%%  with code %.1f%% right  length %.1f%s  (%s, %.1f s)\n",
+		e.Name, e.Step, e.Samples, 100*e.Accuracy, again, 196*e.Population, e.Problems, 100*b.CodeRatio, 100*e.AccuracyCode, b.ResponseLength,
+		lost, e.Rules, e.Seconds)
 }
 
 // watch shows how far a program's rollouts, and its reading of weights, are.
@@ -130,7 +134,8 @@ func (p *program) header(t *terminal, dir string) {
 		line("python", "%s", pythonLine(p.pool.Info()))
 		line("protocol", "%s", p.proto.Contract())
 	}
-	line("engine", "%d KV pages of 64 tokens, trajectories of at most %d tokens, %d turns", p.engine.Pages(), p.cfg.Engine.MaxTokens, p.cfg.Engine.Turns)
+	line("engine", "%d KV pages of 64 tokens, trajectories of at most %d tokens, %d turns", p.engine.Pages(), p.cfg.Engine.MaxTokens,
+		p.cfg.Engine.Turns)
 	if p.cfg.RL.Steps > 0 {
 		line("batch", "%s", p.cfg.RL.Batches())
 	}
@@ -155,18 +160,21 @@ func pythonLine(i interp.Info) string {
 	if i.Unsafe {
 		return fmt.Sprintf("%s, NOT ISOLATED (interp.isolation unsafe-subprocess): model code runs with your rights", i.Python)
 	}
-	return fmt.Sprintf("%s, sandbox tier %v, Landlock ABI %d, seccomp filter of %d instructions, cgroup %s, %d warm sessions", i.Python, i.Tier, i.Landlock, i.Seccomp, i.Cgroup, i.Sessions)
+	return fmt.Sprintf("%s, sandbox tier %v, Landlock ABI %d, seccomp filter of %d instructions, cgroup %s, %d warm sessions", i.Python,
+		i.Tier, i.Landlock, i.Seccomp, i.Cgroup, i.Sessions)
 }
 
 // grid draws a table with a header row.
 func grid(header []string, rows [][]string) string {
-	t := table.New().Border(lipgloss.NormalBorder()).BorderRow(false).BorderColumn(false).BorderLeft(false).BorderRight(false).BorderTop(false).BorderBottom(false).
-		Headers(header...).StyleFunc(func(row, col int) lipgloss.Style {
+	style := func(row, col int) lipgloss.Style {
 		s := lipgloss.NewStyle().PaddingRight(3)
 		if col > 0 {
 			return s.Align(lipgloss.Right)
 		}
 		return s
-	}).Rows(rows...)
+	}
+	t := table.New().Border(lipgloss.NormalBorder()).BorderRow(false).BorderColumn(false).
+		BorderLeft(false).BorderRight(false).BorderTop(false).BorderBottom(false).
+		Headers(header...).StyleFunc(style).Rows(rows...)
 	return strings.TrimRight(t.String(), "\n")
 }

@@ -10,11 +10,11 @@ import (
 
 // A Mix is what cold-start traces consist of: fractions of the traces, which add up to 1.
 type Mix struct {
-	Working float64 // code that runs, and the right answer
-	Failing float64 // code that fails at first
-	Text    float64 // no code; about half of the answer's digits are wrong
+	Working float64 `yaml:"working" doc:"share of generated traces whose code works, to the right answer"`
+	Failing float64 `yaml:"failing" doc:"share of generated traces whose code fails at first"`
+	Text    float64 `yaml:"text" doc:"share of generated traces without code; half of their answers' digits are wrong"`
 
-	Corrected float64 // the fraction of Failing that mends its code; the others give up and guess
+	Corrected float64 `yaml:"corrected" doc:"share of failing traces that mend their code; the others give up and guess"`
 }
 
 // DefaultMix starts a policy that uses code in about half of its responses and knows that a failed call can be mended. Reinforcement

@@ -11,12 +11,12 @@ import (
 
 // Columns name where a row holds what: dotted paths, such as reward_model.ground_truth. Empty ones are found by the layout.
 type Columns struct {
-	ID       string `yaml:"id"`
-	Family   string `yaml:"family"`
-	Question string `yaml:"question"` // text, or messages of which the user's is the question
-	Answer   string `yaml:"answer"`   // ground truth
-	Messages string `yaml:"messages"` // a conversation: the user's question, the assistant's turns, the tool's outputs
-	Response string `yaml:"response"` // a whole response in one text, calls and outputs in it
+	ID       string `yaml:"id" doc:"names a row; a dotted path, such as extra_info.index; empty: as the layout says"`
+	Family   string `yaml:"family" doc:"the kind of problem"`
+	Question string `yaml:"question" doc:"the question: text, or messages that end with the user's"`
+	Answer   string `yaml:"answer" doc:"the ground truth, such as reward_model.ground_truth"`
+	Messages string `yaml:"messages" doc:"traces: a conversation of roles user, assistant, tool"`
+	Response string `yaml:"response" doc:"traces: a response in one text, <code> and <interpreter> or <tool_call> and <tool_response> in it"`
 }
 
 // A Layout is what the columns of a file hold. Name is that of the public set it is known from, or its columns.

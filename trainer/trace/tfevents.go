@@ -128,7 +128,8 @@ func (e *Events) Close() error {
 }
 
 func newEvent(at time.Time) []byte {
-	return protowire.AppendFixed64(protowire.AppendTag(nil, eventWallTime, protowire.Fixed64Type), math.Float64bits(float64(at.UnixNano())/1e9))
+	return protowire.AppendFixed64(protowire.AppendTag(nil, eventWallTime, protowire.Fixed64Type),
+		math.Float64bits(float64(at.UnixNano())/1e9))
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

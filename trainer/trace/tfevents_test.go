@@ -87,7 +87,8 @@ func TestChecksumsAreTensorFlows(t *testing.T) {
 }
 
 func TestScalarsAreTheNumbersOfAStep(t *testing.T) {
-	m := Metrics{Step: 3, Phase: "rl", Loss: math.NaN(), RL: &RL{Reward: -1, Rewards: Rewards{Paper: 0.5}, Finish: map[string]int{"eos": 7, "budget": 1}}}
+	m := Metrics{Step: 3, Phase: "rl", Loss: math.NaN(),
+		RL: &RL{Reward: -1, Rewards: Rewards{Paper: 0.5}, Finish: map[string]int{"eos": 7, "budget": 1}}}
 	got := map[string]float64{}
 	for _, s := range Scalars(m, "step") {
 		got[s.Name+"|"+s.Key] = s.Value

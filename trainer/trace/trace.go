@@ -142,7 +142,8 @@ func (r *Record) Check() error {
 	case n == 0 || r.Phase == "" || r.Finish == "":
 		return errors.New("want a trajectory with phase, finish and ids, got another object")
 	case len(r.Sources) != n || len(r.LogProbs) != n || len(r.Pieces) != n:
-		return fmt.Errorf("%d ids, %d sources, %d log-probabilities, %d pieces: want as many of each", n, len(r.Sources), len(r.LogProbs), len(r.Pieces))
+		return fmt.Errorf("%d ids, %d sources, %d log-probabilities, %d pieces: want as many of each", n, len(r.Sources), len(r.LogProbs),
+			len(r.Pieces))
 	case r.Prompt < 1 || r.Prompt > n:
 		return fmt.Errorf("a prompt of %d of %d tokens", r.Prompt, n)
 	}

@@ -106,7 +106,8 @@ func TestNumbersThatAreNotFiniteAreNull(t *testing.T) {
 		any := func(name string) float64 {
 			return rapid.OneOf(rapid.Float64(), rapid.SampledFrom([]float64{math.NaN(), math.Inf(1), math.Inf(-1)})).Draw(t, name)
 		}
-		m := Metrics{Step: 3, Phase: "rl", Loss: any("loss"), Norm: any("norm"), RL: &RL{KL: any("kl"), Rewards: Rewards{Paper: float32(any("reward"))}}}
+		m := Metrics{Step: 3, Phase: "rl", Loss: any("loss"), Norm: any("norm"),
+			RL: &RL{KL: any("kl"), Rewards: Rewards{Paper: float32(any("reward"))}}}
 		r := response("pmm", "wrong")
 		r.Advantage, r.LogProbs[2] = float32(any("advantage")), float32(any("logprob"))
 		text, err := Marshal(m)
@@ -167,7 +168,8 @@ func TestRecordsThatAreNoneAreRefused(t *testing.T) {
 	good := response("ppmm", "correct", CallData{From: 2, To: 3, ReplyFrom: 3, ReplyTo: 3})
 	require.NoError(t, good.Check())
 	for _, spoil := range []func(*Record){
-		func(r *Record) { r.IDs = nil }, func(r *Record) { r.Phase = "" }, func(r *Record) { r.Sources = "p" }, func(r *Record) { r.LogProbs = nil },
+		func(r *Record) { r.IDs = nil }, func(r *Record) { r.Phase = "" }, func(r *Record) { r.Sources = "p" },
+		func(r *Record) { r.LogProbs = nil },
 		func(r *Record) { r.Prompt = 0 }, func(r *Record) { r.Prompt = 9 }, func(r *Record) { r.Calls[0].To = 9 },
 		func(r *Record) { r.Calls[0].ReplyTo = 9 }, func(r *Record) { r.Calls[0].ReplyFrom = 1 },
 	} {
@@ -175,4 +177,23 @@ func TestRecordsThatAreNoneAreRefused(t *testing.T) {
 		spoil(&r)
 		require.Error(t, r.Check())
 	}
+}
+
+// summary.json is what it always was: its headlines in order, null for what is not finite, and the same figures when it is read.
+func TestASummaryIsItsHeadlines(t *testing.T) {
+	e := Evaluation{Name: "rl", Step: 480, Problems: 256, Samples: 1, Accuracy: .98, Low: .955, High: .992, Sampling: math.NaN(),
+		AccuracyCode: .975,
+		Majority:     .5, Behaviour: Behaviour{CodeRatio: 1, ResponseLength: 30, Turns: 4}}
+	text, err := Marshal(Summary{RL: &e, Seconds: 216})
+	require.NoError(t, err)
+	require.Equal(t, `{"rl":{"accuracy":0.98,"code_ratio":1,"problems":256,"samples":1,"low":0.955,"high":0.992,"sampling_error":null,`+
+		`"accuracy_with_code":0.975,"response_length":30,"step":480},"seconds":216}`, string(text))
+	var back Summary
+	require.NoError(t, Unmarshal(text, &back))
+	require.Nil(t, back.ColdStart)
+	require.True(t, math.IsNaN(back.RL.Sampling))
+	back.RL.Sampling = 0
+	require.Equal(t, &Evaluation{Step: 480, Problems: 256, Samples: 1, Accuracy: .98, Low: .955, High: .992, AccuracyCode: .975,
+		Behaviour: Behaviour{CodeRatio: 1, ResponseLength: 30}}, back.RL)
+	require.Equal(t, []Row{{"after RL", false, back.RL}}, back.Rows())
 }

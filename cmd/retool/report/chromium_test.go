@@ -46,7 +46,8 @@ func browser(t *testing.T, page string) (ctx context.Context, wrong func() []str
 			time.Sleep(100 * time.Millisecond)
 		}
 	})
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(1366, 800),
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.WindowSize(1366, 800),
 		chromedp.UserDataDir(profile), chromedp.Flag("disable-component-update", true), chromedp.WSURLReadTimeout(time.Minute))
 	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(stop)
@@ -73,7 +74,8 @@ func browser(t *testing.T, page string) (ctx context.Context, wrong func() []str
 			}
 		}
 	})
-	if err := chromedp.Run(ctx, network.Enable(), log.Enable(), chromedp.Navigate("file://"+file), chromedp.WaitReady("#list", chromedp.ByQuery)); err != nil {
+	if err := chromedp.Run(ctx, network.Enable(), log.Enable(), chromedp.Navigate("file://"+file),
+		chromedp.WaitReady("#list", chromedp.ByQuery)); err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
 	return ctx, func() []string { mu.Lock(); defer mu.Unlock(); return found }
@@ -131,7 +133,8 @@ func TestPageInChromium(t *testing.T) {
 			continue
 		}
 		eval(fmt.Sprintf(`document.querySelector('[data-at="%d"]').click()`, i))
-		is(x.Key, `document.querySelectorAll(".tokens [data-i]").length + " " + document.querySelectorAll(".tokens .m").length + " " + document.querySelectorAll(".call").length`,
+		is(x.Key, `document.querySelectorAll(".tokens [data-i]").length + " " + `+
+			`document.querySelectorAll(".tokens .m").length + " " + document.querySelectorAll(".call").length`,
 			fmt.Sprint(len(x.T), len(x.L), len(x.Calls)))
 	}
 	box := func(label string) {
@@ -144,11 +147,14 @@ func TestPageInChromium(t *testing.T) {
 	is("last code passed, answer wrong", rows, count(func(i int) bool { return d.Trajectories[i].Passed }))
 	eval(`document.querySelector("#count button").click()`)
 	choose := func(label, value string) {
-		eval(`(() => { const s = document.querySelector("select[aria-label='` + label + `']"); s.value = "` + value + `"; s.dispatchEvent(new Event("change")); })()`)
+		eval(`(() => { const s = document.querySelector("select[aria-label='` + label + `']"); s.value = "` + value +
+			`"; s.dispatchEvent(new Event("change")); })()`)
 	}
 	choose("Outcome", "correct")
 	choose("Family", "gcd")
-	is("outcome and family", rows, count(func(i int) bool { return d.Trajectories[i].Outcome == "correct" && d.Trajectories[i].Family == "gcd" }))
+	is("outcome and family", rows, count(func(i int) bool {
+		return d.Trajectories[i].Outcome == "correct" && d.Trajectories[i].Family == "gcd"
+	}))
 	eval(`document.querySelector("#count button").click()`)
 	eval(`(() => { const s = document.querySelector("#filters input"); s.value = "<IMG SRC=X"; s.dispatchEvent(new Event("input")); })()`)
 	if n, _ := eval(rows).(float64); n < 1 || int(n) >= len(d.Trajectories) {
@@ -165,7 +171,8 @@ func TestPageInChromium(t *testing.T) {
 	press("c")
 	is("log-probability", `document.querySelector(".tokens").classList.contains("prob")`, true)
 	eval(`document.querySelector(".tokens .m").dispatchEvent(new MouseEvent("mousemove", {bubbles: true, clientX: 600, clientY: 400}))`)
-	is("tip", `/id \d+ +position \d+/.test(document.getElementById("tip").textContent) && document.getElementById("tip").textContent.includes("log-prob")`, true)
+	is("tip", `/id \d+ +position \d+/.test(document.getElementById("tip").textContent) && `+
+		`document.getElementById("tip").textContent.includes("log-prob")`, true)
 	for i, x := range d.Trajectories {
 		if x.Phase == "rl" && x.Run == 0 && count(func(j int) bool { return d.Trajectories[j].Problem == x.Problem }) > 1 {
 			eval(fmt.Sprintf(`document.querySelector('[data-at="%d"]').click()`, i))
@@ -191,17 +198,29 @@ func TestContrast(t *testing.T) {
 	ctx, _ := browser(t, write(t, writeRun(t, t.TempDir(), shape{rl: 2, rollouts: 2, problems: 2, samples: 1})))
 	const script = `(() => {
 	  const probe = document.body.appendChild(document.createElement("i"));
-	  const rgb = (name) => { probe.style.color = "var(" + name + ")"; return getComputedStyle(probe).color.match(/[\d.]+/g).slice(0, 3).map(Number); };
-	  const light = (c) => { const [r, g, b] = c.map((x) => { x /= 255; return x <= .04045 ? x / 12.92 : ((x + .055) / 1.055) ** 2.4; }); return .2126 * r + .7152 * g + .0722 * b; };
+	  const rgb = (name) => {
+	    probe.style.color = "var(" + name + ")";
+	    return getComputedStyle(probe).color.match(/[\d.]+/g).slice(0, 3).map(Number);
+	  };
+	  const light = (c) => {
+	    const [r, g, b] = c.map((x) => { x /= 255; return x <= .04045 ? x / 12.92 : ((x + .055) / 1.055) ** 2.4; });
+	    return .2126 * r + .7152 * g + .0722 * b;
+	  };
 	  const mix = (a, b, p) => a.map((x, i) => x * p + b[i] * (1 - p));
 	  const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((a, b) => b - a); return (x + .05) / (y + .05); };
 	  const bad = [];
 	  for (const theme of ["light", "dark"]) {
 	    document.documentElement.dataset.theme = theme;
-	    const check = (ink, ground, name) => { const r = ratio(ink, ground); if (r < 4.5) bad.push(theme + ": " + name + " " + r.toFixed(2)); };
-	    for (const ink of ["--ink", "--soft", "--tool-run", "--text-run", "--third", "--fourth", "--fifth", "--good", "--bad", "--none", "--prompt-ink", "--accent"])
+	    const check = (ink, ground, name) => {
+	      const r = ratio(ink, ground);
+	      if (r < 4.5) bad.push(theme + ": " + name + " " + r.toFixed(2));
+	    };
+	    for (const ink of ["--ink", "--soft", "--tool-run", "--text-run", "--third", "--fourth", "--fifth", "--good", "--bad", "--none",
+	      "--prompt-ink", "--accent"])
 	      for (const ground of ["--card", "--bg"]) check(rgb(ink), rgb(ground), ink + " on " + ground);
-	    for (const [ink, ground] of [["--ink", "--policy"], ["--ink", "--tool"], ["--good", "--good-bg"], ["--bad", "--bad-bg"], ["--none", "--none-bg"], ["--bg", "--ink"], ["--card", "--accent"], ["--bad", "--card"]]) check(rgb(ink), rgb(ground), ink + " on " + ground);
+	    for (const [ink, ground] of [["--ink", "--policy"], ["--ink", "--tool"], ["--good", "--good-bg"], ["--bad", "--bad-bg"], 
+	      ["--none", "--none-bg"], ["--bg", "--ink"], ["--card", "--accent"], ["--bad", "--card"]])
+	      check(rgb(ink), rgb(ground), ink + " on " + ground);
 	    check(rgb("--ink"), mix(rgb("--hot"), rgb("--card"), .53), "--ink on the least likely token");
 	  }
 	  return bad;

@@ -8,22 +8,22 @@ import (
 
 // curves are columns over steps. Every counts the steps of one point.
 type curves struct {
-	X     []int               `json:"x"`
-	Cols  map[string][]Number `json:"cols"`
-	Every int                 `json:"every"`
+	X     []int                `json:"x"`
+	Cols  map[string][]float64 `json:"cols"`
+	Every int                  `json:"every"`
 }
 
-func newCurves() curves { return curves{Cols: map[string][]Number{}, Every: 1} }
+func newCurves() curves { return curves{Cols: map[string][]float64{}, Every: 1} }
 
-func (c *curves) add(x int, values map[string]Number) {
+func (c *curves) add(x int, values map[string]float64) {
 	for name := range c.Cols {
 		if _, ok := values[name]; !ok {
-			c.Cols[name] = append(c.Cols[name], Number(math.NaN()))
+			c.Cols[name] = append(c.Cols[name], math.NaN())
 		}
 	}
 	for name, v := range values {
 		for len(c.Cols[name]) < len(c.X) { // a column that begins late
-			c.Cols[name] = append(c.Cols[name], Number(math.NaN()))
+			c.Cols[name] = append(c.Cols[name], math.NaN())
 		}
 		c.Cols[name] = append(c.Cols[name], v)
 	}
@@ -55,7 +55,7 @@ func offset(sft, rl []trace.Metrics) int {
 func sftCurves(steps []trace.Metrics) curves {
 	c := newCurves()
 	for _, m := range steps {
-		c.add(m.Step, map[string]Number{"loss": Number(m.Loss), "lr": Number(m.LR), "grad_norm": Number(m.Norm), "speed": Number(m.Speed), "skipped": Number(m.Skip)})
+		c.add(m.Step, map[string]float64{"loss": m.Loss, "lr": m.LR, "grad_norm": m.Norm, "speed": m.Speed, "skipped": float64(m.Skip)})
 	}
 	return c
 }
@@ -69,26 +69,27 @@ func rlCurves(steps []trace.Metrics, offset int) curves {
 		}
 	}
 	for _, m := range steps {
-		v := map[string]Number{
-			"loss": Number(m.Loss), "lr": Number(m.LR), "grad_norm": Number(m.Norm), "speed": Number(m.Speed), "skipped": Number(m.Skip), "seconds": Number(m.Time),
-			"reward": Number(m.Reward), "reward_paper": Number(m.Rewards.Paper), "reward_dapo_strict": Number(m.Rewards.DAPOStrict), "reward_tool_shaped": Number(m.Rewards.ToolShaped),
-			"accuracy": Number(m.Accuracy), "code_ratio": Number(m.CodeRatio), "calls": Number(m.Calls), "calls_ok": Number(m.CallsOK), "length": Number(m.Length), "observed": Number(m.Observed),
-			"kl": Number(m.KL), "clip": Number(m.Clip), "dual_clip": Number(m.DualClip), "entropy": Number(m.RL.Entropy), "difference": Number(m.Difference),
-			"value_loss": Number(m.ValueLoss), "explained": Number(m.Explained),
-			"rollout": Number(m.Rollout), "tool_wait": Number(m.ToolWait), "score": Number(m.Score), "train": Number(m.Train), "decode": Number(m.DecodeRate),
+		v := map[string]float64{
+			"loss": m.Loss, "lr": m.LR, "grad_norm": m.Norm, "speed": m.Speed, "skipped": float64(m.Skip), "seconds": m.Time,
+			"reward": m.Reward, "reward_paper": float64(m.Rewards.Paper), "reward_dapo_strict": float64(m.Rewards.DAPOStrict),
+			"reward_tool_shaped": float64(m.Rewards.ToolShaped), "accuracy": m.Accuracy, "code_ratio": m.CodeRatio,
+			"calls": m.Calls, "calls_ok": m.CallsOK, "length": m.Length, "observed": m.Observed,
+			"kl": m.KL, "clip": m.Clip, "dual_clip": m.DualClip, "entropy": m.RL.Entropy, "difference": m.Difference,
+			"value_loss": m.ValueLoss, "explained": m.Explained,
+			"rollout": m.Rollout, "tool_wait": m.ToolWait, "score": m.Score, "train": m.Train, "decode": m.DecodeRate,
 		}
 		if m.Calls == 0 {
-			v["calls_ok"] = Number(math.NaN())
+			v["calls_ok"] = math.NaN()
 		}
 		if m.Checked == 0 {
-			v["difference"] = Number(math.NaN())
+			v["difference"] = math.NaN()
 		}
 		all := 0
 		for _, n := range m.Finish {
 			all += n
 		}
 		for name := range finishes {
-			v["finish_"+name] = Number(float64(m.Finish[name]) / float64(max(all, 1)))
+			v["finish_"+name] = float64(m.Finish[name]) / float64(max(all, 1))
 		}
 		c.add(m.Step-offset, v)
 	}
@@ -115,21 +116,21 @@ func bucket(c curves, limit int) curves {
 	out.Every = k
 	for from := 0; from < n; from += k {
 		to := min(from+k, n)
-		v := map[string]Number{}
+		v := map[string]float64{}
 		for name, col := range c.Cols {
 			sum, top, count := 0.0, math.Inf(-1), 0
 			for _, x := range col[from:to] {
-				if f := float64(x); f == f {
-					sum, top, count = sum+f, max(top, f), count+1
+				if !math.IsNaN(x) {
+					sum, top, count = sum+x, max(top, x), count+1
 				}
 			}
 			switch {
 			case count == 0:
-				v[name] = Number(math.NaN())
+				v[name] = math.NaN()
 			case name == "difference":
-				v[name] = Number(top)
+				v[name] = top
 			default:
-				v[name] = Number(sum / float64(count))
+				v[name] = sum / float64(count)
 			}
 		}
 		out.add(c.X[to-1], v)

@@ -1,8 +1,7 @@
 // Package report turns a run directory into one web page that needs nothing but a browser.
 //
-//	Run         what the page says of a run besides what its logs hold: facts, settings, results, evaluations
-//	Evaluation  one evaluation, Result one row of the accuracy table, Fact one line of the header
-//	Write       reads metrics.jsonl and trajectories.jsonl of a Run and writes the page
+//	Run    what the page says of a run besides what its logs hold: facts, settings, results, evaluations; Fact is one line of the header
+//	Write  reads metrics.jsonl and trajectories.jsonl of a Run and writes the page
 //
 // The page holds its data as JSON in an inert script element and draws it with page/page.js and uPlot. Its content security policy
 // allows the inline script and style by their hashes and nothing else, so that no text a model or its code printed can become markup,

@@ -27,8 +27,10 @@ var (
 func page(title string, text []byte) []byte {
 	style := uplotCSS + "\n" + pageCSS
 	script := "/*! uPlot 1.6.32\n" + strings.ReplaceAll(uplotLicence, "*/", "") + "*/\n" + uplotJS + "\n" + pageJS
-	policy := "default-src 'none'; script-src " + hash(script) + "; style-src " + hash(style) + "; img-src data:; base-uri 'none'; form-action 'none'"
-	r := strings.NewReplacer("{{title}}", html.EscapeString(title), "{{policy}}", policy, "{{style}}", style, "{{script}}", script, "{{data}}", string(text))
+	policy := "default-src 'none'; script-src " + hash(script) + "; style-src " + hash(style) + "; img-src data:; base-uri 'none'; " +
+		"form-action 'none'"
+	r := strings.NewReplacer("{{title}}", html.EscapeString(title), "{{policy}}", policy, "{{style}}", style, "{{script}}", script, "{{data}}",
+		string(text))
 	return []byte(r.Replace(pageHTML))
 }
 

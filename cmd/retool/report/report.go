@@ -2,16 +2,13 @@ package report
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 
 	"retool/trainer/trace"
 )
@@ -22,9 +19,9 @@ type Run struct {
 	Title       string
 	Facts       []Fact // the header, in order
 	Config      string // text of config.yaml
-	Results     []Result
-	Evaluations []Evaluation // those that the logs hold and this list does not are computed from the records, without intervals
-	Text        *Run         // the text-only recipe's run, drawn over this one's curves; its Title, Facts, Results and Text are not used
+	Results     []trace.Row
+	Evaluations []trace.Evaluation // those that the logs hold and this list does not are computed from the records, without intervals
+	Text        *Run               // the text-only recipe's run, drawn over this one's curves; its Title, Facts, Results and Text are not used
 }
 
 // Fact is one line of the header.
@@ -33,48 +30,11 @@ type Fact struct {
 	Value string `json:"value"`
 }
 
-// Result is one row of the accuracy table. Low and High are the 95 % interval over the choice of problems, equal when unknown;
-// Sampling is the standard error if the same problems were sampled again, 0 when unknown.
-type Result struct {
-	Name      string `json:"name"`
-	Text      bool   `json:"text"` // of the text-only recipe
-	Accuracy  Number `json:"accuracy"`
-	Low       Number `json:"low"`
-	High      Number `json:"high"`
-	Sampling  Number `json:"sampling"`
-	CodeRatio Number `json:"code_ratio"`
-	WithCode  Number `json:"with_code"` // accuracy of the responses with code
-	Length    Number `json:"length"`
-	Problems  int    `json:"problems"`
-	Samples   int    `json:"samples"` // of each problem
-	Step      int    `json:"step"`
-}
-
-// Evaluation is one evaluation of a run. Step counts from the run's beginning, as in Record.
-type Evaluation struct {
-	Name      string          `json:"name"`
-	Step      int             `json:"step"`
-	Problems  int             `json:"problems"`
-	Samples   int             `json:"samples"`
-	Accuracy  Number          `json:"accuracy"`
-	Low       Number          `json:"low"`
-	High      Number          `json:"high"`
-	Rules     string          `json:"rules"` // of sampling
-	Behaviour trace.Behaviour `json:"-"`
-
-	Columns map[string]Number `json:"behaviour"` // filled by Write
-	X       int               `json:"x"`         // steps of reinforcement learning made before it; negative before the cold start ended
-}
-
-// Number is a number as the page needs it: five significant digits, null when it is not finite.
-type Number float64
-
-func (x Number) MarshalJSON() ([]byte, error) {
-	f := float64(x)
-	if math.IsNaN(f) || math.IsInf(f, 0) {
-		return []byte("null"), nil
-	}
-	return strconv.AppendFloat(nil, f, 'g', 5, 64), nil
+// evaluation is one as the page shows it: with the group's metrics in place of the stored ones.
+type evaluation struct {
+	trace.Evaluation
+	Columns map[string]float64 `json:"behaviour"`
+	X       int                `json:"x"` // steps of reinforcement learning made before it; negative before the cold start ended
 }
 
 // data is what page.js reads.
@@ -82,7 +42,7 @@ type data struct {
 	Title        string       `json:"title"`
 	Facts        []Fact       `json:"facts"`
 	Config       string       `json:"config"`
-	Results      []Result     `json:"results"`
+	Results      []trace.Row  `json:"results"`
 	Runs         []runData    `json:"runs"`
 	Tokens       []token      `json:"tokens"`
 	Trajectories []trajectory `json:"trajectories"`
@@ -93,9 +53,9 @@ type runData struct {
 	Name        string            `json:"name"`
 	Offset      int               `json:"offset"` // steps made when reinforcement learning began
 	Curves      map[string]curves `json:"curves"` // by phase: sft, rl; behaviour of the training rollouts
-	Evaluations []Evaluation      `json:"evaluations"`
+	Evaluations []evaluation      `json:"evaluations"`
 	Records     int               `json:"records"`    // trajectories logged
-	Difference  Number            `json:"difference"` // largest |rollout − training log-probability| of all
+	Difference  float64           `json:"difference"` // largest |rollout − training log-probability| of all
 	Checked     int               `json:"checked"`    // tokens that was taken over
 	Torn        []string          `json:"-"`          // logs whose last line a crash cut off, a sentence each
 }
@@ -171,7 +131,7 @@ func readRun(r Run, index int) (runData, []*group, error) {
 		if m.Checked > 0 {
 			checked[m.Step] = true
 			rd.Checked += m.Checked
-			rd.Difference = max(rd.Difference, Number(m.Difference))
+			rd.Difference = max(rd.Difference, m.Difference)
 		}
 	}
 	rd.Offset = offset(sft, rl)
@@ -210,17 +170,16 @@ func readRun(r Run, index int) (runData, []*group, error) {
 		if g == nil { // its records are gone: denominators are unknown
 			g = &group{behaviour: e.Behaviour, codeCorrect: 1, codeWrong: 1, failed: 1}
 		}
-		e.Columns, e.X = g.columns(), e.Step-rd.Offset
-		rd.Evaluations = append(rd.Evaluations, e)
+		rd.Evaluations = append(rd.Evaluations, evaluation{e, g.columns(), e.Step - rd.Offset})
 	}
 	for at, g := range evaluations { // made after the last checkpoint
-		p := Number(float64(g.correct) / float64(max(g.behaviour.Responses, 1)))
-		rd.Evaluations = append(rd.Evaluations, Evaluation{
-			Name: at.Phase, Step: at.Step, Problems: g.problems, Samples: g.all / max(g.problems, 1),
-			Accuracy: p, Low: p, High: p, Columns: g.columns(), X: at.Step - rd.Offset,
-		})
+		p := float64(g.correct) / float64(max(g.behaviour.Responses, 1))
+		e := trace.Evaluation{
+			Name: at.Phase, Step: at.Step, Problems: g.problems, Samples: g.all / max(g.problems, 1), Accuracy: p, Low: p, High: p,
+		}
+		rd.Evaluations = append(rd.Evaluations, evaluation{e, g.columns(), at.Step - rd.Offset})
 	}
-	slices.SortStableFunc(rd.Evaluations, func(a, b Evaluation) int {
+	slices.SortStableFunc(rd.Evaluations, func(a, b evaluation) int {
 		return cmp.Or(cmp.Compare(a.Step, b.Step), cmp.Compare(evaluationOrder(a.Name), evaluationOrder(b.Name)), cmp.Compare(a.Name, b.Name))
 	})
 	return rd, groups, nil
@@ -231,9 +190,9 @@ func evaluationOrder(name string) int { return slices.Index([]string{"untrained"
 
 // render writes the page around its data.
 func render(w io.Writer, d *data) error {
-	text, err := json.Marshal(d) // escapes <, > and &
+	text, err := marshal(d)
 	if err != nil {
-		return fmt.Errorf("report: %w", err)
+		return err
 	}
 	_, err = w.Write(page(d.Title, text))
 	return err

@@ -25,7 +25,7 @@ func TestKeep(t *testing.T) {
 	r := writeRun(t, filepath.Join(dir, "0142"), shape{sft: 250, rl: 90, rollouts: 128, problems: 256, samples: 1, every: 30})
 	text := writeRun(t, filepath.Join(dir, "0142", "text"), shape{sft: 250, rl: 90, rollouts: 128, problems: 256, samples: 1, text: true})
 	r.Text = &text
-	r.Results = slices.DeleteFunc(r.Results, func(x Result) bool { return x.Name == "rl" && x.Step < 340 })
+	r.Results = slices.DeleteFunc(r.Results, func(x trace.Row) bool { return x.Name == "rl" && x.Step < 340 })
 	for _, x := range text.Results[1:] {
 		x.Name, x.Text = "text only, "+x.Name, true
 		r.Results = append(r.Results, x)
@@ -165,7 +165,8 @@ func TestPageLoadsNothing(t *testing.T) {
 			t.Errorf("address in the page: %s", u)
 		}
 	}
-	for _, s := range []string{" src=", "@import", "url(", "fetch(", "XMLHttpRequest", "WebSocket", "innerHTML", "insertAdjacent", "document.write", "eval("} {
+	for _, s := range []string{" src=", "@import", "url(", "fetch(", "XMLHttpRequest", "WebSocket", "innerHTML", "insertAdjacent",
+		"document.write", "eval("} {
 		if strings.Contains(page, s) {
 			t.Errorf("the page holds %q", s)
 		}
@@ -269,7 +270,8 @@ func TestSampleIsBalanced(t *testing.T) {
 
 // The page's filters against the definitions they are named for.
 func TestFiltersMeanWhatTheySay(t *testing.T) {
-	ok, failed, none := trace.CallData{Code: "x", Status: "ok"}, trace.CallData{Code: "x", Status: "exception"}, trace.CallData{Status: "no_code"}
+	ok, failed := trace.CallData{Code: "x", Status: "ok"}, trace.CallData{Code: "x", Status: "exception"}
+	none := trace.CallData{Status: "no_code"}
 	over := trace.CallData{Code: "x", Status: "not_run"}
 	for _, c := range []struct {
 		calls         []trace.CallData
@@ -328,7 +330,8 @@ func TestUnfinishedRuns(t *testing.T) {
 	r.Evaluations = r.Evaluations[:1]
 	cut := dataOf(t, write(t, r))
 	for i, e := range full.Runs[0].Evaluations {
-		if g := cut.Runs[0].Evaluations[i]; g.Name != e.Name || g.X != e.X || g.Accuracy != e.Accuracy || *g.Behaviour["length"] != *e.Behaviour["length"] {
+		if g := cut.Runs[0].Evaluations[i]; g.Name != e.Name || g.X != e.X || g.Accuracy != e.Accuracy ||
+			*g.Behaviour["length"] != *e.Behaviour["length"] {
 			t.Errorf("evaluation from the records %+v, want %+v", g, e)
 		}
 	}
@@ -358,7 +361,8 @@ func TestBadDirectoriesAreNamed(t *testing.T) {
 		}
 	}
 	for dir, want := range map[string]string{
-		empty: "holds no metrics.jsonl", empty + "/no": "no directory", begun: "nothing to show", broken: "metrics.jsonl:2", torn: "trajectories.jsonl:1: a trajectory of 1 ids has 1 sources",
+		empty: "holds no metrics.jsonl", empty + "/no": "no directory", begun: "nothing to show", broken: "metrics.jsonl:2",
+		torn: "trajectories.jsonl:1: a trajectory of 1 ids has 1 sources",
 	} {
 		err := Write(&bytes.Buffer{}, Run{Dir: dir})
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
@@ -372,7 +376,7 @@ func TestBucketsKeepMeanAndWorst(t *testing.T) {
 	c := newCurves()
 	sum := 0.0
 	for i := range 2400 {
-		v := map[string]Number{"reward": Number(i % 7), "difference": 0}
+		v := map[string]float64{"reward": float64(i % 7), "difference": 0}
 		if i == 1234 {
 			v["difference"] = .5
 		}

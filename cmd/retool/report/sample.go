@@ -75,25 +75,25 @@ func traitsOf(r *trace.Record) traits {
 }
 
 // columns are the behaviour metrics of spec §4.2. A rate of nothing is not a number.
-func (g *group) columns() map[string]Number {
+func (g *group) columns() map[string]float64 {
 	b := g.behaviour
-	of := func(x float64, n int) Number {
+	of := func(x float64, n int) float64 {
 		if n == 0 {
-			return Number(math.NaN())
+			return math.NaN()
 		}
-		return Number(x)
+		return x
 	}
 	n := float64(max(b.Responses, 1))
-	return map[string]Number{
-		"responses":            Number(b.Responses),
+	return map[string]float64{
+		"responses":            float64(b.Responses),
 		"length":               of(b.ResponseLength, b.Responses),
 		"length_sampled":       of(b.ResponseLengthSampled, b.Responses),
 		"code_ratio":           of(b.CodeRatio, b.Responses),
 		"code_lines":           of(b.CodeLines, b.Responses),
 		"code_lines_with_code": of(b.CodeLinesWithCode, b.Snippets),
-		"correct_code":         Number(100 * float64(b.CorrectCodeCount) / n),
-		"correct_code_count":   Number(b.CorrectCodeCount),
-		"snippets":             Number(b.Snippets),
+		"correct_code":         100 * float64(b.CorrectCodeCount) / n,
+		"correct_code_count":   float64(b.CorrectCodeCount),
+		"snippets":             float64(b.Snippets),
 		"pass_correct":         of(b.CodePassCorrect, g.codeCorrect),
 		"pass_wrong":           of(b.CodePassWrong, g.codeWrong),
 		"timing":               of(b.CodeTiming, b.Snippets),
@@ -151,13 +151,15 @@ func survey(path string, run int, steps, checked map[int]bool) (groups []*group,
 		at := phaseStep{r.Phase, r.Step}
 		if len(groups) == 0 || groups[len(groups)-1].phaseStep != at {
 			close()
-			groups = append(groups, &group{phaseStep: at, run: run, shown: r.Phase != trainPhase || steps[r.Step], checked: r.Phase == trainPhase && checked[r.Step]})
+			trained := r.Phase == trainPhase
+			groups = append(groups, &group{phaseStep: at, run: run, shown: !trained || steps[r.Step], checked: trained && checked[r.Step]})
 		}
 		g := groups[len(groups)-1]
 		g.all++
 		if g.shown {
 			t := traitsOf(&r)
-			g.entries = append(g.entries, entry{line, r.Key, r.Problem, r.Family, fmt.Sprint(r.Outcome, r.Finish == "sandbox_error", t.code, t.fixed, t.passedWrong)})
+			g.entries = append(g.entries, entry{line, r.Key, r.Problem, r.Family,
+				fmt.Sprint(r.Outcome, r.Finish == "sandbox_error", t.code, t.fixed, t.passedWrong)})
 		}
 		r.LogProbs, r.Pieces = nil, nil // Behave needs neither
 		records = append(records, r)
@@ -333,7 +335,8 @@ func collect(runs []Run, picks []pick, dict *dictionary, bytes int) ([]trajector
 		return 0
 	}
 	slices.SortFunc(out, func(a, b placed) int {
-		return cmp.Or(cmp.Compare(a.run, b.run), cmp.Compare(b.Step, a.Step), cmp.Compare(order(a.Phase), order(b.Phase)), cmp.Compare(a.line, b.line))
+		return cmp.Or(cmp.Compare(a.run, b.run), cmp.Compare(b.Step, a.Step), cmp.Compare(order(a.Phase), order(b.Phase)),
+			cmp.Compare(a.line, b.line))
 	})
 	ts := make([]trajectory, len(out))
 	for i, p := range out {

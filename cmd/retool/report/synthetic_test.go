@@ -14,7 +14,8 @@ import (
 
 // hostile is text that a model, its code or a problem file may hold. Bytes that are not UTF-8 reach a Record replaced.
 var hostile = []string{
-	"</script><script>document.title='owned'</script>", "<img src=x onerror=\"document.title='owned'\">", "<!--<script>", "]]>&amp;\"'`${1}{{data}}{{script}}",
+	"</script><script>document.title='owned'</script>", "<img src=x onerror=\"document.title='owned'\">", "<!--<script>",
+	"]]>&amp;\"'`${1}{{data}}{{script}}",
 	"\u2028\u2029\u202e reversed \u200b", "\x00\x07\x1b[31mred\x1b[0m\r\n", "\ufffd\ufffd", "🦊 “héllo”\tend", "javascript:alert(1)",
 }
 
@@ -50,7 +51,8 @@ func writeRun(t *testing.T, dir string, s shape) Run {
 			t.Fatal(err)
 		}
 	}
-	run := Run{Dir: dir, Title: filepath.Base(dir), Facts: []Fact{{"device", "cpu, 2 threads"}, {"python", "3.11, tier A"}}, Config: "seed: 1\nrl: {steps: 9}\n"}
+	run := Run{Dir: dir, Title: filepath.Base(dir), Facts: []Fact{{"device", "cpu, 2 threads"}, {"python", "3.11, tier A"}},
+		Config: "seed: 1\nrl: {steps: 9}\n"}
 	key := int64(1) << 57
 	rollouts := func(phase string, step, n int, skill float64, problem func(i int) int) []trace.Record {
 		var rs []trace.Record
@@ -77,13 +79,14 @@ func writeRun(t *testing.T, dir string, s shape) Run {
 		}
 		p := float64(correct) / float64(len(rs))
 		half := 1.96 * math.Sqrt(p*(1-p)/float64(s.problems))
-		run.Evaluations = append(run.Evaluations, Evaluation{Name: name, Step: step, Problems: s.problems, Samples: s.samples, Accuracy: Number(p),
-			Low: Number(max(0, p-half)), High: Number(min(1, p+half)), Rules: "temperature 1, top-p 0.7", Behaviour: b})
+		run.Evaluations = append(run.Evaluations, trace.Evaluation{Name: name, Step: step, Problems: s.problems, Samples: s.samples, Accuracy: p,
+			Low: max(0, p-half), High: min(1, p+half), Rules: "temperature 1, top-p 0.7", Behaviour: b})
 	}
 	evaluate("untrained", 0, 0)
 	for i := range s.sft {
 		x := float64(i) / float64(s.sft)
-		must(metrics.Write(trace.Metrics{Step: i + 1, Phase: "sft", Loss: .2 + 5*math.Exp(-4*x) + .1*rng.Float64(), LR: 2e-3 * (1 - .9*x), Norm: 3*math.Exp(-2*x) + .3*rng.Float64(), Speed: 6000 + 800*rng.Float64(), Time: .5}))
+		must(metrics.Write(trace.Metrics{Step: i + 1, Phase: "sft", Loss: .2 + 5*math.Exp(-4*x) + .1*rng.Float64(), LR: 2e-3 * (1 - .9*x),
+			Norm: 3*math.Exp(-2*x) + .3*rng.Float64(), Speed: 6000 + 800*rng.Float64(), Time: .5}))
 	}
 	if s.sft > 0 {
 		evaluate("cold_start", s.sft, .4)
@@ -94,8 +97,9 @@ func writeRun(t *testing.T, dir string, s shape) Run {
 		step := s.sft + i + 1
 		rs := rollouts("train", step, s.rollouts, skill, func(int) int { return 1000 + rng.IntN(5000) })
 		b := trace.Behave(rs)
-		m := trace.RL{CodeRatio: b.CodeRatio, Length: b.ResponseLength, Finish: b.Finish, KL: .002 * rng.Float64(), Clip: .03 * rng.Float64(), Entropy: .5 - .3*x,
-			ValueLoss: .3 - .2*x, Explained: .6 * x, Rollout: .62, ToolWait: .08 + .03*rng.Float64(), Score: .06, Train: .32, Checked: 2000, DecodeRate: 900}
+		m := trace.RL{CodeRatio: b.CodeRatio, Length: b.ResponseLength, Finish: b.Finish, KL: .002 * rng.Float64(), Clip: .03 * rng.Float64(),
+			Entropy: .5 - .3*x, ValueLoss: .3 - .2*x, Explained: .6 * x, Rollout: .62, ToolWait: .08 + .03*rng.Float64(),
+			Score: .06, Train: .32, Checked: 2000, DecodeRate: 900}
 		for _, r := range rs {
 			m.Reward += float64(r.Reward) / float64(len(rs))
 			m.Calls += float64(len(r.Calls)) / float64(len(rs))
@@ -107,7 +111,8 @@ func writeRun(t *testing.T, dir string, s shape) Run {
 			m.CallsOK = float64(b.CorrectCodeCount) / float64(b.Snippets)
 		}
 		m.Rewards = trace.Rewards{Paper: float32(m.Reward), DAPOStrict: float32(m.Reward), ToolShaped: float32(m.Reward) + .1}
-		must(metrics.Write(trace.Metrics{Step: step, Phase: "rl", Loss: .02 * rng.NormFloat64(), LR: 1e-4 * (1 - x), Norm: .5 + .2*rng.Float64(), Speed: 1500 + 200*rng.Float64(), Time: 1.5, RL: &m}))
+		must(metrics.Write(trace.Metrics{Step: step, Phase: "rl", Loss: .02 * rng.NormFloat64(), LR: 1e-4 * (1 - x), Norm: .5 + .2*rng.Float64(),
+			Speed: 1500 + 200*rng.Float64(), Time: 1.5, RL: &m}))
 		if last := i == s.rl-1; last || s.every > 0 && (i+1)%s.every == 0 {
 			evaluate("rl", step, skill)
 		}
@@ -115,8 +120,8 @@ func writeRun(t *testing.T, dir string, s shape) Run {
 	must(metrics.Close())
 	must(records.Close())
 	for _, e := range run.Evaluations {
-		run.Results = append(run.Results, Result{Name: strings.ReplaceAll(e.Name, "_", " "), Accuracy: e.Accuracy, Low: e.Low, High: e.High, Sampling: .012,
-			CodeRatio: Number(e.Behaviour.CodeRatio), WithCode: e.Accuracy, Length: Number(e.Behaviour.ResponseLength), Problems: e.Problems, Samples: e.Samples, Step: e.Step})
+		e.Sampling, e.AccuracyCode = .012, e.Accuracy
+		run.Results = append(run.Results, trace.Row{Name: strings.ReplaceAll(e.Name, "_", " "), Evaluation: &e})
 	}
 	return run
 }
@@ -128,7 +133,8 @@ func (s shape) record(rng *rand.Rand, skill float64, problem int, key int64) (r 
 	families := []string{"product", "remainder", "gcd"}
 	a, b := 100+source.IntN(900), 100+source.IntN(900)
 	family := families[problem%3]
-	question := map[string]string{"product": "What is %d times %d?", "remainder": "What remains when %d is divided by %d?", "gcd": "Find the gcd of %d and %d."}[family]
+	question := map[string]string{"product": "What is %d times %d?", "remainder": "What remains when %d is divided by %d?",
+		"gcd": "Find the gcd of %d and %d."}[family]
 	expr := map[string]string{"product": "%d*%d", "remainder": "%d%%%d", "gcd": "gcd(%d,%d)"}[family]
 	x, y := a, b
 	for y != 0 {
@@ -136,7 +142,8 @@ func (s shape) record(rng *rand.Rand, skill float64, problem int, key int64) (r 
 	}
 	truth := map[string]int{"product": a * b, "remainder": a % b, "gcd": x}[family]
 	question, expr = fmt.Sprintf(question, a, b), fmt.Sprintf(expr, a, b)
-	r = trace.Record{Key: key, Problem: fmt.Sprintf("%s-%d", family, problem), Family: family, Question: question, Truth: fmt.Sprint(truth), Finish: "answer", Advantage: float32(rng.NormFloat64())}
+	r = trace.Record{Key: key, Problem: fmt.Sprintf("%s-%d", family, problem), Family: family, Question: question, Truth: fmt.Sprint(truth),
+		Finish: "answer", Advantage: float32(rng.NormFloat64())}
 	var sources []byte
 	defer func() { r.Sources = string(sources) }()
 	add := func(kind byte, text string) {
@@ -165,7 +172,8 @@ func (s shape) record(rng *rand.Rand, skill float64, problem int, key int64) (r 
 		to := len(r.IDs)
 		add('t', "\n<interpreter>\n"+stdout+traceback+"</interpreter>\n\n")
 		run := .002 + .01*rng.Float64()
-		r.Calls = append(r.Calls, trace.CallData{Code: code, Status: status, Stdout: stdout, Traceback: traceback, From: from, To: to, ReplyFrom: to, ReplyTo: len(r.IDs),
+		r.Calls = append(r.Calls, trace.CallData{Code: code, Status: status, Stdout: stdout, Traceback: traceback, From: from, To: to,
+			ReplyFrom: to, ReplyTo: len(r.IDs),
 			Prefilled: len(r.IDs) - to, Seconds: run, CPU: run / 2, Queue: .003 * rng.Float64(), Wait: run + .005})
 	}
 	good := false

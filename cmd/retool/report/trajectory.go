@@ -1,13 +1,15 @@
 package report
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"retool/trainer/trace"
 )
@@ -25,40 +27,40 @@ type trajectory struct {
 	Truth      string     `json:"truth"`
 	Answer     string     `json:"answer"`
 	Outcome    string     `json:"outcome"`
-	Reward     Number     `json:"reward"`
-	Rewards    [3]Number  `json:"rewards"` // paper, DAPO strict, tool shaped
-	Advantage  Number     `json:"advantage"`
+	Reward     float64    `json:"reward"`
+	Rewards    [3]float64 `json:"rewards"` // paper, DAPO strict, tool shaped
+	Advantage  float64    `json:"advantage"`
 	Finish     string     `json:"finish"`
-	Error      string     `json:"error,omitempty"`
+	Error      string     `json:"error,omitzero"`
 	Prompt     int        `json:"prompt"`
 	Length     int        `json:"length"`  // tokens, those in the gap too
 	Sources    string     `json:"sources"` // p12m30t3
 	Gap        [2]int     `json:"gap"`     // first token left out and the one after the last; equal: none
 	IDs        []int      `json:"t"`
-	LogProbs   []Number   `json:"l"`
-	Difference Number     `json:"difference"`
+	LogProbs   []float64  `json:"l"`
+	Difference float64    `json:"difference"`
 	Checked    bool       `json:"checked"` // Difference was measured
 	Calls      []callData `json:"calls"`
 	CallsAll   int        `json:"calls_all"`
-	Evicted    int        `json:"evicted,omitempty"`
+	Evicted    int        `json:"evicted,omitzero"`
 	Fixed      bool       `json:"fixed"`
 	Passed     bool       `json:"passed_wrong"`
 }
 
 type callData struct {
-	Code      string `json:"code"`
-	Status    string `json:"status"`
-	Stdout    string `json:"stdout"`
-	Traceback string `json:"traceback"`
-	From      int    `json:"from"`
-	To        int    `json:"to"`
-	ReplyFrom int    `json:"reply_from"`
-	ReplyTo   int    `json:"reply_to"`
-	Prefilled int    `json:"prefilled"`
-	Seconds   Number `json:"seconds"`
-	CPU       Number `json:"cpu"`
-	Queue     Number `json:"queue"`
-	Wait      Number `json:"wait"`
+	Code      string  `json:"code"`
+	Status    string  `json:"status"`
+	Stdout    string  `json:"stdout"`
+	Traceback string  `json:"traceback"`
+	From      int     `json:"from"`
+	To        int     `json:"to"`
+	ReplyFrom int     `json:"reply_from"`
+	ReplyTo   int     `json:"reply_to"`
+	Prefilled int     `json:"prefilled"`
+	Seconds   float64 `json:"seconds"`
+	CPU       float64 `json:"cpu"`
+	Queue     float64 `json:"queue"`
+	Wait      float64 `json:"wait"`
 }
 
 // token is an entry of the page's dictionary, written [id, text] or [id, name, 1] when special.
@@ -68,12 +70,13 @@ type token struct {
 	special bool
 }
 
-func (t token) MarshalJSON() ([]byte, error) {
+// MarshalJSONTo writes the array.
+func (t token) MarshalJSONTo(out *jsontext.Encoder) error {
 	v := []any{t.id, t.piece}
 	if t.special {
 		v = append(v, 1)
 	}
-	return json.Marshal(v)
+	return json.MarshalEncode(out, v)
 }
 
 type dictionary struct {
@@ -85,7 +88,8 @@ type dictionary struct {
 func check(r *trace.Record) error {
 	n := len(r.IDs)
 	if len(r.Sources) != n || len(r.LogProbs) != n || len(r.Pieces) != n {
-		return fmt.Errorf("a trajectory of %d ids has %d sources, %d log-probabilities and %d pieces", n, len(r.Sources), len(r.LogProbs), len(r.Pieces))
+		return fmt.Errorf("a trajectory of %d ids has %d sources, %d log-probabilities and %d pieces", n, len(r.Sources), len(r.LogProbs),
+			len(r.Pieces))
 	}
 	return nil
 }
@@ -95,12 +99,13 @@ func (d *dictionary) encode(r *trace.Record, p pick) (trajectory, int, error) {
 	tr := traitsOf(r)
 	n := len(r.IDs)
 	t := trajectory{
-		Run: p.run, Step: r.Step, Phase: r.Phase, Key: strconv.FormatInt(r.Key, 10), Problem: cut(r.Problem), Family: cut(r.Family), Question: cut(r.Question),
-		Truth: cut(r.Truth), Answer: cut(r.Answer), Outcome: r.Outcome, Reward: Number(r.Reward),
-		Rewards:   [3]Number{Number(r.Rewards.Paper), Number(r.Rewards.DAPOStrict), Number(r.Rewards.ToolShaped)},
-		Advantage: Number(r.Advantage), Finish: r.Finish, Error: cut(r.Error), Prompt: r.Prompt, Length: n, Sources: runs(r.Sources),
-		Difference: Number(r.Difference), Checked: p.checked, Calls: []callData{}, CallsAll: len(r.Calls), Evicted: r.Evicted, Fixed: tr.fixed, Passed: tr.passedWrong,
-		IDs: []int{}, LogProbs: []Number{},
+		Run: p.run, Step: r.Step, Phase: r.Phase, Key: strconv.FormatInt(r.Key, 10),
+		Problem: cut(r.Problem), Family: cut(r.Family), Question: cut(r.Question),
+		Truth: cut(r.Truth), Answer: cut(r.Answer), Outcome: r.Outcome, Reward: float64(r.Reward),
+		Rewards:   [3]float64{float64(r.Rewards.Paper), float64(r.Rewards.DAPOStrict), float64(r.Rewards.ToolShaped)},
+		Advantage: float64(r.Advantage), Finish: r.Finish, Error: cut(r.Error), Prompt: r.Prompt, Length: n, Sources: runs(r.Sources),
+		Difference: float64(r.Difference), Checked: p.checked, Calls: []callData{}, CallsAll: len(r.Calls), Evicted: r.Evicted,
+		Fixed: tr.fixed, Passed: tr.passedWrong, IDs: []int{}, LogProbs: []float64{},
 	}
 	if n > maxTokens {
 		t.Gap = [2]int{maxTokens / 2, n - maxTokens/2}
@@ -116,26 +121,27 @@ func (d *dictionary) encode(r *trace.Record, p pick) (trajectory, int, error) {
 		if !ok {
 			j = len(d.tokens)
 			d.index[k], d.tokens = j, append(d.tokens, k)
-			text, err := json.Marshal(k)
+			text, err := marshal(k)
 			if err != nil {
-				return t, 0, fmt.Errorf("report: %w", err)
+				return t, 0, err
 			}
 			size += len(text) + 1
 		}
 		t.IDs = append(t.IDs, j)
 		if r.Sources[i] == 'm' {
-			t.LogProbs = append(t.LogProbs, Number(round(r.LogProbs[i])))
+			t.LogProbs = append(t.LogProbs, round(r.LogProbs[i]))
 		}
 	}
 	for _, c := range r.Calls[:min(len(r.Calls), maxCalls)] {
 		t.Calls = append(t.Calls, callData{
-			Code: cut(c.Code), Status: c.Status, Stdout: cut(c.Stdout), Traceback: cut(c.Traceback), From: c.From, To: c.To, ReplyFrom: c.ReplyFrom, ReplyTo: c.ReplyTo,
-			Prefilled: c.Prefilled, Seconds: Number(c.Seconds), CPU: Number(c.CPU), Queue: Number(c.Queue), Wait: Number(c.Wait),
+			Code: cut(c.Code), Status: c.Status, Stdout: cut(c.Stdout), Traceback: cut(c.Traceback),
+			From: c.From, To: c.To, ReplyFrom: c.ReplyFrom, ReplyTo: c.ReplyTo,
+			Prefilled: c.Prefilled, Seconds: c.Seconds, CPU: c.CPU, Queue: c.Queue, Wait: c.Wait,
 		})
 	}
-	text, err := json.Marshal(t)
+	text, err := marshal(t)
 	if err != nil {
-		return t, 0, fmt.Errorf("report: %w", err)
+		return t, 0, err
 	}
 	return t, size + len(text) + 1, nil
 }

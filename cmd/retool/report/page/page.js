@@ -66,9 +66,9 @@
       const a = own[0], b = own[own.length - 1];
       const from = own.length > 1 ? own[own.length - 2] : null;
       tile("Accuracy, held-out problems", pct(b.accuracy), from && pct(from.accuracy), from ? `${from.name} → ${b.name}` : b.name);
-      tile("Responses with code", pct(b.code_ratio), from && pct(from.code_ratio), `of those, ${pct(b.with_code)} right`);
+      tile("Responses with code", pct(b.behaviour.code_ratio), from && pct(from.behaviour.code_ratio), `of those, ${pct(b.accuracy_with_code)} right`);
       if (other.length) tile("Text only, same budget", pct(other[other.length - 1].accuracy), other.length > 1 && pct(other[other.length - 2].accuracy), "the same model and problems without the tool");
-      else if (a !== b) tile("Response length, tokens", sig(b.length), sig(from.length), "sampled and observed");
+      else if (a !== b) tile("Response length, tokens", sig(b.behaviour.response_length), sig(from.behaviour.response_length), "sampled and observed");
     }
     const m = D.runs[0];
     if (m.checked) tile("Rollout − training, largest |Δlogp|", m.difference === 0 ? "0" : sig(m.difference), null,
@@ -96,11 +96,11 @@
       el("thead", {}, el("tr", {}, el("th", {}, "Held-out problems"), el("th", { class: "num" }, "accuracy"), el("th", {}, "0 – 100 %, 95 % interval"), el("th", { class: "num" }, "interval"),
         el("th", { class: "num" }, "code ratio"), el("th", { class: "num" }, "right with code"), el("th", { class: "num" }, "tokens"), el("th", { class: "num" }, "problems"))),
       el("tbody", {}, D.results.map((r) => el("tr", { class: r.text ? "textrun" : "toolrun" }, el("td", { class: "name" }, words(r.name)),
-        el("td", { class: "num", title: r.sampling ? `± ${(196 * r.sampling).toFixed(1)} if the same problems were sampled again (95 %)` : null }, el("b", {}, pct(r.accuracy))),
+        el("td", { class: "num", title: r.sampling_error ? `± ${(196 * r.sampling_error).toFixed(1)} if the same problems were sampled again (95 %)` : null }, el("b", {}, pct(r.accuracy))),
         el("td", { class: "interval" }, interval(r, scale)),
         el("td", { class: "num soft" }, r.low !== r.high ? `${(100 * r.low).toFixed(1)} – ${(100 * r.high).toFixed(1)}` : "–"),
-        el("td", { class: "num" }, r.text && r.code_ratio === 0 ? "–" : pct(r.code_ratio)), el("td", { class: "num" }, r.code_ratio > 0 ? pct(r.with_code) : "–"),
-        el("td", { class: "num" }, sig(r.length)), el("td", { class: "num soft" }, `${count(r.problems)} × ${r.samples}`))))));
+        el("td", { class: "num" }, r.text && r.behaviour.code_ratio === 0 ? "–" : pct(r.behaviour.code_ratio)), el("td", { class: "num" }, r.behaviour.code_ratio > 0 ? pct(r.accuracy_with_code) : "–"),
+        el("td", { class: "num" }, sig(r.behaviour.response_length)), el("td", { class: "num soft" }, `${count(r.problems)} × ${r.samples}`))))));
   }
 
   function header() {
@@ -264,7 +264,7 @@
     if (evaluated) keys.push(el("span", { class: "key" }, el("span", { class: "swatch dot c-fifth" }), "evaluation on held-out problems" + (rules() ? " (" + rules() + ")" : "")));
     return keys;
   }
-  const rules = () => { const e = D.runs[0].evaluations.find((e) => e.rules); return e ? visible(e.rules) : ""; };
+  const rules = () => { const e = D.runs[0].evaluations.find((e) => e.sampling); return e ? visible(e.sampling) : ""; };
   const every = (phase) => { const c = D.runs[0].curves[phase]; return c && c.every > 1 ? el("span", {}, `each point is the mean of ${c.every} steps`) : null; };
 
   function curves() {

@@ -15,14 +15,16 @@ import (
 
 func profileCommand() *cli.Command {
 	return &cli.Command{
-		Name: "profile", Usage: "run a command and record what it does to GPU and processor, beside its tokens a second", ArgsUsage: "-- COMMAND…",
+		Name: "profile", Usage: "run a command and record what it does to GPU and processor, beside its tokens a second",
+		ArgsUsage: "-- COMMAND…",
 		Description: "retool profile -- bin/retool train demo --set device=gpu --set run=runs/a\n\n" +
 			"Samples power, clocks, utilisation, memory, temperature and throttle reasons of every GPU (NVML), processor time and memory of the\n" +
-			"command's processes, and the tokens a second of a run=DIRECTORY among its arguments. Writes PREFIX.csv and PREFIX.svg. Its exit code\n" +
-			"is the command's.",
+			"command's processes, and the tokens a second of a run=DIRECTORY among its arguments. Writes PREFIX.csv and PREFIX.svg.\n" +
+			"Its exit code is the command's.",
 		Flags: []cli.Flag{
 			&cli.DurationFlag{Name: "every", Value: 200 * time.Millisecond, Usage: "`TIME` between samples"},
-			&cli.StringFlag{Name: "out", Usage: "write `PREFIX`.csv and PREFIX.svg; default: profile, in the run directory if there is one"},
+			&cli.StringFlag{Name: "out",
+				Usage: "write `PREFIX`.csv and PREFIX.svg; default: profile, in the run directory if there is one, written anew"},
 		},
 		Action: func(c *cli.Context) error {
 			command := c.Args().Slice()
@@ -32,11 +34,18 @@ func profileCommand() *cli.Command {
 			if every := c.Duration("every"); every < 10*time.Millisecond {
 				return fmt.Errorf("profile: --every is %v, it must be at least 10ms", every)
 			}
+			prefix := c.String("out")
+			if prefix != "" {
+				for _, ext := range []string{".csv", ".svg"} {
+					if err := unused(prefix + ext); err != nil {
+						return fmt.Errorf("profile: --out: %w", err)
+					}
+				}
+			}
 			p, err := bench.ProfileCommand(c.Context, bench.ProfileOptions{Command: command, Every: c.Duration("every")})
 			if err != nil {
 				return err
 			}
-			prefix := c.String("out")
 			if prefix == "" {
 				prefix = filepath.Join(p.Run, "profile")
 			}

@@ -20,8 +20,9 @@ import (
 func gradeCommand() *cli.Command {
 	return &cli.Command{
 		Name: "grade", Usage: "judge responses by both verifiers",
-		Description: `Rows {"id", "text", "truth"}, one JSON object a line: text is a model's response, whose code does not count. For each, in order, one line
-{"id", "math", "dapo", "answer"}: the verdicts correct, wrong, no_answer or verifier_error, and what the last box holds.`,
+		Description: `Rows {"id", "text", "truth"}, one JSON object a line: text is a model's response, whose code does not count. For each,
+in order, one line {"id", "math", "dapo", "answer"}: the verdicts correct, wrong, no_answer or verifier_error, and what the last
+box holds.`,
 		Flags: []cli.Flag{&cli.StringFlag{Name: "jsonl", Usage: "the rows: a `FILE`, or - for standard input", Required: true}},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
@@ -115,14 +116,11 @@ func grade(name string, in io.Reader, out io.Writer) error {
 	return nil
 }
 
-// eachRow calls f with the lines that are not blank, counted from 1, until it returns false. A byte order mark is no part of the first.
+// eachRow calls f with the lines that are not blank, counted from 1, until it returns false.
 func eachRow(in io.Reader, f func(n int, line []byte) bool) error {
-	r := bufio.NewReaderSize(in, 1<<16)
+	r := textReader(in)
 	for n := 1; ; n++ {
 		line, err := r.ReadBytes('\n')
-		if n == 1 {
-			line = bytes.TrimPrefix(line, []byte("\ufeff"))
-		}
 		if len(bytes.TrimSpace(line)) > 0 && !f(n, line) {
 			return nil
 		}

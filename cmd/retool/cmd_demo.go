@@ -49,29 +49,8 @@ func demoCommand() *cli.Command {
 			if err := writeSummary(dir.path, s); err != nil {
 				return err
 			}
-			out.Note("\n" + s.table())
+			out.Note("\n" + summaryTable(s))
 			return writeReport(dir.path, out)
 		},
 	}
-}
-
-// table is the demo's last word.
-func (s Summary) table() string {
-	var rows [][]string
-	add := func(name string, r *Result) {
-		if r == nil {
-			return
-		}
-		rows = append(rows, []string{
-			name, fmt.Sprintf("%.1f %%", 100*r.Accuracy), fmt.Sprintf("%.1f – %.1f", 100*r.Low, 100*r.High),
-			fmt.Sprintf("%.1f %%", 100*r.CodeRatio), fmt.Sprintf("%.1f", r.Length), fmt.Sprintf("%d × %d", r.Problems, r.Samples),
-		})
-	}
-	add("untrained", s.Untrained)
-	add("after cold start", s.ColdStart)
-	add("after RL", s.RL)
-	add("text only, after cold start", s.TextColdStart)
-	add("text only, after RL", s.TextRL)
-	return grid([]string{"", "accuracy", "95 % interval", "code ratio", "tokens", "problems × samples"}, rows) +
-		fmt.Sprintf("\n%.0f s in all", s.Seconds)
 }

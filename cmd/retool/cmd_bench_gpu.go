@@ -32,6 +32,9 @@ func onGPU(name, usage string, run func(*cli.Context, *kernels.GPU) error, flags
 			if c.Args().Present() {
 				return fmt.Errorf("bench %s takes no argument, got %q", name, c.Args().First())
 			}
+			if err := unusedFlags(c, "json"); err != nil {
+				return err
+			}
 			dev, err := openGPU(c.String("device"), c.String("variant"))
 			if err != nil {
 				return err
@@ -40,19 +43,6 @@ func onGPU(name, usage string, run func(*cli.Context, *kernels.GPU) error, flags
 			return run(c, dev)
 		},
 	}
-}
-
-func openGPU(name, variant string) (*kernels.GPU, error) {
-	dev, err := openDevice(name, variant, 0)
-	if err != nil {
-		return nil, err
-	}
-	gpu, ok := dev.(*kernels.GPU)
-	if !ok {
-		dev.Close()
-		return nil, fmt.Errorf("device: %q is no GPU: want gpu or emu", name)
-	}
-	return gpu, nil
 }
 
 // patterns is regular expressions with commas between them.
@@ -140,6 +130,9 @@ func benchGPU(c *cli.Context) error {
 	if c.Args().Present() {
 		return fmt.Errorf("bench kernels takes no argument, got %q", c.Args().First())
 	}
+	if err := unusedFlags(c, "cases"); err != nil {
+		return err
+	}
 	if path := c.String("cases"); path != "" {
 		return atomicfile.Write(path, func(w io.Writer) error { return bench.WriteCases(w, bench.GPUCases()) })
 	}
@@ -154,7 +147,7 @@ func benchGPU(c *cli.Context) error {
 			return err
 		}
 	}
-	report, err := readReport(path, c.Bool("resume"))
+	report, err := readReport(c, path)
 	if err != nil {
 		return err
 	}
@@ -203,15 +196,15 @@ func benchGPU(c *cli.Context) error {
 }
 
 // readReport is what the file of --json has, with --resume; a file that is not there yet has nothing.
-func readReport(path string, resume bool) (*bench.GPUReport, error) {
+func readReport(c *cli.Context, path string) (*bench.GPUReport, error) {
 	r := &bench.GPUReport{}
-	if !resume {
-		return r, nil
+	if !c.Bool("resume") {
+		return r, unusedFlags(c, "json")
 	}
 	if path == "" {
 		return nil, fmt.Errorf("bench kernels: --resume goes on from the file of --json, and none is named")
 	}
-	text, err := os.ReadFile(path)
+	text, err := readText(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return r, nil
 	}

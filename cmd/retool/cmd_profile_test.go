@@ -28,7 +28,8 @@ func TestProfileRecordsARun(t *testing.T) {
 	require.NoError(t, err)
 	at := slices.Index(rows[0], "throughput tok/s")
 	require.GreaterOrEqual(t, at, 0, "columns are %q", rows[0])
-	require.True(t, slices.ContainsFunc(rows[1:], func(r []string) bool { return r[at] != "" && r[1] == "sft" }), "no sample has tokens a second")
+	require.True(t, slices.ContainsFunc(rows[1:], func(r []string) bool { return r[at] != "" && r[1] == "sft" }),
+		"no sample has tokens a second")
 	chart, err := os.ReadFile(filepath.Join(run, "profile.svg"))
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(string(chart), "<svg"))

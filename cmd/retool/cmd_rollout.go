@@ -1,10 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strings"
 
@@ -15,38 +13,6 @@ import (
 	"retool/engine/tokenizer"
 	"retool/trainer"
 )
-
-// fromFlag names weights: a checkpoint, or a run directory, whose newest checkpoint is taken.
-func fromFlag() *cli.StringFlag {
-	return &cli.StringFlag{Name: "from", Usage: "weights: a checkpoint, or a run `DIR` whose newest checkpoint is taken", Required: true}
-}
-
-// checkpointOf resolves --from.
-func checkpointOf(path string) (string, error) {
-	if dir := trainer.Latest(path); dir != "" {
-		return dir, nil
-	}
-	if _, err := os.Stat(path + "/config.json"); err != nil {
-		return "", fmt.Errorf("--from %s: neither a run directory with checkpoints nor a folder with config.json: %w", path, err)
-	}
-	return path, nil
-}
-
-// loadedConfig is the configuration stored beside weights, unless the command names another.
-func loadedConfig(c *cli.Context) (cfg *Config, from string, err error) {
-	if from, err = checkpointOf(c.String("from")); err != nil {
-		return nil, "", err
-	}
-	source := from + "/config.yaml"
-	if c.Args().Present() {
-		source = c.Args().First()
-	} else if _, err := os.Stat(source); errors.Is(err, fs.ErrNotExist) {
-		return nil, "", fmt.Errorf("--from %s: no config.yaml beside the weights, as a run leaves it: name a recipe (%s) or a file of settings",
-			from, strings.Join(recipeNames(), ", "))
-	}
-	cfg, err = loadConfig(source, c.StringSlice("set"))
-	return cfg, from, err
-}
 
 func rolloutCommand() *cli.Command {
 	return &cli.Command{
@@ -157,7 +123,8 @@ func (v *viewer) grown(t *engine.Trajectory, from int) {
 
 func (v *viewer) end(t *engine.Trajectory, problem *trainer.Problem, g trainer.Grade) {
 	v.print(engine.Policy, v.stream.Flush()) // of a character that never ended
-	line := fmt.Sprintf("finish %s  tokens %d prompt, %d sampled, %d observed", t.Finish, t.Prompt, t.Count(engine.Policy), t.Count(engine.Tool))
+	line := fmt.Sprintf("finish %s  tokens %d prompt, %d sampled, %d observed", t.Finish, t.Prompt, t.Count(engine.Policy),
+		t.Count(engine.Tool))
 	for i, c := range t.Calls {
 		line += fmt.Sprintf("  call %d %s in %.1f ms (%d tokens prefilled)", i+1, c.Result.Status, 1000*c.Wait.Seconds(), c.Prefilled)
 	}

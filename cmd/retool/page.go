@@ -2,112 +2,20 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/urfave/cli/v2"
-
 	"retool/cmd/retool/report"
-	"retool/engine/atomicfile"
 	"retool/trainer"
 	"retool/trainer/trace"
 )
 
-func reportCommand() *cli.Command {
-	return &cli.Command{
-		Name: "report", Usage: "one web page of a run: results, curves, trajectories token by token", ArgsUsage: "RUNDIR",
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "out", Usage: "`FILE` to write (default: RUNDIR/report.html)"},
-			&cli.StringFlag{Name: "serve", Usage: "serve the page at `HOST:PORT` instead, written anew for every visit: for a run that is still training"},
-		},
-		Action: func(c *cli.Context) error {
-			if c.NArg() != 1 {
-				return fmt.Errorf("report: want one run directory, got %d arguments", c.NArg())
-			}
-			if addr := c.String("serve"); addr != "" {
-				if c.IsSet("out") {
-					return fmt.Errorf("report: --serve writes no file, so --out %s would do nothing", c.String("out"))
-				}
-				return serveReport(c.Context, c.Args().First(), addr, c.App.Writer)
-			}
-			path, err := reportFile(c.Args().First(), c.String("out"))
-			if err == nil {
-				_, err = fmt.Fprintln(c.App.Writer, path)
-			}
-			return err
-		},
-	}
-}
-
-// serveReport serves the page of a run directory until the context ends. A run that has logged nothing yet is an answer of 503.
-func serveReport(ctx context.Context, dir, addr string, out io.Writer) error {
-	if _, err := os.Stat(dir); err != nil {
-		return fmt.Errorf("report: no directory %s", dir)
-	}
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return fmt.Errorf("report: --serve %s: %w", addr, err)
-	}
-	var one sync.Mutex // a page takes seconds of a core: one at a time
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		one.Lock()
-		defer one.Unlock()
-		page, err := reportPage(dir)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Header().Set("Cache-Control", "no-store")
-		w.Write(page)
-	})
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	stop := context.AfterFunc(ctx, func() { s.Close() })
-	defer stop()
-	fmt.Fprintf(out, "http://%s/\n", l.Addr())
-	if err := s.Serve(l); ctx.Err() == nil {
-		return fmt.Errorf("report: --serve %s: %w", addr, err)
-	}
-	return ctx.Err()
-}
-
-// writeReport writes a run's page into its directory and says where.
-func writeReport(dir string, out *terminal) error {
-	path, err := reportFile(dir, "")
-	if err == nil {
-		out.Note("report    " + path)
-	}
-	return err
-}
-
-// reportFile writes the page of a run directory, whole or not at all, and returns its path. path "" is report.html in it.
-func reportFile(dir, path string) (string, error) {
-	page, err := reportPage(dir)
-	if err != nil {
-		return "", err
-	}
-	if path == "" {
-		path = filepath.Join(dir, "report.html") // a run's own page is written anew
-	} else if err := unused(path); err != nil {
-		return "", fmt.Errorf("report: --out: %w", err)
-	}
-	if err := atomicfile.WriteBytes(path, page); err != nil {
-		return "", fmt.Errorf("report: %w", err)
-	}
-	return path, nil
-}
-
+// reportPage is the page of a run directory.
 func reportPage(dir string) ([]byte, error) {
 	r, err := reported(dir)
 	if err != nil {
@@ -143,10 +51,10 @@ func reported(dir string) (report.Run, error) {
 			return r, err
 		}
 	}
-	r.Results = sum.rows()
+	r.Results = sum.Rows()
 	if s.Phase == "rl" {
 		for i := range r.Results {
-			if r.Results[i].Name == afterRL {
+			if r.Results[i].Name == trace.AfterRL {
 				r.Results[i].Name = fmt.Sprintf("RL, step %d", r.Results[i].Step)
 			}
 		}
@@ -174,18 +82,13 @@ func reportedRun(dir string) (report.Run, *trainer.State, error) {
 		}
 		s = &state
 	}
-	for _, e := range s.Evaluations {
-		r.Evaluations = append(r.Evaluations, report.Evaluation{
-			Name: e.Name, Step: e.Step, Problems: e.Problems, Samples: e.Samples, Accuracy: report.Number(e.Accuracy), Low: report.Number(e.Low),
-			High: report.Number(e.High), Rules: e.Rules, Behaviour: e.Behaviour,
-		})
-	}
+	r.Evaluations = s.Evaluations
 	return r, s, nil
 }
 
 // readJSON leaves v as it is when there is no such file.
 func readJSON(path string, v any) error {
-	text, err := os.ReadFile(path)
+	text, err := readText(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -198,30 +101,6 @@ func readJSON(path string, v any) error {
 	return nil
 }
 
-const afterRL = "after RL"
-
-// rows are the summary's results as the page shows them.
-func (s Summary) rows() []report.Result {
-	var rows []report.Result
-	for _, x := range []struct {
-		name string
-		text bool
-		r    *Result
-	}{
-		{"untrained", false, s.Untrained}, {"after cold start", false, s.ColdStart}, {afterRL, false, s.RL},
-		{"text only, after cold start", true, s.TextColdStart}, {"text only, after RL", true, s.TextRL},
-	} {
-		if r := x.r; r != nil {
-			rows = append(rows, report.Result{
-				Name: x.name, Text: x.text, Accuracy: report.Number(r.Accuracy), Low: report.Number(r.Low), High: report.Number(r.High),
-				Sampling: report.Number(r.Sampling), CodeRatio: report.Number(r.CodeRatio), WithCode: report.Number(r.WithCode), Length: report.Number(r.Length),
-				Problems: r.Problems, Samples: r.Samples, Step: r.Step,
-			})
-		}
-	}
-	return rows
-}
-
 // environment is what a run ran on and no setting says: the part of environment.json that the page shows.
 type environment struct {
 	Device string `json:"device"`
@@ -230,7 +109,7 @@ type environment struct {
 }
 
 // facts are the header's lines. Settings that today's program no longer reads leave their lines out: the page shows their text.
-func facts(dir string, s *trainer.State, sum Summary, e environment) ([]report.Fact, error) {
+func facts(dir string, s *trainer.State, sum trace.Summary, e environment) ([]report.Fact, error) {
 	var out []report.Fact
 	add := func(name, format string, a ...any) {
 		if text := strings.TrimSpace(fmt.Sprintf(format, a...)); text != "" {

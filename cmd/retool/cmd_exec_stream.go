@@ -101,9 +101,7 @@ func stream(ctx context.Context, in io.Reader, name string, out io.Writer, read 
 feed:
 	for scan.Scan() {
 		line := scan.Bytes()
-		if n++; n == 1 {
-			line = bytes.TrimPrefix(line, []byte("\ufeff"))
-		}
+		n++
 		if len(bytes.TrimSpace(line)) == 0 {
 			continue
 		}

@@ -33,10 +33,13 @@ func evalCommand() *cli.Command {
 			if c.IsSet("verifier") && !c.IsSet("trace") {
 				return fmt.Errorf("eval: --verifier goes with --trace; with --from it is --set reward.verifier=%s", c.String("verifier"))
 			}
+			if err := unusedFlags(c, "out"); err != nil {
+				return err
+			}
 			var shown any
 			var err error
 			if c.IsSet("trace") {
-				var es []trainer.Evaluation
+				var es []trace.Evaluation
 				es, err = regrade(c)
 				shown = es
 			} else {
@@ -53,9 +56,9 @@ func evalCommand() *cli.Command {
 				return err
 			}
 			switch e := shown.(type) {
-			case trainer.Evaluation:
+			case trace.Evaluation:
 				printEvaluation(e)
-			case []trainer.Evaluation:
+			case []trace.Evaluation:
 				printEvaluations(e)
 			}
 			return nil
@@ -63,22 +66,22 @@ func evalCommand() *cli.Command {
 	}
 }
 
-func evaluate(c *cli.Context) (trainer.Evaluation, error) {
+func evaluate(c *cli.Context) (trace.Evaluation, error) {
 	cfg, from, err := loadedConfig(c)
 	if err != nil {
-		return trainer.Evaluation{}, err
+		return trace.Evaluation{}, err
 	}
 	if cfg.Eval.Problems < 1 {
-		return trainer.Evaluation{}, fmt.Errorf("eval.problems: want at least 1, got %d", cfg.Eval.Problems)
+		return trace.Evaluation{}, fmt.Errorf("eval.problems: want at least 1, got %d", cfg.Eval.Problems)
 	}
 	p, err := build(c.Context, cfg, use{from: from, concurrent: cfg.Eval.Problems * cfg.Eval.Samples})
 	if err != nil {
-		return trainer.Evaluation{}, err
+		return trace.Evaluation{}, err
 	}
 	defer p.Close()
 	read, err := p.data(false)
 	if err != nil {
-		return trainer.Evaluation{}, err
+		return trace.Evaluation{}, err
 	}
 	for _, note := range read.notes {
 		fmt.Fprintln(c.App.ErrWriter, note)
@@ -88,12 +91,9 @@ func evaluate(c *cli.Context) (trainer.Evaluation, error) {
 	p.engine.Progress = func(done, all int) { bar.set(int64(done), int64(all)) }
 	keep := func(trace.Record) error { return nil }
 	if path := c.String("out"); path != "" {
-		if err := unused(path); err != nil {
-			return trainer.Evaluation{}, fmt.Errorf("eval: --out: %w", err)
-		}
 		log, err := trace.Open(path, 0)
 		if err != nil {
-			return trainer.Evaluation{}, err
+			return trace.Evaluation{}, err
 		}
 		defer log.Close()
 		keep = func(r trace.Record) error { return log.Write(r) }
@@ -111,7 +111,7 @@ type phaseStep struct {
 
 // regrade grades every response of a trace file anew from its tokens' text, and computes an evaluation for each phase and step, in the
 // order of the file.
-func regrade(c *cli.Context) ([]trainer.Evaluation, error) {
+func regrade(c *cli.Context) ([]trace.Evaluation, error) {
 	reward := trainer.DefaultConfig().Reward
 	reward.Verifier = answer.Verifier(c.String("verifier"))
 	if !slices.Contains(answer.Verifiers(), string(reward.Verifier)) {
@@ -131,7 +131,8 @@ func regrade(c *cli.Context) ([]trainer.Evaluation, error) {
 			g, _ := reward.Grade(r.Trajectory(), r.Truth, r.Bytes(), engine.OutsideCode)
 			if string(g.Outcome) != r.Outcome {
 				if changed++; changed <= 10 {
-					fmt.Fprintf(c.App.ErrWriter, "trajectory %d, problem %s: stored %s, now %s (answer %q, truth %q)\n", r.Key, r.Problem, r.Outcome, g.Outcome, g.Answer, r.Truth)
+					fmt.Fprintf(c.App.ErrWriter, "trajectory %d, problem %s: stored %s, now %s (answer %q, truth %q)\n", r.Key, r.Problem, r.Outcome,
+						g.Outcome, g.Answer, r.Truth)
 				}
 			}
 			g.Into(&r)
@@ -155,7 +156,7 @@ func regrade(c *cli.Context) ([]trainer.Evaluation, error) {
 		fmt.Fprintln(c.App.ErrWriter, torn)
 	}
 	fmt.Fprintf(c.App.ErrWriter, "%d of %d verdicts by %s differ from the stored ones\n", changed, all, reward.Verifier)
-	var es []trainer.Evaluation
+	var es []trace.Evaluation
 	for _, at := range order {
 		e := trainer.Summarise(groups[at], reward.Verifier)
 		e.Name, e.Step = at.phase, at.step
@@ -165,7 +166,7 @@ func regrade(c *cli.Context) ([]trainer.Evaluation, error) {
 }
 
 // printEvaluations prints a row for each, or all there is to say of a single one.
-func printEvaluations(es []trainer.Evaluation) {
+func printEvaluations(es []trace.Evaluation) {
 	if len(es) == 1 {
 		printEvaluation(es[0])
 		return
@@ -182,7 +183,7 @@ func printEvaluations(es []trainer.Evaluation) {
 	fmt.Println(grid([]string{"phase", "step", "problems", "accuracy", "95 % interval", "code ratio", "snippets that ran", "tokens"}, rows))
 }
 
-func printEvaluation(e trainer.Evaluation) {
+func printEvaluation(e trace.Evaluation) {
 	b := e.Behaviour
 	pct := func(x float64) string { return fmt.Sprintf("%.1f %%", 100*x) }
 	again := "unknown: one sample a problem"

@@ -57,7 +57,8 @@ func TestExecRunsOneSnippet(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(out), &r), out)
 	require.Equal(t, "exception", r.Status)
 	require.Equal(t, "ZeroDivisionError", r.Exc)
-	require.Regexp(t, `^Traceback \(most recent call last\):\n  File "<cell 1>", line 2, in <module>\n    1/0\n( +[~^]+\n)?ZeroDivisionError: division by zero$`, r.Output,
+	require.Regexp(t, `^Traceback \(most recent call last\):\n  File "<cell 1>", line 2, in <module>\n    1/0\n( +[~^]+\n)?`+
+		`ZeroDivisionError: division by zero$`, r.Output,
 		"the traceback names the cell and its line, and nothing of the harness")
 	require.NotEmpty(t, r.Tier+r.Python)
 	require.Empty(t, status)
@@ -70,7 +71,9 @@ func TestExecRunsOneSnippet(t *testing.T) {
 
 // Cells share a process; the mark may carry a title.
 func TestExecSession(t *testing.T) {
-	out, status := sandboxed(t, "x = 40\n# %%\ndef f(): return x + 2\n# %% a title\nprint(f())\nimport sys; sys.exit(3)\n# %%\nprint('still', x)\n", "exec", "--session", "-")
+	out, status := sandboxed(t,
+		"x = 40\n# %%\ndef f(): return x + 2\n# %% a title\nprint(f())\nimport sys; sys.exit(3)\n# %%\nprint('still', x)\n", "exec",
+		"--session", "-")
 	require.Equal(t, "42\nExited with code 3\nstill 40\n", out)
 	require.Equal(t, 4, strings.Count(status, "\n"), status)
 	require.Contains(t, status, "cell 3  exited(3)")
@@ -170,7 +173,8 @@ func TestExecAnswersTurns(t *testing.T) {
 		code          *string
 		status, reply string
 	}{
-		{"<code>\n```python\nimport time; time.sleep(0.5); print(6*7)\n```\n</code>", code("import time; time.sleep(0.5); print(6*7)"), "ok", "\n<interpreter>\n42</interpreter>\n\n"},
+		{"<code>\n```python\nimport time; time.sleep(0.5); print(6*7)\n```\n</code>", code("import time; time.sleep(0.5); print(6*7)"), "ok",
+			"\n<interpreter>\n42</interpreter>\n\n"},
 		{"no request", nil, "no_call", ""},
 		{"<code>\n```python\nprint(1)\n```\n", nil, "no_call", ""},
 		{"", nil, "no_call", ""},
@@ -179,9 +183,13 @@ func TestExecAnswersTurns(t *testing.T) {
 		{"<code>print(1)</code>\n", code("print(1)"), "ok", "<interpreter>\n1</interpreter>\n\n"},
 		{"<code>print(1)</code>\n<inter", code("print(1)"), "ok", "preter>\n1</interpreter>\n\n"},
 		{"<code>print(1)</code> and", code("print(1)"), "ok", "\n<interpreter>\n1</interpreter>\n\n"},
-		{"<code>1/0</code>", code("1/0"), "exception", "\n<interpreter>\nTraceback (most recent call last):\n  File \"<cell 1>\", line 1, in <module>\n    1/0\n~ZeroDivisionError: division by zero</interpreter>\n\n"},
+		{"<code>1/0</code>", code("1/0"), "exception",
+			"\n<interpreter>\nTraceback (most recent call last):\n  File \"<cell 1>\", line 1, in <module>\n    1/0\n~ZeroDivisionError: " +
+				"division by zero</interpreter>\n\n"},
 		{"<code>exit(3)</code>", code("exit(3)"), "exited(3)", "\n<interpreter>\nExited with code 3</interpreter>\n\n"},
-		{"<code>x</code>", code("x"), "exception", "\n<interpreter>\nTraceback (most recent call last):\n  File \"<cell 1>\", line 1, in <module>\n    x\n~NameError: name 'x' is not defined</interpreter>\n\n"},
+		{"<code>x</code>", code("x"), "exception",
+			"\n<interpreter>\nTraceback (most recent call last):\n  File \"<cell 1>\", line 1, in <module>\n    x\n~NameError: name 'x' is not " +
+				"defined</interpreter>\n\n"},
 	}
 	var in strings.Builder
 	in.WriteString("\ufeff")
@@ -216,12 +224,15 @@ func TestExecAnswersTurns(t *testing.T) {
 	require.Equal(t, fmt.Sprintf("retool: exec: standard input:%d: want {\"id\": …, \"turn\": \"…\"}, found no turn\n", len(rows)+1), errs)
 
 	out, _ = sandboxed(t, "{\"turn\":\"<code>print(1)</code>\"}", "exec", "--turn", "--jsonl", "--set", "protocol.feedback=slime", "-")
-	require.Equal(t, "{\"id\":null,\"code\":\"print(1)\",\"status\":\"ok\",\"reply\":\"\\n\\n<interpreter>\\n1\\n</interpreter>\\n\\n\"}\n", out)
+	require.Equal(t, "{\"id\":null,\"code\":\"print(1)\",\"status\":\"ok\",\"reply\":\"\\n\\n<interpreter>\\n1\\n</interpreter>\\n\\n\"}\n",
+		out)
 }
 
 // The cells of a line end as a program does: threads are awaited, exit functions run after the last.
 func TestExecLineEndsAsAProgram(t *testing.T) {
-	out, _ := sandboxed(t, `{"id":1,"cells":["import atexit, threading, time\natexit.register(print, 'bye')\nthreading.Thread(target=lambda: (time.sleep(0.1), print('thread'))).start()","print('last')"]}`, "exec", "--jsonl", "-")
+	out, _ := sandboxed(t,
+		`{"id":1,"cells":["import atexit, threading, time\natexit.register(print, 'bye')\nthreading.Thread(target=lambda: (time.sleep(0.1), `+
+			`print('thread'))).start()","print('last')"]}`, "exec", "--jsonl", "-")
 	var a struct{ Cells []cellReport }
 	require.NoError(t, json.Unmarshal([]byte(out), &a), out)
 	require.Equal(t, []string{"thread", "last\nbye"}, []string{a.Cells[0].Output, a.Cells[1].Output})
@@ -262,7 +273,8 @@ func TestDoctorDescribesThisHost(t *testing.T) {
 	require.NotEmpty(t, r.Python)
 	table, _, err := feed("", "doctor")
 	require.NoError(t, err)
-	for _, want := range []string{"user namespaces", "landlock", "seccomp", "cgroup", "tier", "attacks held off", "a run here gets tier", r.Python} {
+	for _, want := range []string{"user namespaces", "landlock", "seccomp", "cgroup", "tier", "attacks held off", "a run here gets tier",
+		r.Python} {
 		require.Contains(t, table, want)
 	}
 }
@@ -289,7 +301,8 @@ func TestSandboxCommandsNameBadInput(t *testing.T) {
 		{[]string{"exec", "--checkpoint", good}, []string{"--checkpoint needs --session"}},
 		{[]string{"exec", "--python", "/no/such/python", good}, []string{"/no/such/python", "not found", "make python"}},
 		{[]string{"exec", "--python", good, good}, []string{"good.py"}},
-		{[]string{"exec", "--jsonl", file("bad.jsonl", `{"id":1,"cells":["print(1)"]}`+"\n"+`{"id":2,"cells":`+"\n")}, []string{"bad.jsonl:2", `want {"id"`}},
+		{[]string{"exec", "--jsonl", file("bad.jsonl", `{"id":1,"cells":["print(1)"]}`+"\n"+`{"id":2,"cells":`+"\n")},
+			[]string{"bad.jsonl:2", `want {"id"`}},
 		{[]string{"exec", "--jsonl", file("none.jsonl", `{"id":1}`+"\n")}, []string{"none.jsonl:1", "found no cells"}},
 		{[]string{"exec", "--jsonl", file("kind.jsonl", "\n"+`{"id":1,"cells":"print(1)"}`+"\n")}, []string{"kind.jsonl:2", "cells"}},
 		{[]string{"exec", "--session", "--turn", good}, []string{"--turn exclude each other"}},
@@ -297,7 +310,8 @@ func TestSandboxCommandsNameBadInput(t *testing.T) {
 		{[]string{"exec", "--turn", "--set", "protocol.feedback=x", good}, []string{`protocol.feedback: "x" is not known`}},
 		{[]string{"exec", "--set", "protocol.cap=ten", good}, []string{"protocol.cap=ten", "whole number"}},
 		{[]string{"exec", "--set", "rl.lr=1", good}, []string{"rl.lr=1", "want protocol.error"}},
-		{[]string{"exec", "--turn", "--jsonl", file("keys.jsonl", `{"id":1,"Turn":"x"}`+"\n")}, []string{"keys.jsonl:1", `want {"id": …, "turn": "…"}, found no turn`}},
+		{[]string{"exec", "--turn", "--jsonl", file("keys.jsonl", `{"id":1,"Turn":"x"}`+"\n")},
+			[]string{"keys.jsonl:1", `want {"id": …, "turn": "…"}, found no turn`}},
 		{[]string{"exec", "--turn", "--jsonl", file("null.jsonl", `{"id":1,"turn":null}`+"\n")}, []string{"null.jsonl:1", "found no turn"}},
 		{[]string{"exec", "--turn", "--jsonl", file("list.jsonl", "\n"+`{"id":1,"turn":["x"]}`+"\n")}, []string{"list.jsonl:2", "turn"}},
 		{[]string{"exec", "--turn", "--jsonl", file("array.jsonl", `[1]`+"\n")}, []string{"array.jsonl:1", "turn"}},

@@ -138,7 +138,8 @@ func (v *verifier) traces(ctx context.Context) error {
 		for _, e := range ran[i] {
 			v.out.Ran++
 			if e.fault != "" {
-				v.rows.add(v.source.setting, e.fault, "trace %s, segment %d: stored %.80q, printed %.80q", t.Problem.ID, e.segment+1, e.stored, e.printed)
+				v.rows.add(v.source.setting, e.fault, "trace %s, segment %d: stored %.80q, printed %.80q", t.Problem.ID, e.segment+1, e.stored,
+					e.printed)
 			}
 		}
 		v.done(t.Problem.ID)

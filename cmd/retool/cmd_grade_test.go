@@ -19,7 +19,8 @@ func TestGradeAnswersEachRowInOrder(t *testing.T) {
 		{`{"id":null,"text":"Answer: 17","truth":"17"}`, `{"id":null,"math":"no_answer","dapo":"no_answer","answer":""}`},
 		{`{"id":{"n": [1]},"text":"\\boxed 7","truth":"7","more":1}`, `{"id":{"n":[1]},"math":"correct","dapo":"no_answer","answer":"7"}`},
 		{`{"id":true,"text":"\\boxed{x<y}","truth":"\\text{ }"}`, `{"id":true,"math":"verifier_error","dapo":"verifier_error","answer":"x<y"}`},
-		{`{"id":1,"text":"\\boxed{4} <code>\n'''\n\\boxed{5}\n</code> done","truth":"4"}`, `{"id":1,"math":"correct","dapo":"correct","answer":"4"}`},
+		{`{"id":1,"text":"\\boxed{4} <code>\n'''\n\\boxed{5}\n</code> done","truth":"4"}`,
+			`{"id":1,"math":"correct","dapo":"correct","answer":"4"}`},
 	} {
 		var out bytes.Buffer
 		require.NoError(t, grade("rows", strings.NewReader(c.row), &out))

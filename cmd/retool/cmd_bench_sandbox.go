@@ -43,6 +43,9 @@ func sandboxBench() *cli.Command {
 				}
 				o.Concurrency = append(o.Concurrency, n)
 			}
+			if err := unusedFlags(c, "json"); err != nil {
+				return err
+			}
 			r, err := bench.Sandbox(c.Context, o)
 			if err != nil {
 				return err
@@ -67,6 +70,7 @@ func printSandbox(w io.Writer, r bench.SandboxReport) {
 	}
 	fmt.Fprintf(w, "\nwarm pool, times as many calls per second as\n")
 	for _, x := range r.Ratios {
-		fmt.Fprintf(w, "%-10s at %2d concurrent: naive subprocess %6.1f   isolated cold start %6.1f\n", x.Workload, x.Concurrency, x.Naive, x.Cold)
+		fmt.Fprintf(w, "%-10s at %2d concurrent: naive subprocess %6.1f   isolated cold start %6.1f\n", x.Workload, x.Concurrency, x.Naive,
+			x.Cold)
 	}
 }

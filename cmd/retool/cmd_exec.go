@@ -233,6 +233,7 @@ func execute(c *cli.Context) error {
 		defer f.Close()
 		in, name = f, path
 	}
+	in = textReader(in)
 	var text []byte
 	if !c.Bool("jsonl") {
 		if text, err = io.ReadAll(io.LimitReader(in, 16<<20)); err != nil {

@@ -55,9 +55,11 @@ func logged(t *testing.T, dir, recipe string) {
 	require.NoError(t, metrics.Close())
 	require.NoError(t, records.Close())
 	write("config.yaml", text)
-	write("checkpoints/3/state.json", trainer.State{Phase: "done", Protocol: "tags", Contract: "cpu f32", Seconds: 61, Evaluations: []trainer.Evaluation{
-		{Name: "cold_start", Step: 1, Problems: 1, Samples: 1, Accuracy: .25, Low: .2, High: .3}, {Name: "rl", Step: 3, Problems: 1, Samples: 1, Accuracy: .75, Low: .7, High: .8},
-	}})
+	write("checkpoints/3/state.json", trainer.State{Phase: "done", Protocol: "tags", Contract: "cpu f32", Seconds: 61,
+		Evaluations: []trace.Evaluation{
+			{Name: "cold_start", Step: 1, Problems: 1, Samples: 1, Accuracy: .25, Low: .2, High: .3},
+			{Name: "rl", Step: 3, Problems: 1, Samples: 1, Accuracy: .75, Low: .7, High: .8},
+		}})
 }
 
 type reportData struct {
@@ -85,7 +87,8 @@ func pageData(t *testing.T, page []byte) (d reportData) {
 func TestReportShowsWhatWasRun(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "0007")
 	logged(t, dir, "demo")
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "environment.json"), []byte(`{"device":"cpu, 2 threads","python":"3.11, tier A","go":"go1.26"}`), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "environment.json"),
+		[]byte(`{"device":"cpu, 2 threads","python":"3.11, tier A","go":"go1.26"}`), 0o644))
 	logged(t, filepath.Join(dir, "text"), "demo-text")
 	require.Equal(t, filepath.Join(dir, "report.html")+"\n", retool(t, "report", dir))
 	page, err := os.ReadFile(filepath.Join(dir, "report.html"))
@@ -100,7 +103,8 @@ func TestReportShowsWhatWasRun(t *testing.T) {
 		facts[f.Name] = f.Value
 	}
 	for name, want := range map[string]string{
-		"device": "cpu, 2 threads", "python": "3.11, tier A", "task": "arithmetic, seed 1", "contract": "cpu f32", "RL": "PPO", "status": "finished after 3 steps", "duration": "2m2s",
+		"device": "cpu, 2 threads", "python": "3.11, tier A", "task": "arithmetic, seed 1", "contract": "cpu f32", "RL": "PPO",
+		"status": "finished after 3 steps", "duration": "2m2s",
 	} {
 		require.Contains(t, facts[name], want, name)
 	}
@@ -112,7 +116,7 @@ func TestReportShowsWhatWasRun(t *testing.T) {
 
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, "checkpoints")))
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, "text")))
-	require.NoError(t, writeSummary(dir, Summary{RL: &Result{Accuracy: .5}, Seconds: 5}))
+	require.NoError(t, writeSummary(dir, trace.Summary{RL: &trace.Evaluation{Accuracy: .5}, Seconds: 5}))
 	other := filepath.Join(t.TempDir(), "page.html")
 	require.Equal(t, other+"\n", retool(t, "report", dir, "--out", other))
 	page, err = os.ReadFile(other)

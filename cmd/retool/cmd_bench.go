@@ -30,6 +30,9 @@ func benchCommand() *cli.Command {
 				if c.Args().Present() {
 					return fmt.Errorf("bench %s takes no argument, got %q", name, c.Args().First())
 				}
+				if err := unusedFlags(c, "json"); err != nil {
+					return err
+				}
 				return benchModels(c, f)
 			},
 		}

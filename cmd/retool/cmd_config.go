@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/urfave/cli/v2"
+)
+
+func configCommand() *cli.Command {
+	return &cli.Command{
+		Name: "config", Usage: "print a configuration as it would be used",
+		Description: "retool config [RECIPE|FILE.yaml] prints every setting; what it prints can be used as a file.\n" +
+			"retool config explain [KEY] says what settings mean and where their defaults come from.",
+		ArgsUsage: "[RECIPE|FILE.yaml] | explain [KEY]",
+		Flags:     []cli.Flag{setFlag()},
+		Action: func(c *cli.Context) error {
+			if c.Args().First() == "explain" {
+				return explainKeys(c.Args().Get(1))
+			}
+			cfg, err := configured(c, "")
+			if err == nil {
+				var text []byte
+				if text, err = cfg.text(); err == nil {
+					_, err = os.Stdout.Write(text)
+				}
+			}
+			if err != nil && !c.Args().Present() && len(c.StringSlice("set")) == 0 {
+				return fmt.Errorf("config: name a recipe (%s) or a file: the defaults alone lack a model and data", strings.Join(recipeNames(), ", "))
+			}
+			return err
+		},
+		OnUsageError: usageError,
+	}
+}
+
+// explainKeys prints settings whose key contains part.
+func explainKeys(part string) error {
+	found := false
+	defaults := DefaultConfig()
+	for _, s := range settings(&defaults) {
+		if !strings.Contains(s.key, part) {
+			continue
+		}
+		found = true
+		value, _ := yaml.Marshal(s.value.Interface())
+		text := strings.ReplaceAll(strings.TrimSpace(string(value)), "\n", " ")
+		fmt.Printf("%-26s %-14s %s\n", s.key, text, s.doc)
+	}
+	if !found {
+		return fmt.Errorf("config explain: no setting's key contains %q", part)
+	}
+	return nil
+}

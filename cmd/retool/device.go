@@ -1,0 +1,81 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"retool/kernels"
+	"retool/kernels/emu"
+)
+
+// variants are the kernels that a device can be told to use.
+var variants = map[string][]string{"cpu": {"avx512", "avx2", "go"}, "gpu": {"sm80", "sm90a"}, "emu": {"sm80", "sm90a"}}
+
+// checkDevice says whether there is such a device, and on it such kernels; "" is the device's own choice.
+func checkDevice(name, variant string) error {
+	known, ok := variants[name]
+	if !ok {
+		return fmt.Errorf("device: %q is not known (known: cpu, gpu, emu)", name)
+	}
+	if variant != "" && !slices.Contains(known, variant) {
+		return fmt.Errorf("variant: %q is not known on device %s (known: %s)", variant, name, strings.Join(known, ", "))
+	}
+	return nil
+}
+
+// openDevice opens a device by its name in the configuration. There is no automatic choice: a job that asked for a GPU and got a CPU
+// is a lost night.
+func openDevice(name, variant string, threads int) (kernels.Device, error) {
+	if err := checkDevice(name, variant); err != nil {
+		return nil, err
+	}
+	if name == "cpu" {
+		if variant == "" {
+			return kernels.NewCPU(threads), nil
+		}
+		return kernels.NewCPUVariant(threads, variant)
+	}
+	capability := 80 // of the emulated one
+	if variant == "sm90a" {
+		capability = 90
+	}
+	open := kernels.OpenGPU
+	if name == "emu" {
+		open = func(int) (*kernels.GPU, error) { return kernels.NewGPU(emu.New(emu.Options{Capability: capability})) }
+	}
+	g, err := open(0)
+	if err != nil {
+		return nil, err
+	}
+	if variant == "sm90a" {
+		if err := g.Hopper(); err != nil {
+			g.Close()
+			return nil, err
+		}
+	}
+	return g, nil
+}
+
+// dtype is what a model's weights and activations are on a device: bf16 on GPUs, whose products take nothing else at speed, float32 on
+// the CPU.
+func dtype(device string) kernels.DType {
+	if device == "cpu" {
+		return kernels.F32
+	}
+	return kernels.BF16
+}
+
+// openGPU opens a device that must be a GPU, or the emulator of one.
+func openGPU(name, variant string) (*kernels.GPU, error) {
+	dev, err := openDevice(name, variant, 0)
+	if err != nil {
+		return nil, err
+	}
+	gpu, ok := dev.(*kernels.GPU)
+	if !ok {
+		dev.Close()
+		return nil, fmt.Errorf("device: %q is no GPU: want gpu or emu", name)
+	}
+	return gpu, nil
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/urfave/cli/v2"
+)
+
+// Each is refused before anything is computed, so a run or a device that is not there does not matter.
+func TestAFileNamedForOutputIsNeverOverwritten(t *testing.T) {
+	dir := t.TempDir()
+	taken := filepath.Join(dir, "taken")
+	table := map[string][]string{
+		"eval --out":           {"eval", "--from", dir, "--out", taken},
+		"report --out":         {"report", dir, "--out", taken},
+		"bench kernels --json": {"bench", "kernels", "--json", taken},
+		"bench rollout --json": {"bench", "rollout", "--json", taken},
+		"bench train --json":   {"bench", "train", "--json", taken},
+		"bench sandbox --json": {"bench", "sandbox", "--json", taken},
+		"bench load --json":    {"bench", "load", "--json", taken},
+		"bench smoke --json":   {"bench", "smoke", "--json", taken},
+		"bench probes --json":  {"bench", "probes", "--json", taken},
+		// of one row, of another device, of --resume where it means nothing
+		"bench kernels --device": {"bench", "kernels", "--device", "gpu", "--json", taken},
+		"bench kernels --resume": {"bench", "kernels", "--resume", "--json", taken},
+		"bench kernels --cases":  {"bench", "kernels", "--cases", taken},
+		"profile --out":          {"profile", "--out", taken, "--", "touch", filepath.Join(dir, "run")},
+		"convert":                {"convert", dir, taken},
+		"data convert":           {"data", "convert", dir, taken},
+		"data rewrite":           {"data", "rewrite", "--endpoint", "http://localhost:1", "--model", "m", "in.jsonl", taken},
+	}
+	for _, path := range []string{taken, taken + ".svg"} {
+		require.NoError(t, os.WriteFile(path, []byte("mine"), 0o644))
+	}
+	for name, args := range table {
+		require.Contains(t, refused(t, args...), "is there already: choose another name, or remove it", name)
+		for _, path := range []string{taken, taken + ".svg"} {
+			text, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.Equal(t, "mine", string(text), name)
+		}
+	}
+	require.NoFileExists(t, filepath.Join(dir, "run"), "profile ran its command")
+
+	// No flag that writes a file is missing above.
+	var walk func(path string, cs []*cli.Command)
+	walk = func(path string, cs []*cli.Command) {
+		for _, c := range cs {
+			walk(path+c.Name+" ", c.Subcommands)
+			for _, f := range c.Flags {
+				if s, ok := f.(*cli.StringFlag); ok && strings.Contains(s.Usage, "write ") {
+					require.Contains(t, table, path+c.Name+" --"+s.Name)
+				}
+			}
+		}
+	}
+	walk("", commands())
+}
+
+func TestAByteOrderMarkIsNoPartOfAText(t *testing.T) {
+	dir := t.TempDir()
+	marked := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(byteOrderMark+text), 0o644))
+		return path
+	}
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"exec", marked("cell.py", "print(6*7)")}, "42\n"},
+		{[]string{"exec", "--turn", marked("turn.txt", "<code>\nprint(6*7)\n</code>")}, "<interpreter>\n42</interpreter>"},
+		{[]string{"exec", "--jsonl", marked("cells.jsonl", `{"id": 1, "cells": ["print(6*7)"]}`)}, `42`},
+	} {
+		out, errs := sandboxed(t, "", c.args...)
+		require.Contains(t, out, c.want, "%v: %s", c.args, errs)
+	}
+	require.Contains(t, retool(t, "grade", "--jsonl", marked("rows.jsonl", `{"id": 1, "text": "\\boxed{2}", "truth": "2"}`)), `"correct"`)
+
+	var e environment
+	require.NoError(t, readJSON(marked("environment.json", `{"device": "cpu"}`), &e))
+	require.Equal(t, "cpu", e.Device)
+	t.Setenv("HF_TOKEN", "")
+	t.Setenv("HF_TOKEN_PATH", marked("token", "hf_x\n"))
+	hub, err := readHubEnvironment()
+	require.NoError(t, err)
+	require.Equal(t, "hf_x", hub.token)
+}
