@@ -4,6 +4,11 @@ import (
 	"math/bits"
 )
 
+// vectorSize consumes .v2 or .v4.
+func (c *compiler) vectorSize() int {
+	return map[string]int{"v2": 2, "v4": 4, "": 1}[c.one("v2", "v4")]
+}
+
 func (c *compiler) load(s *step) {
 	sp := c.space()
 	c.one("volatile", "relaxed", "acquire", "weak", "mmio")
@@ -12,41 +17,24 @@ func (c *compiler) load(s *step) {
 	c.one("ca", "cg", "cs", "lu", "cv")
 	c.has("L1::evict_first", "L1::no_allocate", "L1::evict_last")
 	c.has("L2::128B", "L2::256B", "L2::64B")
-	n := map[string]int{"v2": 2, "v4": 4, "": 1}[c.one("v2", "v4")]
-	t := c.typ()
+	n, t := c.vectorSize(), c.typ()
 	base, off := c.addr(1)
-	dsts := make([]int, n)
+	dsts := c.targets(0, n)
+	if c.err != nil {
+		return
+	}
 	ext := make([]uint64, n) // sign bits, to the width of the register
-	for i := range n {
-		o := c.in.args[0]
-		if n > 1 {
-			if o.kind != vecOperand || len(o.list) != n {
-				c.fail("the result is not a vector of %d", n)
-				return
-			}
-			o = o.list[i]
-		}
-		dsts[i] = c.target(o)
+	for i, o := range c.vector(0, n) {
 		if t.signed && t.size < 8 && o.kind == regOperand {
 			ext[i] = c.p.f.regs[o.reg].typ.mask() &^ t.mask()
 		}
 	}
-	size := t.size
-	sign := uint64(1) << (t.bits() - 1)
 	if n == 1 && ext[0] == 0 {
-		d := dsts[0]
-		s.run = func(w *warp, m uint32) {
-			a, to := &w.r[base], &w.r[d]
-			if w.b.shadow != nil {
-				w.traffic(sp, a, off, m, size)
-			}
-			for ; m != 0; m &= m - 1 {
-				l := bits.TrailingZeros32(m)
-				to[l] = get(w.mem(sp, a[l]+uint64(off), size, l, false, false, nil), size)
-			}
-		}
+		s.run = loadOne(sp, dsts[0], base, off, t.size)
 		return
 	}
+	size := t.size
+	sign := uint64(1) << (t.bits() - 1)
 	s.run = func(w *warp, m uint32) {
 		a := &w.r[base]
 		if w.b.shadow != nil {
@@ -66,30 +54,31 @@ func (c *compiler) load(s *step) {
 	}
 }
 
+// loadOne loads size bytes into one register as they are.
+func loadOne(sp space, d, base int, off int64, size int) exec {
+	return func(w *warp, m uint32) {
+		a, to := &w.r[base], &w.r[d]
+		if w.b.shadow != nil {
+			w.traffic(sp, a, off, m, size)
+		}
+		for ; m != 0; m &= m - 1 {
+			l := bits.TrailingZeros32(m)
+			to[l] = get(w.mem(sp, a[l]+uint64(off), size, l, false, false, nil), size)
+		}
+	}
+}
+
 func (c *compiler) store(s *step) {
 	sp := c.space()
 	c.one("volatile", "relaxed", "release", "weak", "mmio")
 	c.one("cta", "gpu", "sys", "cluster")
 	c.one("wb", "cg", "cs", "wt")
-	n := map[string]int{"v2": 2, "v4": 4, "": 1}[c.one("v2", "v4")]
-	t := c.typ()
+	n, t := c.vectorSize(), c.typ()
 	base, off := c.addr(0)
 	if !c.args(2) {
 		return
 	}
-	srcs := make([]int, n)
-	for i := range n {
-		o := c.in.args[1]
-		if n > 1 {
-			if o.kind != vecOperand || len(o.list) != n {
-				c.fail("the value is not a vector of %d", n)
-				return
-			}
-			o = o.list[i]
-		}
-		srcs[i] = c.value(o, t)
-	}
-	size := t.size
+	srcs, size := c.srcs(1, n, t), t.size
 	s.run = func(w *warp, m uint32) {
 		a := &w.r[base]
 		if w.b.shadow != nil {
@@ -124,30 +113,7 @@ func (c *compiler) atomic(s *step) {
 	if op == "cas" {
 		third = c.src(at+2, t)
 	}
-	var f func(x, y uint64) uint64
-	switch op {
-	case "add", "min", "max", "and", "or", "xor":
-		f = integer(op, t)
-		if t.float {
-			f = floating(op, t, false)
-		}
-	case "exch", "cas":
-		f = func(_, y uint64) uint64 { return y }
-	case "inc":
-		f = func(x, y uint64) uint64 {
-			if x >= y {
-				return 0
-			}
-			return x + 1
-		}
-	case "dec":
-		f = func(x, y uint64) uint64 {
-			if x == 0 || x > y {
-				return y
-			}
-			return x - 1
-		}
-	}
+	f := update(op, t)
 	if f == nil {
 		c.fail("the operation is not emulated")
 		return
@@ -158,10 +124,8 @@ func (c *compiler) atomic(s *step) {
 		for ; m != 0; m &= m - 1 {
 			l := bits.TrailingZeros32(m)
 			addr := w.r[base][l] + uint64(off)
-			cur := w.mem(sp, addr, size, l, false, true, nil)
-			old := get(cur, size)
-			v := f(old, w.r[b][l]) & mask
-			write := true
+			old := get(w.mem(sp, addr, size, l, false, true, nil), size)
+			v, write := f(old, w.r[b][l])&mask, true
 			if third != none {
 				if write = old == w.r[b][l]&mask; write {
 					v = w.r[third][l] & mask
@@ -176,4 +140,30 @@ func (c *compiler) atomic(s *step) {
 			}
 		}
 	}
+}
+
+// update is what an atomic makes of the old number x and its operand y, nil if it is none; the caller masks the result.
+func update(op string, t typ) func(x, y uint64) uint64 {
+	switch op {
+	case "exch", "cas":
+		return func(_, y uint64) uint64 { return y }
+	case "inc":
+		return func(x, y uint64) uint64 {
+			if x >= y {
+				return 0
+			}
+			return x + 1
+		}
+	case "dec":
+		return func(x, y uint64) uint64 {
+			if x == 0 || x > y {
+				return y
+			}
+			return x - 1
+		}
+	}
+	if t.float {
+		return floating(op, t, false)
+	}
+	return integer(op, t)
 }

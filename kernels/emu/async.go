@@ -13,6 +13,7 @@ type asyncCopy struct {
 	pc          int32
 }
 
+// async is cp.async.
 func (c *compiler) async(s *step) {
 	if !c.has("async") {
 		c.fail("not emulated")
@@ -25,19 +26,26 @@ func (c *compiler) async(s *step) {
 	switch {
 	case c.has("commit_group"):
 		s.run = func(w *warp, m uint32) { each(m, func(l int) { w.committed[l]++ }) }
-		return
 	case c.has("wait_group"):
-		if len(c.in.args) != 1 || c.in.args[0].kind != immOperand {
-			c.fail("want the number of groups")
-			return
-		}
-		n := int(c.in.args[0].imm)
+		n := c.groups()
 		s.run = func(w *warp, m uint32) { w.finishCopies(m, n) }
-		return
 	case c.has("wait_all"):
 		s.run = func(w *warp, m uint32) { w.finishCopies(m, -1) }
-		return
+	default:
+		c.asyncCopy(s)
 	}
+}
+
+// groups is the operand of a wait: how many groups may still be under way.
+func (c *compiler) groups() int {
+	if len(c.in.args) != 1 || c.in.args[0].kind != immOperand {
+		c.fail("want the number of groups")
+		return 0
+	}
+	return int(c.in.args[0].imm)
+}
+
+func (c *compiler) asyncCopy(s *step) {
 	c.one("ca", "cg")
 	if !c.has("shared", "shared::cta") || !c.has("global") {
 		c.fail("only copies from global to shared memory are emulated")
@@ -53,7 +61,7 @@ func (c *compiler) async(s *step) {
 	n := int(c.in.args[2].imm)
 	size := c.constant(uint64(n))
 	if len(c.in.args) > 3 {
-		size = c.src(3, typ{name: "u32", size: 4})
+		size = c.src(3, u32Type)
 	}
 	s.run = func(w *warp, m uint32) {
 		if w.b.shadow != nil {
@@ -61,8 +69,10 @@ func (c *compiler) async(s *step) {
 			w.traffic(shared, &w.r[dst], dstOff, m, n)
 		}
 		each(m, func(l int) {
-			cp := asyncCopy{lane: l, group: w.committed[l], dst: w.r[dst][l] + uint64(dstOff), src: w.r[src][l] + uint64(srcOff), n: n, read: min(int(w.r[size][l]&0xffffffff), n), pc: w.pc}
-			w.issue(cp)
+			w.issue(asyncCopy{
+				lane: l, group: w.committed[l], dst: w.r[dst][l] + uint64(dstOff), src: w.r[src][l] + uint64(srcOff),
+				n: n, read: min(int(uint32(w.r[size][l])), n), pc: w.pc,
+			})
 		})
 	}
 }

@@ -32,14 +32,14 @@ func (c *compiler) barrier(s *step) {
 		c.has("sync")
 		c.has("aligned")
 		s.kind = gather
-		s.members = c.src(0, typ{name: "b32", size: 4})
+		s.members = c.src(0, b32Type)
 		s.run = func(w *warp, m uint32) { w.syncLanes(m) }
 		return
 	}
 	c.has("cta")
 	op := &barOp{count: none, dst: none, src: none}
 	s.kind, s.bar = barrier, op
-	b32 := typ{name: "b32", size: 4}
+	b32 := b32Type
 	at := 0
 	switch c.one("sync", "arrive", "red") {
 	case "sync":

@@ -62,6 +62,28 @@ func (b *bulkCopy) box() (elem int, sizes []int, bytes int) {
 	return elem, sizes, bytes
 }
 
+// base, size and stride are of the tensor; there is a stride for every dimension but the innermost.
+func (b *bulkCopy) base() uint64        { return binary.LittleEndian.Uint64(b.m[8:]) }
+func (b *bulkCopy) size(d int) uint64   { return binary.LittleEndian.Uint64(b.m[16+8*d:]) }
+func (b *bulkCopy) stride(d int) uint64 { return binary.LittleEndian.Uint64(b.m[56+8*(d-1):]) }
+
+// element is the address of an element of the box, and whether it is one of the tensor.
+func (b *bulkCopy) element(idx []int) (at uint64, inside bool) {
+	at, inside = b.base(), true
+	for d, i := range idx {
+		x := b.coord[d] + int64(i)
+		if x < 0 || uint64(x) >= b.size(d) {
+			inside = false
+		}
+		stride := uint64(b.m[1])
+		if d > 0 {
+			stride = b.stride(d)
+		}
+		at += uint64(x) * stride
+	}
+	return at, inside
+}
+
 // swizzled permutes 16-byte pieces by bits of the absolute shared address.
 func swizzled(a uint64, s driver.Swizzle) uint64 {
 	switch s {
@@ -84,48 +106,61 @@ func (c *compiler) bulk(s *step) {
 		c.fail("only copies from global to shared memory with an mbarrier are emulated")
 		return
 	}
-	dst, dstOff := c.addr(0)
-	if !tensor {
-		if !c.args(4) {
-			return
-		}
-		src, srcOff := c.addr(1)
-		size := c.src(2, typ{name: "u32", size: 4})
-		bar, barOff := c.addr(3)
-		s.run = func(w *warp, m uint32) {
-			each(m, func(l int) {
-				cp := bulkCopy{dst: w.r[dst][l] + uint64(dstOff), bar: w.r[bar][l] + uint64(barOff), src: w.r[src][l] + uint64(srcOff), bytes: int(uint32(w.r[size][l])), w: w, lane: l, pc: w.pc, thread: w.first + l}
-				if cp.dst%16 != 0 || cp.src%16 != 0 || cp.bytes%16 != 0 || cp.bytes == 0 {
-					w.reportLane(Misaligned, l, fmt.Sprintf("a copy of %d bytes from %#x to shared address %d, want positive multiples of 16", cp.bytes, cp.src, cp.dst))
-					return
-				}
-				for i := 0; i < cp.bytes; i += 16 {
-					w.mem(global, cp.src+uint64(i), 16, l, false, false, nil)
-				}
-				w.issueBulk(cp)
-			})
-		}
+	if tensor {
+		c.has("tile")
+		c.bulkTile(s, rank)
+	} else {
+		c.bulkBytes(s)
+	}
+}
+
+// bulkBytes is cp.async.bulk [dst], [src], size, [mbarrier].
+func (c *compiler) bulkBytes(s *step) {
+	if !c.args(4) {
 		return
 	}
-	c.has("tile")
+	dst, dstOff := c.addr(0)
+	src, srcOff := c.addr(1)
+	size := c.src(2, u32Type)
+	bar, barOff := c.addr(3)
+	s.run = func(w *warp, m uint32) {
+		each(m, func(l int) {
+			cp := w.newBulk(l, w.r[dst][l]+uint64(dstOff), w.r[bar][l]+uint64(barOff))
+			cp.src, cp.bytes = w.r[src][l]+uint64(srcOff), int(uint32(w.r[size][l]))
+			if cp.dst%16 != 0 || cp.src%16 != 0 || cp.bytes%16 != 0 || cp.bytes == 0 {
+				w.reportLane(Misaligned, l, fmt.Sprintf(
+					"a copy of %d bytes from %#x to shared address %d, want positive multiples of 16", cp.bytes, cp.src, cp.dst))
+				return
+			}
+			for i := 0; i < cp.bytes; i += 16 {
+				w.mem(global, cp.src+uint64(i), 16, l, false, false, nil)
+			}
+			w.issueBulk(cp)
+		})
+	}
+}
+
+// bulkTile is cp.async.bulk.tensor [dst], [map, {coordinates}], [mbarrier].
+func (c *compiler) bulkTile(s *step, rank int) {
 	if !c.args(3) {
 		return
 	}
+	dst, dstOff := c.addr(0)
 	bar, barOff := c.addr(2)
 	from := c.in.args[1]
 	if from.kind != addrOperand || len(from.list) != 2 || from.list[1].kind != vecOperand || len(from.list[1].list) != rank {
 		c.fail("want [map, {coordinates}]")
 		return
 	}
-	mp := c.value(from.list[0], typ{name: "u64", size: 8})
+	mp := c.value(from.list[0], u64Type)
 	coord := make([]int, rank)
 	for i, o := range from.list[1].list {
-		coord[i] = c.value(o, typ{name: "s32", size: 4})
+		coord[i] = c.value(o, s32Type)
 	}
 	s.run = func(w *warp, m uint32) {
 		each(m, func(l int) {
-			cp := bulkCopy{dst: w.r[dst][l] + uint64(dstOff), bar: w.r[bar][l] + uint64(barOff), w: w, lane: l, pc: w.pc, thread: w.first + l}
-			for i := 0; i < 128; i += 16 {
+			cp := w.newBulk(l, w.r[dst][l]+uint64(dstOff), w.r[bar][l]+uint64(barOff))
+			for i := 0; i < len(cp.m); i += 16 {
 				copy(cp.m[i:], w.mem(generic, w.r[mp][l]+uint64(i), 16, l, false, false, nil))
 			}
 			if cp.m[0] != mapMagic || int(cp.m[3]) != rank {
@@ -146,6 +181,11 @@ func (c *compiler) bulk(s *step) {
 			w.issueBulk(cp)
 		})
 	}
+}
+
+// newBulk is a copy that a lane issues now.
+func (w *warp) newBulk(lane int, dst, bar uint64) bulkCopy {
+	return bulkCopy{dst: dst, bar: bar, w: w, lane: lane, pc: w.pc, thread: w.first + lane}
 }
 
 // issueBulk treats the destination as written now, and puts the copy under way.
@@ -173,61 +213,16 @@ func (w *warp) issueBulk(cp bulkCopy) {
 	w.b.bulk = append(w.b.bulk, cp)
 }
 
-// completeBulk carries out copy i and counts its bytes at the mbarrier. Elements outside of the tensor are zero.
+// completeBulk carries out copy i and counts its bytes at the mbarrier.
 func (b *block) completeBulk(i int) {
 	cp := b.bulk[i]
 	b.bulk = slices.Delete(b.bulk, i, i+1)
-	elem, sizes, bytes := cp.box()
-	report := func(kind Kind, format string, args ...any) {
-		in := b.l.p.steps[cp.pc].in
-		b.l.report(Report{
-			Kind: kind, At: in.at, Line: in.line, Block: b.number, Thread: cp.thread, Other: none, Detail: fmt.Sprintf(format, args...),
-		})
-	}
-	settled := func(at uint64, n int) {
-		if len(b.l.d.loose) > 0 && b.l.d.isLoose(at, n) {
-			report(HostRace, "a bulk copy reads %d bytes at %#x, which %s", n, at, looseCopy)
-		}
-	}
-	base := binary.LittleEndian.Uint64(cp.m[8:])
+	_, _, bytes := cp.box()
 	off := int(cp.dst) - sharedBase
-	a := b.l.d.find(base)
-	if cp.bytes > 0 { // its source was checked when it was issued
-		settled(cp.src, bytes)
-		if a = b.l.d.find(cp.src); a != nil && !a.dead && cp.src-a.base+uint64(bytes) <= uint64(len(a.data)) {
-			copy(b.shared[off:off+bytes], a.data[cp.src-a.base:])
-		}
-	}
-	idx := make([]int, len(sizes))
-	for n := 0; n < bytes/elem && cp.bytes == 0; n++ {
-		at, inside := base, true
-		for d := range idx {
-			x := cp.coord[d] + int64(idx[d])
-			if x < 0 || uint64(x) >= binary.LittleEndian.Uint64(cp.m[16+8*d:]) {
-				inside = false
-			}
-			stride := uint64(elem)
-			if d > 0 {
-				stride = binary.LittleEndian.Uint64(cp.m[56+8*(d-1):])
-			}
-			at += uint64(x) * stride
-		}
-		to := int(swizzled(cp.dst+uint64(n*elem), driver.Swizzle(cp.m[2]))) - sharedBase
-		switch {
-		case !inside:
-			clear(b.shared[to : to+elem])
-		case a == nil || a.dead || at-a.base+uint64(elem) > uint64(len(a.data)):
-			report(GlobalBounds, "a tensor copy reads %#x: %s", at, b.l.d.describe(at))
-		default:
-			settled(at, elem)
-			copy(b.shared[to:to+elem], a.data[at-a.base:])
-		}
-		for d := range idx {
-			if idx[d]++; idx[d] < sizes[d] {
-				break
-			}
-			idx[d] = 0
-		}
+	if cp.bytes > 0 {
+		b.copyBytes(&cp, b.shared[off:off+bytes])
+	} else {
+		b.copyTile(&cp)
 	}
 	m := b.mbars[cp.bar]
 	if s := b.shadow; s != nil {
@@ -238,4 +233,52 @@ func (b *block) completeBulk(i int) {
 	}
 	m.tx -= bytes
 	b.turn(m)
+}
+
+// copyBytes carries out a plain copy, whose source was checked when it was issued.
+func (b *block) copyBytes(cp *bulkCopy, to []byte) {
+	b.settled(cp, cp.src, len(to))
+	if a := b.l.d.find(cp.src); a != nil && !a.dead && cp.src-a.base+uint64(len(to)) <= uint64(len(a.data)) {
+		copy(to, a.data[cp.src-a.base:])
+	}
+}
+
+// copyTile carries out a copy by a tensor map, element by element. Those outside of the tensor are zero.
+func (b *block) copyTile(cp *bulkCopy) {
+	elem, sizes, bytes := cp.box()
+	a := b.l.d.find(cp.base())
+	idx := make([]int, len(sizes))
+	for n := range bytes / elem {
+		at, inside := cp.element(idx)
+		to := b.shared[int(swizzled(cp.dst+uint64(n*elem), driver.Swizzle(cp.m[2])))-sharedBase:][:elem]
+		switch {
+		case !inside:
+			clear(to)
+		case a == nil || a.dead || at-a.base+uint64(elem) > uint64(len(a.data)):
+			b.reportBulk(cp, GlobalBounds, "a tensor copy reads %#x: %s", at, b.l.d.describe(at))
+		default:
+			b.settled(cp, at, elem)
+			copy(to, a.data[at-a.base:])
+		}
+		for d := range idx {
+			if idx[d]++; idx[d] < sizes[d] {
+				break
+			}
+			idx[d] = 0
+		}
+	}
+}
+
+// settled reports a read of bytes that a copy of the host is bringing.
+func (b *block) settled(cp *bulkCopy, at uint64, n int) {
+	if len(b.l.d.loose) > 0 && b.l.d.isLoose(at, n) {
+		b.reportBulk(cp, HostRace, "a bulk copy reads %d bytes at %#x, which %s", n, at, looseCopy)
+	}
+}
+
+func (b *block) reportBulk(cp *bulkCopy, kind Kind, format string, args ...any) {
+	in := b.l.p.steps[cp.pc].in
+	b.l.report(Report{
+		Kind: kind, At: in.at, Line: in.line, Block: b.number, Thread: cp.thread, Other: none, Detail: fmt.Sprintf(format, args...),
+	})
 }

@@ -2,8 +2,10 @@ package emu
 
 import (
 	"math/bits"
+	"strings"
 )
 
+// setp sets a predicate to a comparison and, of a pair, the second to its contrary, both combined with a third predicate if there is one.
 func (c *compiler) setp() exec {
 	cmp := c.one("eq", "ne", "lt", "le", "gt", "ge", "lo", "ls", "hi", "hs", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan")
 	logic := c.one("and", "or", "xor")
@@ -12,12 +14,7 @@ func (c *compiler) setp() exec {
 	if n := 3 + int(b2u(logic != "")); !c.args(n) {
 		return nil
 	}
-	d, q := none, none
-	if o := c.in.args[0]; o.kind == pairOperand {
-		d, q = c.target(o.list[0]), c.target(o.list[1])
-	} else {
-		d = c.target(o)
-	}
+	d, q := c.pair(0)
 	a, b := c.src(1, t), c.src(2, t)
 	f := compare(cmp, t, ftz)
 	if f == nil {
@@ -35,31 +32,13 @@ func (c *compiler) setp() exec {
 	}
 	third, negate := none, false
 	if logic != "" {
-		o := c.in.args[3]
-		if o.kind != regOperand {
-			c.fail("the last operand is not a predicate")
-			return nil
-		}
-		third, negate = o.reg, o.negate
+		third, negate = c.predicate(3)
 	}
-	combine := func(r, s bool) bool {
-		switch logic {
-		case "and":
-			return r && s
-		case "or":
-			return r || s
-		case "xor":
-			return r != s
-		}
-		return r
-	}
+	combine := combinations[logic]
 	return func(w *warp, m uint32) {
 		each(m, func(l int) {
 			r := f(w.r[a][l], w.r[b][l])
-			s := false
-			if third != none {
-				s = w.r[third][l]&1 != 0 != negate
-			}
+			s := third != none && w.r[third][l]&1 != 0 != negate
 			w.r[d][l] = b2u(combine(r, s))
 			if q != none {
 				w.r[q][l] = b2u(combine(!r, s))
@@ -68,93 +47,110 @@ func (c *compiler) setp() exec {
 	}
 }
 
-func compare(cmp string, t typ, ftz bool) func(x, y uint64) bool {
-	if t.float {
-		conv := func(x uint64) float64 {
-			switch {
-			case t.size == 8:
-				return f64(x)
-			case ftz:
-				return float64(flush(f32(x)))
-			}
-			return float64(f32(x))
-		}
-		if t.size == 2 {
-			return nil
-		}
-		unordered := len(cmp) == 3 && cmp[2] == 'u'
-		var f func(a, b float64) bool
-		switch cmp[:2] {
-		case "eq":
-			f = func(a, b float64) bool { return a == b }
-		case "ne":
-			f = func(a, b float64) bool { return a != b && a == a && b == b }
-		case "lt":
-			f = func(a, b float64) bool { return a < b }
-		case "le":
-			f = func(a, b float64) bool { return a <= b }
-		case "gt":
-			f = func(a, b float64) bool { return a > b }
-		case "ge":
-			f = func(a, b float64) bool { return a >= b }
-		case "nu":
-			f = func(a, b float64) bool { return a == a && b == b }
-		case "na":
-			f = func(a, b float64) bool { return a != a || b != b }
-		default:
-			return nil
-		}
-		return func(x, y uint64) bool {
-			a, b := conv(x), conv(y)
-			return f(a, b) || unordered && (a != a || b != b)
-		}
-	}
-	if t.name == "pred" {
+var combinations = map[string]func(r, s bool) bool{
+	"":    func(r, _ bool) bool { return r },
+	"and": func(r, s bool) bool { return r && s },
+	"or":  func(r, s bool) bool { return r || s },
+	"xor": func(r, s bool) bool { return r != s },
+}
+
+func (c *compiler) selp() exec {
+	t := c.typ()
+	if !c.args(4) {
 		return nil
 	}
-	m := t.mask()
-	switch cmp {
-	case "lo", "ls", "hi", "hs":
-		t.signed = false
-		cmp = map[string]string{"lo": "lt", "ls": "le", "hi": "gt", "hs": "ge"}[cmp]
-	}
-	if t.signed {
-		if t.size == 4 {
-			switch cmp {
-			case "lt":
-				return func(x, y uint64) bool { return int32(x) < int32(y) }
-			case "le":
-				return func(x, y uint64) bool { return int32(x) <= int32(y) }
-			case "gt":
-				return func(x, y uint64) bool { return int32(x) > int32(y) }
-			case "ge":
-				return func(x, y uint64) bool { return int32(x) >= int32(y) }
-			}
+	return lane3(c.dst(0), c.src(1, t), c.src(2, t), c.src(3, predType), func(x, y, p uint64) uint64 {
+		if p&1 != 0 {
+			return x
 		}
-		switch cmp {
-		case "lt":
-			return func(x, y uint64) bool { return signed(x, t) < signed(y, t) }
-		case "le":
-			return func(x, y uint64) bool { return signed(x, t) <= signed(y, t) }
-		case "gt":
-			return func(x, y uint64) bool { return signed(x, t) > signed(y, t) }
-		case "ge":
-			return func(x, y uint64) bool { return signed(x, t) >= signed(y, t) }
-		}
+		return y
+	})
+}
+
+// compare is a comparison of two numbers of type t, nil if it is none.
+func compare(cmp string, t typ, ftz bool) func(x, y uint64) bool {
+	switch {
+	case t.float && t.size == 2 || t.name == "pred":
+		return nil
+	case t.float:
+		return compareFloats(cmp, t, ftz)
 	}
+	return compareIntegers(cmp, t)
+}
+
+func compareFloats(cmp string, t typ, ftz bool) func(x, y uint64) bool {
+	ordered := strings.TrimSuffix(cmp, "u")
+	f := floatOrders[ordered]
+	if f == nil {
+		return nil
+	}
+	read := func(x uint64) float64 {
+		switch {
+		case t.size == 8:
+			return f64(x)
+		case ftz:
+			return float64(flush(f32(x)))
+		}
+		return float64(f32(x))
+	}
+	unordered := cmp != ordered // true of a NaN
+	return func(x, y uint64) bool {
+		a, b := read(x), read(y)
+		return f(a, b) || unordered && (a != a || b != b)
+	}
+}
+
+var floatOrders = map[string]func(a, b float64) bool{
+	"eq":  func(a, b float64) bool { return a == b },
+	"ne":  func(a, b float64) bool { return a != b && a == a && b == b },
+	"lt":  func(a, b float64) bool { return a < b },
+	"le":  func(a, b float64) bool { return a <= b },
+	"gt":  func(a, b float64) bool { return a > b },
+	"ge":  func(a, b float64) bool { return a >= b },
+	"num": func(a, b float64) bool { return a == a && b == b },
+	"nan": func(a, b float64) bool { return a != a || b != b },
+}
+
+func compareIntegers(cmp string, t typ) func(x, y uint64) bool {
+	unsigned := map[string]string{"lo": "lt", "ls": "le", "hi": "gt", "hs": "ge"}[cmp]
+	if unsigned != "" {
+		cmp = unsigned
+	}
+	signed := t.signed && unsigned == ""
+	switch {
+	case t.size == 1 && signed:
+		return order[int8](cmp)
+	case t.size == 1:
+		return order[uint8](cmp)
+	case t.size == 2 && signed:
+		return order[int16](cmp)
+	case t.size == 2:
+		return order[uint16](cmp)
+	case t.size == 4 && signed:
+		return order[int32](cmp)
+	case t.size == 4:
+		return order[uint32](cmp)
+	case signed:
+		return order[int64](cmp)
+	}
+	return order[uint64](cmp)
+}
+
+// order compares two registers as integers of type T.
+func order[T int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64](cmp string) func(x, y uint64) bool {
 	switch cmp {
 	case "eq":
-		return func(x, y uint64) bool { return x&m == y&m }
+		return func(x, y uint64) bool { return T(x) == T(y) }
 	case "ne":
-		return func(x, y uint64) bool { return x&m != y&m }
+		return func(x, y uint64) bool { return T(x) != T(y) }
 	case "lt":
-		return func(x, y uint64) bool { return x&m < y&m }
+		return func(x, y uint64) bool { return T(x) < T(y) }
 	case "le":
-		return func(x, y uint64) bool { return x&m <= y&m }
+		return func(x, y uint64) bool { return T(x) <= T(y) }
 	case "gt":
-		return func(x, y uint64) bool { return x&m > y&m }
+		return func(x, y uint64) bool { return T(x) > T(y) }
 	case "ge":
-		return func(x, y uint64) bool { return x&m >= y&m }
+		return func(x, y uint64) bool { return T(x) >= T(y) }
 	}
 	return nil
 }

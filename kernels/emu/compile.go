@@ -163,7 +163,7 @@ func (c *compiler) typ() typ {
 		}
 	}
 	c.fail("no type")
-	return typ{name: "u32", size: 4}
+	return u32Type
 }
 
 // types consumes all n types, first to last.
@@ -260,6 +260,57 @@ func (c *compiler) target(o operand) int {
 	return 0
 }
 
+// pair is the registers of a result d|p; p is none if the operand names d alone.
+func (c *compiler) pair(i int) (d, p int) {
+	if i < len(c.in.args) && c.in.args[i].kind == pairOperand {
+		list := c.in.args[i].list
+		return c.target(list[0]), c.target(list[1])
+	}
+	return c.dst(i), none
+}
+
+// predicate is the register of operand i, and whether its contrary counts.
+func (c *compiler) predicate(i int) (r int, negate bool) {
+	if i >= len(c.in.args) || c.in.args[i].kind != regOperand {
+		c.fail("operand %d is not a predicate", i)
+		return 0, false
+	}
+	return c.in.args[i].reg, c.in.args[i].negate
+}
+
+// vector is the n elements of operand i, which may stand without braces if it has one; nil after a failure.
+func (c *compiler) vector(i, n int) []operand {
+	switch {
+	case i >= len(c.in.args):
+		c.fail("operand %d is missing", i)
+	case c.in.args[i].kind == vecOperand && len(c.in.args[i].list) == n:
+		return c.in.args[i].list
+	case c.in.args[i].kind != vecOperand && n == 1:
+		return c.in.args[i : i+1]
+	default:
+		c.fail("operand %d is not a vector of %d", i, n)
+	}
+	return nil
+}
+
+// targets are the registers that operand i names, a vector of n.
+func (c *compiler) targets(i, n int) []int {
+	rs := make([]int, n)
+	for j, o := range c.vector(i, n) {
+		rs[j] = c.target(o)
+	}
+	return rs
+}
+
+// srcs are the registers that hold operand i, a vector of n numbers of type t.
+func (c *compiler) srcs(i, n int, t typ) []int {
+	rs := make([]int, n)
+	for j, o := range c.vector(i, n) {
+		rs[j] = c.value(o, t)
+	}
+	return rs
+}
+
 // addr is an address operand: base register and offset.
 func (c *compiler) addr(i int) (int, int64) {
 	if i >= len(c.in.args) || c.in.args[i].kind != addrOperand || len(c.in.args[i].list) != 1 {
@@ -267,7 +318,7 @@ func (c *compiler) addr(i int) (int, int64) {
 		return 0, 0
 	}
 	o := c.in.args[i]
-	return c.value(o.list[0], typ{name: "u64", size: 8}), o.off
+	return c.value(o.list[0], u64Type), o.off
 }
 
 func (c *compiler) space() space {

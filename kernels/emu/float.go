@@ -97,46 +97,84 @@ func flush(f float32) float32 {
 	return f
 }
 
-// floating is a binary operation on f32 or f64, rounded to nearest even.
+// binaryFloat compiles an operation on two floats, rounded to nearest even.
+func (c *compiler) binaryFloat(d, a, b int, t typ, ftz bool) exec {
+	if t.name != "f32" && t.name != "f64" {
+		c.fail("arithmetic on %s is not emulated", t.name)
+		return nil
+	}
+	if t.size == 4 && !ftz {
+		switch c.in.op {
+		case "add":
+			return addF32(d, a, b)
+		case "mul":
+			return mulF32(d, a, b)
+		}
+	}
+	f := floating(c.in.op, t, ftz)
+	if f == nil {
+		c.fail("not an operation on %s", t.name)
+		return nil
+	}
+	return lane2(d, a, b, f)
+}
+
+// addF32 and mulF32, as add32 and add64, do without a call for each lane.
+func addF32(d, a, b int) exec {
+	return func(w *warp, m uint32) {
+		to, x, y := &w.r[d], &w.r[a], &w.r[b]
+		for ; m != 0; m &= m - 1 {
+			l := bits.TrailingZeros32(m)
+			to[l] = u32(f32(x[l]) + f32(y[l]))
+		}
+	}
+}
+
+func mulF32(d, a, b int) exec {
+	return func(w *warp, m uint32) {
+		to, x, y := &w.r[d], &w.r[a], &w.r[b]
+		for ; m != 0; m &= m - 1 {
+			l := bits.TrailingZeros32(m)
+			to[l] = u32(f32(x[l]) * f32(y[l]))
+		}
+	}
+}
+
+// floating is a binary operation on f32 or f64, nil if it is none. With ftz, floats below the normal range are zero, going in and out.
 func floating(op string, t typ, ftz bool) func(x, y uint64) uint64 {
 	if t.size == 8 {
-		switch op {
-		case "add":
-			return func(x, y uint64) uint64 { return u64(f64(x) + f64(y)) }
-		case "sub":
-			return func(x, y uint64) uint64 { return u64(f64(x) - f64(y)) }
-		case "mul":
-			return func(x, y uint64) uint64 { return u64(f64(x) * f64(y)) }
-		case "div":
-			return func(x, y uint64) uint64 { return u64(f64(x) / f64(y)) }
-		case "min":
-			return func(x, y uint64) uint64 { return u64(pickFloat(f64(x), f64(y), false)) }
-		case "max":
-			return func(x, y uint64) uint64 { return u64(pickFloat(f64(x), f64(y), true)) }
+		f := arithmetic[float64](op)
+		if f == nil {
+			return nil
 		}
-		return nil
+		return func(x, y uint64) uint64 { return u64(f(f64(x), f64(y))) }
 	}
-	var f func(x, y float32) float32
-	switch op {
-	case "add":
-		f = func(x, y float32) float32 { return x + y }
-	case "sub":
-		f = func(x, y float32) float32 { return x - y }
-	case "mul":
-		f = func(x, y float32) float32 { return x * y }
-	case "div":
-		f = func(x, y float32) float32 { return x / y }
-	case "min":
-		f = func(x, y float32) float32 { return float32(pickFloat(float64(x), float64(y), false)) }
-	case "max":
-		f = func(x, y float32) float32 { return float32(pickFloat(float64(x), float64(y), true)) }
-	default:
+	f := arithmetic[float32](op)
+	switch {
+	case f == nil:
 		return nil
-	}
-	if ftz {
+	case ftz:
 		return func(x, y uint64) uint64 { return u32(flush(f(flush(f32(x)), flush(f32(y))))) }
 	}
 	return func(x, y uint64) uint64 { return u32(f(f32(x), f32(y))) }
+}
+
+func arithmetic[T float32 | float64](op string) func(x, y T) T {
+	switch op {
+	case "add":
+		return func(x, y T) T { return x + y }
+	case "sub":
+		return func(x, y T) T { return x - y }
+	case "mul":
+		return func(x, y T) T { return x * y }
+	case "div":
+		return func(x, y T) T { return x / y }
+	case "min":
+		return func(x, y T) T { return T(pickFloat(float64(x), float64(y), false)) }
+	case "max":
+		return func(x, y T) T { return T(pickFloat(float64(x), float64(y), true)) }
+	}
+	return nil
 }
 
 // pickFloat is min and max: a number wins over NaN, −0 is below +0.
@@ -208,4 +246,22 @@ func (c *compiler) function() exec {
 	}
 	c.fail("not emulated on %s", t.name)
 	return nil
+}
+
+// unaryFloat is an operation on the sign of a float, nil if it is none.
+func unaryFloat(op string, t typ, ftz bool) func(x uint64) uint64 {
+	sign := uint64(1) << (t.bits() - 1)
+	var f func(x uint64) uint64
+	switch op {
+	case "neg":
+		f = func(x uint64) uint64 { return x ^ sign }
+	case "abs":
+		f = func(x uint64) uint64 { return x &^ sign }
+	default:
+		return nil
+	}
+	if ftz && t.size == 4 {
+		return func(x uint64) uint64 { return u32(flush(f32(f(x)))) }
+	}
+	return f
 }

@@ -11,40 +11,10 @@ func (c *compiler) mov() exec {
 	}
 	to, from := c.in.args[0], c.in.args[1]
 	switch {
-	case from.kind == vecOperand: // pack
-		n := len(from.list)
-		d, size := c.target(to), uint(t.size/n*8)
-		part := typ{name: "b", size: t.size / n}
-		srcs := make([]int, n)
-		for i := range n {
-			srcs[i] = c.value(from.list[i], part)
-		}
-		pm := part.mask()
-		return func(w *warp, m uint32) {
-			each(m, func(l int) {
-				var v uint64
-				for i, s := range srcs {
-					v |= w.r[s][l] & pm << (uint(i) * size)
-				}
-				w.r[d][l] = v
-			})
-		}
-	case to.kind == vecOperand: // unpack
-		n := len(to.list)
-		a, size := c.value(from, t), uint(t.size/n*8)
-		dsts := make([]int, n)
-		for i := range n {
-			dsts[i] = c.target(to.list[i])
-		}
-		pm := uint64(1)<<size - 1
-		return func(w *warp, m uint32) {
-			each(m, func(l int) {
-				v := w.r[a][l]
-				for i, d := range dsts {
-					w.r[d][l] = v >> (uint(i) * size) & pm
-				}
-			})
-		}
+	case from.kind == vecOperand:
+		return c.pack(to, from.list, t)
+	case to.kind == vecOperand:
+		return c.unpack(to.list, from, t)
 	}
 	d, a := c.target(to), c.value(from, t)
 	if from.kind == specialOpernd && (from.name == "%clock" || from.name == "%clock64") {
@@ -60,6 +30,45 @@ func (c *compiler) mov() exec {
 			l := bits.TrailingZeros32(m)
 			x[l] = y[l]
 		}
+	}
+}
+
+// pack puts the elements of a vector into one register of type t, the first lowest.
+func (c *compiler) pack(to operand, from []operand, t typ) exec {
+	d := c.target(to)
+	part := typ{name: "b", size: t.size / len(from)}
+	size, mask := part.bits(), part.mask()
+	srcs := make([]int, len(from))
+	for i, o := range from {
+		srcs[i] = c.value(o, part)
+	}
+	return func(w *warp, m uint32) {
+		each(m, func(l int) {
+			var v uint64
+			for i, s := range srcs {
+				v |= w.r[s][l] & mask << (uint(i) * size)
+			}
+			w.r[d][l] = v
+		})
+	}
+}
+
+// unpack is the contrary.
+func (c *compiler) unpack(to []operand, from operand, t typ) exec {
+	a := c.value(from, t)
+	part := typ{name: "b", size: t.size / len(to)}
+	size, mask := part.bits(), part.mask()
+	dsts := make([]int, len(to))
+	for i, o := range to {
+		dsts[i] = c.target(o)
+	}
+	return func(w *warp, m uint32) {
+		each(m, func(l int) {
+			v := w.r[a][l]
+			for i, d := range dsts {
+				w.r[d][l] = v >> (uint(i) * size) & mask
+			}
+		})
 	}
 }
 

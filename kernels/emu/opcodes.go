@@ -1,80 +1,97 @@
 package emu
 
+// opcodes says how the instructions of each opcode are compiled. One that is not here does not load.
+var opcodes = map[string]func(*compiler, *step){
+	// Numbers.
+	"mov":  lanewise((*compiler).mov),
+	"cvta": lanewise((*compiler).cvta),
+	"cvt":  lanewise((*compiler).cvt),
+	"setp": lanewise((*compiler).setp),
+	"selp": lanewise((*compiler).selp),
+	"add":  lanewise((*compiler).binary),
+	"sub":  lanewise((*compiler).binary),
+	"min":  lanewise((*compiler).binary),
+	"max":  lanewise((*compiler).binary),
+	"and":  lanewise((*compiler).binary),
+	"or":   lanewise((*compiler).binary),
+	"xor":  lanewise((*compiler).binary),
+	"div":  lanewise((*compiler).binary),
+	"rem":  lanewise((*compiler).binary),
+	"mul":  lanewise((*compiler).mul),
+	"mad":  lanewise((*compiler).mul),
+	"fma":  lanewise((*compiler).fma),
+
+	"ex2":   lanewise((*compiler).function),
+	"lg2":   lanewise((*compiler).function),
+	"sin":   lanewise((*compiler).function),
+	"cos":   lanewise((*compiler).function),
+	"tanh":  lanewise((*compiler).function),
+	"rsqrt": lanewise((*compiler).function),
+	"rcp":   lanewise((*compiler).function),
+	"sqrt":  lanewise((*compiler).function),
+
+	"neg":   lanewise((*compiler).unary),
+	"abs":   lanewise((*compiler).unary),
+	"not":   lanewise((*compiler).unary),
+	"cnot":  lanewise((*compiler).unary),
+	"popc":  lanewise((*compiler).unary),
+	"clz":   lanewise((*compiler).unary),
+	"brev":  lanewise((*compiler).unary),
+	"bfind": lanewise((*compiler).unary),
+	"shl":   lanewise((*compiler).shift),
+	"shr":   lanewise((*compiler).shift),
+	"shf":   lanewise((*compiler).shf),
+	"lop3":  lanewise((*compiler).lop3),
+	"prmt":  lanewise((*compiler).prmt),
+	"bfe":   lanewise((*compiler).bfe),
+	"bfi":   lanewise((*compiler).bfi),
+
+	// Access to memory.
+	"ld":       (*compiler).load,
+	"ldu":      (*compiler).load,
+	"st":       (*compiler).store,
+	"atom":     (*compiler).atomic,
+	"red":      (*compiler).atomic,
+	"cp":       (*compiler).async,
+	"prefetch": (*compiler).prefetch,
+
+	// Control.
+	"bra":        (*compiler).branch,
+	"ret":        (*compiler).leave,
+	"exit":       (*compiler).leave,
+	"trap":       (*compiler).trap,
+	"brkpt":      (*compiler).trap,
+	"nanosleep":  (*compiler).nanosleep,
+	"setmaxnreg": (*compiler).setmaxnreg,
+
+	// Lanes with each other, and warps.
+	"shfl":       (*compiler).shfl,
+	"vote":       (*compiler).vote,
+	"match":      (*compiler).match,
+	"redux":      (*compiler).redux,
+	"activemask": (*compiler).activemask,
+	"elect":      (*compiler).elect,
+	"bar":        (*compiler).barrier,
+	"barrier":    (*compiler).barrier,
+	"mbarrier":   (*compiler).mbarrier,
+	"membar":     (*compiler).fence,
+	"fence":      (*compiler).fence,
+
+	// Matrices.
+	"ldmatrix": (*compiler).ldmatrix,
+	"mma":      (*compiler).mma,
+	"wgmma":    (*compiler).wgmma,
+}
+
+// lanewise is for instructions that work on the registers of one lane at a time.
+func lanewise(f func(*compiler) exec) func(*compiler, *step) {
+	return func(c *compiler, s *step) { s.run = f(c) }
+}
+
 func (c *compiler) step(s *step) {
-	in := c.in
-	switch in.op {
-	case "bra":
-		c.has("uni")
-		s.kind, s.target = branch, in.target
-	case "ret", "exit":
-		c.has("uni")
-		s.kind = leave
-	case "trap", "brkpt":
-		s.kind = plain
-		s.run = func(w *warp, m uint32) {
-			w.report(Report{Kind: Deadlock, Detail: "the kernel trapped"}, in)
-			w.b.dead = true
-		}
-	case "bar", "barrier":
-		c.barrier(s)
-	case "shfl":
-		c.shfl(s)
-	case "vote", "match", "redux":
-		c.vote(s)
-	case "activemask":
-		c.typ()
-		d := c.dst(0)
-		s.run = func(w *warp, m uint32) { each(m, func(l int) { w.r[d][l] = uint64(m) }) }
-	case "mma":
-		c.mma(s)
-	case "ldmatrix":
-		c.ldmatrix(s)
-	case "cp":
-		c.async(s)
-	case "mbarrier":
-		c.mbarrier(s)
-	case "wgmma":
-		c.wgmma(s)
-	case "elect":
-		c.elect(s)
-	case "setmaxnreg":
-		c.has("inc", "dec")
-		c.has("sync")
-		c.has("aligned")
-		c.typ()
-		s.kind = gather
-		s.run = func(*warp, uint32) {}
-	case "ld", "ldu":
-		c.load(s)
-	case "st":
-		c.store(s)
-	case "atom", "red":
-		c.atomic(s)
-	case "membar", "fence":
-		// What these order is ordered here: execution is sequentially consistent.
-		if c.has("proxy") {
-			if c.one("async", "async::shared::cta", "async.shared::cta") != "" {
-				c.has("shared::cta")
-				s.run = func(w *warp, m uint32) { w.fenceProxy(m) }
-				break
-			}
-		}
-		if c.has("mbarrier_init") {
-			c.has("release")
-		}
-		c.one("cta", "gl", "sys", "gpu", "cluster")
-		c.one("sc", "acq_rel")
-		c.one("cta", "gl", "sys", "gpu", "cluster")
-		s.run = func(*warp, uint32) {}
-	case "nanosleep":
-		c.typ()
-		s.run = func(*warp, uint32) {}
-	case "prefetch":
-		for i := range c.used {
-			c.used[i] = true
-		}
-		s.run = func(*warp, uint32) {}
-	default:
-		s.run = c.arithmetic()
+	if f := opcodes[c.in.op]; f != nil {
+		f(c, s)
+		return
 	}
+	c.fail("the instruction is not emulated")
 }

@@ -89,3 +89,18 @@ func extraPasses(rows []uint64, m uint32, n int) int {
 	}
 	return most - 1
 }
+
+// matrixTraffic counts what an ldmatrix costs: a pass for each matrix, of 8 rows of 16 bytes, and what conflicts add.
+func (w *warp) matrixTraffic(addr []uint64, off int64) {
+	c := &w.b.l.counters
+	c.SharedRequests++
+	for ; len(addr) > 0; addr = addr[8:] {
+		var rows [8]uint64
+		for r := range rows {
+			rows[r] = addr[r] + uint64(off)
+		}
+		extra := uint64(extraPasses(rows[:], 0xff, 16))
+		c.Wavefronts += 1 + extra
+		c.Conflicts += extra
+	}
+}

@@ -12,6 +12,16 @@ type typ struct {
 	float  bool
 }
 
+// Types of operands that an instruction does not spell out.
+var (
+	predType = typ{name: "pred", size: 1}
+	b32Type  = typ{name: "b32", size: 4}
+	u32Type  = typ{name: "u32", size: 4}
+	s32Type  = typ{name: "s32", size: 4}
+	u64Type  = typ{name: "u64", size: 8}
+	f32Type  = typ{name: "f32", size: 4, float: true}
+)
+
 func (t typ) bits() uint { return uint(t.size) * 8 }
 
 func (t typ) mask() uint64 {
