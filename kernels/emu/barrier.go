@@ -27,6 +27,7 @@ type arrival struct {
 	wait bool
 }
 
+// barrier is bar, barrier and bar.warp.
 func (c *compiler) barrier(s *step) {
 	if c.has("warp") {
 		c.has("sync")
@@ -39,8 +40,7 @@ func (c *compiler) barrier(s *step) {
 	c.has("cta")
 	op := &barOp{count: none, dst: none, src: none}
 	s.kind, s.bar = barrier, op
-	b32 := b32Type
-	at := 0
+	at, n := 0, len(c.in.args) // the operands between a result and a predicate
 	switch c.one("sync", "arrive", "red") {
 	case "sync":
 	case "arrive":
@@ -49,25 +49,15 @@ func (c *compiler) barrier(s *step) {
 		op.red = c.one("popc", "and", "or")
 		c.typ()
 		op.dst = c.dst(0)
-		at = 1
+		at, n = 1, n-1
+		op.src, op.negate = c.predicate(n)
 	default:
 		c.fail("not emulated")
 	}
 	c.has("aligned")
-	op.id = c.src(at, b32)
-	at++
-	n := len(c.in.args)
-	if op.red != "" {
-		n--
-		o := c.in.args[n]
-		if o.kind != regOperand {
-			c.fail("the predicate is not a register")
-			return
-		}
-		op.src, op.negate = o.reg, o.negate
-	}
-	if at < n {
-		op.count = c.src(at, b32)
+	op.id = c.src(at, b32Type)
+	if at+1 < n {
+		op.count = c.src(at+1, b32Type)
 	}
 }
 
@@ -101,56 +91,16 @@ func (b *block) recheckBarriers() {
 // complete opens a barrier at which all have arrived.
 func (b *block) complete(id int) {
 	st := &b.bars[id]
-	a := st.who[0]
-	want, whole := 0, a.op.count == none
-	for _, w := range b.warps {
-		if w.live != 0 {
-			want += lanes
-		}
-	}
-	if !whole {
-		n := int(a.w.r[a.op.count][bits.TrailingZeros32(a.mask)])
-		whole = n == want
-		want = n
-	}
+	want, whole := b.expected(&st.who[0])
 	if st.arrived < want {
 		return
 	}
-	steps := b.l.p.steps
-	for _, o := range st.who[1:] {
-		x, y := steps[a.pc].in, steps[o.pc].in
-		if a.wait && o.wait && x.at != y.at && x.at.String() != y.at.String() {
-			a.w.report(Report{Kind: DivergentBarrier, OtherAt: y.at, Detail: fmt.Sprintf("warps %d and %d meet at barrier %d from %s and %s", a.w.id, o.w.id, id, x.at, y.at)}, x)
-			break
-		}
-	}
+	b.meeting(id, st.who)
 	if b.shadow != nil {
 		b.shadow.join(b, st.who, whole)
 	}
-	if a.op.red != "" {
-		total, threads := 0, 0
-		for _, o := range st.who {
-			m := o.w.predicate(o.op.src)
-			if o.op.negate {
-				m = ^m
-			}
-			total += bits.OnesCount32(m & o.mask)
-			threads += bits.OnesCount32(o.mask)
-		}
-		v := uint64(total)
-		switch a.op.red {
-		case "or":
-			v = b2u(total > 0)
-		case "and":
-			v = b2u(total == threads)
-		}
-		for _, o := range st.who {
-			for l := range lanes {
-				if o.mask>>l&1 != 0 {
-					o.w.r[o.op.dst][l] = v
-				}
-			}
-		}
+	if st.who[0].op.red != "" {
+		reduce(st.who)
 	}
 	for _, o := range st.who {
 		if o.wait {
@@ -160,4 +110,56 @@ func (b *block) complete(id int) {
 		}
 	}
 	st.arrived, st.who = 0, st.who[:0]
+}
+
+// expected is how many threads a barrier waits for, warps counted whole, and whether these are all that live.
+func (b *block) expected(a *arrival) (want int, whole bool) {
+	for _, w := range b.warps {
+		if w.live != 0 {
+			want += lanes
+		}
+	}
+	if a.op.count == none {
+		return want, true
+	}
+	n := int(a.w.r[a.op.count][bits.TrailingZeros32(a.mask)])
+	return n, n == want
+}
+
+// meeting reports warps that wait at one barrier in different places.
+func (b *block) meeting(id int, who []arrival) {
+	steps := b.l.p.steps
+	a := who[0]
+	x := steps[a.pc].in
+	for _, o := range who[1:] {
+		y := steps[o.pc].in
+		if a.wait && o.wait && x.at != y.at && x.at.String() != y.at.String() {
+			a.w.report(Report{Kind: DivergentBarrier, OtherAt: y.at, Detail: fmt.Sprintf(
+				"warps %d and %d meet at barrier %d from %s and %s", a.w.id, o.w.id, id, x.at, y.at)}, x)
+			return
+		}
+	}
+}
+
+// reduce gives everyone at a bar.red what the predicates of all come to.
+func reduce(who []arrival) {
+	total, threads := 0, 0
+	for _, o := range who {
+		m := o.w.predicate(o.op.src)
+		if o.op.negate {
+			m = ^m
+		}
+		total += bits.OnesCount32(m & o.mask)
+		threads += bits.OnesCount32(o.mask)
+	}
+	v := uint64(total)
+	switch who[0].op.red {
+	case "or":
+		v = b2u(total > 0)
+	case "and":
+		v = b2u(total == threads)
+	}
+	for _, o := range who {
+		each(o.mask, func(l int) { o.w.r[o.op.dst][l] = v })
+	}
 }

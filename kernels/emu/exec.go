@@ -79,141 +79,153 @@ func (w *warp) pick() int {
 
 // run executes up to quantum instructions and reports whether it did any.
 func (w *warp) run(quantum int) bool {
-	steps := w.b.l.p.steps
 	ran := false
 	for quantum > 0 && !w.b.dead {
-		fi := w.pick()
-		if fi < 0 {
+		i := w.pick()
+		if i == none {
 			break
 		}
-		f := &w.frags[fi]
-		limit := len(steps)
-		for i := range w.frags {
-			if pc := w.frags[i].pc; i != fi && pc > f.pc && pc < limit {
-				limit = pc
-			}
-		}
-		// A fragment behind the limit runs up to it, then merges.
-		for first := true; quantum > 0 && (first || f.pc < limit); first = false {
-			s := &steps[f.pc]
-			quantum--
-			w.count++
-			w.pc = int32(f.pc)
-			active := f.mask
-			if s.guard >= 0 {
-				active &= w.predicate(s.guard)
-				if s.negate {
-					active = f.mask &^ w.predicate(s.guard)
-				}
-			}
-			if s.kind == plain {
-				if active != 0 {
-					s.run(w, active)
-				}
-				f.pc++
-				ran = true
-				if w.polled {
-					w.polled = false
-					f.waiting, f.poll, f.need = true, true, 0
-					break
-				}
-				continue
-			}
-			if s.kind == branch {
-				ran = true
-				if active == f.mask {
-					back := s.target <= f.pc
-					f.pc = s.target
-					if back {
-						break // look again who is behind
-					}
-					continue
-				}
-				if active == 0 {
-					f.pc++
-					continue
-				}
-				f.mask &^= active
-				f.pc++
-				w.frags = append(w.frags, fragment{pc: s.target, mask: active})
-				break
-			}
-			if s.kind == leave {
-				ran = true
-				if active == 0 {
-					f.pc++
-					continue
-				}
-				w.exit(active, s)
-				if active == f.mask {
-					w.frags = slices.Delete(w.frags, fi, fi+1)
-				} else {
-					f.mask &^= active
-					f.pc++
-				}
-				w.wake()
-				w.b.recheckBarriers()
-				break
-			}
-			if active != f.mask && active != 0 && s.kind == barrier {
-				w.report(Report{Kind: DivergentBarrier, Detail: fmt.Sprintf("%s under a predicate that only lanes %#x of %#x pass", s.in.op, active, f.mask)}, s.in)
-				w.b.dead = true
-				return true
-			}
-			if active == 0 {
-				f.pc++
-				ran = true
-				continue
-			}
-			want := w.live
-			if s.kind == gather {
-				want = w.gather(s, active)
-			}
-			if missing := want &^ active; missing != 0 {
-				f.waiting, f.need = true, missing
-				ran = true // it came to this point now
-				break
-			}
-			ran = true
-			w.apart &^= active
-			if s.kind == gather {
-				for _, lanes := range w.groups {
-					s.run(w, lanes)
-				}
-				f.pc++
-				continue
-			}
-			if w.arrive(s, f) {
-				f.pc++
-				continue
-			}
-			break
-		}
-		w.count = min(w.count, hang)
-		if w.count == hang {
-			w.report(Report{Kind: Deadlock, Detail: fmt.Sprintf("still running after %d instructions", hang)}, steps[min(int(w.pc), len(steps)-1)].in)
+		quantum = w.advance(i, quantum)
+		ran = true
+		if w.count >= hang {
+			in := w.b.l.p.steps[w.pc].in
+			w.report(Report{Kind: Deadlock, Detail: fmt.Sprintf("still running after %d instructions", hang)}, in)
 			w.b.dead = true
 			return true
 		}
 		w.merge()
 	}
-	// All wait, none at a barrier: members that will never meet.
 	if w.live != 0 && !w.ready() && !w.b.dead {
-		for i := range w.frags {
-			if w.frags[i].inBar || w.frags[i].poll {
-				return ran
-			}
-		}
-		f, g := &w.frags[0], &w.frags[len(w.frags)-1]
-		a, b := steps[f.pc].in, steps[g.pc].in
-		kind := Mask
-		if steps[f.pc].kind == barrier && steps[g.pc].kind == barrier {
-			kind = DivergentBarrier
-		}
-		w.report(Report{Kind: kind, OtherAt: b.at, Detail: fmt.Sprintf("lanes %#x wait at %s for lanes %#x, which wait at %s (%s)", f.mask, a.op, f.need, b.at, b.op)}, a)
-		w.b.dead = true
+		w.stranded()
 	}
 	return ran
+}
+
+// advance runs fragment i until it waits, ends, divides or jumps back, stands where another fragment does, or quantum is used up. It
+// returns what is left of that.
+func (w *warp) advance(i, quantum int) int {
+	steps := w.b.l.p.steps
+	f := &w.frags[i]
+	limit := len(steps)
+	for j := range w.frags {
+		if pc := w.frags[j].pc; j != i && pc > f.pc && pc < limit {
+			limit = pc
+		}
+	}
+	for first := true; quantum > 0 && (first || f.pc < limit); first = false {
+		s := &steps[f.pc]
+		quantum--
+		w.count++
+		w.pc = int32(f.pc)
+		active := f.mask
+		if s.guard >= 0 {
+			active &= w.predicate(s.guard)
+			if s.negate {
+				active = f.mask &^ active
+			}
+		}
+		if s.kind != plain {
+			if !w.control(i, s, active) {
+				break
+			}
+			continue
+		}
+		if active != 0 {
+			s.run(w, active)
+		}
+		f.pc++
+		if w.polled {
+			w.polled = false
+			f.waiting, f.poll, f.need = true, true, 0
+			break
+		}
+	}
+	return quantum
+}
+
+// control executes a step that is not plain by the active lanes of fragment i, and says whether the fragment goes on at once.
+func (w *warp) control(i int, s *step, active uint32) bool {
+	f := &w.frags[i]
+	switch {
+	case active == 0:
+		f.pc++
+		return true
+	case s.kind == branch:
+		return w.branch(f, s, active)
+	case s.kind == leave:
+		w.leave(i, s, active)
+		return false
+	case s.kind == barrier && active != f.mask:
+		w.report(Report{Kind: DivergentBarrier, Detail: fmt.Sprintf(
+			"%s under a predicate that only lanes %#x of %#x pass", s.in.op, active, f.mask)}, s.in)
+		w.b.dead = true
+		return false
+	}
+	want := w.live
+	if s.kind == gather {
+		want = w.gather(s, active)
+	}
+	if missing := want &^ active; missing != 0 {
+		f.waiting, f.need = true, missing
+		return false
+	}
+	w.apart &^= active
+	if s.kind == barrier {
+		if !w.arrive(s, f) {
+			return false
+		}
+	} else {
+		for _, members := range w.groups {
+			s.run(w, members)
+		}
+	}
+	f.pc++
+	return true
+}
+
+// branch jumps, or divides a fragment of which only some lanes do. After a jump back one looks again who is behind.
+func (w *warp) branch(f *fragment, s *step, active uint32) bool {
+	if active == f.mask {
+		back := s.target <= f.pc
+		f.pc = s.target
+		return !back
+	}
+	f.mask &^= active
+	f.pc++
+	w.frags = append(w.frags, fragment{pc: s.target, mask: active})
+	return false
+}
+
+// leave ends lanes of fragment i.
+func (w *warp) leave(i int, s *step, active uint32) {
+	w.exit(active, s)
+	if f := &w.frags[i]; active == f.mask {
+		w.frags = slices.Delete(w.frags, i, i+1)
+	} else {
+		f.mask &^= active
+		f.pc++
+	}
+	w.wake()
+	w.b.recheckBarriers()
+}
+
+// stranded reports fragments that all wait, none of them at a barrier or for an mbarrier: for members that will never meet.
+func (w *warp) stranded() {
+	for i := range w.frags {
+		if w.frags[i].inBar || w.frags[i].poll {
+			return
+		}
+	}
+	steps := w.b.l.p.steps
+	f, g := &w.frags[0], &w.frags[len(w.frags)-1]
+	a, b := steps[f.pc].in, steps[g.pc].in
+	kind := Mask
+	if steps[f.pc].kind == barrier && steps[g.pc].kind == barrier {
+		kind = DivergentBarrier
+	}
+	w.report(Report{Kind: kind, OtherAt: b.at, Detail: fmt.Sprintf(
+		"lanes %#x wait at %s for lanes %#x, which wait at %s (%s)", f.mask, a.op, f.need, b.at, b.op)}, a)
+	w.b.dead = true
 }
 
 // gather divides the active lanes into groups of one member mask, and returns all lanes that they wait for. A group that its mask does not
@@ -234,10 +246,12 @@ func (w *warp) gather(s *step, active uint32) (want uint32) {
 		}
 		members := mask & w.live
 		if group&^members != 0 {
-			w.report(Report{Kind: Mask, Detail: fmt.Sprintf("%s by lanes %#x, which its mask %#x does not name", s.in.op, group, members)}, s.in)
+			w.report(Report{Kind: Mask, Detail: fmt.Sprintf(
+				"%s by lanes %#x, which its mask %#x does not name", s.in.op, group, members)}, s.in)
 		}
 		if other := members & active &^ group; other != 0 {
-			w.report(Report{Kind: Mask, Detail: fmt.Sprintf("%s by lanes %#x names lanes %#x, which come with another mask", s.in.op, group, other)}, s.in)
+			w.report(Report{Kind: Mask, Detail: fmt.Sprintf(
+				"%s by lanes %#x names lanes %#x, which come with another mask", s.in.op, group, other)}, s.in)
 		}
 		w.groups = append(w.groups, group)
 		want |= members | group
@@ -278,7 +292,8 @@ func (w *warp) exit(mask uint32, s *step) {
 			if at.kind == barrier {
 				kind = DivergentBarrier
 			}
-			w.report(Report{Kind: kind, OtherAt: s.in.at, Detail: fmt.Sprintf("lanes %#x wait at %s for lanes %#x, which ended", f.mask, at.in.op, lost)}, at.in)
+			w.report(Report{Kind: kind, OtherAt: s.in.at, Detail: fmt.Sprintf(
+				"lanes %#x wait at %s for lanes %#x, which ended", f.mask, at.in.op, lost)}, at.in)
 			f.need &^= mask
 		}
 	}
