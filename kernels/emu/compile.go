@@ -271,7 +271,7 @@ func (c *compiler) pair(i int) (d, p int) {
 
 // predicate is the register of operand i, and whether its contrary counts.
 func (c *compiler) predicate(i int) (r int, negate bool) {
-	if i >= len(c.in.args) || c.in.args[i].kind != regOperand {
+	if i < 0 || i >= len(c.in.args) || c.in.args[i].kind != regOperand {
 		c.fail("operand %d is not a predicate", i)
 		return 0, false
 	}

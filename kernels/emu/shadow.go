@@ -161,10 +161,11 @@ func (w *warp) conflict(a *access, me int32, bytes uint8, lane int, atomic bool)
 }
 
 // check holds one access against what the cells remember, and remembers it. data is what a write stores: equal values do not race.
-func (w *warp) check(cells []cell, stamp uint32, off, n, lane int, write, atomic bool, old, data []byte, name func() string) {
-	s := w.b.shadow
+func (w *warp) check(
+	cells []cell, stamp uint32, off, n, lane int, write, atomic bool, old, data []byte, name func() string,
+) {
 	me := w.me(lane)
-	now := access{thread: me, clock: s.clock[w.first+lane], pc: w.pc, atomic: atomic, proxy: w.proxy}
+	now := access{thread: me, clock: w.b.shadow.clock[w.first+lane], pc: w.pc, atomic: atomic, proxy: w.proxy}
 	for at := off &^ 3; at < off+n; at += 4 {
 		c := &cells[at/4]
 		if c.stamp != stamp {
@@ -188,26 +189,7 @@ func (w *warp) check(cells []cell, stamp uint32, off, n, lane int, write, atomic
 			w.crossing(&c.w, lane, name)
 		}
 		if !write {
-			slot := none
-			for i := range c.r {
-				r := &c.r[i]
-				if r.thread == 0 || r.thread == me {
-					slot = i
-					break
-				}
-				// A read that is ordered before this one is implied by it.
-				if t := int(r.thread-1) - w.b.number*w.b.threads; slot == none && t >= 0 && t < w.b.threads && w.ordered(r, t, lane) {
-					slot = i
-				}
-			}
-			if slot == none {
-				slot = int(c.turn) % len(c.r)
-				c.turn++
-			}
-			if r := &c.r[slot]; r.thread == me && r.clock == now.clock {
-				now.bytes |= r.bytes
-			}
-			c.r[slot] = now
+			w.remember(c, now, lane)
 			continue
 		}
 		for i := range c.r {
@@ -221,6 +203,30 @@ func (w *warp) check(cells []cell, stamp uint32, off, n, lane int, write, atomic
 		c.w = now
 		c.r = [3]access{}
 	}
+}
+
+// remember keeps a read in its cell: in the place of an older one by the same thread, or of one that is ordered before it and so implied
+// by it, or else of the reads in turn.
+func (w *warp) remember(c *cell, now access, lane int) {
+	slot := none
+	for i := range c.r {
+		r := &c.r[i]
+		if r.thread == 0 || r.thread == now.thread {
+			slot = i
+			break
+		}
+		if t := int(r.thread-1) - w.b.number*w.b.threads; slot == none && t >= 0 && t < w.b.threads && w.ordered(r, t, lane) {
+			slot = i
+		}
+	}
+	if slot == none {
+		slot = int(c.turn) % len(c.r)
+		c.turn++
+	}
+	if r := &c.r[slot]; r.thread == now.thread && r.clock == now.clock {
+		now.bytes |= r.bytes
+	}
+	c.r[slot] = now
 }
 
 // crossing reports an access of the asynchronous proxy to what a thread stored without fence.proxy.async behind it. A fence by another
