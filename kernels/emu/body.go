@@ -2,6 +2,7 @@ package emu
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -44,7 +45,6 @@ type operand struct {
 	reg    int
 	negate bool   // !%p, -%r
 	imm    uint64 // bits; of a float literal, those of its own width
-	wide   bool   // imm came from 0d…, or is an integer
 	float  int    // width of a float literal: 32, 64, else 0
 	v      *variable
 	name   string
@@ -104,49 +104,49 @@ func (p *parser) pop() {
 }
 
 func (p *parser) statement() {
-	word := p.next()
-	switch word {
+	switch word := p.next(); word {
 	case "{":
 		p.push()
-		return
 	case "}":
 		p.pop()
-		return
 	case ".reg":
 		p.registers()
-		return
 	case ".shared", ".local":
-		v := p.variable(word, false)
-		p.vars[len(p.vars)-1][v.name] = v
-		if word == ".shared" {
-			p.f.shared = append(p.f.shared, v)
-		} else {
-			p.f.localSize = (p.f.localSize + v.align - 1) / v.align * v.align
-			v.addr = uint64(p.f.localSize)
-			p.f.localSize += v.size
-			p.f.local = append(p.f.local, v)
-		}
-		return
+		p.local(word)
 	case ".loc":
 		p.loc()
-		return
 	case ".pragma":
 		p.next()
 		p.expect(";")
-		return
-	}
-	if p.peek() == ":" {
-		p.i++
-		p.labs[len(p.labs)-1][word] = len(p.f.code)
-		return
-	}
-	in := instr{guard: none, line: p.ts[p.i-1].line, at: p.at}
-	if word[0] == '@' {
-		name := word[1:]
-		if name[0] == '!' {
-			in.negate, name = true, name[1:]
+	default:
+		if p.accept(":") {
+			p.labs[len(p.labs)-1][word] = len(p.f.code)
+			return
 		}
-		in.guard = p.register(name)
+		p.instruction(word)
+	}
+}
+
+// local parses a variable declared inside of an entry.
+func (p *parser) local(space string) {
+	v := p.variable(space, false)
+	p.vars[len(p.vars)-1][v.name] = v
+	if space == ".shared" {
+		p.f.shared = append(p.f.shared, v)
+		return
+	}
+	p.f.localSize = roundUp(p.f.localSize, v.align)
+	v.addr = uint64(p.f.localSize)
+	p.f.localSize += v.size
+	p.f.local = append(p.f.local, v)
+}
+
+// instruction parses what begins with word, a guard or an opcode.
+func (p *parser) instruction(word string) {
+	in := instr{guard: none, line: p.ts[p.i-1].line, at: p.at}
+	if guard, ok := strings.CutPrefix(word, "@"); ok {
+		guard, in.negate = strings.CutPrefix(guard, "!")
+		in.guard = p.register(guard)
 		word = p.next()
 	}
 	in.parts = strings.Split(word, ".")
@@ -162,7 +162,7 @@ func (p *parser) statement() {
 			if in.op != "bra" {
 				p.fail("%s: %s is neither a register nor a variable", word, a.name)
 			}
-			p.fix = append(p.fix, fixup{len(p.f.code), a.name, append([]map[string]int(nil), p.labs...)})
+			p.fix = append(p.fix, fixup{len(p.f.code), a.name, slices.Clone(p.labs)})
 		}
 	}
 	p.f.code = append(p.f.code, in)
@@ -224,59 +224,63 @@ func (p *parser) findVar(name string) *variable {
 
 func (p *parser) operand() operand {
 	s := p.next()
-	if s == "" {
-		return operand{}
-	}
 	switch {
+	case s == "":
+		return operand{}
 	case s == "{":
-		o := operand{kind: vecOperand}
-		for p.err == nil && !p.accept("}") {
-			o.list = append(o.list, p.operand())
-			p.accept(",")
-		}
-		return o
+		return p.vector()
 	case s == "[":
-		o := operand{kind: addrOperand}
-		base := p.operand()
-		o.list = []operand{base}
-		for p.err == nil && !p.accept("]") {
-			switch t := p.next(); t {
-			case "+":
-				o.off += int64(p.literal(p.next()))
-			case "-":
-				o.off -= int64(p.literal(p.next()))
-			case ",":
-				o.list = append(o.list, p.operand())
-			default:
-				p.fail("%q inside an address", t)
-			}
-		}
-		return o
+		return p.address()
 	case s == "-":
 		if n, ok := p.lookup(p.peek()); ok {
 			p.next()
 			return operand{kind: regOperand, reg: n, negate: true}
 		}
-		v := p.literal("-")
-		return operand{kind: immOperand, imm: v}
+		return operand{kind: immOperand, imm: p.literal(s)}
 	case s == "_":
 		return operand{kind: sinkOperand}
 	case s[0] == '!':
 		return operand{kind: regOperand, reg: p.register(s[1:]), negate: true}
 	case s[0] >= '0' && s[0] <= '9' || s == "WARP_SZ":
-		o := operand{kind: immOperand, imm: p.literal(s)}
-		if strings.HasPrefix(s, "0f") || strings.HasPrefix(s, "0F") {
-			o.float = 32
-		} else if strings.HasPrefix(s, "0d") || strings.HasPrefix(s, "0D") {
-			o.float = 64
-		}
-		return o
+		return operand{kind: immOperand, imm: p.literal(s), float: floatWidth(s)}
 	}
+	return p.name(s)
+}
+
+// vector parses {a, b, …} after its brace.
+func (p *parser) vector() operand {
+	o := operand{kind: vecOperand}
+	for p.err == nil && !p.accept("}") {
+		o.list = append(o.list, p.operand())
+		p.accept(",")
+	}
+	return o
+}
+
+// address parses [base + offset, …] after its bracket.
+func (p *parser) address() operand {
+	o := operand{kind: addrOperand, list: []operand{p.operand()}}
+	for p.err == nil && !p.accept("]") {
+		switch t := p.next(); t {
+		case "+":
+			o.off += int64(p.literal(p.next()))
+		case "-":
+			o.off -= int64(p.literal(p.next()))
+		case ",":
+			o.list = append(o.list, p.operand())
+		default:
+			p.fail("%q inside an address", t)
+		}
+	}
+	return o
+}
+
+// name is a register, a pair of them, a special register, a variable, or else a label.
+func (p *parser) name(s string) operand {
 	if n, ok := p.lookup(s); ok {
 		o := operand{kind: regOperand, reg: n}
 		if p.accept("|") {
-			second := p.operand()
-			return operand{kind: pairOperand, list: []operand{o, second}}
+			return operand{kind: pairOperand, list: []operand{o, p.operand()}}
 		}
 		return o
 	}

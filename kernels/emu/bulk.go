@@ -8,7 +8,8 @@ import (
 	"retool/kernels/driver"
 )
 
-// mapMagic begins the emulator's tensor map: {magic, element bytes, swizzle, rank} as bytes, then base, 5 dims, 4 strides as u64, 5 boxes as u32.
+// mapMagic begins the emulator's tensor map: {magic, element bytes, swizzle, rank} as bytes, then base, 5 dims, 4 strides as u64, 5 boxes
+// as u32.
 const mapMagic = 0x7e
 
 // TensorMap encodes a tensor map in the emulator's own format; the checks are the driver's.

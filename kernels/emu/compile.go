@@ -107,13 +107,13 @@ func (p *program) place(m *module) {
 			dyn = v
 			continue
 		}
-		at = (at + v.align - 1) / v.align * v.align
+		at = roundUp(at, v.align)
 		v.addr = uint64(at)
 		at += v.size
 		p.shared = append(p.shared, v)
 	}
 	p.static = at - sharedBase
-	at = (at + align - 1) / align * align
+	at = roundUp(at, align)
 	p.dynAt = at - sharedBase
 	if dyn == nil {
 		p.dynAt = p.static

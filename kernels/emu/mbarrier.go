@@ -7,7 +7,8 @@ import (
 
 // mbarrier is a barrier in shared memory that also counts bytes. A phase is complete when all have arrived and all bytes have.
 //
-// vc is the clocks of those who arrived in this phase, or whose copies did; done those of all complete phases. A successful wait acquires done.
+// vc is the clocks of those who arrived in this phase, or whose copies did; done those of all complete phases. A successful wait acquires
+// done.
 type mbarrier struct {
 	count, pending, tx, phase int
 	vc, done                  []uint32

@@ -56,7 +56,8 @@ type parser struct {
 
 // parse reads a module. Bodies of entries are parsed when they are first asked for.
 func parse(text []byte) (*module, error) {
-	p := &parser{ts: tokenise(string(text)), m: &module{files: map[int]string{}, vars: map[string]*variable{}, entries: map[string]*function{}}}
+	m := &module{files: map[int]string{}, vars: map[string]*variable{}, entries: map[string]*function{}}
+	p := &parser{ts: tokenise(string(text)), m: m}
 	// .file lines stand at the end, .loc lines need them: read them first.
 	for i := 0; i+2 < len(p.ts); i++ {
 		if p.ts[i].text == ".file" && !p.ts[i].str {
@@ -199,24 +200,7 @@ func (p *parser) skipBraces() {
 // variable parses a declaration after its space, up to the semicolon.
 func (p *parser) variable(space string, extern bool) *variable {
 	v := &variable{space: space[1:], align: 1, extern: extern}
-	elem := typ{}
-	for p.err == nil {
-		word := p.next()
-		if word == ".align" {
-			v.align = p.integer()
-			continue
-		}
-		if t, ok := typeOf(strings.TrimPrefix(word, ".")); ok && word[0] == '.' {
-			elem = t
-			v.align = max(v.align, t.size)
-			continue
-		}
-		if word[0] == '.' {
-			p.fail("%s in the declaration of a variable", word)
-		}
-		v.name = word
-		break
-	}
+	elem := p.declared(v)
 	n := 1
 	for p.accept("[") {
 		if p.accept("]") {
@@ -231,27 +215,53 @@ func (p *parser) variable(space string, extern bool) *variable {
 		v.extern = true
 	}
 	if p.accept("=") {
-		v.init = make([]byte, 0, v.size)
-		put := func() {
-			o := p.literal(p.next())
-			for i := range elem.size {
-				v.init = append(v.init, byte(o>>(8*i)))
-			}
-		}
-		if p.accept("{") {
-			for !p.accept("}") && p.err == nil {
-				put()
-				p.accept(",")
-			}
-		} else {
-			put()
-		}
-		for len(v.init) < v.size {
-			v.init = append(v.init, 0)
-		}
+		p.initial(v, elem)
 	}
 	p.expect(";")
 	return v
+}
+
+// declared parses alignment, type and name of a variable. What says where a parameter points is passed over.
+func (p *parser) declared(v *variable) (elem typ) {
+	for p.err == nil {
+		word := p.next()
+		t, ok := typeOf(strings.TrimPrefix(word, "."))
+		switch {
+		case word == ".align":
+			v.align = p.integer()
+		case ok && word[0] == '.':
+			elem = t
+			v.align = max(v.align, t.size)
+		case v.space == "param" && (word == ".ptr" || word == ".global" || word == ".const"):
+		case strings.HasPrefix(word, "."):
+			p.fail("%s in the declaration of a variable", word)
+		default:
+			v.name = word
+			return elem
+		}
+	}
+	return elem
+}
+
+// initial parses the values that a variable begins with; the rest of it is zero.
+func (p *parser) initial(v *variable, elem typ) {
+	number := func() {
+		n := p.literal(p.next())
+		for i := range elem.size {
+			v.init = append(v.init, byte(n>>(8*i)))
+		}
+	}
+	if p.accept("{") {
+		for !p.accept("}") && p.err == nil {
+			number()
+			p.accept(",")
+		}
+	} else {
+		number()
+	}
+	for len(v.init) < v.size {
+		v.init = append(v.init, 0)
+	}
 }
 
 func (p *parser) entry() {
@@ -259,31 +269,7 @@ func (p *parser) entry() {
 	p.f = f
 	p.expect("(")
 	for p.err == nil && !p.accept(")") {
-		p.expect(".param")
-		v := &variable{space: "param"}
-		elem := typ{}
-		for p.err == nil {
-			word := p.next()
-			if word == ".align" {
-				v.align = p.integer()
-			} else if t, ok := typeOf(strings.TrimPrefix(word, ".")); ok && word[0] == '.' {
-				elem = t
-				v.align = max(v.align, t.size)
-			} else if word == ".ptr" || word == ".global" || word == ".const" {
-			} else {
-				v.name = word
-				break
-			}
-		}
-		v.size = elem.size
-		if p.accept("[") {
-			v.size *= p.integer()
-			p.expect("]")
-		}
-		f.paramSize = (f.paramSize + v.align - 1) / v.align * v.align
-		v.addr = uint64(f.paramSize)
-		f.paramSize += v.size
-		f.params = append(f.params, v)
+		p.param()
 		p.accept(",")
 	}
 	for p.err == nil && p.peek() != "{" {
@@ -310,33 +296,43 @@ func (p *parser) entry() {
 	p.f = nil
 }
 
+// param parses a parameter of an entry and places it behind the last one.
+func (p *parser) param() {
+	p.expect(".param")
+	v := &variable{space: "param"}
+	v.size = p.declared(v).size
+	if p.accept("[") {
+		v.size *= p.integer()
+		p.expect("]")
+	}
+	f := p.f
+	f.paramSize = roundUp(f.paramSize, v.align)
+	v.addr = uint64(f.paramSize)
+	f.paramSize += v.size
+	f.params = append(f.params, v)
+}
+
+// roundUp is the next multiple of align, from n on.
+func roundUp(n, align int) int { return (n + align - 1) / align * align }
+
 // literal is the bits of a number as written.
 func (p *parser) literal(s string) uint64 {
 	neg := false
 	if s == "-" {
 		neg, s = true, p.next()
 	}
-	switch {
-	case strings.HasPrefix(s, "0f") || strings.HasPrefix(s, "0F"):
-		v, err := strconv.ParseUint(s[2:], 16, 32)
-		if err != nil {
-			p.fail("%q is not a float", s)
-		}
-		if neg {
-			v ^= 1 << 31
-		}
-		return v
-	case strings.HasPrefix(s, "0d") || strings.HasPrefix(s, "0D"):
-		v, err := strconv.ParseUint(s[2:], 16, 64)
-		if err != nil {
-			p.fail("%q is not a float", s)
-		}
-		if neg {
-			v ^= 1 << 63
-		}
-		return v
-	case s == "WARP_SZ":
+	if s == "WARP_SZ" {
 		return 32
+	}
+	if width := floatWidth(s); width > 0 {
+		v, err := strconv.ParseUint(s[2:], 16, width)
+		if err != nil {
+			p.fail("%q is not a float", s)
+		}
+		if neg {
+			v ^= 1 << (width - 1)
+		}
+		return v
 	}
 	v, err := strconv.ParseUint(strings.TrimRight(s, "U"), 0, 64)
 	if err != nil {
@@ -349,4 +345,15 @@ func (p *parser) literal(s string) uint64 {
 		v = -v
 	}
 	return v
+}
+
+// floatWidth is the bits of a float written as 0f… or 0d…, else 0.
+func floatWidth(s string) int {
+	switch {
+	case strings.HasPrefix(s, "0f") || strings.HasPrefix(s, "0F"):
+		return 32
+	case strings.HasPrefix(s, "0d") || strings.HasPrefix(s, "0D"):
+		return 64
+	}
+	return 0
 }

@@ -45,7 +45,10 @@ const (
 )
 
 func newSharedShadow(bytes, threads int) *sharedShadow {
-	return &sharedShadow{cells: make([]cell, (bytes+3)/4), flags: make([]uint8, bytes), n: threads, clock: make([]uint32, threads), floor: make([]uint32, threads), fenced: make([]uint32, threads)}
+	return &sharedShadow{
+		cells: make([]cell, (bytes+3)/4), flags: make([]uint8, bytes),
+		n: threads, clock: make([]uint32, threads), floor: make([]uint32, threads), fenced: make([]uint32, threads),
+	}
 }
 
 func (s *sharedShadow) reset() {
@@ -240,8 +243,11 @@ func (w *warp) crossing(a *access, lane int, name func() string) {
 	if w.b.l.known(Proxy, in.at) {
 		return
 	}
-	w.b.l.report(Report{Kind: Proxy, At: in.at, Line: in.line, OtherAt: other.at, Block: w.b.number, Thread: w.first + lane, Other: int(a.thread - 1),
-		Detail: fmt.Sprintf("%s touches %s, which thread %d stored at %s, and no fence.proxy.async by it came between", in.op, name(), t, other.at)})
+	w.b.l.report(Report{
+		Kind: Proxy, At: in.at, Line: in.line, OtherAt: other.at, Block: w.b.number, Thread: w.first + lane, Other: int(a.thread - 1),
+		Detail: fmt.Sprintf("%s touches %s, which thread %d stored at %s, and no fence.proxy.async by it came between",
+			in.op, name(), t, other.at),
+	})
 }
 
 func (w *warp) race(kind Kind, a *access, lane int, name func() string) {
@@ -259,7 +265,9 @@ func (w *warp) race(kind Kind, a *access, lane int, name func() string) {
 	if what == BlockRace {
 		who += fmt.Sprintf(" of block %d", t/w.b.threads)
 	}
-	verb := map[Kind][2]string{ReadAfterWrite: {"read", "a write"}, WriteAfterRead: {"write", "a read"}, WriteAfterWrite: {"write", "a write"}}[kind]
+	verb := map[Kind][2]string{
+		ReadAfterWrite: {"read", "a write"}, WriteAfterRead: {"write", "a read"}, WriteAfterWrite: {"write", "a write"},
+	}[kind]
 	l.report(Report{Kind: what, At: in.at, Line: in.line, OtherAt: other.at, Block: w.b.number, Thread: w.first + lane, Other: t,
 		Detail: fmt.Sprintf("%s of %s races with %s at %s by %s", verb[0], name(), verb[1], other.at, who)})
 }

@@ -11,53 +11,62 @@ type token struct {
 }
 
 func wordByte(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '$' || c == '%' || c == '.' || c == '@' || c == '!'
+	switch c {
+	case '_', '$', '%', '.', '@', '!':
+		return true
+	}
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
 
 func tokenise(src string) []token {
 	ts := make([]token, 0, len(src)/5)
 	line := 1
 	for i := 0; i < len(src); {
-		c := src[i]
-		switch {
+		rest := src[i:]
+		n := 1 // bytes of what stands here
+		switch c := src[i]; {
 		case c == '\n':
 			line++
-			i++
 		case c == ' ' || c == '\t' || c == '\r':
-			i++
-		case c == '/' && i+1 < len(src) && src[i+1] == '/':
-			for i < len(src) && src[i] != '\n' {
-				i++
-			}
-		case c == '/' && i+1 < len(src) && src[i+1] == '*':
-			for i < len(src) && !strings.HasPrefix(src[i:], "*/") {
-				if src[i] == '\n' {
-					line++
-				}
-				i++
-			}
-			i += 2
+		case strings.HasPrefix(rest, "//"):
+			n = until(rest, "\n")
+		case strings.HasPrefix(rest, "/*"):
+			n = until(rest, "*/") + 2
+			line += strings.Count(rest[:min(n, len(rest))], "\n")
 		case c == '"':
-			j := i + 1
-			for j < len(src) && src[j] != '"' {
-				j++
-			}
-			ts = append(ts, token{src[i+1 : j], line, true})
-			i = j + 1
+			n = 1 + until(rest[1:], `"`)
+			ts = append(ts, token{rest[1:n], line, true})
+			n++
 		case wordByte(c):
-			j := i
-			for j < len(src) && (wordByte(src[j]) || src[j] == ':' && j+2 < len(src) && src[j+1] == ':' && wordByte(src[j+2])) {
-				if src[j] == ':' {
-					j++
-				}
-				j++
-			}
-			ts = append(ts, token{src[i:j], line, false})
-			i = j
+			n = wordLength(rest)
+			ts = append(ts, token{rest[:n], line, false})
 		default:
-			ts = append(ts, token{src[i : i+1], line, false})
-			i++
+			ts = append(ts, token{rest[:1], line, false})
 		}
+		i += n
 	}
 	return ts
+}
+
+// until is where end first stands in s; the length of s if nowhere.
+func until(s, end string) int {
+	if n := strings.Index(s, end); n >= 0 {
+		return n
+	}
+	return len(s)
+}
+
+// wordLength is how many bytes of s are one word: modifiers such as shared::cta hold two colons.
+func wordLength(s string) (n int) {
+	for n < len(s) {
+		switch {
+		case wordByte(s[n]):
+			n++
+		case strings.HasPrefix(s[n:], "::") && n+2 < len(s) && wordByte(s[n+2]):
+			n += 3
+		default:
+			return n
+		}
+	}
+	return n
 }
