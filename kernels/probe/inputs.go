@@ -46,6 +46,7 @@ func (p probe) inputs(seed uint64) []byte {
 // ends are of ranges of integers and floats.
 var ends = []uint64{
 	0, 1, 2, 31, 32, 33, 0x7fffffff, 0x80000000, 0xffffffff, 1 << 63, math.MaxUint64, 0x3f800000, 0x80000001, 0x7f800000, 0xff800000,
+	0x4f000000, 0xcf000000, 0x4f800000, 0x7fc00000, // ±2³¹, 2³² and NaN, as floats
 }
 
 func edge(r *rand.Rand) uint64 {
