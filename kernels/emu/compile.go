@@ -2,10 +2,47 @@ package emu
 
 import (
 	"fmt"
-	"math/bits"
 	"slices"
 	"strings"
 )
+
+// exec does one instruction for the lanes of active.
+type exec func(w *warp, active uint32)
+
+type stepKind uint8
+
+const (
+	plain   stepKind = iota
+	branch           // to target
+	leave            // ret, exit
+	gather           // needs all live lanes of its members: shfl, vote, mma; then runs as plain
+	barrier          // bar: needs the whole warp, then the block
+)
+
+// step is one compiled instruction.
+type step struct {
+	kind    stepKind
+	guard   int // register, or none
+	negate  bool
+	run     exec
+	target  int
+	members int // gather: register of the member mask, or none for the whole warp
+	bar     *barOp
+	in      *instr
+}
+
+// program is one compiled entry.
+type program struct {
+	f      *function
+	steps  []step
+	consts []uint64 // values of the registers behind the special ones
+	nregs  int      // declared registers; then the special ones, then the constants
+	static int      // bytes of static shared memory
+	dynAt  int      // where dynamic shared memory begins, from sharedBase
+	shared []*variable
+	dyn    *variable
+	module *loaded
+}
 
 // compiler turns the instructions of one entry into closures. Every operand is a register: special registers and constants stand behind
 // the declared ones.
@@ -70,13 +107,13 @@ func (p *program) place(m *module) {
 			dyn = v
 			continue
 		}
-		at = (at + v.align - 1) / v.align * v.align
+		at = roundUp(at, v.align)
 		v.addr = uint64(at)
 		at += v.size
 		p.shared = append(p.shared, v)
 	}
 	p.static = at - sharedBase
-	at = (at + align - 1) / align * align
+	at = roundUp(at, align)
 	p.dynAt = at - sharedBase
 	if dyn == nil {
 		p.dynAt = p.static
@@ -126,7 +163,7 @@ func (c *compiler) typ() typ {
 		}
 	}
 	c.fail("no type")
-	return typ{name: "u32", size: 4}
+	return u32Type
 }
 
 // types consumes all n types, first to last.
@@ -223,6 +260,57 @@ func (c *compiler) target(o operand) int {
 	return 0
 }
 
+// pair is the registers of a result d|p; p is none if the operand names d alone.
+func (c *compiler) pair(i int) (d, p int) {
+	if i < len(c.in.args) && c.in.args[i].kind == pairOperand {
+		list := c.in.args[i].list
+		return c.target(list[0]), c.target(list[1])
+	}
+	return c.dst(i), none
+}
+
+// predicate is the register of operand i, and whether its contrary counts.
+func (c *compiler) predicate(i int) (r int, negate bool) {
+	if i < 0 || i >= len(c.in.args) || c.in.args[i].kind != regOperand {
+		c.fail("operand %d is not a predicate", i)
+		return 0, false
+	}
+	return c.in.args[i].reg, c.in.args[i].negate
+}
+
+// vector is the n elements of operand i, which may stand without braces if it has one; nil after a failure.
+func (c *compiler) vector(i, n int) []operand {
+	switch {
+	case i >= len(c.in.args):
+		c.fail("operand %d is missing", i)
+	case c.in.args[i].kind == vecOperand && len(c.in.args[i].list) == n:
+		return c.in.args[i].list
+	case c.in.args[i].kind != vecOperand && n == 1:
+		return c.in.args[i : i+1]
+	default:
+		c.fail("operand %d is not a vector of %d", i, n)
+	}
+	return nil
+}
+
+// targets are the registers that operand i names, a vector of n.
+func (c *compiler) targets(i, n int) []int {
+	rs := make([]int, n)
+	for j, o := range c.vector(i, n) {
+		rs[j] = c.target(o)
+	}
+	return rs
+}
+
+// srcs are the registers that hold operand i, a vector of n numbers of type t.
+func (c *compiler) srcs(i, n int, t typ) []int {
+	rs := make([]int, n)
+	for j, o := range c.vector(i, n) {
+		rs[j] = c.value(o, t)
+	}
+	return rs
+}
+
 // addr is an address operand: base register and offset.
 func (c *compiler) addr(i int) (int, int64) {
 	if i >= len(c.in.args) || c.in.args[i].kind != addrOperand || len(c.in.args[i].list) != 1 {
@@ -230,7 +318,7 @@ func (c *compiler) addr(i int) (int, int64) {
 		return 0, 0
 	}
 	o := c.in.args[i]
-	return c.value(o.list[0], typ{name: "u64", size: 8}), o.off
+	return c.value(o.list[0], u64Type), o.off
 }
 
 func (c *compiler) space() space {
@@ -245,447 +333,4 @@ func (c *compiler) space() space {
 		return param
 	}
 	return generic
-}
-
-func (c *compiler) step(s *step) {
-	in := c.in
-	switch in.op {
-	case "bra":
-		c.has("uni")
-		s.kind, s.target = branch, in.target
-	case "ret", "exit":
-		c.has("uni")
-		s.kind = leave
-	case "trap", "brkpt":
-		s.kind = plain
-		s.run = func(w *warp, m uint32) {
-			w.report(Report{Kind: Deadlock, Detail: "the kernel trapped"}, in)
-			w.b.dead = true
-		}
-	case "bar", "barrier":
-		c.barrier(s)
-	case "shfl":
-		c.shfl(s)
-	case "vote", "match", "redux":
-		c.vote(s)
-	case "activemask":
-		c.typ()
-		d := c.dst(0)
-		s.run = func(w *warp, m uint32) { each(m, func(l int) { w.r[d][l] = uint64(m) }) }
-	case "mma":
-		c.mma(s)
-	case "ldmatrix":
-		c.ldmatrix(s)
-	case "cp":
-		c.async(s)
-	case "mbarrier":
-		c.mbarrier(s)
-	case "wgmma":
-		c.wgmma(s)
-	case "elect":
-		c.elect(s)
-	case "setmaxnreg":
-		c.has("inc", "dec")
-		c.has("sync")
-		c.has("aligned")
-		c.typ()
-		s.kind = gather
-		s.run = func(*warp, uint32) {}
-	case "ld", "ldu":
-		c.load(s)
-	case "st":
-		c.store(s)
-	case "atom", "red":
-		c.atomic(s)
-	case "membar", "fence":
-		// What these order is ordered here: execution is sequentially consistent.
-		if c.has("proxy") {
-			if c.one("async", "async::shared::cta", "async.shared::cta") != "" {
-				c.has("shared::cta")
-				s.run = func(w *warp, m uint32) { w.fenceProxy(m) }
-				break
-			}
-		}
-		if c.has("mbarrier_init") {
-			c.has("release")
-		}
-		c.one("cta", "gl", "sys", "gpu", "cluster")
-		c.one("sc", "acq_rel")
-		c.one("cta", "gl", "sys", "gpu", "cluster")
-		s.run = func(*warp, uint32) {}
-	case "nanosleep":
-		c.typ()
-		s.run = func(*warp, uint32) {}
-	case "prefetch":
-		for i := range c.used {
-			c.used[i] = true
-		}
-		s.run = func(*warp, uint32) {}
-	default:
-		s.run = c.arithmetic()
-	}
-}
-
-// each calls f for every lane of m.
-func each(m uint32, f func(l int)) {
-	for ; m != 0; m &= m - 1 {
-		f(bits.TrailingZeros32(m))
-	}
-}
-
-func (c *compiler) load(s *step) {
-	sp := c.space()
-	c.one("volatile", "relaxed", "acquire", "weak", "mmio")
-	c.one("cta", "gpu", "sys", "cluster")
-	c.has("nc")
-	c.one("ca", "cg", "cs", "lu", "cv")
-	c.has("L1::evict_first", "L1::no_allocate", "L1::evict_last")
-	c.has("L2::128B", "L2::256B", "L2::64B")
-	n := map[string]int{"v2": 2, "v4": 4, "": 1}[c.one("v2", "v4")]
-	t := c.typ()
-	base, off := c.addr(1)
-	dsts := make([]int, n)
-	ext := make([]uint64, n) // sign bits, to the width of the register
-	for i := range n {
-		o := c.in.args[0]
-		if n > 1 {
-			if o.kind != vecOperand || len(o.list) != n {
-				c.fail("the result is not a vector of %d", n)
-				return
-			}
-			o = o.list[i]
-		}
-		dsts[i] = c.target(o)
-		if t.signed && t.size < 8 && o.kind == regOperand {
-			ext[i] = c.p.f.regs[o.reg].typ.mask() &^ t.mask()
-		}
-	}
-	size := t.size
-	sign := uint64(1) << (t.bits() - 1)
-	if n == 1 && ext[0] == 0 {
-		d := dsts[0]
-		s.run = func(w *warp, m uint32) {
-			a, to := &w.r[base], &w.r[d]
-			if w.b.shadow != nil {
-				w.traffic(sp, a, off, m, size)
-			}
-			for ; m != 0; m &= m - 1 {
-				l := bits.TrailingZeros32(m)
-				to[l] = get(w.mem(sp, a[l]+uint64(off), size, l, false, false, nil), size)
-			}
-		}
-		return
-	}
-	s.run = func(w *warp, m uint32) {
-		a := &w.r[base]
-		if w.b.shadow != nil {
-			w.traffic(sp, a, off, m, size*n)
-		}
-		for ; m != 0; m &= m - 1 {
-			l := bits.TrailingZeros32(m)
-			b := w.mem(sp, a[l]+uint64(off), size*n, l, false, false, nil)
-			for i, d := range dsts {
-				v := get(b[i*size:], size)
-				if v&sign != 0 {
-					v |= ext[i]
-				}
-				w.r[d][l] = v
-			}
-		}
-	}
-}
-
-func (c *compiler) store(s *step) {
-	sp := c.space()
-	c.one("volatile", "relaxed", "release", "weak", "mmio")
-	c.one("cta", "gpu", "sys", "cluster")
-	c.one("wb", "cg", "cs", "wt")
-	n := map[string]int{"v2": 2, "v4": 4, "": 1}[c.one("v2", "v4")]
-	t := c.typ()
-	base, off := c.addr(0)
-	if !c.args(2) {
-		return
-	}
-	srcs := make([]int, n)
-	for i := range n {
-		o := c.in.args[1]
-		if n > 1 {
-			if o.kind != vecOperand || len(o.list) != n {
-				c.fail("the value is not a vector of %d", n)
-				return
-			}
-			o = o.list[i]
-		}
-		srcs[i] = c.value(o, t)
-	}
-	size := t.size
-	s.run = func(w *warp, m uint32) {
-		a := &w.r[base]
-		if w.b.shadow != nil {
-			w.traffic(sp, a, off, m, size*n)
-		}
-		var buf [16]byte
-		data := buf[:size*n]
-		for ; m != 0; m &= m - 1 {
-			l := bits.TrailingZeros32(m)
-			for i, r := range srcs {
-				put(data[i*size:], size, w.r[r][l])
-			}
-			copy(w.mem(sp, a[l]+uint64(off), size*n, l, true, false, data), data)
-		}
-	}
-}
-
-// atomic is atom and red: one lane after the other.
-func (c *compiler) atomic(s *step) {
-	sp := c.space()
-	c.one("relaxed", "acquire", "release", "acq_rel")
-	c.one("cta", "gpu", "sys", "cluster")
-	op := c.one("add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec")
-	t := c.typ()
-	at, d := 0, none
-	if c.in.op == "atom" {
-		d, at = c.dst(0), 1
-	}
-	base, off := c.addr(at)
-	b := c.src(at+1, t)
-	third := none
-	if op == "cas" {
-		third = c.src(at+2, t)
-	}
-	var f func(x, y uint64) uint64
-	switch op {
-	case "add", "min", "max", "and", "or", "xor":
-		f = integer(op, t)
-		if t.float {
-			f = floating(op, t, false)
-		}
-	case "exch", "cas":
-		f = func(_, y uint64) uint64 { return y }
-	case "inc":
-		f = func(x, y uint64) uint64 {
-			if x >= y {
-				return 0
-			}
-			return x + 1
-		}
-	case "dec":
-		f = func(x, y uint64) uint64 {
-			if x == 0 || x > y {
-				return y
-			}
-			return x - 1
-		}
-	}
-	if f == nil {
-		c.fail("the operation is not emulated")
-		return
-	}
-	size, mask := t.size, t.mask()
-	s.run = func(w *warp, m uint32) {
-		var data [8]byte
-		for ; m != 0; m &= m - 1 {
-			l := bits.TrailingZeros32(m)
-			addr := w.r[base][l] + uint64(off)
-			cur := w.mem(sp, addr, size, l, false, true, nil)
-			old := get(cur, size)
-			v := f(old, w.r[b][l]) & mask
-			write := true
-			if third != none {
-				if write = old == w.r[b][l]&mask; write {
-					v = w.r[third][l] & mask
-				}
-			}
-			if write {
-				put(data[:], size, v)
-				copy(w.mem(sp, addr, size, l, true, true, data[:size]), data[:size])
-			}
-			if d != none {
-				w.r[d][l] = old
-			}
-		}
-	}
-}
-
-func (c *compiler) barrier(s *step) {
-	if c.has("warp") {
-		c.has("sync")
-		c.has("aligned")
-		s.kind = gather
-		s.members = c.src(0, typ{name: "b32", size: 4})
-		s.run = func(w *warp, m uint32) { w.syncLanes(m) }
-		return
-	}
-	c.has("cta")
-	op := &barOp{count: none, dst: none, src: none}
-	s.kind, s.bar = barrier, op
-	b32 := typ{name: "b32", size: 4}
-	at := 0
-	switch c.one("sync", "arrive", "red") {
-	case "sync":
-	case "arrive":
-		op.arrive = true
-	case "red":
-		op.red = c.one("popc", "and", "or")
-		c.typ()
-		op.dst = c.dst(0)
-		at = 1
-	default:
-		c.fail("not emulated")
-	}
-	c.has("aligned")
-	op.id = c.src(at, b32)
-	at++
-	n := len(c.in.args)
-	if op.red != "" {
-		n--
-		o := c.in.args[n]
-		if o.kind != regOperand {
-			c.fail("the predicate is not a register")
-			return
-		}
-		op.src, op.negate = o.reg, o.negate
-	}
-	if at < n {
-		op.count = c.src(at, b32)
-	}
-}
-
-func (c *compiler) shfl(s *step) {
-	c.has("sync")
-	mode := c.one("up", "down", "bfly", "idx")
-	b32 := c.typ()
-	d, p := none, none
-	if len(c.in.args) != 5 || mode == "" {
-		c.fail("want shfl.sync.mode.b32 d[|p], a, b, c, members")
-		return
-	}
-	if o := c.in.args[0]; o.kind == pairOperand {
-		d, p = c.target(o.list[0]), c.target(o.list[1])
-	} else {
-		d = c.target(o)
-	}
-	a, b, cl := c.src(1, b32), c.src(2, b32), c.src(3, b32)
-	s.kind, s.members = gather, c.src(4, b32)
-	in := c.in
-	s.run = func(w *warp, m uint32) {
-		from := w.r[a]
-		for mm := m; mm != 0; mm &= mm - 1 {
-			lane := bits.TrailingZeros32(mm)
-			bv, cv := int(w.r[b][lane]&31), int(w.r[cl][lane])
-			clamp, seg := cv&31, cv>>8&31
-			maxLane, minLane := lane&seg|clamp&^seg, lane&seg
-			j, ok := lane, false
-			switch mode {
-			case "up":
-				j = lane - bv
-				ok = j >= maxLane
-			case "down":
-				j = lane + bv
-				ok = j <= maxLane
-			case "bfly":
-				j = lane ^ bv
-				ok = j <= maxLane
-			case "idx":
-				j = minLane | bv&^seg
-				ok = j <= maxLane
-			}
-			if !ok {
-				j = lane
-			}
-			v := from[j]
-			if m>>j&1 == 0 {
-				w.report(Report{Kind: Mask, Detail: fmt.Sprintf("lane %d reads lane %d, which does not take part (%#x do)", lane, j, m)}, in)
-				v = 0xffffffff
-			}
-			w.r[d][lane] = v
-			if p != none {
-				w.r[p][lane] = b2u(ok)
-			}
-		}
-	}
-}
-
-// vote is vote, match and redux.
-func (c *compiler) vote(s *step) {
-	c.has("sync")
-	b32 := typ{name: "b32", size: 4}
-	s.kind = gather
-	n := len(c.in.args)
-	if n != 3 {
-		c.fail("%d operands, want 3", n)
-		return
-	}
-	s.members = c.src(2, b32)
-	switch c.in.op {
-	case "vote":
-		mode := c.one("all", "any", "uni", "ballot")
-		c.typ()
-		d, o := c.dst(0), c.in.args[1]
-		if o.kind == immOperand {
-			o = operand{kind: regOperand, reg: c.constant(o.imm & 1)}
-		}
-		if o.kind != regOperand {
-			c.fail("the predicate is not a register")
-			return
-		}
-		s.run = func(w *warp, m uint32) {
-			p := w.predicate(o.reg)
-			if o.negate {
-				p = ^p
-			}
-			p &= m
-			v := uint64(p)
-			switch mode {
-			case "all":
-				v = b2u(p == m)
-			case "any":
-				v = b2u(p != 0)
-			case "uni":
-				v = b2u(p == m || p == 0)
-			}
-			each(m, func(l int) { w.r[d][l] = v })
-		}
-	case "match":
-		mode := c.one("any", "all")
-		t := c.typ()
-		a := c.src(1, t)
-		d, p := none, none
-		if o := c.in.args[0]; o.kind == pairOperand {
-			d, p = c.target(o.list[0]), c.target(o.list[1])
-		} else {
-			d = c.target(o)
-		}
-		s.run = func(w *warp, m uint32) {
-			v := w.r[a]
-			each(m, func(l int) {
-				var same uint32
-				each(m, func(k int) {
-					if v[k] == v[l] {
-						same |= 1 << k
-					}
-				})
-				if mode == "all" && same != m {
-					same = 0
-				}
-				w.r[d][l] = uint64(same)
-				if p != none {
-					w.r[p][l] = b2u(same == m)
-				}
-			})
-		}
-	case "redux":
-		op := c.one("add", "min", "max", "and", "or", "xor")
-		t := c.typ()
-		d, a, f := c.dst(0), c.src(1, t), integer(op, t)
-		if f == nil {
-			c.fail("the operation is not emulated")
-			return
-		}
-		s.run = func(w *warp, m uint32) {
-			v := w.r[a][bits.TrailingZeros32(m)]
-			each(m&(m-1), func(l int) { v = f(v, w.r[a][l]) & t.mask() })
-			each(m, func(l int) { w.r[d][l] = v })
-		}
-	}
 }

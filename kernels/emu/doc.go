@@ -1,8 +1,11 @@
 // Package emu is a GPU in pure Go: it interprets the PTX that ships, and checks memory, races and barriers while it does.
 //
-// Device implements driver.Driver, so every kernel runs, through the wrappers that use it on hardware, in plain go test. parse.go reads PTX,
-// compile.go, arith.go, mma.go and hopper.go turn each instruction into a Go closure, exec.go runs warps (fragments of lanes, the one furthest behind
-// first), barriers and schedules, memory.go holds the address spaces, check.go the shadow state.
+// Device implements driver.Driver, so every kernel runs, through the wrappers that use it on hardware, in plain go test. token.go,
+// parse.go, body.go and types.go read PTX. opcodes.go is the table of instructions: each has a function that compiles it to a Go closure,
+// in integer.go, bitfield.go, float.go, convert.go, compare.go and move.go (numbers, lane by lane), access.go and async.go (memory),
+// control.go, exchange.go (lanes with each other), barrier.go and mbarrier.go, bulk.go, mma.go and wgmma.go. exec.go runs warps (fragments
+// of lanes, the one furthest behind first), block.go blocks and schedules. memory.go holds the address spaces, shadow.go what the checker
+// remembers, report.go what it says, queue.go what was issued and not done.
 //
 // # What is checked
 //
@@ -14,14 +17,14 @@
 //
 // # What it cannot show
 //
-// Weak memory, timing, occupancy, and bits where the hardware's are not IEEE: sums inside an mma are taken here in ascending order, and ex2, lg2,
-// rsqrt are correctly rounded. Equal bits here show an equal order. Of sm_90a there are mbarriers (parity form), bulk copies to shared memory,
-// by tensor maps and plain, and wgmma of bf16 with its left factor in shared memory or registers and its right one of either major: a copy
-// completes as late as the program allows, sums are NaN until their wait, registers of a left factor are read then, and each warp carries out its
-// quarter of a wgmma by itself, so a warpgroup must give a stage back warp by warp. What a thread stored and bulk copies or wgmma then touch wants
-// a fence.proxy.async by that very thread in between. wgmma.fence is accepted, its absence not seen. Clusters, multicast, bulk stores and
-// reductions, acquire and release chains between blocks, and calls are not emulated: such PTX does not load, but for fences, which are
-// accepted. Streams run in the order issued.
+// Weak memory, timing, occupancy, and bits where the hardware's are not IEEE: sums inside an mma are taken here in ascending order, and
+// ex2, lg2, rsqrt are correctly rounded. Equal bits here show an equal order. Of sm_90a there are mbarriers (parity form), bulk copies to
+// shared memory, by tensor maps and plain, and wgmma of bf16 with its left factor in shared memory or registers and its right one of either
+// major: a copy completes as late as the program allows, sums are NaN until their wait, registers of a left factor are read then, and each
+// warp carries out its quarter of a wgmma by itself, so a warpgroup must give a stage back warp by warp. What a thread stored and bulk
+// copies or wgmma then touch wants a fence.proxy.async by that very thread in between. wgmma.fence is accepted, its absence not seen.
+// Clusters, multicast, bulk stores and reductions, acquire and release chains between blocks, and calls are not emulated: such PTX does not
+// load, but for fences, which are accepted. Streams run in the order issued.
 //
 // With Options.Queued, nothing takes effect before something waits for it, as on hardware: a failure then comes back from a later call,
 // and work that was issued in the wrong order computes what it would there. Copies between host and device demand page-locked memory,

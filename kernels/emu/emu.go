@@ -1,6 +1,7 @@
 package emu
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -205,52 +206,69 @@ func (d *Device) prepare(l *driver.Launch) (run func() error, err error) {
 	if !ok {
 		panic(fmt.Sprintf("emu: launch of %T, which another driver made", l.Func))
 	}
-	p := k.p
-	bad := func(format string, args ...any) error {
-		return fmt.Errorf("emu: launch %s: "+format, append([]any{p.f.name}, args...)...)
+	err = d.fits(k.p, l)
+	var params []byte
+	if err == nil {
+		params, err = k.p.pack(l)
 	}
-	threads := int(l.Block[0]) * int(l.Block[1]) * int(l.Block[2])
-	switch {
-	case threads < 1 || threads > 1024 || threads > p.f.threads:
-		return nil, bad("blocks of %d threads, want 1 to %d", threads, min(1024, p.f.threads))
-	case l.Grid[0] < 1 || l.Grid[0] > maxGrid || l.Grid[1] < 1 || l.Grid[1] > 65535 || l.Grid[2] < 1 || l.Grid[2] > 65535:
-		return nil, bad("grid %v, want 1 to 2³¹−1, 65535 and 65535", l.Grid)
-	case l.Cluster != [3]uint32{}:
-		return nil, bad("clusters are not emulated")
-	case l.Shared > 0 && p.dyn == nil:
-		return nil, bad("%d dynamic shared bytes, and it declares none", l.Shared)
-	case p.dynAt+l.Shared > d.info.SharedPerBlock:
-		return nil, bad("%d shared bytes, a block of %s has at most %d", p.dynAt+l.Shared, d.info.Name, d.info.SharedPerBlock)
-	case p.module.mod.target == "sm_80" && p.dynAt+l.Shared > 99<<10:
-		return nil, bad("%d shared bytes: a portable kernel keeps to %d, so that sm_86 and sm_89 run it", p.dynAt+l.Shared, 99<<10)
-	}
-	params, from := make([]byte, p.f.paramSize), l.Params
-	if len(l.Sizes) != len(p.f.params) {
-		return nil, bad("%d parameters, its PTX declares %d", len(l.Sizes), len(p.f.params))
-	}
-	for i, v := range p.f.params {
-		if l.Sizes[i] != v.size || len(from) < v.size {
-			return nil, bad("parameter %d has %d bytes of %d left, its PTX declares %d", i, l.Sizes[i], len(from), v.size)
-		}
-		copy(params[v.addr:], from[:v.size])
-		from = from[v.size:]
-	}
-	if len(from) > 0 {
-		return nil, bad("%d bytes behind the last parameter", len(from))
+	if err != nil {
+		return nil, fmt.Errorf("emu: launch %s: %w", k.p.f.name, err)
 	}
 	if d.opt.Launched != nil {
-		d.opt.Launched(p.f.name, l.Sizes)
+		d.opt.Launched(k.p.f.name, l.Sizes)
 	}
 	grid, block, dynamic := l.Grid, l.Block, l.Shared
 	return func() error {
 		d.stamp++
-		run := &launch{d: d, p: p, params: params, grid: grid, block: block, dynamic: dynamic, check: !d.opt.NoCheck, rng: d.rng, stamp: d.stamp}
+		run := &launch{
+			d: d, p: k.p, params: params, grid: grid, block: block, dynamic: dynamic, check: !d.opt.NoCheck, rng: d.rng, stamp: d.stamp,
+		}
 		err := run.run()
 		run.release()
 		run.counters.Launches = 1
 		d.counters.add(run.counters)
 		return err
 	}, nil
+}
+
+// fits holds the shape of a launch against what the kernel and the device allow.
+func (d *Device) fits(p *program, l *driver.Launch) error {
+	threads := int(l.Block[0]) * int(l.Block[1]) * int(l.Block[2])
+	total := p.dynAt + l.Shared
+	switch {
+	case threads < 1 || threads > 1024 || threads > p.f.threads:
+		return fmt.Errorf("blocks of %d threads, want 1 to %d", threads, min(1024, p.f.threads))
+	case l.Grid[0] < 1 || l.Grid[0] > maxGrid || l.Grid[1] < 1 || l.Grid[1] > 65535 || l.Grid[2] < 1 || l.Grid[2] > 65535:
+		return fmt.Errorf("grid %v, want 1 to 2³¹−1, 65535 and 65535", l.Grid)
+	case l.Cluster != [3]uint32{}:
+		return errors.New("clusters are not emulated")
+	case l.Shared > 0 && p.dyn == nil:
+		return fmt.Errorf("%d dynamic shared bytes, and it declares none", l.Shared)
+	case total > d.info.SharedPerBlock:
+		return fmt.Errorf("%d shared bytes, a block of %s has at most %d", total, d.info.Name, d.info.SharedPerBlock)
+	case p.module.mod.target == "sm_80" && total > 99<<10:
+		return fmt.Errorf("%d shared bytes: a portable kernel keeps to %d, so that sm_86 and sm_89 run it", total, 99<<10)
+	}
+	return nil
+}
+
+// pack copies a launch's parameters to where the kernel has them.
+func (p *program) pack(l *driver.Launch) ([]byte, error) {
+	params, from := make([]byte, p.f.paramSize), l.Params
+	if len(l.Sizes) != len(p.f.params) {
+		return nil, fmt.Errorf("%d parameters, its PTX declares %d", len(l.Sizes), len(p.f.params))
+	}
+	for i, v := range p.f.params {
+		if l.Sizes[i] != v.size || len(from) < v.size {
+			return nil, fmt.Errorf("parameter %d has %d bytes of %d left, its PTX declares %d", i, l.Sizes[i], len(from), v.size)
+		}
+		copy(params[v.addr:], from[:v.size])
+		from = from[v.size:]
+	}
+	if len(from) > 0 {
+		return nil, fmt.Errorf("%d bytes behind the last parameter", len(from))
+	}
+	return params, nil
 }
 
 func (c *Counters) add(o Counters) {

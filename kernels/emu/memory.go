@@ -3,8 +3,6 @@ package emu
 import (
 	"encoding/binary"
 	"fmt"
-	"math/bits"
-	"slices"
 
 	"retool/kernels/driver"
 )
@@ -103,102 +101,112 @@ func (d *Device) describe(addr uint64) string {
 // and a scratch area takes its place. data is what a write will store.
 func (w *warp) mem(sp space, addr uint64, n, lane int, write, atomic bool, data []byte) []byte {
 	if sp == generic {
-		switch addr & windowMask {
-		case sharedWindow:
-			sp, addr = shared, addr&^windowMask
-		case localWindow:
-			sp, addr = local, addr&^windowMask
-		case paramWindow:
-			sp, addr = param, addr&^windowMask
-		default:
-			sp = global
-		}
+		sp, addr = window(addr)
 	}
-	b := w.b
 	if addr&uint64(n-1) != 0 {
 		w.reportLane(Misaligned, lane, fmt.Sprintf("%d bytes at %#x", n, addr))
 		return w.scratch(n)
 	}
 	switch sp {
 	case global:
-		a := w.last
-		if a == nil || addr-a.base >= uint64(len(a.data)) {
-			a = b.l.d.find(addr)
-		}
-		if a != nil && a.dead {
-			w.reportLane(UseAfterFree, lane, fmt.Sprintf("%s of %d bytes at %#x: %s", verb(write), n, addr, b.l.d.describe(addr)))
-			return w.scratch(n)
-		}
-		if a == nil || addr-a.base+uint64(n) > uint64(len(a.data)) {
-			w.reportLane(GlobalBounds, lane, fmt.Sprintf("%s of %d bytes at %#x: %s", verb(write), n, addr, b.l.d.describe(addr)))
-			return w.scratch(n)
-		}
-		w.last = a
-		if len(b.l.d.loose) > 0 && b.l.d.isLoose(addr, n) {
-			w.reportLane(HostRace, lane, fmt.Sprintf("%s of %d bytes at %#x, which %s", verb(write), n, addr, looseCopy))
-		}
-		off := int(addr - a.base)
-		old := a.data[off : off+n : off+n]
-		if b.shadow != nil {
-			page := off / cellPage
-			if a.cells == nil {
-				a.cells = make([][]cell, len(a.data)/cellPage+1)
-			}
-			if a.cells[page] == nil {
-				a.cells[page] = b.l.d.cellsOf()
-			}
-			if !a.used {
-				a.used = true
-				b.l.touched = append(b.l.touched, a)
-			}
-			w.check(a.cells[page], b.l.stamp, off%cellPage, n, lane, write, atomic, old, data, func() string {
-				return fmt.Sprintf("global byte %d of an allocation of %d", off, len(a.data))
-			})
-		}
-		return old
+		return w.globalMem(addr, n, lane, write, atomic, data)
 	case shared:
-		off := int(addr) - sharedBase
-		if off < 0 || off+n > len(b.shared) {
-			w.reportLane(SharedBounds, lane, fmt.Sprintf("%s of %d bytes at %d: the block has %d bytes, the last are %s", verb(write), n, off, len(b.shared), b.l.p.sharedName(len(b.shared)-1)))
-			return w.scratch(n)
-		}
-		old := b.shared[off : off+n : off+n]
-		if s := b.shadow; s != nil {
-			name := func() string { return b.l.p.sharedName(off) }
-			flags := s.flags[off : off+n]
-			var all, any uint8 = 0xff, 0
-			for _, f := range flags {
-				all &= f
-				any |= f
-			}
-			if any&isBarrier != 0 {
-				w.reportLane(MBarrier, lane, fmt.Sprintf("%s of %s, where an mbarrier stands", verb(write), name()))
-			}
-			if any&inFlight != 0 {
-				w.reportLane(AsyncInFlight, lane, fmt.Sprintf("%s of %s, to which a copy is under way", verb(write), name()))
-			} else if write {
-				for i := range flags {
-					flags[i] |= initialised
-				}
-			} else if all&initialised == 0 {
-				w.reportLane(Uninitialised, lane, "read of "+name()+", which nobody wrote")
-			}
-			w.check(s.cells, s.stamp, off, n, lane, write, atomic, old, data, name)
-		}
-		return old
+		return w.sharedMem(int(addr)-sharedBase, n, lane, write, atomic, data)
 	case local:
-		if addr+uint64(n) > uint64(b.l.p.f.localSize) {
-			w.reportLane(LocalBounds, lane, fmt.Sprintf("%s of %d bytes at %d of %d", verb(write), n, addr, b.l.p.f.localSize))
+		size := w.b.l.p.f.localSize
+		if addr+uint64(n) > uint64(size) {
+			w.reportLane(LocalBounds, lane, fmt.Sprintf("%s of %d bytes at %d of %d", verb(write), n, addr, size))
 			return w.scratch(n)
 		}
-		off := lane*b.l.p.f.localSize + int(addr)
+		off := lane*size + int(addr)
 		return w.local[off : off+n : off+n]
 	default:
-		if write || addr+uint64(n) > uint64(len(b.l.params)) {
-			w.reportLane(GlobalBounds, lane, fmt.Sprintf("%s of %d parameter bytes at %d of %d", verb(write), n, addr, len(b.l.params)))
+		params := w.b.l.params
+		if write || addr+uint64(n) > uint64(len(params)) {
+			w.reportLane(GlobalBounds, lane, fmt.Sprintf("%s of %d parameter bytes at %d of %d", verb(write), n, addr, len(params)))
 			return w.scratch(n)
 		}
-		return b.l.params[addr : addr+uint64(n) : addr+uint64(n)]
+		return params[addr : addr+uint64(n) : addr+uint64(n)]
+	}
+}
+
+// window says which space a generic address lies in, and where in it.
+func window(addr uint64) (space, uint64) {
+	switch addr & windowMask {
+	case sharedWindow:
+		return shared, addr &^ windowMask
+	case localWindow:
+		return local, addr &^ windowMask
+	case paramWindow:
+		return param, addr &^ windowMask
+	}
+	return global, addr
+}
+
+func (w *warp) globalMem(addr uint64, n, lane int, write, atomic bool, data []byte) []byte {
+	l := w.b.l
+	a := w.last
+	if a == nil || addr-a.base >= uint64(len(a.data)) {
+		a = l.d.find(addr)
+	}
+	kind := GlobalBounds
+	if a != nil && a.dead {
+		kind = UseAfterFree
+	}
+	if a == nil || a.dead || addr-a.base+uint64(n) > uint64(len(a.data)) {
+		w.reportLane(kind, lane, fmt.Sprintf("%s of %d bytes at %#x: %s", verb(write), n, addr, l.d.describe(addr)))
+		return w.scratch(n)
+	}
+	w.last = a
+	if len(l.d.loose) > 0 && l.d.isLoose(addr, n) {
+		w.reportLane(HostRace, lane, fmt.Sprintf("%s of %d bytes at %#x, which %s", verb(write), n, addr, looseCopy))
+	}
+	off := int(addr - a.base)
+	old := a.data[off : off+n : off+n]
+	if w.b.shadow != nil {
+		w.check(l.cellsOf(a, off/cellPage), l.stamp, off%cellPage, n, lane, write, atomic, old, data, func() string {
+			return fmt.Sprintf("global byte %d of an allocation of %d", off, len(a.data))
+		})
+	}
+	return old
+}
+
+// sharedMem is mem of the bytes at off of the block's shared memory.
+func (w *warp) sharedMem(off, n, lane int, write, atomic bool, data []byte) []byte {
+	b := w.b
+	if off < 0 || off+n > len(b.shared) {
+		w.reportLane(SharedBounds, lane, fmt.Sprintf("%s of %d bytes at %d: the block has %d bytes, the last are %s",
+			verb(write), n, off, len(b.shared), b.l.p.sharedName(len(b.shared)-1)))
+		return w.scratch(n)
+	}
+	old := b.shared[off : off+n : off+n]
+	if s := b.shadow; s != nil {
+		w.checkFlags(s.flags[off:off+n], off, lane, write)
+		w.check(s.cells, s.stamp, off, n, lane, write, atomic, old, data, func() string { return b.l.p.sharedName(off) })
+	}
+	return old
+}
+
+// checkFlags reports a touch of an mbarrier or of what a copy is bringing, and a read of what nobody wrote.
+func (w *warp) checkFlags(flags []uint8, off, lane int, write bool) {
+	var all, any uint8 = 0xff, 0
+	for _, f := range flags {
+		all &= f
+		any |= f
+	}
+	name := w.b.l.p.sharedName
+	if any&isBarrier != 0 {
+		w.reportLane(MBarrier, lane, fmt.Sprintf("%s of %s, where an mbarrier stands", verb(write), name(off)))
+	}
+	switch {
+	case any&inFlight != 0:
+		w.reportLane(AsyncInFlight, lane, fmt.Sprintf("%s of %s, to which a copy is under way", verb(write), name(off)))
+	case write:
+		for i := range flags {
+			flags[i] |= initialised
+		}
+	case all&initialised == 0:
+		w.reportLane(Uninitialised, lane, "read of "+name(off)+", which nobody wrote")
 	}
 }
 
@@ -216,7 +224,22 @@ func verb(write bool) string {
 	return "read"
 }
 
-func (d *Device) cellsOf() []cell {
+// cellsOf are the cells of a page of an allocation, made when they are first asked for in a launch.
+func (l *launch) cellsOf(a *alloc, page int) []cell {
+	if a.cells == nil {
+		a.cells = make([][]cell, len(a.data)/cellPage+1)
+	}
+	if a.cells[page] == nil {
+		a.cells[page] = l.d.spareCells()
+	}
+	if !a.used {
+		a.used = true
+		l.touched = append(l.touched, a)
+	}
+	return a.cells[page]
+}
+
+func (d *Device) spareCells() []cell {
 	if n := len(d.spare); n > 0 {
 		c := d.spare[n-1]
 		d.spare = d.spare[:n-1]
@@ -261,74 +284,4 @@ func put(b []byte, size int, v uint64) {
 	default:
 		binary.LittleEndian.PutUint64(b, v)
 	}
-}
-
-// traffic counts what one access of a warp costs: wavefronts of shared memory, sectors of global memory.
-func (w *warp) traffic(sp space, addr *[lanes]uint64, off int64, active uint32, n int) {
-	c := &w.b.l.counters
-	lane := bits.TrailingZeros32(active)
-	first := addr[lane] + uint64(off)
-	if sp == generic {
-		switch first & windowMask {
-		case sharedWindow:
-			sp = shared
-		case 0:
-			sp = global
-		}
-	}
-	switch sp {
-	case shared:
-		c.SharedRequests++
-		// A pass serves 128 bytes: lanes of 4 bytes all at once, of 8 in halves, of 16 in quarters.
-		group := lanes * 4 / max(n, 4)
-		for from := 0; from < lanes; from += group {
-			if m := active >> from & (full >> (lanes - group)); m != 0 {
-				var rows [lanes]uint64
-				for i := range group {
-					if m>>i&1 != 0 {
-						rows[i] = addr[from+i] + uint64(off)
-					}
-				}
-				c.Wavefronts++
-				c.Conflicts += uint64(extraPasses(rows[:group], m, n))
-				c.Wavefronts += uint64(extraPasses(rows[:group], m, n))
-			}
-		}
-	case global:
-		var seen [lanes]uint64
-		n := 0
-		for m := active; m != 0; m &= m - 1 {
-			s := (addr[bits.TrailingZeros32(m)] + uint64(off)) / 32
-			if !slices.Contains(seen[:n], s) {
-				seen[n] = s
-				n++
-			}
-		}
-		c.GlobalSectors += uint64(n)
-	}
-}
-
-// extraPasses is how many passes over the banks the addresses need beyond one: two words of one bank cannot be served together.
-func extraPasses(rows []uint64, m uint32, n int) int {
-	var words [lanes][8]uint64
-	var count [lanes]int
-	most := 0
-	for i, a := range rows {
-		if m>>i&1 == 0 {
-			continue
-		}
-		for w := a / 4; w <= (a+uint64(n)-1)/4; w++ {
-			bank := w % lanes
-			k := 0
-			for k < count[bank] && k < 8 && words[bank][k] != w {
-				k++
-			}
-			if k == count[bank] && k < 8 {
-				words[bank][k] = w
-				count[bank]++
-				most = max(most, count[bank])
-			}
-		}
-	}
-	return most - 1
 }

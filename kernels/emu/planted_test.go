@@ -308,7 +308,8 @@ func productImage(a, b func(i, k int) float32, transposed bool) []byte {
 	return image
 }
 
-// wgmma with its left factor in shared memory and in registers, and its right one with either dimension innermost, against the product itself.
+// wgmma with its left factor in shared memory and in registers, and its right one with either dimension innermost, against the product
+// itself.
 func TestWarpgroupProducts(t *testing.T) {
 	a := func(m, k int) float32 { return float32((m*5+k*3)%17-8) / 8 }
 	b := func(n, k int) float32 { return float32((n*7+k*11)%13-6) / 4 }

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -31,7 +32,7 @@ func TestEmulatorRunsEveryProbe(t *testing.T) {
 	if d := Compare(a, b); d != nil {
 		t.Errorf("two runs differ: %q", d)
 	}
-	for _, r := range a.Results {
+	for i, r := range a.Results {
 		different := map[uint32]bool{}
 		for _, w := range r.Out {
 			if w == 0xdeadbeef {
@@ -39,7 +40,7 @@ func TestEmulatorRunsEveryProbe(t *testing.T) {
 			}
 			different[w] = true
 		}
-		if len(different) < 20 {
+		if i < len(families) && len(different) < 20 {
 			t.Errorf("%s: only %d different words", r.Name, len(different))
 		}
 	}
@@ -48,18 +49,15 @@ func TestEmulatorRunsEveryProbe(t *testing.T) {
 // A few answers that PTX defines, by hand; what is left to hardware must at least be near the real function.
 func TestProbesAskWhatTheySay(t *testing.T) {
 	of := map[string][]uint32{}
-	in := map[string]func(lane, word int) uint32{}
+	in := map[string]func(lane, half int) uint32{} // halves of the four words, the low one first
 	for i, r := range emulated(t).Results {
-		b := probes[i].inputs()
+		b := probes[i].inputs(0)
 		of[r.Name] = r.Out
-		in[r.Name] = func(l, w int) uint32 {
-			at := 16*l + 4*w
-			return uint32(b[at]) | uint32(b[at+1])<<8 | uint32(b[at+2])<<16 | uint32(b[at+3])<<24
-		}
+		in[r.Name] = func(l, w int) uint32 { return binary.LittleEndian.Uint32(b[laneBytes*l+4*w:]) }
 	}
 	for l := range lanes {
 		shfl, x := of["shfl"][8*l:], in["shfl"]
-		if want := x(int(x(l, 1)&31), 0); shfl[0] != want {
+		if want := x(int(x(l, 2)&31), 0); shfl[0] != want {
 			t.Errorf("shfl.idx of lane %d is %08x, want %08x", l, shfl[0], want)
 		}
 		if want := x(l^5, 0); shfl[5] != want {

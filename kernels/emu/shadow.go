@@ -1,0 +1,304 @@
+package emu
+
+import (
+	"bytes"
+	"fmt"
+)
+
+// access is one remembered access to a cell. A thread is numbered through all blocks, from 1; 0 is nobody.
+type access struct {
+	thread int32
+	clock  uint32
+	pc     int32
+	bytes  uint8 // which of the cell's 4
+	atomic bool
+	proxy  bool // by the asynchronous proxy
+}
+
+// cell remembers the last write and some reads of 4 bytes. It is empty unless its stamp is the current one.
+type cell struct {
+	stamp uint32
+	turn  uint8
+	w     access
+	r     [3]access
+}
+
+// sharedShadow is what the checker knows about one block.
+//
+// Clocks: a thread's clock moves on when it publishes what it did. floor[t] is the clock of t that the last barrier of the whole block made
+// visible to everyone. A barrier of some warps makes the full matrix: matrix[me·n+t].
+type sharedShadow struct {
+	cells  []cell
+	flags  []uint8 // of bytes
+	stamp  uint32
+	n      int
+	clock  []uint32
+	floor  []uint32
+	matrix []uint32
+	fenced []uint32 // up to which clock a thread's stores are visible to the asynchronous proxy
+}
+
+const (
+	initialised = 1 << iota
+	inFlight
+	isBarrier // part of an mbarrier
+)
+
+func newSharedShadow(bytes, threads int) *sharedShadow {
+	return &sharedShadow{
+		cells: make([]cell, (bytes+3)/4), flags: make([]uint8, bytes),
+		n: threads, clock: make([]uint32, threads), floor: make([]uint32, threads), fenced: make([]uint32, threads),
+	}
+}
+
+func (s *sharedShadow) reset() {
+	s.stamp++
+	clear(s.flags)
+	clear(s.floor)
+	clear(s.fenced)
+	for i := range s.clock {
+		s.clock[i] = 1
+	}
+	s.matrix = nil
+}
+
+// join makes what the participants of a barrier did visible to all of them.
+func (s *sharedShadow) join(b *block, who []arrival, whole bool) {
+	if whole {
+		copy(s.floor, s.clock)
+		for i := range s.clock {
+			s.clock[i]++
+		}
+		return
+	}
+	if s.matrix == nil {
+		s.matrix = make([]uint32, s.n*s.n)
+	}
+	joined := make([]uint32, s.n)
+	each := func(f func(t int, waits bool)) {
+		for _, a := range who {
+			for l := range lanes {
+				if a.mask>>l&1 != 0 {
+					f(a.w.first+l, a.wait)
+				}
+			}
+		}
+	}
+	each(func(t int, _ bool) {
+		maxInto(joined, s.matrix[t*s.n:(t+1)*s.n])
+		if w := b.warps[t/lanes]; w.seen != nil {
+			maxInto(joined[w.first:], w.seen[t%lanes][:min(lanes, s.n-w.first)])
+		}
+		joined[t] = max(joined[t], s.clock[t])
+	})
+	each(func(t int, waits bool) {
+		if waits {
+			copy(s.matrix[t*s.n:(t+1)*s.n], joined)
+		}
+		s.clock[t]++
+	})
+}
+
+// syncLanes is bar.warp.sync.
+func (w *warp) syncLanes(mask uint32) {
+	s := w.b.shadow
+	if s == nil {
+		return
+	}
+	if w.seen == nil {
+		w.seen = new([lanes][lanes]uint32)
+	}
+	var joined [lanes]uint32
+	for i := range lanes {
+		if mask>>i&1 != 0 {
+			for j := range lanes {
+				joined[j] = max(joined[j], w.seen[i][j])
+			}
+			joined[i] = max(joined[i], s.clock[w.first+i])
+		}
+	}
+	var row []uint32
+	if s.matrix != nil {
+		row = make([]uint32, s.n)
+		for i := range lanes {
+			if mask>>i&1 != 0 {
+				for o := range row {
+					row[o] = max(row[o], s.matrix[(w.first+i)*s.n+o])
+				}
+			}
+		}
+	}
+	for i := range lanes {
+		if mask>>i&1 != 0 {
+			w.seen[i] = joined
+			if row != nil {
+				copy(s.matrix[(w.first+i)*s.n:], row)
+			}
+			s.clock[w.first+i]++
+		}
+	}
+}
+
+// ordered says whether an access of another thread of this block happened before what lane does now.
+func (w *warp) ordered(a *access, thread, lane int) bool {
+	s := w.b.shadow
+	if a.clock <= s.floor[thread] {
+		return true
+	}
+	if w.seen != nil && thread >= w.first && thread < w.first+lanes && a.clock <= w.seen[lane][thread-w.first] {
+		return true
+	}
+	return s.matrix != nil && a.clock <= s.matrix[(w.first+lane)*s.n+thread]
+}
+
+// conflict says whether a is neither mine nor ordered before me.
+func (w *warp) conflict(a *access, me int32, bytes uint8, lane int, atomic bool) bool {
+	if a.thread == 0 || a.thread == me || a.bytes&bytes == 0 || atomic && a.atomic {
+		return false
+	}
+	t := int(a.thread-1) - w.b.number*w.b.threads
+	if t < 0 || t >= w.b.threads {
+		return true // another block
+	}
+	return !w.ordered(a, t, lane)
+}
+
+// check holds one access against what the cells remember, and remembers it. data is what a write stores: equal values do not race.
+func (w *warp) check(
+	cells []cell, stamp uint32, off, n, lane int, write, atomic bool, old, data []byte, name func() string,
+) {
+	me := w.me(lane)
+	now := access{thread: me, clock: w.b.shadow.clock[w.first+lane], pc: w.pc, atomic: atomic, proxy: w.proxy}
+	for at := off &^ 3; at < off+n; at += 4 {
+		c := &cells[at/4]
+		if c.stamp != stamp {
+			*c = cell{stamp: stamp}
+		}
+		now.bytes = 15
+		if at < off {
+			now.bytes = 15 << (off - at) & 15
+		}
+		if end := off + n - at; end < 4 {
+			now.bytes &= 1<<end - 1
+		}
+		if w.conflict(&c.w, me, now.bytes, lane, atomic) {
+			if !write {
+				w.race(ReadAfterWrite, &c.w, lane, name)
+			} else if !bytes.Equal(old, data) {
+				w.race(WriteAfterWrite, &c.w, lane, name)
+			}
+		}
+		if w.proxy && c.w.thread != 0 && !c.w.proxy && c.w.bytes&now.bytes != 0 {
+			w.crossing(&c.w, lane, name)
+		}
+		if !write {
+			w.remember(c, now, lane)
+			continue
+		}
+		for i := range c.r {
+			if w.conflict(&c.r[i], me, now.bytes, lane, atomic) {
+				w.race(WriteAfterRead, &c.r[i], lane, name)
+			}
+		}
+		if c.w.thread == me && c.w.clock == now.clock {
+			now.bytes |= c.w.bytes
+		}
+		c.w = now
+		c.r = [3]access{}
+	}
+}
+
+// remember keeps a read in its cell: in the place of an older one by the same thread, or of one that is ordered before it and so implied
+// by it, or else of the reads in turn.
+func (w *warp) remember(c *cell, now access, lane int) {
+	slot := none
+	for i := range c.r {
+		r := &c.r[i]
+		if r.thread == 0 || r.thread == now.thread {
+			slot = i
+			break
+		}
+		if t := int(r.thread-1) - w.b.number*w.b.threads; slot == none && t >= 0 && t < w.b.threads && w.ordered(r, t, lane) {
+			slot = i
+		}
+	}
+	if slot == none {
+		slot = int(c.turn) % len(c.r)
+		c.turn++
+	}
+	if r := &c.r[slot]; r.thread == now.thread && r.clock == now.clock {
+		now.bytes |= r.bytes
+	}
+	c.r[slot] = now
+}
+
+// crossing reports an access of the asynchronous proxy to what a thread stored without fence.proxy.async behind it. A fence by another
+// thread than the one that stored does not count.
+func (w *warp) crossing(a *access, lane int, name func() string) {
+	t := int(a.thread-1) - w.b.number*w.b.threads
+	if s := w.b.shadow; t < 0 || t >= w.b.threads || a.clock <= s.fenced[t] {
+		return
+	}
+	in, other := w.b.l.p.steps[w.pc].in, w.b.l.p.steps[a.pc].in
+	if w.b.l.known(Proxy, in.at) {
+		return
+	}
+	w.b.l.report(Report{
+		Kind: Proxy, At: in.at, Line: in.line, OtherAt: other.at, Block: w.b.number, Thread: w.first + lane, Other: int(a.thread - 1),
+		Detail: fmt.Sprintf("%s touches %s, which thread %d stored at %s, and no fence.proxy.async by it came between",
+			in.op, name(), t, other.at),
+	})
+}
+
+func (w *warp) race(kind Kind, a *access, lane int, name func() string) {
+	l := w.b.l
+	in, other := l.p.steps[w.pc].in, l.p.steps[a.pc].in
+	t := int(a.thread - 1)
+	what := kind
+	if t/w.b.threads != w.b.number {
+		what = BlockRace
+	}
+	if l.known(what, in.at) {
+		return // one bug is met millions of times: no text is made for it again
+	}
+	who := fmt.Sprintf("thread %d", t%w.b.threads)
+	if what == BlockRace {
+		who += fmt.Sprintf(" of block %d", t/w.b.threads)
+	}
+	verb := map[Kind][2]string{
+		ReadAfterWrite: {"read", "a write"}, WriteAfterRead: {"write", "a read"}, WriteAfterWrite: {"write", "a write"},
+	}[kind]
+	l.report(Report{Kind: what, At: in.at, Line: in.line, OtherAt: other.at, Block: w.b.number, Thread: w.first + lane, Other: t,
+		Detail: fmt.Sprintf("%s of %s races with %s at %s by %s", verb[0], name(), verb[1], other.at, who)})
+}
+
+// row is what a thread has seen, itself and what __syncwarp showed it included.
+func (w *warp) row(lane int) []uint32 {
+	s, t := w.b.shadow, w.first+lane
+	v := make([]uint32, s.n)
+	if s.matrix != nil {
+		copy(v, s.matrix[t*s.n:(t+1)*s.n])
+	}
+	if w.seen != nil {
+		maxInto(v[w.first:], w.seen[lane][:min(lanes, s.n-w.first)])
+	}
+	v[t] = s.clock[t]
+	return v
+}
+
+// me numbers a thread through all blocks, from 1.
+func (w *warp) me(lane int) int32 { return int32(w.b.number*w.b.threads+w.first+lane) + 1 }
+
+func maxInto(to, from []uint32) {
+	for i, v := range from {
+		to[i] = max(to[i], v)
+	}
+}
+
+// acquire lets a thread see what v holds.
+func (s *sharedShadow) acquire(t int, v []uint32) {
+	if s.matrix == nil {
+		s.matrix = make([]uint32, s.n*s.n)
+	}
+	maxInto(s.matrix[t*s.n:(t+1)*s.n], v)
+}
