@@ -70,6 +70,9 @@ func roundBF16(x float32) float32 {
 
 // runs calls f for each run of t's elements without a gap: n of them, at an index into the memory, the from-th of the tensor.
 func (t Tensor) runs(f func(at, from, n int)) {
+	if t.Len() == 0 {
+		return // a view of nothing may begin beyond the memory
+	}
 	if t.Contiguous() {
 		f(t.off, 0, t.Len())
 		return
