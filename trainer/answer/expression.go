@@ -397,7 +397,7 @@ func (p *parser) number() (*value, error) {
 		return expr(rational(t.num)), nil
 	}
 	var n, d token
-	to := p.pos
+	var to int
 	switch {
 	case p.peek().kind == commandToken && p.peek().text == "frac":
 		var ok bool

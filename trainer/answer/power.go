@@ -185,7 +185,6 @@ func (al *algebra) powQuotient(f form, n int64) (form, error) {
 
 // powRoot is f^e, e not whole, f not 0. Positive factors of f come out of the root; the rest stays under it.
 func (al *algebra) powRoot(f form, e ratio, radical bool) (form, error) {
-	out := integer(1)
 	content, rest := f.content()
 	out, err := al.radicals(content, e)
 	if err != nil {

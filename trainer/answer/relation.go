@@ -54,7 +54,7 @@ func (p *parser) equation(sides []side, ops []string) (*value, error) {
 		name, rest, ops = p.name(sides[last]), sides[:last], ops[:last-1]
 	}
 	if i := slices.Index(ops, "≈"); i >= 0 {
-		rest, ops = rest[:i+1], ops[:i]
+		rest = rest[:i+1]
 	}
 	v := rest[0].v
 	for _, s := range rest[1:] {

@@ -341,7 +341,7 @@ func TestAnEndpointThatIsDownEndsTheRun(t *testing.T) {
 	require.Equal(t, 20, got.Accepted, "rows that an endpoint failed are asked again")
 
 	c.answer = func(line, n int, w http.ResponseWriter, r *http.Request) bool {
-		http.Error(w, `{"error":{"message":"Incorrect API key"}}`, 401)
+		http.Error(w, `{"error":{"message":"Incorrect API key"}}`, http.StatusUnauthorized)
 		return true
 	}
 	_, err = c.job(t, out+"2", 20).Run(t.Context())

@@ -183,7 +183,8 @@ func TestPageLoadsNothing(t *testing.T) {
 
 func TestPageIsTheSameEveryTime(t *testing.T) {
 	r := writeRun(t, t.TempDir(), small)
-	if write(t, r) != write(t, r) {
+	first, second := write(t, r), write(t, r)
+	if first != second {
 		t.Error("two pages of one run differ")
 	}
 }
