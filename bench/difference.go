@@ -6,7 +6,6 @@ import (
 
 	"retool/engine"
 	"retool/engine/model"
-	"retool/kernels"
 	"retool/trainer"
 )
 
@@ -20,21 +19,11 @@ func difference(m *model.Model, drawn []*engine.Trajectory) (float64, error) {
 	}
 	most := 0.0
 	for _, b := range trainer.Pack(eps, m.Options.MaxTokens, 1) {
-		n := len(b.Rows)
-		lse, logp, target := dev.Alloc(kernels.F32, n), dev.Alloc(kernels.F32, n), dev.Alloc(kernels.I32, n)
-		dev.Upload(target, b.Target)
-		err := m.Score(model.Inputs{IDs: b.IDs, Starts: b.Starts, Rows: b.Rows}, func(h model.Head) {
-			row := func(t kernels.Tensor) kernels.Tensor { return t.Rows(h.From, h.To) }
-			dev.LogSumExp(row(lse), h.Logits, 1)
-			dev.LogProb(row(logp), absent, h.Logits, row(lse), row(target), 1)
-		})
-		got := make([]float32, n)
-		if err == nil {
-			dev.Download(got, logp)
-		}
-		for _, t := range []kernels.Tensor{lse, logp, target} {
-			dev.Free(t)
-		}
+		s := model.NewScorer(dev, len(b.Rows))
+		s.Load(b.Target)
+		err := m.Score(model.Inputs{IDs: b.IDs, Starts: b.Starts, Rows: b.Rows}, func(h model.Head) { s.Score(h, 1) })
+		got := s.LogProbs()
+		s.Close()
 		if err != nil {
 			return 0, fmt.Errorf("bench: score what was drawn: %w", err)
 		}

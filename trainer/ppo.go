@@ -113,7 +113,9 @@ func (p *PPO) Sample(ctx context.Context, step int, problems []*Problem) ([]*Epi
 			groups[i].Keys = append(groups[i].Keys, Key(trainKeys, step, i*p.cfg.RL.Group+g))
 		}
 	}
-	trs, err := p.engine.Rollouts(ctx, groups, engine.Sampling{Seed: p.cfg.Seed, Temperature: float32(p.cfg.RL.Temperature), TopP: 1, Version: int32(step)})
+	trs, err := p.engine.Rollouts(ctx, groups, engine.Sampling{
+		Seed: p.cfg.Seed, Temperature: float32(p.cfg.RL.Temperature), TopP: 1, Version: int32(step),
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -153,10 +155,10 @@ func (p *PPO) score(eps []*Episode, step int, s *Stats) error {
 	verify := p.cfg.RL.VerifyEvery > 0 && step%p.cfg.RL.VerifyEvery == 0
 	read := func(h model.Head) {
 		if !h.Values.Absent() {
-			p.dev.Copy(p.rows.value.Rows(h.From, h.To), h.Values)
+			p.dev.Copy(h.Of(p.rows.value), h.Values)
 		}
 		if !h.Logits.Absent() {
-			p.rows.logProbs(h, float32(p.cfg.RL.Temperature))
+			p.rows.Score(h, float32(p.cfg.RL.Temperature))
 		}
 	}
 	for _, b := range Pack(eps, p.cfg.RL.Tokens, 1) {
@@ -166,7 +168,7 @@ func (p *PPO) score(eps []*Episode, step int, s *Stats) error {
 			if err := p.policy.Model.Score(b.inputs(), read); err != nil {
 				return fmt.Errorf("trainer: score: %w", err)
 			}
-			logp = p.rows.read(p.rows.logp)
+			logp = p.rows.LogProbs()
 		}
 		if p.critic != nil {
 			if err := p.critic.Model.Score(b.inputs(), read); err != nil {
@@ -180,7 +182,7 @@ func (p *PPO) score(eps []*Episode, step int, s *Stats) error {
 			if err := p.ref.Score(b.inputs(), read); err != nil {
 				return fmt.Errorf("trainer: reference: %w", err)
 			}
-			ref = p.rows.read(p.rows.logp)
+			ref = p.rows.LogProbs()
 		}
 		b.scored(logp, value, ref)
 	}
@@ -205,7 +207,7 @@ func (p *PPO) update(mini []*Episode, step int, s *Stats) error {
 			if err := p.policy.Accumulate(b, p.loss); err != nil {
 				return fmt.Errorf("trainer: policy: %w", err)
 			}
-			s.entropy(p.rows.read(p.rows.entropy), b.Weight)
+			s.entropy(p.rows.Entropies(), b.Weight)
 		}
 		if p.critic != nil {
 			if err := p.critic.Accumulate(b, p.loss); err != nil {
@@ -236,22 +238,21 @@ func (p *PPO) begin() error {
 // loss leaves the gradients of the rows that a head holds: of the policy by the algorithm's loss, of the values by their own.
 func (p *PPO) loss(h model.Head) {
 	r, temperature := p.rows, float32(p.cfg.RL.Temperature)
-	row := func(t k.Tensor) k.Tensor { return t.Rows(h.From, h.To) }
 	if !h.Logits.Absent() {
-		r.logProbs(h, temperature)
-		p.method.loss(p.dev, row(r.dlogp), r.stats, row(r.logp), k.Targets{
-			Weight: row(r.weight), OldLogProb: row(r.old), Advantage: row(r.advantage), Ref: row(r.ref),
+		r.Score(h, temperature)
+		p.method.loss(p.dev, h.Of(r.dlogp), r.stats, h.Of(r.LogProb), k.Targets{
+			Weight: h.Of(r.weight), OldLogProb: h.Of(r.old), Advantage: h.Of(r.advantage), Ref: h.Of(r.ref),
 		}, p.cfg.RL)
 		dentropy := k.Tensor{}
 		if p.cfg.RL.Entropy > 0 {
-			dentropy = row(r.entropyWeight)
+			dentropy = r.entropyWeight
 		}
-		p.dev.LogProbBackward(h.Logits, row(r.lse), row(r.target), row(r.dlogp), dentropy, temperature)
+		r.Backward(h, r.dlogp, dentropy, temperature)
 	}
 	if !h.Values.Absent() {
-		targets := k.Targets{Weight: row(r.valueWeight), Return: row(r.ret), OldValue: row(r.value)}
-		p.dev.ValueLoss(row(r.dvalue), r.valueStats, h.Values, targets, float32(p.cfg.Critic.ValueClip))
-		p.dev.Copy(h.Values, row(r.dvalue))
+		targets := k.Targets{Weight: h.Of(r.valueWeight), Return: h.Of(r.ret), OldValue: h.Of(r.value)}
+		p.dev.ValueLoss(h.Of(r.dvalue), r.valueStats, h.Values, targets, float32(p.cfg.Critic.ValueClip))
+		p.dev.Copy(h.Values, h.Of(r.dvalue))
 	}
 }
 

@@ -7,15 +7,16 @@ import (
 
 // rows holds, on the device, what the loss of a batch's predictions is made of. It is allocated once, for the largest batch.
 type rows struct {
-	dev                                                  k.Device
-	target, weight, old, ref, advantage, ret, value      k.Tensor
-	valueWeight, entropyWeight                           k.Tensor
-	lse, logp, entropy, dlogp, dvalue, stats, valueStats k.Tensor
-	n                                                    int // predictions of the batch in place
+	*model.Scorer
+	dev                                     k.Device
+	weight, old, ref, advantage, ret, value k.Tensor
+	valueWeight, entropyWeight              k.Tensor
+	dlogp, dvalue, stats, valueStats        k.Tensor
+	n                                       int // predictions of the batch in place
 }
 
 func newRows(dev k.Device, n int) *rows {
-	r := &rows{dev: dev, target: dev.Alloc(k.I32, n), stats: dev.Alloc(k.F32, k.Stats), valueStats: dev.Alloc(k.F32, k.Stats)}
+	r := &rows{Scorer: model.NewScorer(dev, n), dev: dev, stats: dev.Alloc(k.F32, k.Stats), valueStats: dev.Alloc(k.F32, k.Stats)}
 	for _, t := range r.floats() {
 		*t = dev.Alloc(k.F32, n)
 	}
@@ -23,11 +24,14 @@ func newRows(dev k.Device, n int) *rows {
 }
 
 func (r *rows) floats() []*k.Tensor {
-	return []*k.Tensor{&r.weight, &r.old, &r.ref, &r.advantage, &r.ret, &r.value, &r.valueWeight, &r.entropyWeight, &r.lse, &r.logp, &r.entropy, &r.dlogp, &r.dvalue}
+	return []*k.Tensor{
+		&r.weight, &r.old, &r.ref, &r.advantage, &r.ret, &r.value, &r.valueWeight, &r.entropyWeight, &r.dlogp, &r.dvalue,
+	}
 }
 
 func (r *rows) free() {
-	for _, t := range append(r.floats(), &r.target, &r.stats, &r.valueStats) {
+	r.Scorer.Close()
+	for _, t := range append(r.floats(), &r.stats, &r.valueStats) {
 		r.dev.Free(*t)
 	}
 }
@@ -43,7 +47,7 @@ func (r *rows) load(b *Batch, valueScale, entropyScale float32) {
 		}
 		return out
 	}
-	r.dev.Upload(r.target.Rows(0, r.n), b.Target)
+	r.Load(b.Target)
 	put(r.weight, b.Weight)
 	put(r.old, b.OldLogProb)
 	put(r.ref, b.Ref)
@@ -52,13 +56,6 @@ func (r *rows) load(b *Batch, valueScale, entropyScale float32) {
 	put(r.value, b.OldValue)
 	put(r.valueWeight, scaled(valueScale))
 	put(r.entropyWeight, scaled(entropyScale))
-}
-
-// logProbs computes, for the rows a head holds, the log-probability of each target and the entropy at a temperature.
-func (r *rows) logProbs(h model.Head, temperature float32) {
-	lse := r.lse.Rows(h.From, h.To)
-	r.dev.LogSumExp(lse, h.Logits, temperature)
-	r.dev.LogProb(r.logp.Rows(h.From, h.To), r.entropy.Rows(h.From, h.To), h.Logits, lse, r.target.Rows(h.From, h.To), temperature)
 }
 
 // read copies one of the row vectors to the host.

@@ -51,8 +51,8 @@ func (f *ColdStart) Step(examples []*Episode, i, n int) (SFTStats, error) {
 		}
 		f.dev.Upload(f.rows.dlogp.Rows(0, f.rows.n), gradient)
 		err := f.policy.Accumulate(b, func(h model.Head) {
-			f.rows.logProbs(h, 1)
-			f.dev.LogProbBackward(h.Logits, f.rows.lse.Rows(h.From, h.To), f.rows.target.Rows(h.From, h.To), f.rows.dlogp.Rows(h.From, h.To), k.Tensor{}, 1)
+			f.rows.Score(h, 1)
+			f.rows.Backward(h, f.rows.dlogp, k.Tensor{}, 1)
 			if !h.Values.Absent() {
 				f.dev.Zero(h.Values)
 			}
@@ -60,7 +60,7 @@ func (f *ColdStart) Step(examples []*Episode, i, n int) (SFTStats, error) {
 		if err != nil {
 			return s, fmt.Errorf("trainer: sft step %d: %w", i+1, err)
 		}
-		for _, logp := range f.rows.read(f.rows.logp) {
+		for _, logp := range f.rows.LogProbs() {
 			s.Loss -= float64(logp) / float64(s.Policy)
 		}
 		s.Tokens += len(b.IDs)

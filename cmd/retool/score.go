@@ -94,7 +94,7 @@ func score(c *cli.Context) error {
 		return err
 	}
 	defer m.Close()
-	s := newScorer(m, longest)
+	s := newRowScorer(m, longest)
 	if out != "" {
 		err := model.WriteAtomic(out, func(w io.Writer) error { return s.writeRows(w, rows) })
 		if err != nil {
@@ -172,29 +172,23 @@ func checkedIDs(ids []int64, vocab int) ([]int32, error) {
 	return out, nil
 }
 
-// scorer holds what a pass over one row needs on the device: R is the longest row.
-type scorer struct {
-	m                          *model.Model
-	dev                        kernels.Device
-	target                     kernels.Tensor // (R) i32: the next token; of the last one, which has none, 0
-	lse, logp, entropy, dlogp  kernels.Tensor // (R)
-	logProbs, entropies, dlogs []float32
+// rowScorer scores rows of tokens, one in a pass.
+type rowScorer struct {
+	*model.Scorer
+	m     *model.Model
+	dev   kernels.Device
+	dlogp kernels.Tensor // (R), R being the tokens of the longest row
 }
 
-func newScorer(m *model.Model, longest int) *scorer {
+func newRowScorer(m *model.Model, longest int) *rowScorer {
 	dev := m.Device()
-	f := func() kernels.Tensor { return dev.Alloc(kernels.F32, longest) }
-	return &scorer{
-		m: m, dev: dev, target: dev.Alloc(kernels.I32, longest), lse: f(), logp: f(), entropy: f(), dlogp: f(),
-		logProbs: make([]float32, longest), entropies: make([]float32, longest), dlogs: make([]float32, longest),
-	}
+	return &rowScorer{Scorer: model.NewScorer(dev, longest), m: m, dev: dev, dlogp: dev.Alloc(kernels.F32, longest)}
 }
 
 // inputs packs the tokens of a row that predict another.
-func (s *scorer) inputs(ids []int32) model.Inputs {
-	n := len(ids) - 1
-	s.dev.Upload(s.target.Rows(0, n), ids[1:])
-	return allRows(ids[:n])
+func (s *rowScorer) inputs(ids []int32) model.Inputs {
+	s.Load(ids[1:])
+	return allRows(ids[:len(ids)-1])
 }
 
 // allRows packs one sequence, every token of which reaches the head.
@@ -206,15 +200,8 @@ func allRows(ids []int32) model.Inputs {
 	return in
 }
 
-// logProb computes log-probabilities and entropies of a head's rows, and returns what LogProbBackward needs of them.
-func (s *scorer) logProb(h model.Head) (lse, target kernels.Tensor) {
-	row := func(t kernels.Tensor) kernels.Tensor { return t.Rows(h.From, h.To) }
-	s.dev.LogSumExp(row(s.lse), h.Logits, 1)
-	s.dev.LogProb(row(s.logp), row(s.entropy), h.Logits, row(s.lse), row(s.target), 1)
-	s.dev.Download(s.logProbs[h.From:h.To], row(s.logp))
-	s.dev.Download(s.entropies[h.From:h.To], row(s.entropy))
-	return row(s.lse), row(s.target)
-}
+// read scores what a head holds, at the temperature that the model was trained at.
+func (s *rowScorer) read(h model.Head) { s.Score(h, 1) }
 
 // scored is one line of --out.
 type scored struct {
@@ -223,18 +210,19 @@ type scored struct {
 	Entropy  []*float32 `json:"entropy"`  // of the distribution that ids[i] is one draw of
 }
 
-func (s *scorer) writeRows(w io.Writer, rows [][]int32) error {
+func (s *rowScorer) writeRows(w io.Writer, rows [][]int32) error {
 	b := bufio.NewWriter(w)
 	enc := json.NewEncoder(b)
 	for i, ids := range rows {
+		line := scored{IDs: ids, LogProbs: make([]*float32, len(ids)), Entropy: make([]*float32, len(ids))}
 		if len(ids) > 1 {
-			if err := s.m.Score(s.inputs(ids), func(h model.Head) { s.logProb(h) }); err != nil {
+			if err := s.m.Score(s.inputs(ids), s.read); err != nil {
 				return fmt.Errorf("row %d: %w", i, err)
 			}
-		}
-		line := scored{IDs: ids, LogProbs: make([]*float32, len(ids)), Entropy: make([]*float32, len(ids))}
-		for j := range len(ids) - 1 {
-			line.LogProbs[j+1], line.Entropy[j+1] = &s.logProbs[j], &s.entropies[j]
+			logProbs, entropies := s.LogProbs(), s.Entropies()
+			for j := range logProbs {
+				line.LogProbs[j+1], line.Entropy[j+1] = &logProbs[j], &entropies[j]
+			}
 		}
 		if err := enc.Encode(line); err != nil {
 			return fmt.Errorf("row %d: %w", i, err)
@@ -244,7 +232,7 @@ func (s *scorer) writeRows(w io.Writer, rows [][]int32) error {
 }
 
 // writeLogits stores the logits after every token of every row, one row in memory at a time.
-func (s *scorer) writeLogits(path string, rows [][]int32) error {
+func (s *rowScorer) writeLogits(path string, rows [][]int32) error {
 	vocab := s.m.Config.Vocab
 	var buf []float32
 	list := make([]model.NamedTensor, len(rows))
@@ -262,7 +250,7 @@ func (s *scorer) writeLogits(path string, rows [][]int32) error {
 }
 
 // loss is the mean cross-entropy of all predicted tokens; with backward, its gradient is added to the model's.
-func (s *scorer) loss(rows [][]int32, backward bool) (float64, error) {
+func (s *rowScorer) loss(rows [][]int32, backward bool) (float64, error) {
 	tokens := 0
 	for _, ids := range rows {
 		tokens += len(ids) - 1
@@ -270,10 +258,11 @@ func (s *scorer) loss(rows [][]int32, backward bool) (float64, error) {
 	if tokens == 0 {
 		return 0, errors.New("score: no row has a token to predict: a loss needs a row of two tokens")
 	}
-	for i := range s.dlogs {
-		s.dlogs[i] = -1 / float32(tokens)
+	dlogp := make([]float32, s.dlogp.Len())
+	for i := range dlogp {
+		dlogp[i] = -1 / float32(tokens)
 	}
-	s.dev.Upload(s.dlogp, s.dlogs)
+	s.dev.Upload(s.dlogp, dlogp)
 	sum := 0.0
 	for i, ids := range rows {
 		if len(ids) < 2 {
@@ -283,16 +272,16 @@ func (s *scorer) loss(rows [][]int32, backward bool) (float64, error) {
 		var err error
 		if backward {
 			err = s.m.Train(in, func(h model.Head) {
-				lse, target := s.logProb(h)
-				s.dev.LogProbBackward(h.Logits, lse, target, s.dlogp.Rows(h.From, h.To), kernels.Tensor{}, 1)
+				s.read(h)
+				s.Backward(h, s.dlogp, kernels.Tensor{}, 1)
 			})
 		} else {
-			err = s.m.Score(in, func(h model.Head) { s.logProb(h) })
+			err = s.m.Score(in, s.read)
 		}
 		if err != nil {
 			return 0, fmt.Errorf("score: row %d: %w", i, err)
 		}
-		for _, lp := range s.logProbs[:len(ids)-1] {
+		for _, lp := range s.LogProbs() {
 			sum -= float64(lp)
 		}
 	}

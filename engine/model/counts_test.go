@@ -60,12 +60,12 @@ func TestPassesAskTheDriverFor(t *testing.T) {
 		in.Starts = append(in.Starts, int32(len(in.IDs)))
 	}
 	n := len(in.Rows)
-	lse, logp, weight, ids := dev.Alloc(kernels.F32, n), dev.Alloc(kernels.F32, n), dev.Alloc(kernels.F32, n), dev.Alloc(kernels.I32, n)
+	s, dlogp := NewScorer(dev, n), dev.Alloc(kernels.F32, n)
+	s.Load(make([]int32, n))
 	e.Reset()
 	require.NoError(t, m.Train(in, func(h Head) {
-		dev.LogSumExp(lse, h.Logits, 1)
-		dev.LogProb(logp, kernels.Tensor{}, h.Logits, lse, ids, 1)
-		dev.LogProbBackward(h.Logits, lse, ids, weight, kernels.Tensor{}, 1)
+		s.Score(h, 1)
+		s.Backward(h, dlogp, kernels.Tensor{}, 1)
 	}))
 	require.Equal(t, asked{Launches: 171, CopiesIn: 1, Waits: 1}, of(e.Counters()), "a training pass")
 }

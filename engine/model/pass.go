@@ -18,6 +18,9 @@ type Head struct {
 	From, To int
 }
 
+// Of is the part of t, with a number for each of Inputs.Rows, that belongs to the rows of h.
+func (h Head) Of(t kernels.Tensor) kernels.Tensor { return t.Rows(h.From, h.To) }
+
 // Train runs the model forward, then backward, and adds the gradients to G.
 //
 // loss is called for consecutive rows, inside the device's Do: it may call operations and the two doors, not Do. It leaves

@@ -267,16 +267,17 @@ func randomProblem(t *rapid.T, c Config, lengths []int) problem {
 
 // learner runs problems on a model.
 type learner struct {
-	m                                                  *Model
-	target, weight, ret, lse, logp, dlogp, dval, stats kernels.Tensor
-	loss                                               float64 // of the last problem
-	logps, values                                      []float32
+	m                               *Model
+	scorer                          *Scorer
+	weight, ret, dlogp, dval, stats kernels.Tensor
+	loss                            float64 // of the last problem
+	logps, values                   []float32
 }
 
 func newLearner(m *Model) *learner {
 	n := m.Options.MaxTokens
 	f := func(n int) kernels.Tensor { return m.dev.Alloc(kernels.F32, n) }
-	return &learner{m: m, target: m.dev.Alloc(kernels.I32, n), weight: f(n), ret: f(n), lse: f(n), logp: f(n), dlogp: f(n), dval: f(n), stats: f(kernels.Stats)}
+	return &learner{m: m, scorer: NewScorer(m.dev, n), weight: f(n), ret: f(n), dlogp: f(n), dval: f(n), stats: f(kernels.Stats)}
 }
 
 // train leaves the problem's gradients in G, added to what is there.
@@ -286,33 +287,29 @@ func (l *learner) score(p problem) error { return l.pass(p, false) }
 
 func (l *learner) pass(p problem, train bool) error {
 	dev, n := l.m.dev, len(p.Rows)
-	l.loss, l.logps, l.values = 0, make([]float32, n), make([]float32, n)
-	none := kernels.Tensor{}
+	l.loss, l.values = 0, make([]float32, n)
 	dlogp := make([]float32, n)
 	for i, w := range p.Weight {
 		dlogp[i] = -w
 	}
 	if n > 0 {
-		dev.Upload(l.target.Rows(0, n), p.Target)
 		dev.Upload(l.weight.Rows(0, n), p.Weight)
 		dev.Upload(l.ret.Rows(0, n), p.Return)
 		dev.Upload(l.dlogp.Rows(0, n), dlogp)
 	}
+	l.scorer.Load(p.Target)
 	visit := func(h Head) {
-		row := func(t kernels.Tensor) kernels.Tensor { return t.Rows(h.From, h.To) }
 		if !h.Logits.Absent() {
-			dev.LogSumExp(row(l.lse), h.Logits, 1)
-			dev.LogProb(row(l.logp), none, h.Logits, row(l.lse), row(l.target), 1)
-			dev.Download(l.logps[h.From:h.To], row(l.logp))
+			l.scorer.Score(h, 1)
 			if train {
-				dev.LogProbBackward(h.Logits, row(l.lse), row(l.target), row(l.dlogp), none, 1)
+				l.scorer.Backward(h, l.dlogp, kernels.Tensor{}, 1)
 			}
 		}
 		if !h.Values.Absent() {
 			dev.Download(l.values[h.From:h.To], h.Values)
 			if train {
-				dev.ValueLoss(row(l.dval), l.stats, h.Values, kernels.Targets{Weight: row(l.weight), Return: row(l.ret)}, 0)
-				dev.Copy(h.Values, row(l.dval))
+				dev.ValueLoss(h.Of(l.dval), l.stats, h.Values, kernels.Targets{Weight: h.Of(l.weight), Return: h.Of(l.ret)}, 0)
+				dev.Copy(h.Values, h.Of(l.dval))
 			}
 		}
 	}
@@ -322,6 +319,7 @@ func (l *learner) pass(p problem, train bool) error {
 	} else {
 		err = l.m.Score(p.Inputs, visit)
 	}
+	l.logps = l.scorer.LogProbs()
 	for i, w := range p.Weight {
 		if l.m.Config.LMHead {
 			l.loss -= float64(w) * float64(l.logps[i])

@@ -150,7 +150,7 @@ func (m *Model) CopyPages(dst, src []int32) error {
 //
 // next and logp have one entry per feed, meaningless where Draw is false; the next Step overwrites them. The draw is keyed by
 // (s.Seed, Feed.Key, position of the drawn token). logp is the log-probability under the whole distribution at s.Temperature,
-// whatever TopP and TopK drop; at temperature 0, under that at temperature 1. It has the bits that LogSumExp and LogProb give for
+// whatever TopP and TopK drop; at temperature 0, under that at temperature 1. It has the bits that a Scorer gives for
 // the same tokens in Train and Score, however the tokens were sliced, batched and paged.
 func (m *Model) Step(batch []Feed, s kernels.Sampling) (next []int32, logp []float32, err error) {
 	st := &m.step

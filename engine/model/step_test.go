@@ -11,7 +11,7 @@ import (
 	"retool/kernels"
 )
 
-// scoreLogProbs is what LogSumExp and LogProb say of each token of ids given those before it, from a packed pass of this sequence
+// scoreLogProbs is what a Scorer says of each token of ids given those before it, from a packed pass of this sequence
 // alone; the first has none.
 func scoreLogProbs(m *Model, ids []int32, temperature float32) ([]float32, error) {
 	n := len(ids) - 1
@@ -19,13 +19,11 @@ func scoreLogProbs(m *Model, ids []int32, temperature float32) ([]float32, error
 	for i := range in.Rows {
 		in.Rows[i] = int32(i)
 	}
-	target, lse, logp := m.dev.Alloc(kernels.I32, n), m.dev.Alloc(kernels.F32, n), m.dev.Alloc(kernels.F32, n)
-	m.dev.Upload(target, ids[1:])
-	err := m.Score(in, func(h Head) {
-		m.dev.LogSumExp(lse.Rows(h.From, h.To), h.Logits, temperature)
-		m.dev.LogProb(logp.Rows(h.From, h.To), kernels.Tensor{}, h.Logits, lse.Rows(h.From, h.To), target.Rows(h.From, h.To), temperature)
-	})
-	return download(m, logp), err
+	s := NewScorer(m.dev, n)
+	defer s.Close()
+	s.Load(ids[1:])
+	err := m.Score(in, func(h Head) { s.Score(h, temperature) })
+	return s.LogProbs(), err
 }
 
 // fed is a sequence of the test below: a list of tokens and how many of them the cache holds.

@@ -1,0 +1,67 @@
+package model
+
+import "retool/kernels"
+
+// Scorer turns a pass's logits into the log-probability of each row's target and the entropy of the distribution it was drawn from: two
+// numbers a row, where the logits are a vocabulary. A log-probability has the bits that Step recorded when it drew the token.
+type Scorer struct {
+	Target  kernels.Tensor // (n) i32, of Load
+	LogProb kernels.Tensor // (n): log π(target), of Score
+	Entropy kernels.Tensor // (n): −Σ π·log π in nats, of Score
+
+	dev kernels.Device
+	lse kernels.Tensor // (n)
+	n   int            // rows of the pass that was loaded
+}
+
+// NewScorer makes a scorer for passes of at most rows rows. Close frees it.
+func NewScorer(dev kernels.Device, rows int) *Scorer {
+	return &Scorer{
+		dev: dev, Target: dev.Alloc(kernels.I32, rows), LogProb: dev.Alloc(kernels.F32, rows), Entropy: dev.Alloc(kernels.F32, rows),
+		lse: dev.Alloc(kernels.F32, rows),
+	}
+}
+
+// Close frees the memory.
+func (s *Scorer) Close() {
+	for _, t := range []kernels.Tensor{s.Target, s.LogProb, s.Entropy, s.lse} {
+		s.dev.Free(t)
+	}
+}
+
+// Load puts the targets of a pass on the device, one for each of Inputs.Rows.
+func (s *Scorer) Load(targets []int32) {
+	if s.n = len(targets); s.n > 0 {
+		s.dev.Upload(s.Target.Rows(0, s.n), targets)
+	}
+}
+
+// Score computes LogProb and Entropy of the rows that h holds, where softmax(logits/temperature) is the distribution. It is for the
+// function that Model.Train or Model.Score calls.
+func (s *Scorer) Score(h Head, temperature float32) {
+	s.dev.LogSumExp(h.Of(s.lse), h.Logits, temperature)
+	s.dev.LogProb(h.Of(s.LogProb), h.Of(s.Entropy), h.Logits, h.Of(s.lse), h.Of(s.Target), temperature)
+}
+
+// Backward puts ∂loss/∂logits in place of the logits of a head that was scored at the same temperature. dlogp and dentropy are the
+// loss's gradients for the whole pass, (n) each; dentropy may be absent.
+func (s *Scorer) Backward(h Head, dlogp, dentropy kernels.Tensor, temperature float32) {
+	if !dentropy.Absent() {
+		dentropy = h.Of(dentropy)
+	}
+	s.dev.LogProbBackward(h.Logits, h.Of(s.lse), h.Of(s.Target), h.Of(dlogp), dentropy, temperature)
+}
+
+// LogProbs copies the pass's log-probabilities to the host.
+func (s *Scorer) LogProbs() []float32 { return s.read(s.LogProb) }
+
+// Entropies copies the pass's entropies to the host.
+func (s *Scorer) Entropies() []float32 { return s.read(s.Entropy) }
+
+func (s *Scorer) read(t kernels.Tensor) []float32 {
+	out := make([]float32, s.n)
+	if s.n > 0 {
+		s.dev.Download(out, t.Rows(0, s.n))
+	}
+	return out
+}
