@@ -227,6 +227,8 @@ func prompts(vocab, n int) prompter { return prompter{vocab, n} }
 
 type prompter struct{ vocab, n int }
 
+func (prompter) OutsideCode(text string) string { return text }
+
 func (p prompter) Prompt(question string) ([]int32, error) {
 	r := rand.New(rand.NewPCG(uint64(len(question)), uint64(question[0])))
 	ids := make([]int32, p.n)

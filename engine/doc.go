@@ -2,7 +2,7 @@
 // runs, and goes on with its output, the keys and values of everything before still in place.
 //
 //   - A Token carries its provenance: who wrote it, and with which log-probability. A Trajectory is a list of them that only grows.
-//   - A Protocol is how a model asks for code and reads the reply, as token ids.
+//   - A Protocol is how a model asks for code and reads the reply: marks, code, feedback. Each is one file, which registers it.
 //   - An Interpreter runs the code. The package declares what it needs of one and imports none.
 //   - An Engine owns a model's KV pages and runs a Stream of rollouts; Rollouts is a stream of a list, to its end.
 //

@@ -2,24 +2,46 @@ package engine
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"retool/engine/tokenizer"
 )
 
-// A Protocol is how a model asks for code and reads the reply. It is immutable and safe for concurrent use. Each is one file: tags.go
-// is the paper's.
+// A Protocol is how a model asks for code and reads the reply. It is immutable and safe for concurrent use. Each is one file, which
+// registers it: tags.go is the paper's.
 type Protocol interface {
 	// Prompt renders and tokenises a question, once per trajectory.
 	Prompt(question string) ([]int32, error)
 	// Call looks at the bytes of the turn so far, of which the last `fresh` came with the newest token, and reports whether that
 	// token closed a request for code. ended: the model ended its turn.
 	Call(turn []byte, fresh int, ended bool) (Request, bool)
-	// Reply is the fragment that answers a request, tokenised as one text. seamless is false when the closing token carried bytes
-	// that the fragment does not begin with.
+	// Reply is Fragment as tokens.
 	Reply(q Request, r Result) (ids []int32, seamless bool)
+	// Fragment is the text that answers a request: an observation and what stands around it. seamless is false when the closing
+	// token carried bytes that the fragment does not begin with.
+	Fragment(q Request, r Result) (text string, seamless bool)
+	// Observation is the text that a result shows. Nothing in it can pass for the protocol's own marks, nor for a special token.
+	Observation(r Result) string
+	// OutsideCode is what a response says outside its requests: what a verifier may look for an answer in.
+	OutsideCode(text string) string
+	// ReplyFault says what keeps a stored reply from being one that this protocol gives to a stored turn; "" if nothing does. A model
+	// that learns from another form waits in rollouts for white space that never comes.
+	ReplyFault(turn, reply string) string
+	// TextFault says what a stored turn holds that only the runtime writes; "" if nothing. It would be trained on.
+	TextFault(turn string) string
 	// Contract is one line that names everything which changes the token stream; checkpoints store it.
 	Contract() string
+}
+
+// protocols are the protocols by the names that protocol.name knows.
+var protocols = map[string]protocolKind{}
+
+// A protocolKind checks the settings of a protocol, all but its name, and builds it for a tokenizer.
+type protocolKind struct {
+	validate func(ProtocolConfig) error
+	build    func(ProtocolConfig, tokenizer.Tokenizer) Protocol
 }
 
 // Request is code a model asked to run. From is the byte of the turn at which the request begins, its tag included. Extra are the bytes
@@ -48,35 +70,24 @@ func DefaultProtocol() ProtocolConfig {
 
 // Validate names the first setting that is not known.
 func (c ProtocolConfig) Validate() error {
-	check := func(key, value string, known ...string) error {
-		for _, k := range known {
-			if value == k {
-				return nil
-			}
-		}
-		return fmt.Errorf("protocol.%s: %q is not known (known: %s)", key, value, strings.Join(known, ", "))
+	if err := known("name", c.Name, slices.Sorted(maps.Keys(protocols))...); err != nil {
+		return err
 	}
-	for _, err := range []error{
-		check("name", c.Name, "tags", "none"),
-		check("feedback", c.Feedback, "retool-eval", "agent-r1", "slime"),
-		check("template", c.Template, "plain", "retool-repo", "paper-fig7"),
-		check("error", c.Error, "traceback", "last-line"),
-		check("no_fence", c.NoFence, "code", "retool-eval"),
-	} {
-		if err != nil {
-			return err
-		}
-	}
-	if c.Cap < 8 || c.Cap%2 != 0 {
-		return fmt.Errorf("protocol.cap: want an even number of characters, at least 8, got %d", c.Cap)
+	return protocols[c.Name].validate(c)
+}
+
+// known checks a setting that has one of some values.
+func known(key, value string, values ...string) error {
+	if !slices.Contains(values, value) {
+		return fmt.Errorf("protocol.%s: %q is not known (known: %s)", key, value, strings.Join(values, ", "))
 	}
 	return nil
 }
 
 // NewProtocol builds the configured protocol for a tokenizer.
-func NewProtocol(cfg ProtocolConfig, tok tokenizer.Tokenizer) (*Tags, error) {
+func NewProtocol(cfg ProtocolConfig, tok tokenizer.Tokenizer) (Protocol, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return newTags(cfg, tok), nil
+	return protocols[cfg.Name].build(cfg, tok), nil
 }

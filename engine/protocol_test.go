@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -31,7 +32,7 @@ func tags(t testing.TB, edit func(*ProtocolConfig)) *Tags {
 	}
 	p, err := NewProtocol(cfg, tok)
 	require.NoError(t, err)
-	return p
+	return p.(*Tags)
 }
 
 func TestCallClosesWithTheTokenThatCompletesTheTag(t *testing.T) {
@@ -128,4 +129,51 @@ func TestProtocolSettingsAreChecked(t *testing.T) {
 		edit(&c)
 		require.ErrorContains(t, c.Validate(), "protocol.")
 	}
+}
+
+// Another protocol, of which nothing is known outside its file, parens_test.go: its marks pause rollouts, the paper's do not, and what
+// holds of rollouts holds.
+func TestASecondProtocolIsOneFile(t *testing.T) {
+	b := newBench(t, 12)
+	proto, err := NewProtocol(ProtocolConfig{Name: "parens"}, b.tok)
+	require.NoError(t, err)
+	b.proto = proto
+	ran, unheard := 0, 0
+	rapid.Check(t, func(rt *rapid.T) {
+		groups := randomGroups(rt)
+		trs, _ := b.rollouts(t, testConfig(), upper{delay: time.Millisecond}, groups)
+		tight := testConfig()
+		tight.Pages, tight.StepTokens = 11, 40
+		again, _ := b.rollouts(t, tight, upper{}, groups)
+		requireSame(t, trs, again)
+		for _, tr := range trs {
+			var ids []int32
+			for _, k := range tr.Tokens() {
+				ids = append(ids, k.ID)
+			}
+			for _, c := range tr.Calls {
+				turn := b.tok.Decode(ids[c.From:c.To])
+				require.Equal(t, "print("+c.Code+")", turn)
+				if c.ReplyTo > c.ReplyFrom {
+					reply := b.tok.Decode(ids[c.ReplyFrom:c.ReplyTo])
+					require.Equal(t, "="+proto.Observation(c.Result)+";", reply)
+					require.Empty(t, proto.ReplyFault(turn, reply))
+					ran++
+				}
+			}
+			said := b.tok.Decode(ids[tr.Prompt:])
+			unheard += strings.Count(said, closeCode)
+			require.NotRegexp(t, `print\([^)]*\)`, proto.OutsideCode(said))
+			got := b.logProbs(t, tr)
+			for i, k := range tr.Tokens() {
+				if k.Source == Policy {
+					require.Equal(t, k.LogProb, got[i], "token %d of %d", i, tr.Len())
+				}
+			}
+		}
+	})
+	require.Positive(t, ran, "calls that paused and went on")
+	require.Positive(t, unheard, "tags of the paper's, which are text here")
+	_, err = NewProtocol(ProtocolConfig{Name: "braces"}, b.tok)
+	require.ErrorContains(t, err, `protocol.name: "braces" is not known`)
 }

@@ -79,7 +79,7 @@ type bench struct {
 	dev   kernels.Device
 	tok   *tokenizer.Greedy
 	model *model.Model
-	proto *Tags
+	proto Protocol
 }
 
 func newBench(t testing.TB, seed uint64) *bench {
@@ -267,18 +267,11 @@ func (b *bench) logProbs(t testing.TB, tr *Trajectory) map[int]float32 {
 			in.Rows, target = append(in.Rows, int32(i-1)), append(target, k.ID)
 		}
 	}
-	n := len(target)
-	ids, lse, logp := b.dev.Alloc(kernels.I32, n), b.dev.Alloc(kernels.F32, n), b.dev.Alloc(kernels.F32, n)
-	b.dev.Upload(ids, target)
-	require.NoError(t, b.model.Score(in, func(h model.Head) {
-		b.dev.LogSumExp(lse.Rows(h.From, h.To), h.Logits, 1)
-		b.dev.LogProb(logp.Rows(h.From, h.To), kernels.Tensor{}, h.Logits, lse.Rows(h.From, h.To), ids.Rows(h.From, h.To), 1)
-	}))
-	values := make([]float32, n)
-	b.dev.Download(values, logp)
-	for _, x := range []kernels.Tensor{ids, lse, logp} {
-		b.dev.Free(x)
-	}
+	s := model.NewScorer(b.dev, len(target))
+	defer s.Close()
+	s.Load(target)
+	require.NoError(t, b.model.Score(in, func(h model.Head) { s.Score(h, 1) }))
+	values := s.LogProbs()
 	out := map[int]float32{}
 	for r, row := range in.Rows {
 		out[int(row)+1] = values[r]

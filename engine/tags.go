@@ -40,6 +40,30 @@ type Tags struct {
 	inert    inert
 }
 
+// Without tools the template of the same name is all that is left of it: the engine then runs without a protocol.
+func init() {
+	kind := protocolKind{validate: validateTags, build: func(c ProtocolConfig, tok tokenizer.Tokenizer) Protocol { return newTags(c, tok) }}
+	protocols["tags"], protocols["none"] = kind, kind
+}
+
+// validateTags names the first setting that is not known.
+func validateTags(c ProtocolConfig) error {
+	for _, err := range []error{
+		known("feedback", c.Feedback, "retool-eval", "agent-r1", "slime"),
+		known("template", c.Template, "plain", "retool-repo", "paper-fig7"),
+		known("error", c.Error, "traceback", "last-line"),
+		known("no_fence", c.NoFence, "code", "retool-eval"),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	if c.Cap < 8 || c.Cap%2 != 0 {
+		return fmt.Errorf("protocol.cap: want an even number of characters, at least 8, got %d", c.Cap)
+	}
+	return nil
+}
+
 // newTags builds the protocol for a tokenizer, whose special tokens no question and no output can spell.
 func newTags(cfg ProtocolConfig, tok tokenizer.Tokenizer) *Tags {
 	names := []string{openCode, closeCode, openReply, closeReply, "<answer>", "</answer>",
@@ -165,7 +189,11 @@ func nextOpen(text string) int {
 	return -1
 }
 
-// OutsideCode is what a response says outside its code: text without the requests in it, tags included. A request whose <code> is never
+// OutsideCode is text without the requests in it, tags included; see the function of that name.
+func (p *Tags) OutsideCode(text string) string { return OutsideCode(text) }
+
+// OutsideCode is what a response in the paper's tags says outside its code, for texts that come without a protocol: it is text without
+// the requests in it, tags included. A request whose <code> is never
 // closed ends with its fence; if that is open as well, the response was cut off in the middle of a program, which is code to its end.
 // A <code> that nothing closes and no fence follows is a word of the text.
 func OutsideCode(text string) string {
@@ -249,8 +277,7 @@ func (p *Tags) Observation(r Result) string {
 // Feedback is what stands before and after an output in a reply of the form that protocol.feedback names.
 func Feedback(name string) (before, after string) { return feedbacks[name][0], feedbacks[name][1] }
 
-// ReplyFault says what keeps a stored reply from being one that this protocol gives to a stored turn; "" if nothing does. A model
-// that learns from another form waits in rollouts for white space that never comes.
+// ReplyFault asks for a turn that closes a call, and a reply in the configured feedback form.
 func (p *Tags) ReplyFault(turn, reply string) string {
 	request, closed := p.Call([]byte(turn), len(turn), false)
 	if !closed {
@@ -266,7 +293,7 @@ func (p *Tags) ReplyFault(turn, reply string) string {
 	return ""
 }
 
-// TextFault says what a stored turn holds that only the runtime writes; "" if nothing. It would be trained on.
+// TextFault looks for the tags of a reply.
 func (p *Tags) TextFault(turn string) string {
 	for _, tag := range []string{openReply, closeReply} {
 		if strings.Contains(turn, tag) {

@@ -89,7 +89,7 @@ func TestVerifierErrorsAreCountedAndInNoAverage(t *testing.T) {
 		tr := engine.NewTrajectory(int64(i), []int32{2})
 		tr.Sample(1, -1)
 		e := NewEpisode(tr, &Problem{Answer: truth}, i)
-		e.Grade, e.Reward = DefaultConfig().Reward.Grade(tr, truth, func(id int32) []byte { return []byte(words[id]) })
+		e.Grade, e.Reward = DefaultConfig().Reward.Grade(tr, truth, func(id int32) []byte { return []byte(words[id]) }, engine.OutsideCode)
 		eps = append(eps, e)
 	}
 	eps[3].Finish = engine.Lost
@@ -115,7 +115,7 @@ func TestBothVerdictsAreRecordedAndOneCounts(t *testing.T) {
 	}{{answer.Math, Wrong, -1}, {answer.DAPO, Correct, 1}} {
 		r := DefaultConfig().Reward
 		r.Verifier = c.v
-		g, reward := r.Grade(tr, "1, 23", bytes)
+		g, reward := r.Grade(tr, "1, 23", bytes, engine.OutsideCode)
 		require.Equal(t, c.want, g.Outcome)
 		require.Equal(t, c.reward, reward)
 		var rec trace.Record
@@ -155,20 +155,20 @@ func TestGradeSeesOnlyWhatThePolicyWroteOutsideCode(t *testing.T) {
 		return tr
 	}
 	r := DefaultConfig().Reward
-	g, reward := r.Grade(build([]int32{3, 5, 4}, []int32{2}, []int32{9}), "2", bytes)
+	g, reward := r.Grade(build([]int32{3, 5, 4}, []int32{2}, []int32{9}), "2", bytes, engine.OutsideCode)
 	require.Equal(t, NoAnswer, g.Outcome, "neither prompt, nor code, nor tool output is an answer")
 	require.Equal(t, float32(-1), reward)
-	g, reward = r.Grade(build([]int32{3, 5, 4}, []int32{1}, []int32{2, 9}), "2", bytes)
+	g, reward = r.Grade(build([]int32{3, 5, 4}, []int32{1}, []int32{2, 9}), "2", bytes, engine.OutsideCode)
 	require.Equal(t, Correct, g.Outcome)
 	require.Equal(t, float32(1), reward)
 	require.Equal(t, float32(1), g.Rewards.DAPOStrict)
-	g, _ = r.Grade(build([]int32{5}, nil, []int32{9}), "2", bytes)
+	g, _ = r.Grade(build([]int32{5}, nil, []int32{9}), "2", bytes, engine.OutsideCode)
 	require.Equal(t, Wrong, g.Outcome)
 	require.InDelta(t, -0.9, g.Rewards.ToolShaped, 1e-6, "one call, counted as turns")
 	r.Count = "calls"
-	g, _ = r.Grade(build([]int32{5}, nil, []int32{9}), "2", bytes)
+	g, _ = r.Grade(build([]int32{5}, nil, []int32{9}), "2", bytes, engine.OutsideCode)
 	require.InDelta(t, -1.05, g.Rewards.ToolShaped, 1e-6)
-	g, _ = r.Grade(build([]int32{2}, nil, nil), "", bytes)
+	g, _ = r.Grade(build([]int32{2}, nil, nil), "", bytes, engine.OutsideCode)
 	require.Equal(t, VerifierError, g.Outcome)
 	require.False(t, (&Episode{Trajectory: build(nil, nil, nil), Grade: g}).Trains(), "an unjudged trajectory is in no loss")
 }

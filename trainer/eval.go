@@ -41,7 +41,7 @@ type Evaluation struct {
 // Evaluator is what an evaluation samples with and is judged by.
 type Evaluator struct {
 	Engine *engine.Engine
-	Prompt Prompter
+	Proto  Protocol
 	Tokens trace.Vocabulary
 	Seed   uint64
 	Reward Reward
@@ -54,7 +54,7 @@ func Evaluate(ctx context.Context, v Evaluator, name string, index, step int, pr
 	start := time.Now()
 	groups := make([]engine.Group, len(problems))
 	for i, q := range problems {
-		ids, err := v.Prompt.Prompt(q.Question)
+		ids, err := v.Proto.Prompt(q.Question)
 		if err != nil {
 			return Evaluation{}, fmt.Errorf("trainer: problem %s: %w", q.ID, err)
 		}
@@ -68,7 +68,7 @@ func Evaluate(ctx context.Context, v Evaluator, name string, index, step int, pr
 		return Evaluation{}, fmt.Errorf("evaluation %s: %w", name, err)
 	}
 	records := make([]trace.Record, len(trs))
-	for i, e := range gradeAll(trs, problems, v.Eval.Samples, v.Reward, v.Tokens.Bytes) {
+	for i, e := range gradeAll(trs, problems, v.Eval.Samples, v.Reward, v.Tokens.Bytes, v.Proto.OutsideCode) {
 		records[i] = e.Record(step, name, v.Tokens)
 		if err := keep(records[i]); err != nil {
 			return Evaluation{}, err

@@ -93,6 +93,7 @@ func (l *lab) model(t testing.TB, c model.Config) *model.Model {
 }
 
 func (l *lab) Prompt(q string) ([]int32, error) { return l.tok.Encode(q), nil }
+func (l *lab) OutsideCode(text string) string   { return engine.OutsideCode(text) }
 
 func (l *lab) ppo(t testing.TB) *PPO {
 	p := NewPPO(l.cfg, l.dev, l.policy, l.critic, nil, l.engine, l, l.tok.Bytes)
@@ -103,7 +104,7 @@ func (l *lab) ppo(t testing.TB) *PPO {
 func (l *lab) run(dir string) (*Run, *listener) {
 	heard := &listener{}
 	return &Run{
-		Config: l.cfg, Dir: dir, Device: l.dev, Policy: l.policy, Critic: l.critic, Engine: l.engine, Prompt: l, Tokens: l.tok, Data: l.data,
+		Config: l.cfg, Dir: dir, Device: l.dev, Policy: l.policy, Critic: l.critic, Engine: l.engine, Proto: l, Tokens: l.tok, Data: l.data,
 		Report: heard, Contract: l.dev.Info().Contract, Protocol: "none", Tokenizer: l.tok.Hash(),
 	}, heard
 }
@@ -307,7 +308,7 @@ func TestMetricsAreWhatTheTraceSays(t *testing.T) {
 		} else {
 			byPhase[r.Phase] = append(byPhase[r.Phase], r)
 		}
-		g, _ := l.cfg.Reward.Grade(r.Trajectory(), r.Truth, r.Bytes())
+		g, _ := l.cfg.Reward.Grade(r.Trajectory(), r.Truth, r.Bytes(), l.OutsideCode)
 		require.Equal(t, r.Outcome, string(g.Outcome), "a stored trajectory can be graded again")
 		return nil
 	})

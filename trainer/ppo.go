@@ -20,7 +20,7 @@ type PPO struct {
 	critic *Learner     // nil: no values, or a value head on the policy
 	ref    *model.Model // nil unless rl.kl
 	engine *engine.Engine
-	proto  Prompter
+	proto  Protocol
 	bytes  func(int32) []byte
 
 	rows    *rows
@@ -28,13 +28,13 @@ type PPO struct {
 }
 
 // NewPPO joins the parts; critic and ref may be nil. Engine and models are the caller's to close. It panics where cfg is not valid.
-func NewPPO(cfg Config, dev k.Device, policy, critic, ref *model.Model, e *engine.Engine, prompt Prompter, bytes func(int32) []byte) *PPO {
+func NewPPO(cfg Config, dev k.Device, policy, critic, ref *model.Model, e *engine.Engine, proto Protocol, bytes func(int32) []byte) *PPO {
 	method, err := algorithm(cfg.RL.Algorithm)
 	if err != nil {
 		panic("trainer: NewPPO: " + err.Error())
 	}
 	p := &PPO{
-		cfg: cfg, method: method, dev: dev, ref: ref, engine: e, proto: prompt, bytes: bytes,
+		cfg: cfg, method: method, dev: dev, ref: ref, engine: e, proto: proto, bytes: bytes,
 		policy: NewLearner(dev, policy, cfg.RL.Optimizer), rows: newRows(dev, max(cfg.SFT.Tokens, cfg.RL.Tokens)),
 	}
 	if critic != nil {
@@ -55,9 +55,10 @@ func (p *PPO) Close() {
 // shared reports whether the values are a head on the policy.
 func (p *PPO) shared() bool { return p.method.Values && p.critic == nil }
 
-// Prompter renders a question into tokens.
-type Prompter interface {
+// Protocol is what training asks of an engine.Protocol: the tokens of a question, and the part of a response that is graded.
+type Protocol interface {
 	Prompt(question string) ([]int32, error)
+	OutsideCode(text string) string
 }
 
 // Step samples, grades and learns from one batch of problems. step counts from 0 and keys every draw.
@@ -119,7 +120,7 @@ func (p *PPO) Sample(ctx context.Context, step int, problems []*Problem) ([]*Epi
 	if err != nil {
 		return nil, err
 	}
-	return gradeAll(trs, problems, p.cfg.RL.Group, p.cfg.Reward, p.bytes), nil
+	return gradeAll(trs, problems, p.cfg.RL.Group, p.cfg.Reward, p.bytes, p.proto.OutsideCode), nil
 }
 
 // Key numbers a trajectory uniquely in a run: purpose, step (or evaluation) and place in it.
@@ -129,11 +130,13 @@ func Key(purpose, step, i int) int64 { return int64(purpose)<<56 | int64(step)<<
 const trainKeys, evalKeys, ShowKeys = 1, 2, 3
 
 // gradeAll pairs trajectories, which come problem by problem, with their problems.
-func gradeAll(trs []*engine.Trajectory, problems []*Problem, group int, r Reward, bytes func(int32) []byte) []*Episode {
+func gradeAll(
+	trs []*engine.Trajectory, problems []*Problem, group int, r Reward, bytes func(int32) []byte, outside func(string) string,
+) []*Episode {
 	eps := make([]*Episode, len(trs))
 	for i, t := range trs {
 		e := NewEpisode(t, problems[i/group], i/group)
-		e.Grade, e.Reward = r.Grade(t, e.Problem.Answer, bytes)
+		e.Grade, e.Reward = r.Grade(t, e.Problem.Answer, bytes, outside)
 		eps[i] = e
 	}
 	return eps

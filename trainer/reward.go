@@ -28,8 +28,9 @@ type Grade struct {
 
 // Grade scores a trajectory. The paper's reward sees what the policy wrote outside its code, never prompt or tool output; the
 // other two see all that it wrote, special tokens left out, as the programs they come from do.
-func (r Reward) Grade(t *engine.Trajectory, truth string, bytes func(int32) []byte) (Grade, float32) {
-	text, sampled := sampledText(t, bytes)
+func (r Reward) Grade(t *engine.Trajectory, truth string, bytes func(int32) []byte, outside func(string) string) (Grade, float32) {
+	sampled := sampledText(t, bytes)
+	text := outside(sampled)
 	g := Grade{}
 	g.Answer, _ = r.Verifier.Box(text)
 	g.Verdicts = trace.Verdicts{Math: answer.Math.Grade(text, truth).String(), DAPO: answer.DAPO.Grade(text, truth).String()}
@@ -64,13 +65,13 @@ func (g Grade) Into(r *trace.Record) {
 	r.Answer, r.Outcome, r.Verdicts, r.Rewards = g.Answer, string(g.Outcome), g.Verdicts, g.Rewards
 }
 
-// sampledText is what the policy wrote outside code spans, and all that it wrote. Turns are joined as they follow one another.
-func sampledText(t *engine.Trajectory, bytes func(int32) []byte) (outside, all string) {
+// sampledText is all that the policy wrote. Turns are joined as they follow one another.
+func sampledText(t *engine.Trajectory, bytes func(int32) []byte) string {
 	var b strings.Builder
 	for _, k := range t.Tokens() {
 		if k.Source == engine.Policy {
 			b.Write(bytes(k.ID))
 		}
 	}
-	return engine.OutsideCode(b.String()), b.String()
+	return b.String()
 }

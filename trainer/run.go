@@ -39,7 +39,7 @@ type Run struct {
 	Critic *model.Model // with critic.trunk own, else nil
 	Ref    *model.Model // with rl.kl, else nil
 	Engine *engine.Engine
-	Prompt Prompter
+	Proto  Protocol
 	Tokens trace.Vocabulary
 	Data   Data
 	Report Report
@@ -60,7 +60,7 @@ type Run struct {
 func (r *Run) Train(ctx context.Context) (*State, error) {
 	r.start = time.Now()
 	r.state = State{Phase: "sft", Contract: r.Contract, Protocol: r.Protocol, Tokenizer: r.Tokenizer, Data: r.Hashes}
-	r.ppo = NewPPO(r.Config, r.Device, r.Policy, r.Critic, r.Ref, r.Engine, r.Prompt, r.Tokens.Bytes)
+	r.ppo = NewPPO(r.Config, r.Device, r.Policy, r.Critic, r.Ref, r.Engine, r.Proto, r.Tokens.Bytes)
 	defer r.ppo.Close()
 	r.ppo.policy.Use(r.Config.SFT.Optimizer)
 	r.sft = &ColdStart{cfg: r.Config.SFT, dev: r.Device, policy: r.ppo.policy, rows: r.ppo.rows}
@@ -240,7 +240,7 @@ func (r *Run) evaluate(ctx context.Context, name string) error {
 		return nil
 	}
 	e, err := Evaluate(ctx, Evaluator{
-		Engine: r.Engine, Prompt: r.Prompt, Tokens: r.Tokens, Seed: r.Config.Seed, Reward: r.Config.Reward, Eval: r.Config.Eval,
+		Engine: r.Engine, Proto: r.Proto, Tokens: r.Tokens, Seed: r.Config.Seed, Reward: r.Config.Reward, Eval: r.Config.Eval,
 	}, name, r.state.Evaluated, r.global(), r.Data.Test, func(t trace.Record) error { return r.records.Write(t) })
 	if err != nil {
 		return err

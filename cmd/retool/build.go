@@ -28,7 +28,7 @@ type program struct {
 	policy *model.Model
 	critic *model.Model
 	ref    *model.Model
-	proto  *engine.Tags
+	proto  engine.Protocol
 	pool   *interp.Pool
 	engine *engine.Engine
 	closer []func()
@@ -241,10 +241,8 @@ func (p *program) training(dir string, report trainer.Report) (run *trainer.Run,
 	files["config.yaml"] = text
 	return &trainer.Run{
 		Config: cfg, Dir: dir, Device: p.dev, Policy: p.policy, Critic: p.critic, Ref: p.ref, Engine: p.engine,
-		Prompt: p.proto, Tokens: p.tok, Data: read.Data, Hashes: read.hashes, Report: report,
+		Proto: p.proto, Tokens: p.tok, Data: read.Data, Hashes: read.hashes, Report: report,
 		Files:    files,
 		Contract: p.dev.Info().Contract, Protocol: p.proto.Contract(), Tokenizer: p.tok.Hash(),
 	}, read.notes, nil
 }
-
-var _ trainer.Prompter = (*engine.Tags)(nil)

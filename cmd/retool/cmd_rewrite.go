@@ -186,7 +186,7 @@ func counting(dir string) (tokenizer.Tokenizer, func(string) int, error) {
 // snippets joins sandbox and protocol to the verification: a snippet runs as a rollout's would, and shows what one would see.
 type snippets struct {
 	python python
-	proto  *engine.Tags
+	proto  engine.Protocol
 }
 
 func (s snippets) Run(ctx context.Context, code string) (rewrite.Execution, error) {

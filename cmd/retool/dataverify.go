@@ -153,7 +153,7 @@ func (v *verifier) whole(t data.Trace) {
 	for _, s := range t.Segments {
 		text.WriteString(s.Text)
 	}
-	said := engine.OutsideCode(text.String())
+	said := v.proto.OutsideCode(text.String())
 	if _, after, ok := strings.Cut(said, "</answer>"); ok && strings.TrimSpace(after) != "" {
 		v.rows.add(v.source.setting, "answer_not_last", "trace %s: %.80q follows its first answer", t.Problem.ID, strings.TrimSpace(after))
 	}

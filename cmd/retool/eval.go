@@ -99,7 +99,7 @@ func evaluate(c *cli.Context) (trainer.Evaluation, error) {
 		keep = func(r trace.Record) error { return log.Write(r) }
 	}
 	return trainer.Evaluate(c.Context, trainer.Evaluator{
-		Engine: p.engine, Prompt: p.proto, Tokens: p.tok, Seed: cfg.Seed, Reward: cfg.Reward, Eval: cfg.Eval,
+		Engine: p.engine, Proto: p.proto, Tokens: p.tok, Seed: cfg.Seed, Reward: cfg.Reward, Eval: cfg.Eval,
 	}, "eval", 0, 0, read.Test, keep)
 }
 
@@ -128,7 +128,7 @@ func regrade(c *cli.Context) ([]trainer.Evaluation, error) {
 			return nil
 		}
 		if r.Finish != engine.Lost.String() {
-			g, _ := reward.Grade(r.Trajectory(), r.Truth, r.Bytes())
+			g, _ := reward.Grade(r.Trajectory(), r.Truth, r.Bytes(), engine.OutsideCode)
 			if string(g.Outcome) != r.Outcome {
 				if changed++; changed <= 10 {
 					fmt.Fprintf(c.App.ErrWriter, "trajectory %d, problem %s: stored %s, now %s (answer %q, truth %q)\n", r.Key, r.Problem, r.Outcome, g.Outcome, g.Answer, r.Truth)

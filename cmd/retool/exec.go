@@ -131,7 +131,7 @@ func protocolConfig(c *cli.Context) (engine.ProtocolConfig, error) {
 type executor struct {
 	pool   *interp.Pool
 	limits interp.Limits
-	proto  *engine.Tags
+	proto  engine.Protocol
 }
 
 // cellReport is one cell's result as JSON.

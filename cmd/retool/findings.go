@@ -134,7 +134,7 @@ func (f *findings) overlap(test []data.Problem) {
 }
 
 // trace looks for what no rollout of the protocol would leave, and for an answer that is not the row's.
-func (f *findings) trace(proto *engine.Tags, tools bool, t data.Trace) {
+func (f *findings) trace(proto engine.Protocol, tools bool, t data.Trace) {
 	f.ask("data.traces", &t.Problem)
 	f.repeated(t)
 	var policy strings.Builder
@@ -159,8 +159,9 @@ func (f *findings) trace(proto *engine.Tags, tools bool, t data.Trace) {
 		f.note("data.traces", "rows without a ground truth, their answers are not checked", "trace %s", t.Problem.ID)
 		return
 	}
-	if g := f.verifier.Grade(engine.OutsideCode(policy.String()), truth); g != answer.Correct {
-		found, _ := f.verifier.Box(engine.OutsideCode(policy.String()))
+	said := proto.OutsideCode(policy.String())
+	if g := f.verifier.Grade(said, truth); g != answer.Correct {
+		found, _ := f.verifier.Box(said)
 		f.add("data.traces", "responses whose boxed answer is not the row's",
 			"trace %s: answer %q, truth %.60q: %v", t.Problem.ID, found, truth, g)
 	}

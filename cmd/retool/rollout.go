@@ -95,7 +95,8 @@ func rolloutCommand() *cli.Command {
 				if err != nil {
 					return err
 				}
-				view.end(trs[0], problem, cfg.Reward, p.tok.Bytes)
+				g, _ := cfg.Reward.Grade(trs[0], problem.Answer, p.tok.Bytes, p.proto.OutsideCode)
+				view.end(trs[0], problem, g)
 			}
 			return nil
 		},
@@ -154,14 +155,13 @@ func (v *viewer) grown(t *engine.Trajectory, from int) {
 	}
 }
 
-func (v *viewer) end(t *engine.Trajectory, problem *trainer.Problem, r trainer.Reward, bytes func(int32) []byte) {
+func (v *viewer) end(t *engine.Trajectory, problem *trainer.Problem, g trainer.Grade) {
 	v.print(engine.Policy, v.stream.Flush()) // of a character that never ended
 	line := fmt.Sprintf("finish %s  tokens %d prompt, %d sampled, %d observed", t.Finish, t.Prompt, t.Count(engine.Policy), t.Count(engine.Tool))
 	for i, c := range t.Calls {
 		line += fmt.Sprintf("  call %d %s in %.1f ms (%d tokens prefilled)", i+1, c.Result.Status, 1000*c.Wait.Seconds(), c.Prefilled)
 	}
 	if problem.Answer != "" {
-		g, _ := r.Grade(t, problem.Answer, bytes)
 		line += fmt.Sprintf("  answer %q, truth %q: %s", g.Answer, problem.Answer, g.Outcome)
 	}
 	lipgloss.Fprintln(v.out, "\n"+lipgloss.NewStyle().Bold(true).Render("― ")+line)
