@@ -26,6 +26,11 @@ type Protocol interface {
 	Observation(r Result) string
 	// OutsideCode is what a response says outside its requests: what a verifier may look for an answer in.
 	OutsideCode(text string) string
+	// Turn is a stored turn of the policy as tokens: as it would have sampled them. called: a reply follows, so the turn holds what ends
+	// it. The token that ends a text is not part of it.
+	Turn(text string, called bool) []int32
+	// Observed is a stored reply as tokens.
+	Observed(reply string) []int32
 	// ReplyFault says what keeps a stored reply from being one that this protocol gives to a stored turn; "" if nothing does. A model
 	// that learns from another form waits in rollouts for white space that never comes.
 	ReplyFault(turn, reply string) string
@@ -41,7 +46,7 @@ var protocols = map[string]protocolKind{}
 // A protocolKind checks the settings of a protocol, all but its name, and builds it for a tokenizer.
 type protocolKind struct {
 	validate func(ProtocolConfig) error
-	build    func(ProtocolConfig, tokenizer.Tokenizer) Protocol
+	build    func(ProtocolConfig, tokenizer.Tokenizer, *Chat) (Protocol, error)
 }
 
 // Request is code a model asked to run. From is the byte of the turn at which the request begins, its tag included. Extra are the bytes
@@ -55,9 +60,10 @@ type Request struct {
 
 // ProtocolConfig selects and shapes a protocol.
 type ProtocolConfig struct {
-	Name     string `yaml:"name"`     // tags: the paper's; none: text only
+	Name     string `yaml:"name"`     // tags: the paper's; hermes: function calls in chat turns; none: text only
 	Feedback string `yaml:"feedback"` // retool-eval | agent-r1 | slime: white space around the reply
-	Template string `yaml:"template"` // plain | retool-repo | paper-fig7: text around the question
+	Chat     string `yaml:"chat"`     // auto | chatml | none: turns around the prompt, see [NewChat]
+	Template string `yaml:"template"` // plain | retool-repo | paper-fig7 | verl: text around the question
 	Error    string `yaml:"error"`    // traceback | last-line: what a failed snippet shows
 	Cap      int    `yaml:"cap"`      // characters of output shown; more than that loses its middle
 	NoFence  string `yaml:"no_fence"` // code | retool-eval: a turn without a fence runs what follows its opening tag, or all of it
@@ -65,7 +71,7 @@ type ProtocolConfig struct {
 
 // DefaultProtocol is the released evaluation's form.
 func DefaultProtocol() ProtocolConfig {
-	return ProtocolConfig{Name: "tags", Feedback: "retool-eval", Template: "retool-repo", Error: "traceback", Cap: 400, NoFence: "code"}
+	return ProtocolConfig{Name: "tags", Feedback: "retool-eval", Chat: chatAuto, Template: "retool-repo", Error: "traceback", Cap: 400, NoFence: "code"}
 }
 
 // Validate names the first setting that is not known.
@@ -84,10 +90,10 @@ func known(key, value string, values ...string) error {
 	return nil
 }
 
-// NewProtocol builds the configured protocol for a tokenizer.
-func NewProtocol(cfg ProtocolConfig, tok tokenizer.Tokenizer) (Protocol, error) {
+// NewProtocol builds the configured protocol for a tokenizer. chat is what [NewChat] makes of cfg.Chat; nil: no turns.
+func NewProtocol(cfg ProtocolConfig, tok tokenizer.Tokenizer, chat *Chat) (Protocol, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return protocols[cfg.Name].build(cfg, tok), nil
+	return protocols[cfg.Name].build(cfg, tok, chat)
 }

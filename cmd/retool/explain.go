@@ -39,11 +39,12 @@ var explanations = map[string]string{
 	"data.columns.messages": "traces: column with a conversation of roles user, assistant, tool",
 	"data.columns.response": "traces: column with a whole response in one text, <code> and <interpreter> or <tool_call> and <tool_response> in it",
 
-	"protocol.name":     "tags: the paper's <code> and <interpreter>; none: text only",
+	"protocol.name":     "tags: the paper's <code> and <interpreter>; hermes: <tool_call> with JSON in turns of the chat (verl); none: text only",
+	"protocol.chat":     "turns around the prompt; auto: the chat template of model.path, if it has one; chatml: Qwen2.5's, written natively; none",
 	"protocol.feedback": "white space around output; retool-eval is the released evaluation's",
-	"protocol.template": "text around a question; retool-repo is the published one",
+	"protocol.template": "text around a question; retool-repo is the published one; verl: the verl recipe's, for hermes",
 	"protocol.error":    "what a failed snippet shows; the paper's figure 4 shows whole tracebacks",
-	"protocol.cap":      "characters of output shown, the middle cut; released evaluation",
+	"protocol.cap":      "characters of output shown, the middle cut; released evaluation (verl: 256)",
 	"protocol.no_fence": "a call without a fence runs what follows <code> (choice), or all of the turn (released evaluation)",
 
 	"interp.python":             "interpreter; empty: the one `make python` built, else python3",
