@@ -112,6 +112,11 @@ func controlString(s string, kind byte) int {
 // chatToken is how most chat templates spell their special tokens: in an output none is left, whatever the tokenizer.
 var chatToken = regexp.MustCompile(`<(\|\w+\|>)`)
 
+// protocolMarks are the tags that a protocol gives a meaning: all of them, as a model may have seen those of another.
+func protocolMarks() []string {
+	return []string{openCode, closeCode, openReply, closeReply, "<answer>", "</answer>", openCall, closeCall, openResponse, closeResponse}
+}
+
 // inert spells names so that they name nothing: with a blank behind their first character.
 type inert struct {
 	names   []string

@@ -14,10 +14,10 @@ type parens struct{ tok tokenizer.Tokenizer }
 
 const openParen, closeParen, openOutput, closeOutput = "print(", ")", "=", ";"
 
-func init() {
+func init() { // the one line that a protocol adds to protocol.go
 	protocols["parens"] = protocolKind{
 		validate: func(ProtocolConfig) error { return nil },
-		build:    func(_ ProtocolConfig, tok tokenizer.Tokenizer) Protocol { return parens{tok} },
+		build:    func(_ ProtocolConfig, tok tokenizer.Tokenizer, _ *Chat) (Protocol, error) { return parens{tok}, nil },
 	}
 }
 
@@ -44,6 +44,9 @@ func (p parens) Reply(q Request, r Result) (ids []int32, seamless bool) {
 	text, seamless := p.Fragment(q, r)
 	return p.tok.Encode(text), seamless
 }
+
+func (p parens) Turn(text string, _ bool) []int32 { return p.tok.Encode(text) }
+func (p parens) Observed(reply string) []int32    { return p.tok.Encode(reply) }
 
 func (p parens) Fragment(q Request, r Result) (text string, seamless bool) {
 	return strings.CutPrefix(openOutput+p.Observation(r)+closeOutput, string(q.Extra))

@@ -26,6 +26,11 @@ type Protocol interface {
 	Observation(r Result) string
 	// OutsideCode is what a response says outside its requests: what a verifier may look for an answer in.
 	OutsideCode(text string) string
+	// Turn is a stored turn of the policy as tokens: as it would have sampled them. called: a reply follows, so the turn holds what ends
+	// it. The token that ends a text is not part of it.
+	Turn(text string, called bool) []int32
+	// Observed is a stored reply as tokens.
+	Observed(reply string) []int32
 	// ReplyFault says what keeps a stored reply from being one that this protocol gives to a stored turn; "" if nothing does. A model
 	// that learns from another form waits in rollouts for white space that never comes.
 	ReplyFault(turn, reply string) string
@@ -36,12 +41,12 @@ type Protocol interface {
 }
 
 // protocols are the protocols by the names that protocol.name knows.
-var protocols = map[string]protocolKind{}
+var protocols = map[string]protocolKind{"tags": tagsKind, "hermes": hermesKind, "none": tagsKind}
 
 // A protocolKind checks the settings of a protocol, all but its name, and builds it for a tokenizer.
 type protocolKind struct {
 	validate func(ProtocolConfig) error
-	build    func(ProtocolConfig, tokenizer.Tokenizer) Protocol
+	build    func(ProtocolConfig, tokenizer.Tokenizer, *Chat) (Protocol, error)
 }
 
 // Request is code a model asked to run. From is the byte of the turn at which the request begins, its tag included. Extra are the bytes
@@ -55,17 +60,18 @@ type Request struct {
 
 // ProtocolConfig selects and shapes a protocol.
 type ProtocolConfig struct {
-	Name     string `yaml:"name" doc:"tags: the paper's <code> and <interpreter>; none: text only"`
+	Name     string `yaml:"name" doc:"tags: the paper's code and interpreter tags; hermes: function calls in chat turns; none: text only"`
 	Feedback string `yaml:"feedback" doc:"retool-eval (the released evaluation's), agent-r1, slime: white space around output"`
-	Template string `yaml:"template" doc:"plain, retool-repo (the published one), paper-fig7: text around a question"`
+	Chat     string `yaml:"chat" doc:"auto: the turns of the model's chat template, where it has one; chatml: Qwen's; none: no turns"`
+	Template string `yaml:"template" doc:"plain, retool-repo (the published one), paper-fig7, verl: text around a question"`
 	Error    string `yaml:"error" doc:"traceback (as in the paper's figure 4), last-line: what a failed snippet shows"`
 	Cap      int    `yaml:"cap" doc:"characters of output shown, the middle cut; released evaluation"`
-	NoFence  string `yaml:"no_fence" doc:"without a fence run what follows <code>: code (choice); all of the turn: retool-eval"`
+	NoFence  string `yaml:"no_fence" doc:"without a fence run what follows the opening tag: code (choice); all of the turn: retool-eval"`
 }
 
 // DefaultProtocol is the released evaluation's form.
 func DefaultProtocol() ProtocolConfig {
-	return ProtocolConfig{Name: "tags", Feedback: "retool-eval", Template: "retool-repo", Error: "traceback", Cap: 400, NoFence: "code"}
+	return ProtocolConfig{Name: "tags", Feedback: "retool-eval", Chat: chatAuto, Template: "retool-repo", Error: "traceback", Cap: 400, NoFence: "code"}
 }
 
 // Validate names the first setting that is not known.
@@ -84,10 +90,10 @@ func known(key, value string, values ...string) error {
 	return nil
 }
 
-// NewProtocol builds the configured protocol for a tokenizer.
-func NewProtocol(cfg ProtocolConfig, tok tokenizer.Tokenizer) (Protocol, error) {
+// NewProtocol builds the configured protocol for a tokenizer. chat is what [NewChat] makes of cfg.Chat; nil: no turns.
+func NewProtocol(cfg ProtocolConfig, tok tokenizer.Tokenizer, chat *Chat) (Protocol, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return protocols[cfg.Name].build(cfg, tok), nil
+	return protocols[cfg.Name].build(cfg, tok, chat)
 }

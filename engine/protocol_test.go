@@ -30,7 +30,7 @@ func tags(t testing.TB, edit func(*ProtocolConfig)) *Tags {
 	if edit != nil {
 		edit(&cfg)
 	}
-	p, err := NewProtocol(cfg, tok)
+	p, err := NewProtocol(cfg, tok, nil)
 	require.NoError(t, err)
 	return p.(*Tags)
 }
@@ -140,7 +140,7 @@ func TestProtocolSettingsAreChecked(t *testing.T) {
 // holds of rollouts holds.
 func TestASecondProtocolIsOneFile(t *testing.T) {
 	b := newBench(t, 12)
-	proto, err := NewProtocol(ProtocolConfig{Name: "parens"}, b.tok)
+	proto, err := NewProtocol(ProtocolConfig{Name: "parens"}, b.tok, nil)
 	require.NoError(t, err)
 	b.proto = proto
 	ran, unheard := 0, 0
@@ -179,6 +179,6 @@ func TestASecondProtocolIsOneFile(t *testing.T) {
 	})
 	require.Positive(t, ran, "calls that paused and went on")
 	require.Positive(t, unheard, "tags of the paper's, which are text here")
-	_, err = NewProtocol(ProtocolConfig{Name: "braces"}, b.tok)
+	_, err = NewProtocol(ProtocolConfig{Name: "braces"}, b.tok, nil)
 	require.ErrorContains(t, err, `protocol.name: "braces" is not known`)
 }

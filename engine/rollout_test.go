@@ -89,7 +89,7 @@ func newBench(t testing.TB, seed uint64) *bench {
 	cfg := DefaultProtocol()
 	cfg.Template = "plain"
 	var err error
-	b.proto, err = NewProtocol(cfg, b.tok)
+	b.proto, err = NewProtocol(cfg, b.tok, nil)
 	require.NoError(t, err)
 	return b
 }

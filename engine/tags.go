@@ -3,7 +3,6 @@ package engine
 import (
 	"bytes"
 	"fmt"
-	"slices"
 	"strings"
 
 	"retool/engine/tokenizer"
@@ -36,27 +35,36 @@ var feedbacks = map[string][2]string{
 type Tags struct {
 	cfg      ProtocolConfig
 	tok      tokenizer.Tokenizer
+	chat     *Chat
 	feedback [2]string
 	inert    inert
 }
 
-// Without tools the template of the same name is all that is left of it: the engine then runs without a protocol.
-func init() {
-	kind := protocolKind{validate: validateTags, build: func(c ProtocolConfig, tok tokenizer.Tokenizer) Protocol { return newTags(c, tok) }}
-	protocols["tags"], protocols["none"] = kind, kind
-}
+// tagsKind is also that of "none": without tools the template of the same name is all that is left of it, and the engine runs without
+// a protocol.
+var tagsKind = protocolKind{validate: validateTags, build: newTags}
 
 // validateTags names the first setting that is not known.
 func validateTags(c ProtocolConfig) error {
 	for _, err := range []error{
 		known("feedback", c.Feedback, "retool-eval", "agent-r1", "slime"),
-		known("template", c.Template, "plain", "retool-repo", "paper-fig7"),
-		known("error", c.Error, "traceback", "last-line"),
+		known("template", c.Template, "plain", "retool-repo", "paper-fig7", "verl"),
 		known("no_fence", c.NoFence, "code", "retool-eval"),
 	} {
 		if err != nil {
 			return err
 		}
+	}
+	return validateShared(c)
+}
+
+// validateShared checks the settings that tags and hermes share.
+func validateShared(c ProtocolConfig) error {
+	if err := known("chat", c.Chat, chatAuto, chatNative, chatNone); err != nil {
+		return err
+	}
+	if err := known("error", c.Error, "traceback", "last-line"); err != nil {
+		return err
 	}
 	if c.Cap < 8 || c.Cap%2 != 0 {
 		return fmt.Errorf("protocol.cap: want an even number of characters, at least 8, got %d", c.Cap)
@@ -64,22 +72,16 @@ func validateTags(c ProtocolConfig) error {
 	return nil
 }
 
-// newTags builds the protocol for a tokenizer, whose special tokens no question and no output can spell.
-func newTags(cfg ProtocolConfig, tok tokenizer.Tokenizer) *Tags {
-	names := []string{openCode, closeCode, openReply, closeReply, "<answer>", "</answer>",
-		"<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"}
-	for id := range int32(tok.Size()) {
-		if tok.Bytes(id) == nil {
-			names = append(names, tok.Name(id)) // a special token
-		}
-	}
-	return &Tags{cfg: cfg, tok: tok, feedback: feedbacks[cfg.Feedback], inert: newInert(names)}
+// newTags builds the protocol for a tokenizer, whose added tokens no question and no output can spell.
+func newTags(cfg ProtocolConfig, tok tokenizer.Tokenizer, chat *Chat) (Protocol, error) {
+	names := append(protocolMarks(), addedTokens(tok)...)
+	return &Tags{cfg: cfg, tok: tok, chat: chat, feedback: feedbacks[cfg.Feedback], inert: newInert(names)}, nil
 }
 
 // Contract names the feedback form, the template and the shape of the output.
 func (p *Tags) Contract() string {
-	return fmt.Sprintf("%s %s template=%s error=%s cap=%d no_fence=%s",
-		p.cfg.Name, p.cfg.Feedback, p.cfg.Template, p.cfg.Error, p.cfg.Cap, p.cfg.NoFence)
+	return fmt.Sprintf("%s %s template=%s error=%s cap=%d no_fence=%s%s",
+		p.cfg.Name, p.cfg.Feedback, p.cfg.Template, p.cfg.Error, p.cfg.Cap, p.cfg.NoFence, p.chat.contract())
 }
 
 // Prompt puts the question into the configured template, after what the tokenizer puts before a text.
@@ -87,7 +89,7 @@ func (p *Tags) Prompt(question string) ([]int32, error) {
 	if strings.TrimSpace(question) == "" {
 		return nil, fmt.Errorf("engine: prompt: the question is empty")
 	}
-	return slices.Concat(p.tok.BOS(), p.tok.Encode(Render(p.cfg.Template, p.inert.in(question)))), nil
+	return p.chat.opening(p.tok, Render(p.cfg.Template, p.inert.in(question)), false)
 }
 
 // Call finds the closing tag in the newest bytes; the tags have no other trigger, so the end of a turn asks for nothing.
@@ -259,8 +261,7 @@ func (p *Tags) Observation(r Result) string {
 	case r.OK():
 		s = r.Stdout
 	case p.cfg.Error == "last-line":
-		s = strings.TrimSpace(Clean(r.Traceback))
-		s = s[strings.LastIndexByte(s, '\n')+1:]
+		s = lastLine(r.Traceback)
 	default:
 		s = strings.TrimRight(r.Stdout, "\n")
 		if s != "" {
@@ -269,11 +270,28 @@ func (p *Tags) Observation(r Result) string {
 		s += r.Traceback
 	}
 	s = strings.TrimSpace(p.inert.in(chatToken.ReplaceAllString(Clean(s), "< $1")))
-	if u := []rune(s); len(u) > p.cfg.Cap {
-		s = string(u[:p.cfg.Cap/2]) + "..." + string(u[len(u)-p.cfg.Cap/2:])
+	return cut(s, p.cfg.Cap, "...")
+}
+
+// lastLine is the line that a traceback ends with.
+func lastLine(traceback string) string {
+	s := strings.TrimSpace(Clean(traceback))
+	return s[strings.LastIndexByte(s, '\n')+1:]
+}
+
+// cut leaves the middle out of a text of more than limit characters, which mark then stands for.
+func cut(s string, limit int, mark string) string {
+	if u := []rune(s); len(u) > limit {
+		return string(u[:limit/2]) + mark + string(u[len(u)-limit/2:])
 	}
 	return s
 }
+
+// Turn is a stored turn as tokens: its closing tag ends one that calls.
+func (p *Tags) Turn(text string, _ bool) []int32 { return p.tok.Encode(text) }
+
+// Observed is a stored reply as tokens.
+func (p *Tags) Observed(reply string) []int32 { return p.tok.Encode(reply) }
 
 // Feedback is what stands before and after an output in a reply of the form that protocol.feedback names.
 func Feedback(name string) (before, after string) { return feedbacks[name][0], feedbacks[name][1] }

@@ -9,6 +9,8 @@ func Render(template, question string) string {
 		return strings.Replace(retoolRepo, "{query}", question, 1)
 	case "paper-fig7":
 		return strings.Replace(paperFig7, "{question}", question, 1)
+	case "verl":
+		return question + verlSuffix
 	}
 	return question + "\n"
 }
@@ -63,3 +65,6 @@ const paperFig7 = "" +
 	"{question}\n" +
 	"\n" +
 	"Assistant:"
+
+// verlSuffix is what the verl recipe writes behind a question of its data sets.
+const verlSuffix = "\nThe answer format must be: \\boxed{'The final answer goes here.'}"

@@ -64,14 +64,14 @@ func (p *program) build(ctx context.Context, u use) (err error) {
 		return err
 	}
 	mc := f.config
-	p.tok, p.ends, p.files = f.tok, f.ends, f.files
+	p.tok, p.files = f.tok, f.files
+	if p.proto, p.ends, err = protocolOf(cfg.Protocol, f); err != nil {
+		return fmt.Errorf("%w%s", err, inFolder(from))
+	}
 	if cfg.Engine.MaxTokens > mc.MaxPositions {
 		return fmt.Errorf("config: engine.max_tokens: %d is more than the %d positions of the model", cfg.Engine.MaxTokens, mc.MaxPositions)
 	}
 	if err := p.models(mc, u.train, from); err != nil {
-		return err
-	}
-	if p.proto, err = engine.NewProtocol(cfg.Protocol, p.tok); err != nil {
 		return err
 	}
 	var proto engine.Protocol

@@ -8,7 +8,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"retool/engine"
 	"retool/engine/tokenizer"
 	"retool/trainer/arith"
 	"retool/trainer/data"
@@ -93,11 +92,17 @@ func newScan(c *cli.Context, path string) (s *scan, err error) {
 	s.program, s.form = &program{cfg: cfg}, cfg.form()
 	s.rows = findings{strict: cfg.Data.Check == "strict", verifier: cfg.Reward.Verifier}
 	s.tokens = c.String("tokenizer") != ""
-	if s.tok, err = tokenizerAt(c.String("tokenizer")); err != nil {
+	var model folder
+	if model.tok, err = tokenizerAt(c.String("tokenizer")); err != nil {
 		return nil, err
 	}
-	s.ends = []int32{max(s.tok.EOS(), 0)} // of the right length, whatever the model's is
-	if s.proto, err = engine.NewProtocol(cfg.Protocol, s.tok); err != nil {
+	if s.tokens {
+		if err := model.read(c.String("tokenizer")); err != nil {
+			return nil, err
+		}
+	}
+	s.tok, model.ends = model.tok, []int32{max(model.tok.EOS(), 0)} // of the right length, whatever the model's is
+	if s.proto, s.ends, err = protocolOf(cfg.Protocol, &model); err != nil {
 		return nil, err
 	}
 	f, err := data.Open(path)

@@ -220,7 +220,7 @@ func execute(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	proto, err := engine.NewProtocol(protocol, tok)
+	proto, err := engine.NewProtocol(protocol, tok, nil)
 	if err != nil {
 		return err
 	}

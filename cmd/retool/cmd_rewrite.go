@@ -154,7 +154,7 @@ func newChecker(c *cli.Context) (checker *rewrite.Checker, closePool func(), err
 	if err != nil {
 		return nil, nil, err
 	}
-	proto, err := engine.NewProtocol(engine.DefaultProtocol(), tok)
+	proto, err := engine.NewProtocol(engine.DefaultProtocol(), tok, nil)
 	if err != nil {
 		return nil, nil, err
 	}

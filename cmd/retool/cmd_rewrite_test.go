@@ -58,7 +58,7 @@ func TestRewrittenRowsAreTracesOfTheProtocol(t *testing.T) {
 	require.Len(t, traces[0].Segments, 3)
 	tok, err := tokenizerAt("")
 	require.NoError(t, err)
-	proto, err := engine.NewProtocol(engine.DefaultProtocol(), tok)
+	proto, err := engine.NewProtocol(engine.DefaultProtocol(), tok, nil)
 	require.NoError(t, err)
 	found := findings{verifier: answer.Math}
 	found.trace(proto, true, traces[0])

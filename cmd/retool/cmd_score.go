@@ -202,7 +202,7 @@ func allRows(ids []int32) model.Inputs {
 	return in
 }
 
-// read scores what a head holds, at temperature 1.
+// read scores what a head holds, at the temperature that the model was trained at.
 func (s *rowScorer) read(h model.Head) { s.Score(h, 1) }
 
 // scored is one line of --out.

@@ -395,6 +395,9 @@ func (c *Config) Validate() error {
 	if err := c.Protocol.Validate(); err != nil {
 		return err
 	}
+	if c.Protocol.Name == "hermes" && c.Data.Task == "arithmetic" {
+		return fmt.Errorf("protocol.name: hermes: data.task arithmetic writes its traces in tags: want data.task files, or protocol.name tags")
+	}
 	if c.tools() {
 		if err := c.Interp.Validate(); err != nil {
 			return err

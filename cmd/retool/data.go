@@ -225,14 +225,14 @@ func (p *program) example(key int64, t data.Trace) (*trainer.Episode, error) {
 		return nil, fmt.Errorf("trace %s: %w", t.Problem.ID, err)
 	}
 	tr := engine.NewTrajectory(key, prompt)
-	for _, s := range t.Segments {
-		ids := p.tok.Encode(s.Text)
+	for i, s := range t.Segments {
 		if s.Source == data.Tool {
 			tr.Calls = append(tr.Calls, engine.Call{})
-			tr.Observe(len(tr.Calls)-1, ids)
+			tr.Observe(len(tr.Calls)-1, p.proto.Observed(s.Text))
 			continue
 		}
-		for _, id := range ids {
+		called := i+1 < len(t.Segments) && t.Segments[i+1].Source == data.Tool
+		for _, id := range p.proto.Turn(s.Text, called) {
 			tr.Sample(id, 0)
 		}
 	}

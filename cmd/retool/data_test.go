@@ -20,7 +20,7 @@ func reader(t *testing.T, settings ...string) *program {
 	f, err := cfg.folder("")
 	require.NoError(t, err)
 	p.tok, p.ends, p.files = f.tok, f.ends, f.files
-	p.proto, err = engine.NewProtocol(cfg.Protocol, p.tok)
+	p.proto, err = engine.NewProtocol(cfg.Protocol, p.tok, nil)
 	require.NoError(t, err)
 	return p
 }

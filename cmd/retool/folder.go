@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"retool/engine"
 	"retool/engine/model"
 	"retool/engine/tokenizer"
 	"retool/kernels"
@@ -35,7 +36,7 @@ var handedOn = []string{
 
 // openFolder opens a folder that retool or transformers wrote.
 func openFolder(dir string) (*folder, error) {
-	f := &folder{files: map[string][]byte{}}
+	f := &folder{}
 	var err error
 	if f.config, err = model.ReadConfig(dir); err != nil {
 		return nil, err
@@ -53,17 +54,45 @@ func openFolder(dir string) (*folder, error) {
 	if f.ends, err = endsOf(dir, f.config, f.tok); err != nil {
 		return nil, err
 	}
+	return f, f.read(dir)
+}
+
+// read reads the files that a checkpoint hands on.
+func (f *folder) read(dir string) error {
+	f.files = map[string][]byte{}
 	for _, name := range handedOn {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			return nil, fmt.Errorf("model: %w", err)
+			return fmt.Errorf("model: %w", err)
 		default:
 			f.files[name] = text
 		}
 	}
-	return f, nil
+	return nil
+}
+
+// protocolOf builds the configured protocol for a model's folder, chat template included, and says at which tokens a turn ends.
+func protocolOf(cfg engine.ProtocolConfig, f *folder) (engine.Protocol, []int32, error) {
+	template, err := engine.ReadChatTemplate(f.files, cfg.Name == "hermes")
+	if err != nil {
+		return nil, nil, err
+	}
+	chat, err := engine.NewChat(cfg.Chat, f.tok, template)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := engine.NewProtocol(cfg, f.tok, chat)
+	return p, chat.Ends(f.ends), err
+}
+
+// inFolder names the folder that an error is about.
+func inFolder(dir string) string {
+	if dir == "" {
+		return ""
+	}
+	return ", in " + dir
 }
 
 // endsOf is the union of what the files of a folder say: the tokenizer's token goes first, since it ends what is taught.
