@@ -59,9 +59,6 @@ func (f *File) Close() error {
 	return f.closer.Close()
 }
 
-// Path is what Open was given.
-func (f *File) Path() string { return f.path }
-
 // Value is the metadata of a key, nil where there is none.
 func (f *File) Value(key string) any { return f.keys[key] }
 

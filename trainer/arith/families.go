@@ -231,15 +231,6 @@ var families = []family{
 	},
 }
 
-// Families returns the names of the families.
-func Families() []string {
-	names := make([]string, len(families))
-	for i, f := range families {
-		names[i] = f.name
-	}
-	return names
-}
-
 func gcdCall(a, b int) call {
 	return call{setup: importGCD, expr: fmt.Sprintf("gcd(%d,%d)", a, b), output: strconv.Itoa(gcd(a, b))}
 }

@@ -41,10 +41,6 @@ func Problems(seed uint64, split Split, n int) []data.Problem {
 	return ps
 }
 
-// Prompt is the text that the model is given: the question, and a newline. The long instructions of the paper's template would be
-// most of what a small model reads, and it is told nothing by them that its traces do not show.
-func Prompt(question string) string { return question + "\n" }
-
 // drawn is a problem together with how to solve it.
 type drawn struct {
 	data.Problem

@@ -26,7 +26,7 @@ func TestPromptsAndTracesAreShort(t *testing.T) {
 	var prompt, response, observed, calls, called int
 	longest := 0
 	for _, tr := range arith.Traces(1, n, arith.DefaultMix()) {
-		p := len(tok.Encode(arith.Prompt(tr.Problem.Question)))
+		p := len(tok.Encode(tr.Problem.Question + "\n"))
 		r := 1 // the end of the text
 		for _, s := range tr.Segments {
 			k := len(tok.Encode(s.Text))
@@ -66,7 +66,7 @@ func TestNoWordIsSpelledOut(t *testing.T) {
 		return false
 	}
 	for _, tr := range arith.Traces(3, 5000, arith.DefaultMix()) {
-		if q := arith.Prompt(tr.Problem.Question); letters(q) {
+		if q := tr.Problem.Question + "\n"; letters(q) {
 			t.Fatalf("the question %q is spelled out", q)
 		}
 		for _, s := range tr.Segments {

@@ -21,9 +21,6 @@ type Mix struct {
 // learning is left something to find.
 func DefaultMix() Mix { return Mix{Working: 0.35, Failing: 0.20, Text: 0.45, Corrected: 0.5} }
 
-// TextMix is the cold start of the baseline that never sees a tool.
-func TextMix() Mix { return Mix{Text: 1} }
-
 // Validate reports a mix whose fractions are not fractions, or do not add up.
 func (m Mix) Validate() error {
 	for _, f := range []struct {

@@ -136,7 +136,7 @@ func TestMixIsWhatWasAskedFor(t *testing.T) {
 			t.Errorf("%s: %.3f of the traces, want %.2f", k, got[k], want)
 		}
 	}
-	for _, tr := range Traces(2, 500, TextMix()) {
+	for _, tr := range Traces(2, 500, Mix{Text: 1}) {
 		if len(tr.Segments) != 1 || strings.Contains(tr.Segments[0].Text, "<code>") {
 			t.Fatalf("a text trace uses code: %q", tr.Segments)
 		}
@@ -151,7 +151,7 @@ func TestMixIsWhatWasAskedFor(t *testing.T) {
 // About half of the digits of a guess are wrong, and most guesses as a whole.
 func TestTextTracesGuess(t *testing.T) {
 	digits, wrong, right, n := 0, 0, 0, 0
-	for _, tr := range Traces(3, 3000, TextMix()) {
+	for _, tr := range Traces(3, 3000, Mix{Text: 1}) {
 		text := tr.Segments[0].Text
 		boxed := strings.TrimSuffix(text[strings.Index(text, answerOpen)+len(answerOpen):], answerClose)
 		for i := range boxed {
