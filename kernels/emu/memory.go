@@ -194,19 +194,18 @@ func (w *warp) checkFlags(flags []uint8, off, lane int, write bool) {
 		all &= f
 		any |= f
 	}
-	name := w.b.l.p.sharedName
 	if any&isBarrier != 0 {
-		w.reportLane(MBarrier, lane, fmt.Sprintf("%s of %s, where an mbarrier stands", verb(write), name(off)))
+		w.reportLane(MBarrier, lane, fmt.Sprintf("%s of %s, where an mbarrier stands", verb(write), w.b.l.p.sharedName(off)))
 	}
 	switch {
 	case any&inFlight != 0:
-		w.reportLane(AsyncInFlight, lane, fmt.Sprintf("%s of %s, to which a copy is under way", verb(write), name(off)))
+		w.reportLane(AsyncInFlight, lane, fmt.Sprintf("%s of %s, to which a copy is under way", verb(write), w.b.l.p.sharedName(off)))
 	case write:
 		for i := range flags {
 			flags[i] |= initialised
 		}
 	case all&initialised == 0:
-		w.reportLane(Uninitialised, lane, "read of "+name(off)+", which nobody wrote")
+		w.reportLane(Uninitialised, lane, "read of "+w.b.l.p.sharedName(off)+", which nobody wrote")
 	}
 }
 

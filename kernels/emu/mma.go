@@ -21,7 +21,8 @@ func (c *compiler) ldmatrix(s *step) {
 			w.matrixTraffic(a[:8*n], off)
 		}
 		for i, d := range dsts {
-			x := w.matrix(a[8*i:8*i+8], off, 8*i)
+			var x [8][8]uint16
+			w.matrix(&x, a[8*i:8*i+8], off, 8*i)
 			to := &w.r[d]
 			for l := range lanes {
 				g, t := l/4, l%4*2
@@ -36,14 +37,13 @@ func (c *compiler) ldmatrix(s *step) {
 }
 
 // matrix reads the 8 rows of 16 bytes at addr+off in shared memory, each for its lane, from first on.
-func (w *warp) matrix(addr []uint64, off int64, first int) (x [8][8]uint16) {
+func (w *warp) matrix(x *[8][8]uint16, addr []uint64, off int64, first int) {
 	for r := range x {
 		row := w.mem(shared, addr[r]+uint64(off), 16, first+r, false, false, nil)
 		for e := range x[r] {
 			x[r][e] = uint16(row[2*e]) | uint16(row[2*e+1])<<8
 		}
 	}
-	return x
 }
 
 // mma is m16n8k16 and m16n8k8 of bf16 or f16 with fp32 sums, in ascending order of k. The hardware's order is not specified: equal bits
@@ -84,7 +84,7 @@ func (c *compiler) mma(s *step) {
 		for l := range lanes {
 			g, t := l/4, l%4*2
 			for e := range 4 {
-				out[e][l] = u32(dot(f32(w.r[rc[e]][l]), a[g+e/2*8][:k], b[t+e%2][:k]))
+				out[e][l] = u32(dot(f32(w.r[rc[e]][l]), &a[g+e/2*8], &b[t+e%2], k))
 			}
 		}
 		for e := range 4 {
@@ -103,10 +103,10 @@ func (w *warp) leftFactor(a *[16][16]float32, regs []int, conv func(uint64) floa
 	}
 }
 
-// dot adds x·y to sum, in order. A product of two 16-bit floats is exact in fp32, so that each step is a fused one.
-func dot(sum float32, x, y []float32) float32 {
-	for i, v := range x {
-		sum += float32(v * y[i])
+// dot adds x·y to sum, k products in order. A product of two 16-bit floats is exact in fp32, so that each step is a fused one.
+func dot(sum float32, x, y *[16]float32, k int) float32 {
+	for i := range k {
+		sum += float32(x[i] * y[i])
 	}
 	return sum
 }

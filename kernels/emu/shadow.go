@@ -192,7 +192,7 @@ func (w *warp) check(
 			w.crossing(&c.w, lane, name)
 		}
 		if !write {
-			w.remember(c, now, lane)
+			w.remember(c, &now, lane)
 			continue
 		}
 		for i := range c.r {
@@ -210,7 +210,7 @@ func (w *warp) check(
 
 // remember keeps a read in its cell: in the place of an older one by the same thread, or of one that is ordered before it and so implied
 // by it, or else of the reads in turn.
-func (w *warp) remember(c *cell, now access, lane int) {
+func (w *warp) remember(c *cell, now *access, lane int) {
 	slot := none
 	for i := range c.r {
 		r := &c.r[i]
@@ -229,7 +229,7 @@ func (w *warp) remember(c *cell, now access, lane int) {
 	if r := &c.r[slot]; r.thread == now.thread && r.clock == now.clock {
 		now.bytes |= r.bytes
 	}
-	c.r[slot] = now
+	c.r[slot] = *now
 }
 
 // crossing reports an access of the asynchronous proxy to what a thread stored without fence.proxy.async behind it. A fence by another

@@ -245,7 +245,7 @@ func (w *warp) multiply(op *wgmmaOp) {
 			if op.keep {
 				sum = f32(op.acc.v[i][l])
 			}
-			op.acc.v[i][l] = u32(dot(sum, a[row][:], b[col][:]))
+			op.acc.v[i][l] = u32(dot(sum, &a[row], &b[col], 16))
 		}
 	}
 }
