@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"retool/engine/tokenizer"
@@ -128,7 +130,7 @@ func TestTemplatesThatDoNotFitAreRefused(t *testing.T) {
 	qwen := readTemplate(t, "qwen2.5.jinja").Text
 	for _, c := range []struct{ name, template, want string }{
 		{"syntax", "{{ bos_token }}\n{% if messages %}\n{{ messages[ }}\n{% endif %}", "does not parse: "},
-		{"unknown tag", "a\nb\n{% generation %}x{% endgeneration %}", "does not parse: "},
+		{"unknown tag", "a\nb\n{% shuffle %}x{% endshuffle %}", "does not parse: "},
 		{"refusal", "{{ raise_exception('only Latin') }}", "it refuses the conversation: only Latin"},
 		{"no such filter", "{{ messages | shuffled }}", "shuffled"},
 		{"another ChatML", strings.Replace(qwen, "+ '<|im_end|>' + '\\n' }}", "+ '<|im_end|>' }}", 1), "renders \""},
@@ -146,6 +148,20 @@ func TestTemplatesThatDoNotFitAreRefused(t *testing.T) {
 	require.NoError(t, err)
 	_, err = NewChat("chatml", words, nil)
 	require.ErrorContains(t, err, "wants the added token <|im_start|>")
+}
+
+func TestTemplatesMayMarkWhatAnAssistantWrote(t *testing.T) {
+	render, err := (&ChatTemplate{Text: "{% for m in messages %}{% generation %}\n{{ m.content }}\n{%- endgeneration %}\n{% endfor %}"}).compile()
+	require.NoError(t, err)
+	var wait sync.WaitGroup
+	for i := range 8 {
+		wait.Go(func() {
+			got, err := render(conversation{messages: []message{{"user", fmt.Sprint(i)}, {"assistant", "b"}}})
+			assert.NoError(t, err)
+			assert.Equal(t, fmt.Sprintf("%db", i), got, "from many goroutines")
+		})
+	}
+	wait.Wait()
 }
 
 func TestChatTemplatesAreFoundInTheirFiles(t *testing.T) {
