@@ -58,12 +58,14 @@ func TestPublishedToolPromptIsMatchedByteForByte(t *testing.T) {
 		text, err := render(talk)
 		require.NoError(t, err)
 		require.Len(t, text, 777, name)
-		require.Equal(t, "d968a3d5472692b782953f5bbab5bf8f7cd405fc8467568d415fd98f702d8926", fmt.Sprintf("%x", sha256.Sum256([]byte(text))), name)
+		require.Equal(t, "d968a3d5472692b782953f5bbab5bf8f7cd405fc8467568d415fd98f702d8926",
+			fmt.Sprintf("%x", sha256.Sum256([]byte(text))), name)
 	}
 	require.Equal(t, "Q\nThe answer format must be: \\boxed{'The final answer goes here.'}", Render("verl", "Q"))
 }
 
-var chatTokens = []string{"<eos>", "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>", "<|begin_of_text|>"}
+var chatTokens = []string{"<eos>", "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>",
+	"<|begin_of_text|>"}
 
 func chatTokenizer(t testing.TB) tokenizer.Tokenizer {
 	tok, err := tokenizer.Words([]string{"<tool_call>", "</tool_call>", "user", "system", "a"}, chatTokens)
@@ -134,7 +136,8 @@ func TestTemplatesThatDoNotFitAreRefused(t *testing.T) {
 		{"refusal", "{{ raise_exception('only Latin') }}", "it refuses the conversation: only Latin"},
 		{"no such filter", "{{ messages | shuffled }}", "shuffled"},
 		{"another ChatML", strings.Replace(qwen, "+ '<|im_end|>' + '\\n' }}", "+ '<|im_end|>' }}", 1), "renders \""},
-		{"the question is lost", "<|im_start|>{{ messages[1].content if messages|length > 1 }}<|im_end|>", "leaves the user's message out"},
+		{"the question is lost",
+			"<|im_start|>{{ messages[1].content if messages|length > 1 }}<|im_end|>", "leaves the user's message out"},
 		{"no end", "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", "begins with no added token"},
 		{"a date", "{{ strftime_now('%Q') }}", "%Q is not supported"},
 	} {
@@ -151,7 +154,8 @@ func TestTemplatesThatDoNotFitAreRefused(t *testing.T) {
 }
 
 func TestTemplatesMayMarkWhatAnAssistantWrote(t *testing.T) {
-	render, err := (&ChatTemplate{Text: "{% for m in messages %}{% generation %}\n{{ m.content }}\n{%- endgeneration %}\n{% endfor %}"}).compile()
+	template := &ChatTemplate{Text: "{% for m in messages %}{% generation %}\n{{ m.content }}\n{%- endgeneration %}\n{% endfor %}"}
+	render, err := template.compile()
 	require.NoError(t, err)
 	var wait sync.WaitGroup
 	for i := range 8 {
@@ -177,8 +181,10 @@ func TestChatTemplatesAreFoundInTheirFiles(t *testing.T) {
 		{map[string]string{"tokenizer_config.json": fmt.Sprintf(config, `"C"`)}, false, &ChatTemplate{"C", "<s>", "</s>"}},
 		{map[string]string{"tokenizer_config.json": fmt.Sprintf(config, list)}, false, &ChatTemplate{"D", "<s>", "</s>"}},
 		{map[string]string{"tokenizer_config.json": fmt.Sprintf(config, list)}, true, &ChatTemplate{"T", "<s>", "</s>"}},
-		{map[string]string{"tokenizer_config.json": fmt.Sprintf(config, "null"), "chat_template.json": `{"chat_template": "J"}`}, false, &ChatTemplate{"J", "<s>", "</s>"}},
-		{map[string]string{"tokenizer_config.json": fmt.Sprintf(config, `"C"`), "chat_template.jinja": "F"}, false, &ChatTemplate{"F", "<s>", "</s>"}},
+		{map[string]string{"tokenizer_config.json": fmt.Sprintf(config, "null"), "chat_template.json": `{"chat_template": "J"}`}, false,
+			&ChatTemplate{"J", "<s>", "</s>"}},
+		{map[string]string{"tokenizer_config.json": fmt.Sprintf(config, `"C"`), "chat_template.jinja": "F"}, false,
+			&ChatTemplate{"F", "<s>", "</s>"}},
 	} {
 		files := map[string][]byte{}
 		for name, text := range c.files {
