@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"retool/engine/tokenizer"
@@ -56,12 +58,14 @@ func TestPublishedToolPromptIsMatchedByteForByte(t *testing.T) {
 		text, err := render(talk)
 		require.NoError(t, err)
 		require.Len(t, text, 777, name)
-		require.Equal(t, "d968a3d5472692b782953f5bbab5bf8f7cd405fc8467568d415fd98f702d8926", fmt.Sprintf("%x", sha256.Sum256([]byte(text))), name)
+		require.Equal(t, "d968a3d5472692b782953f5bbab5bf8f7cd405fc8467568d415fd98f702d8926",
+			fmt.Sprintf("%x", sha256.Sum256([]byte(text))), name)
 	}
 	require.Equal(t, "Q\nThe answer format must be: \\boxed{'The final answer goes here.'}", Render("verl", "Q"))
 }
 
-var chatTokens = []string{"<eos>", "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>", "<|begin_of_text|>"}
+var chatTokens = []string{"<eos>", "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>",
+	"<|begin_of_text|>"}
 
 func chatTokenizer(t testing.TB) tokenizer.Tokenizer {
 	tok, err := tokenizer.Words([]string{"<tool_call>", "</tool_call>", "user", "system", "a"}, chatTokens)
@@ -128,11 +132,12 @@ func TestTemplatesThatDoNotFitAreRefused(t *testing.T) {
 	qwen := readTemplate(t, "qwen2.5.jinja").Text
 	for _, c := range []struct{ name, template, want string }{
 		{"syntax", "{{ bos_token }}\n{% if messages %}\n{{ messages[ }}\n{% endif %}", "does not parse: "},
-		{"unknown tag", "a\nb\n{% generation %}x{% endgeneration %}", "does not parse: "},
+		{"unknown tag", "a\nb\n{% shuffle %}x{% endshuffle %}", "does not parse: "},
 		{"refusal", "{{ raise_exception('only Latin') }}", "it refuses the conversation: only Latin"},
 		{"no such filter", "{{ messages | shuffled }}", "shuffled"},
 		{"another ChatML", strings.Replace(qwen, "+ '<|im_end|>' + '\\n' }}", "+ '<|im_end|>' }}", 1), "renders \""},
-		{"the question is lost", "<|im_start|>{{ messages[1].content if messages|length > 1 }}<|im_end|>", "leaves the user's message out"},
+		{"the question is lost",
+			"<|im_start|>{{ messages[1].content if messages|length > 1 }}<|im_end|>", "leaves the user's message out"},
 		{"no end", "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", "begins with no added token"},
 		{"a date", "{{ strftime_now('%Q') }}", "%Q is not supported"},
 	} {
@@ -148,6 +153,21 @@ func TestTemplatesThatDoNotFitAreRefused(t *testing.T) {
 	require.ErrorContains(t, err, "wants the added token <|im_start|>")
 }
 
+func TestTemplatesMayMarkWhatAnAssistantWrote(t *testing.T) {
+	template := &ChatTemplate{Text: "{% for m in messages %}{% generation %}\n{{ m.content }}\n{%- endgeneration %}\n{% endfor %}"}
+	render, err := template.compile()
+	require.NoError(t, err)
+	var wait sync.WaitGroup
+	for i := range 8 {
+		wait.Go(func() {
+			got, err := render(conversation{messages: []message{{"user", fmt.Sprint(i)}, {"assistant", "b"}}})
+			assert.NoError(t, err)
+			assert.Equal(t, fmt.Sprintf("%db", i), got, "from many goroutines")
+		})
+	}
+	wait.Wait()
+}
+
 func TestChatTemplatesAreFoundInTheirFiles(t *testing.T) {
 	config := `{"bos_token": {"content": "<s>"}, "eos_token": "</s>", "chat_template": %s}`
 	list := `[{"name": "default", "template": "D"}, {"name": "tool_use", "template": "T"}]`
@@ -161,8 +181,10 @@ func TestChatTemplatesAreFoundInTheirFiles(t *testing.T) {
 		{map[string]string{"tokenizer_config.json": fmt.Sprintf(config, `"C"`)}, false, &ChatTemplate{"C", "<s>", "</s>"}},
 		{map[string]string{"tokenizer_config.json": fmt.Sprintf(config, list)}, false, &ChatTemplate{"D", "<s>", "</s>"}},
 		{map[string]string{"tokenizer_config.json": fmt.Sprintf(config, list)}, true, &ChatTemplate{"T", "<s>", "</s>"}},
-		{map[string]string{"tokenizer_config.json": fmt.Sprintf(config, "null"), "chat_template.json": `{"chat_template": "J"}`}, false, &ChatTemplate{"J", "<s>", "</s>"}},
-		{map[string]string{"tokenizer_config.json": fmt.Sprintf(config, `"C"`), "chat_template.jinja": "F"}, false, &ChatTemplate{"F", "<s>", "</s>"}},
+		{map[string]string{"tokenizer_config.json": fmt.Sprintf(config, "null"), "chat_template.json": `{"chat_template": "J"}`}, false,
+			&ChatTemplate{"J", "<s>", "</s>"}},
+		{map[string]string{"tokenizer_config.json": fmt.Sprintf(config, `"C"`), "chat_template.jinja": "F"}, false,
+			&ChatTemplate{"F", "<s>", "</s>"}},
 	} {
 		files := map[string][]byte{}
 		for name, text := range c.files {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/nikolalohinski/gonja/v2/builtins"
@@ -94,10 +95,18 @@ func namedTemplate(raw json.RawMessage, tools bool) (string, error) {
 	return "", errors.New("chat_template lists no template named default")
 }
 
+// Tags by which transformers marks what an assistant wrote. They print nothing.
+var (
+	generationTag = regexp.MustCompile(`\{%([-+]?)\s*generation\s*([-+]?)%\}`)
+	generationEnd = regexp.MustCompile(`\{%([-+]?)\s*endgeneration\s*([-+]?)%\}`)
+)
+
 // compile parses the template. What it returns renders a conversation as transformers does; it is safe for concurrent use.
 func (t *ChatTemplate) compile() (func(conversation) (string, error), error) {
 	const name = "/chat_template"
-	loader, err := loaders.NewMemoryLoader(map[string]string{name: t.Text})
+	text := generationTag.ReplaceAllString(t.Text, "{%$1 if true $2%}")
+	text = generationEnd.ReplaceAllString(text, "{%$1 endif $2%}")
+	loader, err := loaders.NewMemoryLoader(map[string]string{name: text})
 	if err != nil {
 		return nil, err
 	}
