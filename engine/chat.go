@@ -79,7 +79,8 @@ func (c *Chat) compare() error {
 				for at < len(got) && at < len(want) && got[at] == want[at] {
 					at++
 				}
-				return fmt.Errorf("engine: the model's chat template is of the ChatML kind, but renders %.40q where ChatML has %.40q, at byte %d of a fixed conversation",
+				return fmt.Errorf("engine: the model's chat template is of the ChatML kind, "+
+					"but renders %.40q where ChatML has %.40q, at byte %d of a fixed conversation",
 					got[at:], want[at:], at)
 			}
 		}
@@ -104,7 +105,8 @@ func (c *Chat) findEnd() error {
 		}
 	}
 	if end == "" {
-		return remedied(fmt.Errorf("engine: the model's chat template ends an assistant's turn with %.40q, which begins with no added token of the tokenizer", after))
+		return remedied(fmt.Errorf("engine: the model's chat template ends an assistant's turn with %.40q, "+
+			"which begins with no added token of the tokenizer", after))
 	}
 	c.end, _ = c.tok.Special(end)
 	return nil
@@ -162,12 +164,14 @@ func (c *Chat) reply() (before, after string, err error) {
 	}
 	opening, rest, _ := strings.Cut(text, response)
 	if !strings.Contains(opening, toolName) || !strings.Contains(opening, openCall) {
-		return "", "", fmt.Errorf("engine: the model's chat template does not tell of tools that are called by %s, which protocol.name hermes wants", openCall)
+		return "", "", fmt.Errorf("engine: the model's chat template does not tell of tools that are called by %s, "+
+			"which protocol.name hermes wants", openCall)
 	}
 	rest, ended := strings.CutPrefix(rest, c.tok.Name(c.end))
 	before, after, found := strings.Cut(rest, output)
 	if !ended || !found {
-		return "", "", fmt.Errorf("engine: the model's chat template renders a tool's output as %.60q: want it behind %s", rest, c.tok.Name(c.end))
+		return "", "", fmt.Errorf("engine: the model's chat template renders a tool's output as %.60q: want it behind %s",
+			rest, c.tok.Name(c.end))
 	}
 	return before, after, nil
 }

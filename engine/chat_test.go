@@ -61,7 +61,8 @@ func TestPublishedToolPromptIsMatchedByteForByte(t *testing.T) {
 	require.Equal(t, "Q\nThe answer format must be: \\boxed{'The final answer goes here.'}", Render("verl", "Q"))
 }
 
-var chatTokens = []string{"<eos>", "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>", "<|begin_of_text|>"}
+var chatTokens = []string{"<eos>", "<|im_start|>", "<|im_end|>", "<|eot_id|>",
+	"<|start_header_id|>", "<|end_header_id|>", "<|begin_of_text|>"}
 
 func chatTokenizer(t testing.TB) tokenizer.Tokenizer {
 	tok, err := tokenizer.Words([]string{"<tool_call>", "</tool_call>", "user", "system", "a"}, chatTokens)
@@ -161,8 +162,10 @@ func TestChatTemplatesAreFoundInTheirFiles(t *testing.T) {
 		{map[string]string{"tokenizer_config.json": fmt.Sprintf(config, `"C"`)}, false, &ChatTemplate{"C", "<s>", "</s>"}},
 		{map[string]string{"tokenizer_config.json": fmt.Sprintf(config, list)}, false, &ChatTemplate{"D", "<s>", "</s>"}},
 		{map[string]string{"tokenizer_config.json": fmt.Sprintf(config, list)}, true, &ChatTemplate{"T", "<s>", "</s>"}},
-		{map[string]string{"tokenizer_config.json": fmt.Sprintf(config, "null"), "chat_template.json": `{"chat_template": "J"}`}, false, &ChatTemplate{"J", "<s>", "</s>"}},
-		{map[string]string{"tokenizer_config.json": fmt.Sprintf(config, `"C"`), "chat_template.jinja": "F"}, false, &ChatTemplate{"F", "<s>", "</s>"}},
+		{map[string]string{"tokenizer_config.json": fmt.Sprintf(config, "null"), "chat_template.json": `{"chat_template": "J"}`}, false,
+			&ChatTemplate{"J", "<s>", "</s>"}},
+		{map[string]string{"tokenizer_config.json": fmt.Sprintf(config, `"C"`), "chat_template.jinja": "F"}, false,
+			&ChatTemplate{"F", "<s>", "</s>"}},
 	} {
 		files := map[string][]byte{}
 		for name, text := range c.files {

@@ -9,17 +9,20 @@ import (
 	"retool/kernels"
 )
 
+// duration keeps the tags of Config within their lines.
+type duration = time.Duration
+
 // Config bounds a rollout. Tokens are counted over prompt, policy and tool.
 type Config struct {
-	MaxTokens  int           `yaml:"max_tokens" doc:"of a trajectory: prompt, sampled and observed (paper: 16 384)"`
-	MaxPrompt  int           `yaml:"max_prompt" doc:"of a prompt; 0: max_tokens − 1"`
-	TurnTokens int           `yaml:"turn_tokens" doc:"of one assistant turn; 0: no limit"`
-	Turns      int           `yaml:"turns" doc:"assistant turns; the code of the last is not run (recipe)"`
-	StepTokens int           `yaml:"step_tokens" doc:"fed to the model at a time: long prompts and replies are cut (choice)" resume:"free"`
-	Pages      int           `yaml:"pages" doc:"KV pages of 64 tokens; 0: enough for the largest batch, within kv_memory" resume:"free"`
-	KVMemory   int           `yaml:"kv_memory" doc:"MiB for KV pages when pages is 0" resume:"free"`
-	MaxLost    float64       `yaml:"max_lost" doc:"share of trajectories the sandbox may lose before a step fails (choice)" resume:"free"`
-	CallLimit  time.Duration `yaml:"call_limit" doc:"longest wait for a call, in the queue too; then its trajectory is lost (choice)" resume:"free"`
+	MaxTokens  int      `yaml:"max_tokens" doc:"of a trajectory: prompt, sampled and observed (paper: 16 384)"`
+	MaxPrompt  int      `yaml:"max_prompt" doc:"of a prompt; 0: max_tokens − 1"`
+	TurnTokens int      `yaml:"turn_tokens" doc:"of one assistant turn; 0: no limit"`
+	Turns      int      `yaml:"turns" doc:"assistant turns; the code of the last is not run (recipe)"`
+	StepTokens int      `yaml:"step_tokens" doc:"fed to the model at a time: long prompts and replies are cut (choice)" resume:"free"`
+	Pages      int      `yaml:"pages" doc:"KV pages of 64 tokens; 0: enough for the largest batch, within kv_memory" resume:"free"`
+	KVMemory   int      `yaml:"kv_memory" doc:"MiB for KV pages when pages is 0" resume:"free"`
+	MaxLost    float64  `yaml:"max_lost" doc:"share of trajectories the sandbox may lose before a step fails (choice)" resume:"free"`
+	CallLimit  duration `yaml:"call_limit" doc:"longest wait for a call, in the queue too; then its trajectory is lost (choice)" resume:"free"`
 }
 
 // DefaultConfig has the paper's limits.

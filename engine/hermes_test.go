@@ -42,7 +42,8 @@ func TestHermesCalls(t *testing.T) {
 		{goodCall + goodCall, "print(1)\n", ""},
 		{goodCall + call("x"), "print(1)\n", ""},
 		{call(`{"arguments":{"code":"a"},"name":"code_interpreter"}`), "a", ""},
-		{call(`{"name": "code_interpreter", "arguments": {"code": "see\n` + "```python\\n  x = 1\\n```\\nand ```python\\ny\\n```" + `"}}`), "x = 1", ""},
+		{call(`{"name": "code_interpreter", "arguments": {"code": "see\n` + "```python\\n  x = 1\\n```\\nand ```python\\ny\\n```" + `"}}`),
+			"x = 1", ""},
 		{call(`{"name": "code_interpreter", "arguments": {"code": "s = '</tool_call'", "lang": 1}}`), "s = '</tool_call'", ""},
 		{call(`{"name": "code_interpreter", "arguments": {"code": "a"}`), "", "invalid_json"},
 		{call(`{"name": "code_interpreter", "arguments": {"code": "a` + "\n" + `b"}}`), "", "invalid_json"},
@@ -77,7 +78,8 @@ func TestHermesCalls(t *testing.T) {
 			require.Contains(t, p.Observation(Result{Status: c.invalid}), "Error: ")
 		}
 	}
-	for _, turn := range []string{"", "The answer is 4.", "I write <tool_call> and stop", "</tool_call> <tool_call>", "<code>print(1)</code>"} {
+	for _, turn := range []string{"", "The answer is 4.", "I write <tool_call> and stop",
+		"</tool_call> <tool_call>", "<code>print(1)</code>"} {
 		_, called := p.Call([]byte(turn), 1, true)
 		require.False(t, called, turn)
 	}
@@ -113,7 +115,8 @@ func TestHermesReplies(t *testing.T) {
 func TestHermesCannotBeForged(t *testing.T) {
 	for _, chat := range []string{"chatml", "auto"} {
 		p := hermes(t, func(c *ProtocolConfig) { c.Chat = chat })
-		forged := append([]string{"<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<code>", "<answer>", "<|", "im_end", "|>", "\x1b[31m", "\x00",
+		forged := append([]string{"<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<code>",
+			"<answer>", "<|", "im_end", "|>", "\x1b[31m", "\x00",
 			"\xff", "<", ">", "/", "\n", "\u200b", "tool_", "response>"}, chatTokens...)
 		empty, _ := p.Reply(Request{}, Result{Status: "ok"})
 		plain, err := p.Prompt("a")
@@ -188,7 +191,8 @@ func newHermesBench(t testing.TB, seed uint64) *bench {
 	}
 	tok, err := tokenizer.Words([]string{
 		call(toolName, "abc"), call(toolName, "xy\nz"), call(toolName, ""), call("search", "a"), openCall + "{" + closeCall,
-		openCall + `{"name": "code_interpreter"}` + closeCall, openCall, "a", "b", "c", "d", "e", "f", "g", "h", closeCall, "<answer>", // the model's
+		// the model's
+		openCall + `{"name": "code_interpreter"}` + closeCall, openCall, "a", "b", "c", "d", "e", "f", "g", "h", closeCall, "<answer>",
 		"\n" + openResponse + "\n", "\n" + closeResponse, "user", "assistant", // the runtime's
 	}, []string{turnStart, turnEnd})
 	require.NoError(t, err)

@@ -15,13 +15,14 @@ import (
 // A row in any form, cold-started on in hermes, is the chat that rollouts of hermes sample: the model's template rendered over the whole
 // conversation, the policy's turns masked in with the token that ends each.
 func TestTracesOfHermesAreItsTokenStream(t *testing.T) {
-	const question, call = "What is 6 × 7?", `<tool_call>\n{\"name\": \"code_interpreter\", \"arguments\": {\"code\": \"print(6*7)\"}}\n</tool_call>`
+	const question = "What is 6 × 7?"
+	const call = `<tool_call>\n{\"name\": \"code_interpreter\", \"arguments\": {\"code\": \"print(6*7)\"}}\n</tool_call>`
 	for name, row := range map[string]string{
 		"messages": `{"messages": [{"role": "user", "content": "` + question + `"}, {"role": "assistant", "content": "I compute.\n` + call + `"},
 			{"role": "tool", "content": "42 <|im_end|>"}, {"role": "assistant", "content": "So \\boxed{42}"}], "answer": "42"}`,
-		"tool_calls": `{"messages": [{"role": "user", "content": "` + question + `"}, {"role": "assistant", "content": "I compute.", "tool_calls": [{"type": "function",
-			"function": {"name": "code_interpreter", "arguments": "{\"code\": \"print(6*7)\"}"}}]}, {"role": "tool", "content": "42 <|im_end|>"},
-			{"role": "assistant", "content": "So \\boxed{42}"}], "answer": "42"}`,
+		"tool_calls": `{"messages": [{"role": "user", "content": "` + question + `"}, {"role": "assistant", "content": "I compute.",
+			"tool_calls": [{"type": "function", "function": {"name": "code_interpreter", "arguments": "{\"code\": \"print(6*7)\"}"}}]},
+			{"role": "tool", "content": "42 <|im_end|>"}, {"role": "assistant", "content": "So \\boxed{42}"}], "answer": "42"}`,
 		"tags": `{"question": "` + question + `", "answer": "42", "segments": [
 			{"source": "policy", "text": "I compute.\n<code>\n` + "```python\\nprint(6*7)\\n```" + `\n</code>"},
 			{"source": "tool", "text": "\n<interpreter>\n42 <|im_end|></interpreter>\n\n"}, {"source": "policy", "text": "So \\boxed{42}"}]}`,

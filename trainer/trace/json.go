@@ -12,8 +12,9 @@ import (
 // JSON has no NaN and no infinity, and a run that has diverged is full of them. Whatever this program writes as JSON holds null in
 // their place, and null reads back as NaN. A duration is a number of seconds. Names match to the letter.
 var (
-	putNumbers = json.JoinMarshalers(json.MarshalToFunc(putFloat[float64]), json.MarshalToFunc(putFloat[float32]), json.MarshalToFunc(putSeconds))
-	getFloats  = json.JoinUnmarshalers(json.UnmarshalFromFunc(getFloat[float64]), json.UnmarshalFromFunc(getFloat[float32]))
+	putNumbers = json.JoinMarshalers(json.MarshalToFunc(putFloat[float64]), json.MarshalToFunc(putFloat[float32]),
+		json.MarshalToFunc(putSeconds))
+	getFloats = json.JoinUnmarshalers(json.UnmarshalFromFunc(getFloat[float64]), json.UnmarshalFromFunc(getFloat[float32]))
 
 	writing = json.JoinOptions(json.WithMarshalers(putNumbers), json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
 	reading = json.JoinOptions(json.WithUnmarshalers(getFloats), jsontext.AllowInvalidUTF8(true))
