@@ -19,7 +19,7 @@ type Config struct {
 	Pages      int           `yaml:"pages" doc:"KV pages of 64 tokens; 0: enough for the largest batch, within kv_memory" resume:"free"`
 	KVMemory   int           `yaml:"kv_memory" doc:"MiB for KV pages when pages is 0" resume:"free"`
 	MaxLost    float64       `yaml:"max_lost" doc:"share of trajectories the sandbox may lose before a step fails (choice)" resume:"free"`
-	CallLimit  time.Duration `yaml:"call_limit" doc:"longest wait for a call, in the queue too; then its trajectory is lost (choice)" resume:"free"`
+	CallLimit  time.Duration `yaml:"call_limit" doc:"longest wait for a call, queue included; then its trajectory is lost" resume:"free"`
 }
 
 // DefaultConfig has the paper's limits.

@@ -71,7 +71,8 @@ type ProtocolConfig struct {
 
 // DefaultProtocol is the released evaluation's form.
 func DefaultProtocol() ProtocolConfig {
-	return ProtocolConfig{Name: "tags", Feedback: "retool-eval", Chat: chatAuto, Template: "retool-repo", Error: "traceback", Cap: 400, NoFence: "code"}
+	return ProtocolConfig{Name: "tags", Feedback: "retool-eval", Chat: chatAuto, Template: "retool-repo",
+		Error: "traceback", Cap: 400, NoFence: "code"}
 }
 
 // Validate names the first setting that is not known.

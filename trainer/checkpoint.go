@@ -197,7 +197,8 @@ func (r *Run) restore() (bool, error) {
 		return false, fmt.Errorf("trainer: %s goes on from checkpoint %s: %w", r.Dir, dir, err)
 	}
 	if s.Contract != r.state.Contract {
-		r.Report.Note(fmt.Sprintf("the run began on %q and goes on on %q: from here on its bits differ from an uninterrupted run's", s.Contract, r.state.Contract))
+		r.Report.Note(fmt.Sprintf("the run began on %q and goes on on %q: "+
+			"from here on its bits differ from an uninterrupted run's", s.Contract, r.state.Contract))
 		s.Contract = r.state.Contract
 	}
 	if err := r.Policy.ReadWeights(dir); err != nil {
@@ -246,7 +247,8 @@ func (r *Run) restoreLearners(dir string) error {
 func sameData(there, here map[string]string) error {
 	for _, key := range slices.Sorted(maps.Keys(there)) {
 		if there[key] != here[key] {
-			return fmt.Errorf("%s holds other rows than the run began with (SHA-256 %.12s…, now %.12s…): restore the file, or choose another run=", key, there[key], here[key])
+			return fmt.Errorf("%s holds other rows than the run began with (SHA-256 %.12s…, now %.12s…): "+
+				"restore the file, or choose another run=", key, there[key], here[key])
 		}
 	}
 	return nil
@@ -258,7 +260,8 @@ func (r *Run) extend() error {
 	switch {
 	case r.state.Phase == "sft" || steps == r.state.Step:
 	case steps < r.state.Step:
-		return fmt.Errorf("trainer: %s has made %d steps of reinforcement learning, rl.steps is %d: want at least as many, or another run=", r.Dir, r.state.Step, steps)
+		return fmt.Errorf("trainer: %s has made %d steps of reinforcement learning, rl.steps is %d: "+
+			"want at least as many, or another run=", r.Dir, r.state.Step, steps)
 	case r.state.Phase == "done":
 		r.state.Phase = "rl"
 	}

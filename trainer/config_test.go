@@ -33,13 +33,15 @@ func TestEvaluationOfKnownTallies(t *testing.T) {
 			if i >= correct {
 				outcome, answer = "wrong", "8"
 			}
-			rs = append(rs, trace.Record{Problem: problem, Outcome: outcome, Answer: answer, Finish: "answer", Sources: "pm", IDs: []int32{1, 2}, Prompt: 1})
+			rs = append(rs, trace.Record{Problem: problem, Outcome: outcome, Answer: answer, Finish: "answer",
+				Sources: "pm", IDs: []int32{1, 2}, Prompt: 1})
 		}
 	}
 	add("a", 4, 0)
 	add("b", 1, 3)
 	add("c", 0, 4)
-	rs = append(rs, trace.Record{Problem: "c", Outcome: "verifier_error", Finish: "answer", Prompt: 1}, trace.Record{Problem: "d", Finish: engine.Lost.String()})
+	rs = append(rs, trace.Record{Problem: "c", Outcome: "verifier_error", Finish: "answer", Prompt: 1},
+		trace.Record{Problem: "d", Finish: engine.Lost.String()})
 	e := Summarise(rs, answer.Math)
 	require.Equal(t, 3, e.Problems)
 	require.Equal(t, 2, e.Lost)
@@ -76,7 +78,8 @@ func TestMajorityIsByEqualityAndNotBySpelling(t *testing.T) {
 	} {
 		var rs []trace.Record
 		for _, a := range c.answers {
-			rs = append(rs, trace.Record{Problem: "a", Outcome: c.v.Grade(`\boxed{`+a+`}`, c.truth).String(), Answer: a, Finish: "answer", Sources: "pm", IDs: []int32{1, 2}, Prompt: 1})
+			rs = append(rs, trace.Record{Problem: "a", Outcome: c.v.Grade(`\boxed{`+a+`}`, c.truth).String(), Answer: a, Finish: "answer",
+				Sources: "pm", IDs: []int32{1, 2}, Prompt: 1})
 		}
 		require.Equal(t, c.want, Summarise(rs, c.v).Majority, c.name)
 	}

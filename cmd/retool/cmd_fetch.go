@@ -19,7 +19,8 @@ func fetchCommand() *cli.Command {
 	return &cli.Command{
 		Name: "fetch", Usage: "download a model or a dataset from a hub and print its folder, which model.path takes",
 		ArgsUsage: "OWNER/NAME[@REVISION]",
-		Description: "Files go into the cache that transformers reads too, each checked against the hub's hash; a download that was cut goes on\n" +
+		Description: "Files go into the cache that transformers reads too, each checked against the hub's hash; " +
+			"a download that was cut goes on\n" +
 			"where it ended. Without --include it takes what training opens: config, tokenizer, chat template, safetensors.\n\n" +
 			"Environment: HF_ENDPOINT (default https://huggingface.co), HF_TOKEN or the file that HF_TOKEN_PATH names, HF_HUB_CACHE, HF_HOME,\n" +
 			"HF_HUB_OFFLINE.",

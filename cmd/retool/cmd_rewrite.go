@@ -21,7 +21,8 @@ func rewriteCommand() *cli.Command {
 	return &cli.Command{
 		Name: "rewrite", Usage: "make cold-start traces of worked solutions: a model rewrites, the sandbox verifies",
 		ArgsUsage: "IN.jsonl OUT.jsonl",
-		Description: "IN has a question, its answer and a solution in text a line. A model behind an OpenAI-compatible endpoint replaces manual\n" +
+		Description: "IN has a question, its answer and a solution in text a line. " +
+			"A model behind an OpenAI-compatible endpoint replaces manual\n" +
 			"calculation by code; every snippet is run twice, results, form and answer are verified. OUT gets the traces accepted,\n" +
 			"OUT.report.jsonl every reply and verdict: a run that was cut goes on from there, and asks about no row again. The key is\n" +
 			"taken from OPENAI_API_KEY.",
@@ -38,7 +39,8 @@ func rewriteCommand() *cli.Command {
 			&cli.Float64Flag{Name: "rate", Usage: "requests a minute; 0: no limit"},
 			&cli.DurationFlag{Name: "timeout", Value: 10 * time.Minute, Usage: "of one request"},
 			&cli.IntFlag{Name: "attempts", Value: 6, Usage: "at one row, while the endpoint is busy or breaks off"},
-			&cli.StringFlag{Name: "on-mismatch", Value: "drop", Usage: "a result that the interpreter does not give: drop the row, or replace the result"},
+			&cli.StringFlag{Name: "on-mismatch", Value: "drop",
+				Usage: "a result that the interpreter does not give: drop the row, or replace the result"},
 			&cli.Float64Flag{Name: "kept", Value: 0.5, Usage: "least share of the words outside code that are the original's"},
 			&cli.IntFlag{Name: "max-tokens", Value: 16384, Usage: "longest question and trace"},
 			&cli.StringFlag{Name: "tokenizer", Usage: "model `DIR` whose tokenizer counts them; without it three bytes count as one"},

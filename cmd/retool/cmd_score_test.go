@@ -88,7 +88,8 @@ func TestScoreAgreesWithItsLogits(t *testing.T) {
 		long[i] = fmt.Sprint(i * 11 % 29)
 	}
 	in := rowsFile(t, `{"ids":[3,4,28,0],"note":"kept out"}`, "", `{"ids":[7]}`, `{"ids":[`+strings.Join(long, ",")+`]}`)
-	text, err := runModelCommand("score", "--model", dir, "--in", in, "--out", out+"/o.jsonl", "--logits", out+"/l.safetensors", "--loss", "--threads", "1")
+	text, err := runModelCommand("score", "--model", dir, "--in", in,
+		"--out", out+"/o.jsonl", "--logits", out+"/l.safetensors", "--loss", "--threads", "1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +191,8 @@ func TestGradientsAreTheLosss(t *testing.T) {
 		dev.Upload(w, x)
 		numbers += w.Len()
 	}
-	if info, err := os.Stat(out + "/g.safetensors"); err != nil || info.Size()/4 < int64(numbers) || info.Size()/4 > int64(numbers)+1024 { // and a header
+	info, err := os.Stat(out + "/g.safetensors")
+	if err != nil || info.Size()/4 < int64(numbers) || info.Size()/4 > int64(numbers)+1024 { // and a header
 		t.Errorf("gradients of %d parameters: %v, %v", numbers, info, err)
 	}
 	if err := m.Save(dir); err != nil {
@@ -264,7 +266,8 @@ func TestGenerateAgreesWithScore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := runModelCommand("score", "--model", dir, "--in", rowsFile(t, string(ids)), "--out", out+"/o", "--logits", out+"/l"); err != nil {
+		_, err = runModelCommand("score", "--model", dir, "--in", rowsFile(t, string(ids)), "--out", out+"/o", "--logits", out+"/l")
+		if err != nil {
 			t.Fatal(err)
 		}
 		var row struct{ LogProbs []*float32 }
@@ -297,7 +300,8 @@ func TestGenerateAgreesWithScore(t *testing.T) {
 		if flags[0] != "--greedy" && !differs {
 			t.Errorf("%v: 100 draws, all of them the likeliest token", flags)
 		}
-		if again := generateIDs(t, append([]string{"--model", dir, "--ids", "[5,6,7]", "--max-tokens", "100", "--threads", "1"}, flags...)...); !slices.Equal(again.IDs, g.IDs) {
+		args := append([]string{"--model", dir, "--ids", "[5,6,7]", "--max-tokens", "100", "--threads", "1"}, flags...)
+		if again := generateIDs(t, args...); !slices.Equal(again.IDs, g.IDs) {
 			t.Errorf("%v: a second run draws otherwise", flags)
 		}
 	}
@@ -311,7 +315,8 @@ func TestGenerateStopsAtTheEnd(t *testing.T) {
 	if got := generateIDs(t, "--model", dir, "--ids", "[1]", "--greedy", "--max-tokens", "20"); !slices.Equal(got.IDs, free.IDs[:first+1]) {
 		t.Errorf("with %d as the end: %v of %v", last, got.IDs, free.IDs)
 	}
-	if got := generateIDs(t, "--model", dir, "--ids", "[1]", "--greedy", "--max-tokens", "20", "--ignore-eos"); !slices.Equal(got.IDs, free.IDs) {
+	got := generateIDs(t, "--model", dir, "--ids", "[1]", "--greedy", "--max-tokens", "20", "--ignore-eos")
+	if !slices.Equal(got.IDs, free.IDs) {
 		t.Errorf("--ignore-eos: %v, want %v", got.IDs, free.IDs)
 	}
 	for want, args := range map[string][]string{
@@ -323,7 +328,8 @@ func TestGenerateStopsAtTheEnd(t *testing.T) {
 		"give one of --greedy and":              {"--ids", "[1]", "--greedy", "--temperature", "0.5"},
 		"--temperature -1 must not be negative": {"--ids", "[1]", "--temperature", "-1"},
 	} {
-		if _, err := runModelCommand(append([]string{"generate", "--model", dir}, args...)...); err == nil || !strings.Contains(err.Error(), want) {
+		_, err := runModelCommand(append([]string{"generate", "--model", dir}, args...)...)
+		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)
 		}
 	}

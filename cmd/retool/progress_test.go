@@ -72,7 +72,8 @@ func TestEngineAndModelReportProgress(t *testing.T) {
 	p.engine.Progress = func(done, all int) { heard = append(heard, [2]int64{int64(done), int64(all)}) }
 	prompt, err := p.proto.Prompt("1 + 1")
 	require.NoError(t, err)
-	_, err = p.engine.Rollouts(t.Context(), []engine.Group{{Prompt: prompt, Keys: []int64{1, 2}}, {Prompt: prompt, Keys: []int64{3}}}, engine.Sampling{Seed: 1, Temperature: 1, TopP: 1})
+	_, err = p.engine.Rollouts(t.Context(), []engine.Group{{Prompt: prompt, Keys: []int64{1, 2}}, {Prompt: prompt, Keys: []int64{3}}},
+		engine.Sampling{Seed: 1, Temperature: 1, TopP: 1})
 	require.NoError(t, err)
 	rising()
 	require.EqualValues(t, 3, heard[0][1])

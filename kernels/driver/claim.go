@@ -43,7 +43,8 @@ func claimGPU(what string, pci [3]int) (*claim, error) {
 	case syscall.EWOULDBLOCK:
 		holder, _ := os.ReadFile(path)
 		f.Close()
-		return nil, fmt.Errorf("driver: %s, is taken by another process (%s): wait for it, or choose another GPU with CUDA_VISIBLE_DEVICES", what, strings.TrimSpace(string(holder)))
+		return nil, fmt.Errorf("driver: %s, is taken by another process (%s): "+
+			"wait for it, or choose another GPU with CUDA_VISIBLE_DEVICES", what, strings.TrimSpace(string(holder)))
 	default:
 		f.Close()
 		return nil, nil

@@ -70,7 +70,8 @@ func Open(ordinal int) (Driver, error) {
 	}
 	g.info.Version = versionName(version)
 	if g.info.Capability < 80 {
-		return nil, fmt.Errorf("driver: GPU %d, %s, is sm_%d: bf16 kernels need sm_80 or newer: set device: cpu", ordinal, g.info.Name, g.info.Capability)
+		return nil, fmt.Errorf("driver: GPU %d, %s, is sm_%d: bf16 kernels need sm_80 or newer: set device: cpu",
+			ordinal, g.info.Name, g.info.Capability)
 	}
 	var pci [3]int
 	for i, at := range []cu.DeviceAttribute{cu.PciDomainID, cu.PciBusID, cu.PciDeviceID} {
@@ -90,7 +91,8 @@ func Open(ordinal int) (Driver, error) {
 	_ = g.dev.SetPrimaryCtxFlags(cu.SchedBlockingSync)
 	if err = retainPrimary(g.dev, &g.ctx); err != nil {
 		if errors.Is(err, result(unavailable)) {
-			return nil, fmt.Errorf("driver: GPU %d, %s, is taken by another process, and lets one in at a time: wait for it, or choose another with CUDA_VISIBLE_DEVICES", ordinal, g.info.Name)
+			return nil, fmt.Errorf("driver: GPU %d, %s, is taken by another process, and lets one in at a time: "+
+				"wait for it, or choose another with CUDA_VISIBLE_DEVICES", ordinal, g.info.Name)
 		}
 		return nil, fmt.Errorf("driver: GPU %d, %s: no context: %w", ordinal, g.info.Name, err)
 	}
@@ -263,7 +265,8 @@ func (g *gpu) allow(ls []Launch) error {
 			continue
 		}
 		if err := setShared(functionHandle(f.fn), ls[i].Shared); err != nil {
-			return fmt.Errorf("driver: kernel %s asks for %d shared bytes, %s has %d a block: %w", f.name, ls[i].Shared, g.info.Name, g.info.SharedPerBlock, err)
+			return fmt.Errorf("driver: kernel %s asks for %d shared bytes, %s has %d a block: %w",
+				f.name, ls[i].Shared, g.info.Name, g.info.SharedPerBlock, err)
 		}
 		f.big = ls[i].Shared
 	}

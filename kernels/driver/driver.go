@@ -131,7 +131,8 @@ type ErrMemory struct {
 }
 
 func (e *ErrMemory) Error() string {
-	return fmt.Sprintf("driver: out of memory: asked for %.1f MiB, %.1f MiB of %.1f MiB are free: lower the batch, the pages of the KV cache, or the model",
+	return fmt.Sprintf("driver: out of memory: asked for %.1f MiB, %.1f MiB of %.1f MiB are free: "+
+		"lower the batch, the pages of the KV cache, or the model",
 		mib(e.Asked), mib(e.Free), mib(e.Total))
 }
 

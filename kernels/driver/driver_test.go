@@ -6,7 +6,8 @@ import (
 )
 
 func spec() TensorMapSpec {
-	return TensorMapSpec{ElemBytes: 2, Base: 0x1000, Dims: []uint64{128, 50}, Strides: []uint64{256}, Box: []uint32{64, 64}, Swizzle: Swizzle128}
+	return TensorMapSpec{ElemBytes: 2, Base: 0x1000, Dims: []uint64{128, 50}, Strides: []uint64{256},
+		Box: []uint32{64, 64}, Swizzle: Swizzle128}
 }
 
 func TestTensorMapSaysWhatIsWrong(t *testing.T) {

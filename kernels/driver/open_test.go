@@ -215,7 +215,8 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	}
 	for _, c := range []struct{ mode, want string }{
 		{"no device", "the CUDA driver finds no GPU: check nvidia-smi and CUDA_VISIBLE_DEVICES, or set device: cpu (ErrNoGPU: true)"},
-		{"mismatch", "the CUDA driver does not start: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH: as told: check nvidia-smi, or set device: cpu (ErrNoGPU: false)"},
+		{"mismatch",
+			"the CUDA driver does not start: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH: as told: check nvidia-smi, or set device: cpu (ErrNoGPU: false)"},
 		{"old", "for CUDA 11.4, the kernels need CUDA 12.0: install driver 525 or newer (ErrNoGPU: false)"},
 		{"sm_75", "GPU 0, Fake, is sm_75: bf16 kernels need sm_80 or newer: set device: cpu"},
 		{"ordinal", "GPU 3 is not among the 1 of this machine"},
@@ -247,7 +248,8 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	}
 	pipe.Read(make([]byte, 5))
 	out, _ := child("fine", dir).CombinedOutput()
-	if want := fmt.Sprintf("GPU 0, Fake, is taken by another process (%d driver.test): wait for it", first.Process.Pid); !strings.Contains(string(out), want) {
+	want := fmt.Sprintf("GPU 0, Fake, is taken by another process (%d driver.test): wait for it", first.Process.Pid)
+	if !strings.Contains(string(out), want) {
 		t.Errorf("second process: %q, want %q", out, want)
 	}
 	in.Close()

@@ -162,7 +162,8 @@ var library = sync.OnceValues(func() (version int, err error) {
 		return 0, wrap("version of the CUDA driver", err)
 	}
 	if v < oldest {
-		return 0, fmt.Errorf("driver: the driver of this machine is for %s, the kernels need CUDA 12.0: install driver 525 or newer", versionName(int(v)))
+		return 0, fmt.Errorf("driver: the driver of this machine is for %s, the kernels need CUDA 12.0: install driver 525 or newer",
+			versionName(int(v)))
 	}
 	return int(v), nil
 })
@@ -302,6 +303,7 @@ func tensorMap(t TensorMapSpec) (out [128]byte, err error) {
 	for i := range t.Strides {
 		strides[i] = C.ulonglong(t.Strides[i])
 	}
-	r := C.retool_tensor_map((*C.char)(unsafe.Pointer(&out[0])), C.int(t.ElemBytes), C.int(len(t.Dims)), C.ulonglong(t.Base), &dims[0], &strides[0], &box[0], C.int(t.Swizzle))
+	r := C.retool_tensor_map((*C.char)(unsafe.Pointer(&out[0])), C.int(t.ElemBytes), C.int(len(t.Dims)), C.ulonglong(t.Base),
+		&dims[0], &strides[0], &box[0], C.int(t.Swizzle))
 	return out, wrap("encode a tensor map", check(r))
 }

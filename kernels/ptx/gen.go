@@ -192,7 +192,8 @@ func compiler(nvcc, cache string) (string, error) {
 	for _, p := range []string{"nvcc", "crt", "runtime", "cccl"} {
 		install = append(install, "nvidia-cuda-"+p+">=13.0,<13.1")
 	}
-	install = append(install, "nvidia-nvvm>=13.0,<13.1", "nvidia-cuda-cuobjdump==13.2.51", "nvidia-cuda-nvdisasm==13.5.37") // of 13.0 there are none
+	// Of 13.0 there are no cuobjdump and no nvdisasm.
+	install = append(install, "nvidia-nvvm>=13.0,<13.1", "nvidia-cuda-cuobjdump==13.2.51", "nvidia-cuda-nvdisasm==13.5.37")
 	for _, c := range [][]string{{"python3", "-m", "venv", venv}, append([]string{filepath.Join(venv, "bin/pip")}, install...)} {
 		if b, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
 			return "", fmt.Errorf("%s: %v: %s", c[0], err, b)

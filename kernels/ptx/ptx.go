@@ -34,9 +34,11 @@ type Entry struct {
 	Shared    int     `json:"shared"`         // static bytes
 	Stack     int     `json:"stack"`          // the more of both
 	Spills    int     `json:"spills"`         // bytes stored and loaded, the more of both
-	// Highest is the highest register that SASS names, plus one. With setmaxnreg it may be above Registers, which is what a launch begins with.
-	Highest int            `json:"highest"`
-	SASS    map[string]int `json:"sass"` // machine instructions: HMMA and HGMMA multiply matrices, UTMALDG and UBLKCP are bulk copies, STL and LDL spill
+	// Highest is the highest register that SASS names, plus one. With setmaxnreg it may be above Registers, which is what a launch begins
+	// with.
+	Highest int `json:"highest"`
+	// SASS counts machine instructions: HMMA and HGMMA multiply matrices, UTMALDG and UBLKCP are bulk copies, STL and LDL spill.
+	SASS map[string]int `json:"sass"`
 }
 
 // Param is one parameter, in bytes. Offset and Size are where ptxas placed it, its KPARAM_INFO, counted from where the parameters of a

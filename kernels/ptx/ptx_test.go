@@ -295,7 +295,8 @@ func TestVersionIsTheLowest(t *testing.T) {
 	}
 }
 
-// A kernel file says what it computes, how it is launched and laid out, what it cannot be faster than, what it reached, and how wrong it may be.
+// A kernel file says what it computes, how it is launched and laid out, what it cannot be faster than, what it reached, and how wrong it
+// may be.
 func TestKernelFilesSayWhatTheyAre(t *testing.T) {
 	sources, _ := filepath.Glob("../*.cu")
 	if len(sources) < 10 {
@@ -307,7 +308,8 @@ func TestKernelFilesSayWhatTheyAre(t *testing.T) {
 			t.Fatal(err)
 		}
 		head := string(b[:strings.Index(string(b), "#include")])
-		for _, want := range []string{"// " + filepath.Base(src) + ": ", "Reference: ", "\n// Launch ", "\n// Layout ", "\n// Contract ", "\n// Floor ", "\n// Reached ", "\n// Error "} {
+		for _, want := range []string{"// " + filepath.Base(src) + ": ", "Reference: ", "\n// Launch ", "\n// Layout ", "\n// Contract ",
+			"\n// Floor ", "\n// Reached ", "\n// Error "} {
 			if !strings.Contains(head, want) {
 				t.Errorf("%s: its header has no %q", src, strings.TrimSpace(want))
 			}

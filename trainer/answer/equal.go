@@ -175,7 +175,8 @@ func equalMixed(al *algebra, group, other *value) bool {
 		if other.whole != nil {
 			return equalValues(al, group, other.whole)
 		}
-		return len(group.items) > 2 && other.text == "" && unnamed(other) && (group.text == "()" || group.text == "[]") && equalItems(al, group.items, other.items)
+		return len(group.items) > 2 && other.text == "" && unnamed(other) && (group.text == "()" || group.text == "[]") &&
+			equalItems(al, group.items, other.items)
 	}
 	if group.text != "[]" || other.text != "" || len(group.items) != len(other.items) {
 		return false

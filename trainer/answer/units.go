@@ -9,16 +9,18 @@ var unitNames = func() map[string]string {
 	for _, line := range []string{
 		"mm millimeter millimetre", "cm centimeter centimetre", "dm decimeter decimetre", "m meter metre", "km kilometer kilometre",
 		"in inch inches", "ft foot feet", "yd yard", "mi mile", "nm nanometer", "mg milligram", "g gram gm gramme", "kg kilogram kilo",
-		"lb lbs pound", "oz ounce", "t ton tonne", "ml mL milliliter millilitre", "L l liter litre", "gal gallon", "s sec second secs", "ms millisecond",
-		"min minute mins", "h hr hour hrs", "day", "week", "month", "yr year", "decade", "century centuries", "N newton", "J joule", "kJ kilojoule", "W watt", "kW kilowatt",
-		"V volt", "A amp ampere", "ohm", "Pa pascal", "kPa", "Hz hertz", "K kelvin", "mol mole", "cal calorie", "kcal", "rad radian", "° degree deg",
+		"lb lbs pound", "oz ounce", "t ton tonne", "ml mL milliliter millilitre", "L l liter litre", "gal gallon", "s sec second secs",
+		"ms millisecond", "min minute mins", "h hr hour hrs", "day", "week", "month", "yr year", "decade", "century centuries", "N newton",
+		"J joule", "kJ kilojoule", "W watt", "kW kilowatt", "V volt", "A amp ampere", "ohm", "Pa pascal", "kPa", "Hz hertz", "K kelvin",
+		"mol mole", "cal calorie", "kcal", "rad radian", "° degree deg",
 		"dollar dollars USD usd buck", "cent", "euro EUR", "yen", "rupee", "pound_", "penny pennies pence", "nickel", "dime", "quarter",
-		"unit", "way", "point", "digit", "student", "people person", "apple", "orange", "ball", "marble", "book", "page", "card", "coin", "stamp", "meal",
-		"edge", "vertex vertices", "face", "side", "diagonal", "triangle", "square_", "rectangle", "circle", "integer", "number", "solution", "root", "multiple",
-		"boy", "girl", "child children", "man men", "woman women", "player", "team", "game", "ticket", "pencil", "pen", "cookie", "candy candies",
-		"step", "time", "turn", "trip", "car", "seat", "row", "column", "block", "cube", "tile", "box boxes", "bag", "bottle", "cup", "piece", "part", "item",
-		"arrangement", "combination", "permutation", "subset", "function", "pair", "path", "word", "letter", "outcome", "possibility possibilities",
-		"mph", "kph kmh", "rpm", "acre", "hectare ha", "worker", "animal", "dog", "cat", "cow", "chicken", "fish", "flower", "tree", "egg",
+		"unit", "way", "point", "digit", "student", "people person", "apple", "orange", "ball", "marble", "book", "page", "card", "coin",
+		"stamp", "meal", "edge", "vertex vertices", "face", "side", "diagonal", "triangle", "square_", "rectangle", "circle", "integer",
+		"number", "solution", "root", "multiple", "boy", "girl", "child children", "man men", "woman women", "player", "team", "game", "ticket",
+		"pencil", "pen", "cookie", "candy candies", "step", "time", "turn", "trip", "car", "seat", "row", "column", "block", "cube", "tile",
+		"box boxes", "bag", "bottle", "cup", "piece", "part", "item", "arrangement", "combination", "permutation", "subset", "function", "pair",
+		"path", "word", "letter", "outcome", "possibility possibilities", "mph", "kph kmh", "rpm", "acre", "hectare ha", "worker", "animal",
+		"dog", "cat", "cow", "chicken", "fish", "flower", "tree", "egg",
 	} {
 		names := strings.Fields(line)
 		canonical := strings.TrimSuffix(names[0], "_")
@@ -42,9 +44,10 @@ var unitNames = func() map[string]string {
 var scales = map[string]int64{"hundred": 100, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12, "dozen": 12}
 
 // noUnit are words behind a number that change what it says.
-var noUnit = set("and or not no if when mod modulo base is are was than more less over under about approximately around nearly almost at least most " +
-	"to from with without except for where then but plus minus times divided by the of a an am pm percent percentage half halves third thirds fourth tenth double " +
-	"twice per cent negative positive infinity infinite infinitely pi between both either neither any all every each other only remainder " +
+var noUnit = set("and or not no if when mod modulo base is are was than more less over under about approximately around nearly almost at " +
+	"least most to from with without except for where then but plus minus times divided by the of a an am pm percent percentage half halves " +
+	"third thirds fourth tenth double twice per cent negative positive infinity infinite infinitely pi between both either neither any all " +
+	"every each other only remainder " +
 	"January February March April May June July August September October November December january february march april may june july " +
 	"august september october november december BC AD BCE CE st nd rd th e i x y z n k")
 
@@ -85,7 +88,8 @@ func (p *parser) unitProduct(i int) (key string, end int) {
 		next := p.at(i + 1)
 		lower := strings.ToLower(t.text)
 		switch {
-		case t.kind == wordToken && (lower == "square" || lower == "sq" || lower == "cubic" || lower == "cu") && next.kind == wordToken && !p.end(i+1):
+		case t.kind == wordToken && (lower == "square" || lower == "sq" || lower == "cubic" || lower == "cu") && next.kind == wordToken &&
+			!p.end(i+1):
 			power = "^2"
 			if lower[0] == 'c' {
 				power = "^3"
@@ -133,7 +137,8 @@ func (p *parser) unitWord(t token, inside bool) (string, bool) {
 	if name, ok := unitNames[lower]; ok && len(lower) > 2 {
 		return name, true
 	}
-	if !t.inText || noUnit[t.text] || noUnit[lower] || functions[lower] || plainNames[lower] != "" || greek[t.text] || scales[lower] != 0 || len(t.text) < 2 {
+	if !t.inText || noUnit[t.text] || noUnit[lower] || functions[lower] || plainNames[lower] != "" || greek[t.text] || scales[lower] != 0 ||
+		len(t.text) < 2 {
 		return "", false
 	}
 	if len(lower) > 3 && !strings.HasSuffix(lower, "ss") {

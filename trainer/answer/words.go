@@ -156,7 +156,8 @@ func unbrace(toks []token) []token {
 }
 
 // wrapped lists what may surround an answer and is no part of it.
-var wrapped = [][2]string{{"$$", "$$"}, {"$", "$"}, {`\(`, `\)`}, {`\[`, `\]`}, {`"`, `"`}, {"'", "'"}, {"“", "”"}, {"‘", "’"}, {"`", "`"}, {"**", "**"}, {"__", "__"}}
+var wrapped = [][2]string{{"$$", "$$"}, {"$", "$"}, {`\(`, `\)`}, {`\[`, `\]`}, {`"`, `"`}, {"'", "'"}, {"“", "”"}, {"‘", "’"},
+	{"`", "`"}, {"**", "**"}, {"__", "__"}}
 
 // peel takes off what surrounds an answer, also one around another.
 func peel(s string) string {

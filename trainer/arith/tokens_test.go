@@ -47,7 +47,8 @@ func TestPromptsAndTracesAreShort(t *testing.T) {
 			with++
 		}
 	}
-	t.Logf("%d tokens in the vocabulary; mean prompt %.1f, response %.1f (with code %.1f), of which observation %.1f; %.2f calls; longest prompt and response %d",
+	t.Logf("%d tokens in the vocabulary; mean prompt %.1f, response %.1f (with code %.1f), of which observation %.1f; "+
+		"%.2f calls; longest prompt and response %d",
 		tok.Size(), float64(prompt)/n, float64(response)/n, float64(called)/float64(with), float64(observed)/n, float64(calls)/n, longest)
 	if float64(prompt)/n > 15 || float64(response)/n > 30 || longest > 128 {
 		t.Errorf("mean prompt %.1f, mean response %.1f, longest %d: want at most 15, 30 and 128", float64(prompt)/n, float64(response)/n, longest)

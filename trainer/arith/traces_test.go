@@ -106,7 +106,8 @@ func TestTracesFollowTheProtocol(t *testing.T) {
 			if want := data.Source(i % 2); s.Source != want {
 				t.Fatalf("%s: segment %d is the %v's, want the %v's", tr.Problem.ID, i, s.Source, want)
 			}
-			if n := strings.Count(s.Text, "</code>"); s.Source == data.Policy && i < len(tr.Segments)-1 && (n != 1 || !strings.HasSuffix(s.Text, "</code>")) {
+			if n := strings.Count(s.Text, "</code>"); s.Source == data.Policy && i < len(tr.Segments)-1 &&
+				(n != 1 || !strings.HasSuffix(s.Text, "</code>")) {
 				t.Fatalf("%s: %q: a call ends the segment, and is the only one", tr.Problem.ID, s.Text)
 			}
 		}

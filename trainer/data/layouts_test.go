@@ -35,7 +35,8 @@ func TestPublicLayoutsAreRecognised(t *testing.T) {
 		{"dapo-large-brotli.parquet", "Parquet", dapo, "row-1", nil},
 		{"aime2024.parquet", "Parquet", "Problem and Answer (AIME)", "2024-I-0", nil},
 		{"aime2025.json", "JSON", "problem and answer (AIME)", "0", func(a string) string { return strings.Repeat("0", 3-len(a)) + a }},
-		{"math.parquet", "Parquet", "problem and solution (MATH)", "row-1", func(a string) string { return "Adding, we have\n\\[" + a + "\\] so $\\boxed{" + a + "}$." }},
+		{"math.parquet", "Parquet", "problem and solution (MATH)", "row-1",
+			func(a string) string { return "Adding, we have\n\\[" + a + "\\] so $\\boxed{" + a + "}$." }},
 		{"prompt-answer.json", "JSON", "prompt and answer", "row-1", nil},
 		{"map.parquet", "Parquet", "question and answer", "row-1", nil},
 		{"messages.parquet", "Parquet", "messages", "row-1", nil},
@@ -93,7 +94,8 @@ func TestColumnsAreMapped(t *testing.T) {
 	ps, err := readProblems(written(t, "p", `{"a.b":"q","a":{"b":"no"},"x":{"y":{"z":3}}}`), Columns{Question: "a.b", Answer: "x.y.z"})
 	require.NoError(t, err)
 	require.Equal(t, []Problem{{"line-1", "", "q", "3"}}, ps)
-	ts, err := readTraces(written(t, "t", `{"q":"2","r":"a <code>print(2)</code> <interpreter>2</interpreter> b","a":2}`), Columns{Question: "q", Answer: "a", Response: "r"}, Form{Before: "[", After: "]"})
+	ts, err := readTraces(written(t, "t", `{"q":"2","r":"a <code>print(2)</code> <interpreter>2</interpreter> b","a":2}`),
+		Columns{Question: "q", Answer: "a", Response: "r"}, Form{Before: "[", After: "]"})
 	require.NoError(t, err)
 	require.Equal(t, []Segment{{"a <code>print(2)</code>", Policy}, {"[2]", Tool}, {"b", Policy}}, ts[0].Segments)
 }
@@ -133,11 +135,13 @@ func TestColumnsThatDoNotFitAreRefused(t *testing.T) {
 		{`{"a":"q","b":"1"}`, Columns{Question: "a"}, `its columns ("a", "b") are of no known layout (`},
 		{`{"a":"q","b":"1"}`, Columns{Question: "a", Answer: "c"}, `data.columns.answer: no column "c"; there are "a", "b"`},
 		{`{"a":"q","b":{"c":"1"}}`, Columns{Question: "a", Answer: "b.d"}, `data.columns.answer: no column "b.d"; there are "c" in b`},
-		{`{"question":"q","problem":"p","answer":"1"}`, Columns{}, `ambiguous: its columns ("answer", "problem", "question") may be read as question and answer: question from question, answer from answer, or as problem and answer (AIME): question from problem`},
+		{`{"question":"q","problem":"p","answer":"1"}`, Columns{}, `ambiguous: its columns ("answer", "problem", "question") may be read as ` +
+			`question and answer: question from question, answer from answer, or as problem and answer (AIME): question from problem`},
 		{`{"question":"q","answer":"1"}`, Columns{ID: "key"}, `data.columns.id: no column "key"`},
 		{`{"messages":[{"role":"user","content":"q"}]}`, Columns{}, `hold responses and no ground truths`},
 		{`{"question":"q","answer":{"value":"1"}}`, Columns{}, `"answer" is an object: want a string or a number`},
-		{`{"prompt":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}],"answer":"1"}`, Columns{}, `"prompt" ends with a message of role "assistant"`},
+		{`{"prompt":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}],"answer":"1"}`, Columns{},
+			`"prompt" ends with a message of role "assistant"`},
 		{`{"prompt":[{"role":"user","content":"q"},{"role":"user","content":"a"}],"answer":"1"}`, Columns{}, `several_questions`},
 		{`{"prompt":["q"],"answer":"1"}`, Columns{}, `"prompt", message 1 is a string: want an object with role and content`},
 	} {
@@ -146,7 +150,8 @@ func TestColumnsThatDoNotFitAreRefused(t *testing.T) {
 		require.NotContains(t, err.Error(), "\n")
 	}
 	for _, file := range []string{
-		`{"question":"q","problem":"p","answer":"1"}`, `{"question":"q","messages":[{"role":"user","content":"x"},{"role":"assistant","content":"y"}],"answer":"1"}`,
+		`{"question":"q","problem":"p","answer":"1"}`,
+		`{"question":"q","messages":[{"role":"user","content":"x"},{"role":"assistant","content":"y"}],"answer":"1"}`,
 	} {
 		ps, err := readProblems(written(t, "f", file), Columns{Question: "question"})
 		require.NoError(t, err)
@@ -159,7 +164,8 @@ func TestColumnsThatDoNotFitAreRefused(t *testing.T) {
 	var missing *ColumnError
 	_, err = readProblems("testdata/dapo.parquet", Columns{Answer: "reward_model.truth"})
 	require.ErrorAs(t, err, &missing)
-	require.ErrorContains(t, err, `dapo.parquet: data.columns.answer: no column "reward_model.truth"; there are "ground_truth", "style" in reward_model`)
+	require.ErrorContains(t, err,
+		`dapo.parquet: data.columns.answer: no column "reward_model.truth"; there are "ground_truth", "style" in reward_model`)
 }
 
 // A Parquet file that was cut or damaged is an error of one line, wherever it was; never a panic, never fewer rows in silence.

@@ -131,10 +131,12 @@ func TestBadRowsAreNamed(t *testing.T) {
 		{ok + `{"question":"q","answer":"1"} {}`, `p.jsonl:2: not a JSON object: text follows the object`},
 		{"{\"question\":\"\xff\",\"answer\":\"1\"}", "p.jsonl:1: not valid UTF-8"},
 		{"\xff\xfe{\x00\"\x00", "p.jsonl:1: not valid UTF-8"},
-		{`{"id":"a","question":"q","answer":"1"}` + "\n" + `{"id":"a","question":"r","answer":"1"}`, `p.jsonl:2: id "a" occurs in line 1 already`},
+		{`{"id":"a","question":"q","answer":"1"}` + "\n" + `{"id":"a","question":"r","answer":"1"}`,
+			`p.jsonl:2: id "a" occurs in line 1 already`},
 		{`[{"id":"a","question":"q","answer":"1"},{"id":"a","question":"r","answer":"1"}]`, `p.jsonl: row 2: id "a" occurs in row 1 already`},
 		{ok + strings.Repeat("x", MaxRow+1), "p.jsonl:2: the line is longer than"},
-		{"{\n \"question\": \"q\",\n \"answer\": \"1\"\n}\n", "p.jsonl:1: an object over several lines: want one JSON object a line, or an array of objects"},
+		{"{\n \"question\": \"q\",\n \"answer\": \"1\"\n}\n",
+			"p.jsonl:1: an object over several lines: want one JSON object a line, or an array of objects"},
 		{`[1]`, `p.jsonl: row 1: the row is a number: want an object`},
 		{`[]`, "p.jsonl: no rows"},
 		{`[` + ok + `,` + ok, `p.jsonl: row 3: not a JSON array of objects: the file ends inside its array`},
@@ -154,7 +156,8 @@ func TestBadRowsAreNamed(t *testing.T) {
 	}
 	const head = `{"question":"q","answer":"1",`
 	for _, c := range []struct{ file, want string }{
-		{`{"question":"q","answer":"1"}`, `t: no responses in its columns ("answer", "question"): want question, answer and segments, or messages`},
+		{`{"question":"q","answer":"1"}`,
+			`t: no responses in its columns ("answer", "question"): want question, answer and segments, or messages`},
 		{head + `"segments":"x"}`, `t:1: "segments" is a string: want an array`},
 		{head + `"segments":[7]}`, `t:1: segment 1 is a number: want an object`},
 		{head + `"segments":[]}`, `t:1: "segments" is empty`},
@@ -176,7 +179,8 @@ func TestBadRowsAreNamed(t *testing.T) {
 }
 
 func TestUnusualRowsAreRead(t *testing.T) {
-	numbers, err := readProblems(written(t, "n", `{"id":1,"question":"q","answer":5}`+"\n"+`{"id":2,"question":"q","answer":-0.50e3}`), Columns{})
+	numbers, err := readProblems(written(t, "n", `{"id":1,"question":"q","answer":5}`+"\n"+
+		`{"id":2,"question":"q","answer":-0.50e3}`), Columns{})
 	require.NoError(t, err)
 	require.Equal(t, []Problem{{"1", "", "q", "5"}, {"2", "", "q", "-0.50e3"}}, numbers)
 	long := strings.Repeat("y", 200<<10)

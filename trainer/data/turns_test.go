@@ -101,12 +101,13 @@ func TestResponsesThatCannotBeCut(t *testing.T) {
 		"<code>```python\n```</code>" + reply + "y":              errNoCode,
 		"<code> </code>" + reply + "y":                           errNoCode,
 		call + reply:                                             errUnfinished,
-		"<tool_call>{\"name\":\"x\",\"arguments\":{\"code\":\"1\"}}</tool_call><tool_response>1</tool_response>y":                                                                   nil,
-		"<tool_call>{\"name\":\"x\",\"arguments\":\"{\\\"code\\\":\\\"1\\\"}\"}</tool_call><tool_response>1</tool_response>y":                                                       nil,
-		"<tool_call>{\"name\":\"x\",\"arguments\":{\"input\":\"1\"}}</tool_call><|im_end|>\n<|im_start|>user\n<tool_response>1</tool_response><|im_end|>\n<|im_start|>assistant\ny": nil,
-		"<tool_call>print(1)</tool_call><tool_response>1</tool_response>y":                                                                                                          errNoCode,
-		"<tool_call>{\"name\":\"x\"}</tool_call><tool_response>1</tool_response>y":                                                                                                  errNoCode,
-		"<tool_call>{\"arguments\":{\"code\":\"1\"}}</tool_call>\n<tool_call>{\"arguments\":{\"code\":\"2\"}}</tool_call>":                                                          errManyCalls,
+		"<tool_call>{\"name\":\"x\",\"arguments\":{\"code\":\"1\"}}</tool_call><tool_response>1</tool_response>y":             nil,
+		"<tool_call>{\"name\":\"x\",\"arguments\":\"{\\\"code\\\":\\\"1\\\"}\"}</tool_call><tool_response>1</tool_response>y": nil,
+		"<tool_call>{\"name\":\"x\",\"arguments\":{\"input\":\"1\"}}</tool_call><|im_end|>\n<|im_start|>user\n" +
+			"<tool_response>1</tool_response><|im_end|>\n<|im_start|>assistant\ny": nil,
+		"<tool_call>print(1)</tool_call><tool_response>1</tool_response>y":                                                 errNoCode,
+		"<tool_call>{\"name\":\"x\"}</tool_call><tool_response>1</tool_response>y":                                         errNoCode,
+		"<tool_call>{\"arguments\":{\"code\":\"1\"}}</tool_call>\n<tool_call>{\"arguments\":{\"code\":\"2\"}}</tool_call>": errManyCalls,
 	} {
 		var c cutter
 		err := c.write(text)
@@ -120,8 +121,8 @@ func TestResponsesThatCannotBeCut(t *testing.T) {
 // Chat markup at the ends of turns is the protocol's; a model would learn to write it twice.
 func TestChatMarkupIsTakenOff(t *testing.T) {
 	var c cutter
-	require.NoError(t, c.write("a\n<tool_call>\n{\"name\":\"x\",\"arguments\":{\"input\":\"1\",\"code\":null}}\n</tool_call><|im_end|>\n<|im_start|>user\n"+
-		"<tool_response>\n1\n</tool_response><|im_end|>\n<|im_start|>assistant\n y <|im_end|>\n"))
+	require.NoError(t, c.write("a\n<tool_call>\n{\"name\":\"x\",\"arguments\":{\"input\":\"1\",\"code\":null}}\n</tool_call>"+
+		"<|im_end|>\n<|im_start|>user\n<tool_response>\n1\n</tool_response><|im_end|>\n<|im_start|>assistant\n y <|im_end|>\n"))
 	turns, err := c.end()
 	require.NoError(t, err)
 	require.Equal(t, []turn{{text: "a\n", code: "1", called: true, output: "1"}, {text: "y"}}, turns)

@@ -11,7 +11,9 @@ const (
 )
 
 // instruction asks for the rewriting. Its seven rules are those of the paper's figure 8.
-const instruction = `You are given a problem and a thinking process that solves it by text alone. Rewrite the thinking process so that it uses a Python interpreter where manual calculation benefits from it. Leave the core of the reasoning, and every word outside the parts that you replace, as it is.
+const instruction = "You are given a problem and a thinking process that solves it by text alone. " +
+	"Rewrite the thinking process so that it uses a Python interpreter where manual calculation benefits from it. " +
+	"Leave the core of the reasoning, and every word outside the parts that you replace, as it is." + `
 
 Rules:
 1. Identify the sections where executing code makes the reasoning faster or more accurate.

@@ -59,7 +59,8 @@ func newTestChecker() *Checker {
 const solution = "We need the product of 12 and 13. First 12 times 10 is 120 and 12 times 3 is 36 so the sum is 156. That is the answer."
 
 func testRow(line int) Row {
-	return Row{Line: line, Problem: data.Problem{ID: fmt.Sprint("p", line), Question: fmt.Sprintf("What is 12 × 13? (%d)", line), Answer: "156"}, Solution: solution}
+	problem := data.Problem{ID: fmt.Sprint("p", line), Question: fmt.Sprintf("What is 12 × 13? (%d)", line), Answer: "156"}
+	return Row{Line: line, Problem: problem, Solution: solution}
 }
 
 func wrap(s string) string { return "Sure!\n" + openProcess + "\n" + s + "\n" + closeProcess + "\n" }
@@ -76,7 +77,8 @@ const (
 func good() string { return wrap(opening + call("print(12*13)", "156") + closing) }
 
 func TestAGoodRewritingIsSegments(t *testing.T) {
-	for _, reply := range []string{good(), strings.ReplaceAll(good(), "\n", "\r\n"), strings.ReplaceAll(good(), "```python\n", ""), wrap(opening + "<code>print(12*13)</code>\n\n <interpreter>156</interpreter>" + closing)} {
+	for _, reply := range []string{good(), strings.ReplaceAll(good(), "\n", "\r\n"), strings.ReplaceAll(good(), "```python\n", ""),
+		wrap(opening + "<code>print(12*13)</code>\n\n <interpreter>156</interpreter>" + closing)} {
 		if !strings.Contains(reply, "```python") {
 			reply = strings.ReplaceAll(reply, "```\n", "")
 		}
@@ -168,7 +170,8 @@ func newChat(t *testing.T) *chat {
 	c := &chat{asked: map[int]int{}}
 	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var q map[string]any
-		if json.NewDecoder(r.Body).Decode(&q) != nil || r.URL.Path != "/v1/chat/completions" || r.Method != "POST" || q["model"] != "writer" || q["stream"] != false {
+		if json.NewDecoder(r.Body).Decode(&q) != nil || r.URL.Path != "/v1/chat/completions" || r.Method != "POST" ||
+			q["model"] != "writer" || q["stream"] != false {
 			http.Error(w, `{"error":{"message":"not what the API takes"}}`, 404)
 			return
 		}
@@ -189,7 +192,8 @@ func newChat(t *testing.T) *chat {
 }
 
 func say(w http.ResponseWriter, text string) {
-	json.NewEncoder(w).Encode(map[string]any{"choices": []any{map[string]any{"index": 0, "finish_reason": "stop", "message": map[string]any{"role": "assistant", "content": text}}}})
+	json.NewEncoder(w).Encode(map[string]any{"choices": []any{map[string]any{"index": 0, "finish_reason": "stop",
+		"message": map[string]any{"role": "assistant", "content": text}}}})
 }
 
 func (c *chat) job(t *testing.T, out string, rows int) *Job {
@@ -236,7 +240,8 @@ func TestAcceptedAndDroppedAreAll(t *testing.T) {
 	j.Rows[11].Problem.Question = j.Rows[10].Problem.Question
 	got, err := j.Run(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, Report{Rows: 12, Accepted: 6, Asked: 11, Dropped: map[Reason]int{EndpointError: 2, NoProcess: 2, Mismatch: 1, Duplicate: 1}}, got)
+	require.Equal(t, Report{Rows: 12, Accepted: 6, Asked: 11,
+		Dropped: map[Reason]int{EndpointError: 2, NoProcess: 2, Mismatch: 1, Duplicate: 1}}, got)
 	require.Equal(t, 3, c.asked[4])
 	require.Equal(t, 1, c.asked[6])
 	f, err := data.Open(out)
@@ -250,7 +255,8 @@ func TestAcceptedAndDroppedAreAll(t *testing.T) {
 		traces = append(traces, trace)
 	}
 	require.Len(t, traces, 6)
-	require.Equal(t, []string{"p1", "p2", "p3", "p5", "p10", "p11"}, []string{traces[0].Problem.ID, traces[1].Problem.ID, traces[2].Problem.ID, traces[3].Problem.ID, traces[4].Problem.ID, traces[5].Problem.ID})
+	require.Equal(t, []string{"p1", "p2", "p3", "p5", "p10", "p11"}, []string{traces[0].Problem.ID, traces[1].Problem.ID,
+		traces[2].Problem.ID, traces[3].Problem.ID, traces[4].Problem.ID, traces[5].Problem.ID})
 	require.Equal(t, EndpointError, got.Reasons()[0])
 	_, err = j.Run(t.Context())
 	require.ErrorContains(t, err, "is there already")
@@ -357,7 +363,8 @@ func TestASlowAnswerIsGivenUp(t *testing.T) {
 		}
 		return n == 1
 	}
-	e, err := NewEndpoint(c.URL+"/v1", EndpointOptions{Model: "writer", Backoff: time.Millisecond, Timeout: 300 * time.Millisecond, Attempts: 50})
+	e, err := NewEndpoint(c.URL+"/v1", EndpointOptions{Model: "writer", Backoff: time.Millisecond,
+		Timeout: 300 * time.Millisecond, Attempts: 50})
 	require.NoError(t, err)
 	reply, err := e.Ask(t.Context(), prompt(testRow(1)))
 	require.NoError(t, err)
@@ -399,11 +406,14 @@ func TestAJournalOfAnotherJobIsRefused(t *testing.T) {
 
 func TestRowsAreRead(t *testing.T) {
 	f := Fields{"q", "a", "s"}
-	rows, err := ReadRows(strings.NewReader("\ufeff"+`{"q":"x","a":7,"s":"y","id":"i","family":"f","more":[1]}`+"\r\n\n"+`{"q":"x2","a":"1/2","s":"z"}`), "f.jsonl", f)
+	rows, err := ReadRows(strings.NewReader("\ufeff"+`{"q":"x","a":7,"s":"y","id":"i","family":"f","more":[1]}`+"\r\n\n"+
+		`{"q":"x2","a":"1/2","s":"z"}`), "f.jsonl", f)
 	require.NoError(t, err)
-	require.Equal(t, []Row{{1, data.Problem{ID: "i", Family: "f", Question: "x", Answer: "7"}, "y"}, {3, data.Problem{ID: "line-3", Question: "x2", Answer: "1/2"}, "z"}}, rows)
+	require.Equal(t, []Row{{1, data.Problem{ID: "i", Family: "f", Question: "x", Answer: "7"}, "y"},
+		{3, data.Problem{ID: "line-3", Question: "x2", Answer: "1/2"}, "z"}}, rows)
 	for text, want := range map[string]string{
-		"": "holds no rows", "[]\n": "f.jsonl:1: want one JSON object", `{"q":"x","a":"1"}`: `f.jsonl:1: no field "s"`, `{"q":" ","a":"1","s":"y"}`: `field "q" is empty`,
+		"": "holds no rows", "[]\n": "f.jsonl:1: want one JSON object", `{"q":"x","a":"1"}`: `f.jsonl:1: no field "s"`,
+		`{"q":" ","a":"1","s":"y"}`: `field "q" is empty`,
 		`{"q":"x","a":[1],"s":"y"}`: `field "a": want text or a number`, `{"q":"x","a":"1","s":"y"`: "f.jsonl:1",
 	} {
 		_, err := ReadRows(strings.NewReader(text), "f.jsonl", f)

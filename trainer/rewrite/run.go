@@ -256,7 +256,8 @@ func (r *run) ask(ctx context.Context, row Row) (string, error) {
 	down := r.failed >= failures
 	r.mu.Unlock()
 	if down {
-		return "", fmt.Errorf("rewrite: the endpoint failed %d rows in a row, the last with: %w: what is done is kept, the same command goes on from there",
+		return "", fmt.Errorf("rewrite: the endpoint failed %d rows in a row, the last with: %w: "+
+			"what is done is kept, the same command goes on from there",
 			failures, err)
 	}
 	if err != nil {

@@ -33,10 +33,11 @@ type server struct {
 	large    map[string]bool
 	page     int // files of a page of the listing
 
-	mu      sync.Mutex
-	asked   map[string]int                                                   // requests, by method, host's role and path
-	leaked  []string                                                         // tokens that reached the other host
-	content func(path string, n int, w http.ResponseWriter, r *http.Request) // answers the n-th request for a file in the way of its content; nil: well
+	mu     sync.Mutex
+	asked  map[string]int // requests, by method, host's role and path
+	leaked []string       // tokens that reached the other host
+	// content answers the n-th request for a file in the way of its content; nil: well
+	content func(path string, n int, w http.ResponseWriter, r *http.Request)
 	listed  func(entries []map[string]any) []map[string]any
 	before  func(w http.ResponseWriter, r *http.Request) bool // answers any request of the hub; true: it has
 }
@@ -46,7 +47,8 @@ func newServer(t *testing.T) *server {
 		id: "owner/name", page: 2, asked: map[string]int{}, large: map[string]bool{"model.safetensors": true, "data/train 1.parquet": true},
 		files: map[string]string{
 			"config.json": `{"a":1}`, "tokenizer.json": strings.Repeat("t", 3000), "model.safetensors": blob(1, 300_000), "pytorch_model.bin": "bin",
-			"original/model.safetensors": "old", "original/config.json": "{}", "empty.json": "", "data/train 1.parquet": blob(2, 50_000), "merges.txt": "a b",
+			"original/model.safetensors": "old", "original/config.json": "{}", "empty.json": "", "data/train 1.parquet": blob(2, 50_000),
+			"merges.txt": "a b",
 		},
 	}
 	s.hub, s.cdn = httptest.NewServer(http.HandlerFunc(s.serveHub)), httptest.NewServer(http.HandlerFunc(s.serveCDN))
@@ -88,7 +90,8 @@ func (s *server) serveHub(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch path := r.URL.EscapedPath(); {
-	case path == "/api/models/"+s.id+"/revision/main", path == "/api/models/"+s.id+"/revision/refs%2Fpr%2F1", path == "/api/models/"+s.id+"/revision/"+commit:
+	case path == "/api/models/"+s.id+"/revision/main", path == "/api/models/"+s.id+"/revision/refs%2Fpr%2F1",
+		path == "/api/models/"+s.id+"/revision/"+commit:
 		json.NewEncoder(w).Encode(map[string]any{"sha": commit, "siblings": []any{}})
 	case strings.HasPrefix(path, "/api/models/"+s.id+"/revision/"):
 		refuse(w, 404, "RevisionNotFound", "Invalid rev id: x")
@@ -240,7 +243,8 @@ func TestAFetchFillsTheCacheInTheHubsLayout(t *testing.T) {
 	require.Zero(t, got.Arrived, "what is there is not fetched again")
 	require.Equal(t, asked, s.asked)
 
-	got, err = s.client(t, Options{}).Fetch(t.Context(), Request{Repo: repo(t, "owner/name@refs/pr/1"), Cache: root, Include: []string{"original/"}})
+	got, err = s.client(t, Options{}).Fetch(t.Context(),
+		Request{Repo: repo(t, "owner/name@refs/pr/1"), Cache: root, Include: []string{"original/"}})
 	require.NoError(t, err)
 	ref, err = os.ReadFile(filepath.Join(root, "models--owner--name", "refs", "refs", "pr", "1"))
 	require.NoError(t, err)
@@ -291,7 +295,8 @@ func TestACutConnectionIsGoneOnWith(t *testing.T) {
 	}
 	var notes []string
 	var last [2]int64
-	c := s.client(t, Options{Attempts: 2, Note: func(n string) { notes = append(notes, n) }, Progress: func(done, all int64) { last = [2]int64{done, all} }})
+	c := s.client(t, Options{Attempts: 2, Note: func(n string) { notes = append(notes, n) },
+		Progress: func(done, all int64) { last = [2]int64{done, all} }})
 	got, err := c.Fetch(t.Context(), Request{Repo: repo(t, "owner/name"), Cache: t.TempDir()})
 	require.NoError(t, err)
 	s.holds(t, got.Dir, slices.Clone(opened)...)
@@ -336,7 +341,8 @@ func TestAnotherProcessGoesOn(t *testing.T) {
 
 func TestWhatIsLeftOfAnotherFileIsNotBelieved(t *testing.T) {
 	s := newServer(t)
-	for _, left := range []string{"wrong", s.files["model.safetensors"][:1000] + "wrong", strings.Repeat("x", 300_000), strings.Repeat("x", 300_001)} {
+	for _, left := range []string{"wrong", s.files["model.safetensors"][:1000] + "wrong",
+		strings.Repeat("x", 300_000), strings.Repeat("x", 300_001)} {
 		root := t.TempDir()
 		part := filepath.Join(root, "models--owner--name", "blobs", sum256(s.files["model.safetensors"])+".incomplete")
 		require.NoError(t, os.MkdirAll(filepath.Dir(part), 0o755))
@@ -472,18 +478,24 @@ func TestEveryRefusalIsOneSentence(t *testing.T) {
 		include []string
 		want    []string
 	}{
-		"no such repository":  {func(*server) {}, "owner/other", "", nil, []string{"owner/other@main: there is no such model, or it is private", "HF_TOKEN"}},
+		"no such repository": {func(*server) {}, "owner/other", "", nil,
+			[]string{"owner/other@main: there is no such model, or it is private", "HF_TOKEN"}},
 		"no such, with token": {func(*server) {}, "owner/other", "t", nil, []string{"there is no such model, or it is private"}},
 		"no such revision":    {func(*server) {}, "owner/name@v9", "", nil, []string{`there is no revision "v9"`}},
-		"gated":               {func(s *server) { s.token = "x" }, "owner/name", "", nil, []string{"access is gated: accept its conditions at", "/owner/name", "HF_TOKEN"}},
-		"bad token":           {answer(401, "", "Invalid credentials"), "owner/name", "y", nil, []string{"the token of HF_TOKEN is not accepted", "Invalid credentials"}},
-		"forbidden":           {answer(403, "", ""), "owner/name", "", nil, []string{"access is forbidden", "403"}},
-		"not found":           {answer(404, "", ""), "owner/name", "", nil, []string{"there is no such model or revision", "--dataset"}},
-		"teapot":              {answer(418, "", "short and stout"), "owner/name", "", nil, []string{"418", "short and stout"}},
-		"always busy":         {answer(429, "", "slow down"), "owner/name", "", nil, []string{"429", "slow down", "given up after 3 attempts"}},
-		"no pattern":          {func(*server) {}, "owner/name", "", []string{"config.json", "*.gguf"}, []string{`no file matches "*.gguf"`, "config.json"}},
-		"no weights":          {func(s *server) { s.large, s.files = nil, map[string]string{"a.bin": "x"} }, "owner/name", "", nil, []string{"no model.safetensors", "a.bin", "--include"}},
-		"up":                  {listing(map[string]any{"path": "../config.json"}), "owner/name", "", nil, []string{`"../config.json"`, "could leave the folder"}},
+		"gated": {func(s *server) { s.token = "x" }, "owner/name", "", nil,
+			[]string{"access is gated: accept its conditions at", "/owner/name", "HF_TOKEN"}},
+		"bad token": {answer(401, "", "Invalid credentials"), "owner/name", "y", nil,
+			[]string{"the token of HF_TOKEN is not accepted", "Invalid credentials"}},
+		"forbidden":   {answer(403, "", ""), "owner/name", "", nil, []string{"access is forbidden", "403"}},
+		"not found":   {answer(404, "", ""), "owner/name", "", nil, []string{"there is no such model or revision", "--dataset"}},
+		"teapot":      {answer(418, "", "short and stout"), "owner/name", "", nil, []string{"418", "short and stout"}},
+		"always busy": {answer(429, "", "slow down"), "owner/name", "", nil, []string{"429", "slow down", "given up after 3 attempts"}},
+		"no pattern": {func(*server) {}, "owner/name", "", []string{"config.json", "*.gguf"},
+			[]string{`no file matches "*.gguf"`, "config.json"}},
+		"no weights": {func(s *server) { s.large, s.files = nil, map[string]string{"a.bin": "x"} }, "owner/name", "", nil,
+			[]string{"no model.safetensors", "a.bin", "--include"}},
+		"up": {listing(map[string]any{"path": "../config.json"}), "owner/name", "", nil,
+			[]string{`"../config.json"`, "could leave the folder"}},
 		"root":                {listing(map[string]any{"path": "/etc/passwd"}), "owner/name", "", nil, []string{"could leave the folder"}},
 		"backslash":           {listing(map[string]any{"path": `a\..\..\b`}), "owner/name", "", nil, []string{"could leave the folder"}},
 		"inner up":            {listing(map[string]any{"path": "a/../../b"}), "owner/name", "", nil, []string{"could leave the folder"}},
@@ -526,7 +538,8 @@ func TestEveryRefusalIsOneSentence(t *testing.T) {
 			s := newServer(t)
 			c.setup(s)
 			root := t.TempDir()
-			_, err := s.client(t, Options{Token: c.token, Attempts: 3}).Fetch(t.Context(), Request{Repo: repo(t, c.repo), Cache: root, Include: c.include})
+			_, err := s.client(t, Options{Token: c.token, Attempts: 3}).Fetch(t.Context(),
+				Request{Repo: repo(t, c.repo), Cache: root, Include: c.include})
 			require.Error(t, err)
 			for _, want := range c.want {
 				require.ErrorContains(t, err, want)
@@ -599,7 +612,8 @@ func TestNamesOfRepositories(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 	}
-	for _, text := range []string{"", "/", "a/", "/b", "a/b/c", "../b", "a/..", "a/b--c", "a b/c", "a/b@", "a/b@../x", "a/b@/x", "https://huggingface.co/a/b", "a/b@x\ny", "-a/b", `a\b`} {
+	for _, text := range []string{"", "/", "a/", "/b", "a/b/c", "../b", "a/..", "a/b--c", "a b/c", "a/b@", "a/b@../x", "a/b@/x",
+		"https://huggingface.co/a/b", "a/b@x\ny", "-a/b", `a\b`} {
 		_, err := ParseRepo(text, false)
 		require.Error(t, err, text)
 	}
@@ -612,7 +626,8 @@ func TestPatternsMatchAsFnmatchDoes(t *testing.T) {
 	}{
 		{"*.json", "a.json", true}, {"*.json", "a/b.json", true}, {"*.json", "a.jsonl", false}, {"a?c", "abc", true}, {"a?c", "ac", false},
 		{"[ab].x", "a.x", true}, {"[!ab].x", "a.x", false}, {"[!ab].x", "c.x", true}, {"[a-c]", "b", true}, {"[", "[", true}, {"[]]", "]", true},
-		{"data/", "data/x/y", true}, {"data/", "data2/x", false}, {"a+b(c).x", "a+b(c).x", true}, {"a.b", "axb", false}, {"[^a]", "^", true}, {"é*", "été", true},
+		{"data/", "data/x/y", true}, {"data/", "data2/x", false}, {"a+b(c).x", "a+b(c).x", true}, {"a.b", "axb", false}, {"[^a]", "^", true},
+		{"é*", "été", true},
 	} {
 		re, err := glob(c.pattern)
 		require.NoError(t, err, c.pattern)
