@@ -146,7 +146,8 @@ func (p *program) training(dir string, report trainer.Report) (run *trainer.Run,
 	if err != nil {
 		return nil, nil, err
 	}
-	text, err := p.cfg.text()
+	located := p.cfg.located()
+	text, err := located.text()
 	if err != nil {
 		return nil, nil, err
 	}

@@ -33,6 +33,9 @@ func evalCommand() *cli.Command {
 			if c.IsSet("verifier") && !c.IsSet("trace") {
 				return fmt.Errorf("eval: --verifier goes with --trace; with --from it is --set reward.verifier=%s", c.String("verifier"))
 			}
+			if c.IsSet("out") && !c.IsSet("from") || c.IsSet("phase") && !c.IsSet("trace") {
+				return fmt.Errorf("eval: --out goes with --from, which samples; --phase with --trace")
+			}
 			if err := unusedFlags(c, "out"); err != nil {
 				return err
 			}
@@ -67,14 +70,12 @@ func evalCommand() *cli.Command {
 }
 
 func evaluate(c *cli.Context) (trace.Evaluation, error) {
-	cfg, from, err := loadedConfig(c)
-	if err != nil {
-		return trace.Evaluation{}, err
-	}
-	if cfg.Eval.Problems < 1 {
-		return trace.Evaluation{}, fmt.Errorf("eval.problems: want at least 1, got %d", cfg.Eval.Problems)
-	}
-	p, err := build(c.Context, cfg, use{from: from, concurrent: cfg.Eval.Problems * cfg.Eval.Samples})
+	cfg, p, err := loadedProgram(c, func(cfg *Config) (int, error) {
+		if cfg.Eval.Problems < 1 {
+			return 0, fmt.Errorf("eval.problems: want at least 1, got %d: give --set eval.problems=N", cfg.Eval.Problems)
+		}
+		return cfg.Eval.Problems * cfg.Eval.Samples, nil
+	})
 	if err != nil {
 		return trace.Evaluation{}, err
 	}
@@ -147,7 +148,10 @@ func regrade(c *cli.Context) ([]trace.Evaluation, error) {
 		return nil
 	})
 	if err == nil && all == 0 {
-		err = fmt.Errorf("eval: %s holds no trajectory of phase %q", c.String("trace"), c.String("phase"))
+		err = fmt.Errorf("eval: %s holds no trajectory", c.String("trace"))
+		if p := c.String("phase"); p != "" {
+			err = fmt.Errorf("%w of phase %q", err, p)
+		}
 	}
 	if err != nil {
 		return nil, err

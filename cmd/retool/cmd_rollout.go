@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -26,15 +27,17 @@ func rolloutCommand() *cli.Command {
 			&cli.BoolFlag{Name: "greedy", Usage: "take the likeliest token instead of sampling as eval.temperature and eval.top_p say"},
 		},
 		Action: func(c *cli.Context) error {
-			cfg, from, err := loadedConfig(c)
-			if err != nil {
-				return err
+			switch asked := c.String("question") != ""; {
+			case asked && c.IsSet("problem"):
+				return errors.New("rollout: --question and --problem exclude each other")
+			case !asked && c.IsSet("answer"):
+				return errors.New("rollout: --answer goes with --question; a held-out problem has its own")
 			}
 			n := c.Int("samples")
 			if n < 1 || c.Int("problem") < 0 {
 				return fmt.Errorf("--samples and --problem: want at least 1 and 0, got %d and %d", n, c.Int("problem"))
 			}
-			p, err := build(c.Context, cfg, use{from: from, concurrent: 1})
+			cfg, p, err := loadedProgram(c, func(*Config) (int, error) { return 1, nil })
 			if err != nil {
 				return err
 			}

@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"encoding"
 	"errors"
 	"fmt"
 	"maps"
 	"math"
+	"path/filepath"
 	"reflect"
 	"sort"
 	"strconv"
@@ -100,16 +102,16 @@ func recipeNames() []string {
 
 // loadConfig reads defaults, then a recipe or a file, then each key=value of sets. An error names file and line, or the --set.
 //
-// Settings that would do nothing are refused where the user typed them, and take their defaults otherwise. So every configuration
-// that this program prints or stores loads again, whatever it was made from.
+// Settings that would do nothing are refused where the user typed them, in a --set or in a file that makes them idle by itself, and
+// take their defaults otherwise. So every configuration that this program prints or stores loads again, with any --set.
 func loadConfig(source string, sets []string) (*Config, error) {
 	c := DefaultConfig()
-	typed := map[string]string{} // key to where it was given
+	inFile, typed := map[string]string{}, map[string]string{} // key to where it was given
 	if source != "" {
 		text, err := recipes.ReadFile("recipes/" + source + ".yaml")
 		name, keys := source+".yaml (embedded)", map[string]string{} // a recipe is written to be changed by --set
 		if err != nil {
-			name, keys = source, typed
+			name, keys = source, inFile
 			if text, err = readText(source); err != nil {
 				return nil, fmt.Errorf("config: %q is neither an embedded recipe (%s) nor a file that can be read: %w", source,
 					strings.Join(recipeNames(), ", "), err)
@@ -117,6 +119,11 @@ func loadConfig(source string, sets []string) (*Config, error) {
 		}
 		if err := c.merge(name, text, keys); err != nil {
 			return nil, err
+		}
+	}
+	for key := range inFile {
+		if c.idle()[key] == "" {
+			delete(inFile, key) // if it is idle now, a --set makes it so
 		}
 	}
 	for _, set := range sets {
@@ -127,6 +134,9 @@ func loadConfig(source string, sets []string) (*Config, error) {
 		if err != nil {
 			return nil, err
 		}
+	}
+	for key, where := range inFile {
+		typed[key] = cmp.Or(typed[key], where)
 	}
 	if err := c.settleIdle(typed); err != nil {
 		return nil, fmt.Errorf("config: %w", err)
@@ -290,7 +300,10 @@ func checkKeys(m ast.MapNode, t reflect.Type, path string, at func(int) string, 
 // checkNumber refuses numbers that YAML libraries take in silence for others: beyond the type's range, with a fraction where it has
 // none, not finite, octal by a leading zero; and a duration without its unit.
 func checkNumber(value ast.Node, t reflect.Type) error {
-	if _, ok := value.(ast.ScalarNode); !ok {
+	if anchor, ok := value.(*ast.AnchorNode); ok {
+		value = anchor.Value
+	}
+	if _, ok := value.(ast.ScalarNode); !ok || value.Type() == ast.AliasType {
 		return nil
 	}
 	text := value.GetToken().Value
@@ -303,7 +316,7 @@ func checkNumber(value ast.Node, t reflect.Type) error {
 		}
 		return nil
 	case reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()):
-		return nil
+		return reflect.New(t).Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(text))
 	case kind == reflect.Int || kind == reflect.Int64:
 		_, err = strconv.ParseInt(text, 10, 64)
 	case kind == reflect.Uint64:
@@ -379,13 +392,16 @@ func editDistance(a, b string) int {
 	return row[len(b)]
 }
 
+// maxThreads is more than any machine has cores.
+const maxThreads = 1024
+
 // Validate checks every section, and what no section can see alone.
 func (c *Config) Validate() error {
 	if err := checkDevice(c.Device, c.Variant); err != nil {
 		return err
 	}
-	if c.Threads < 0 {
-		return fmt.Errorf("threads: want 0 (one per core) or more, got %d", c.Threads)
+	if c.Threads < 0 || c.Threads > maxThreads {
+		return fmt.Errorf("threads: want 0 (one per core) to %d, got %d", maxThreads, c.Threads)
 	}
 	for _, check := range []func() error{c.Config.Validate, c.Engine.Validate, c.Model.validate, c.Data.validate, c.Follow.validate} {
 		if err := check(); err != nil {
@@ -452,4 +468,16 @@ func (c *Config) text() ([]byte, error) {
 	var b bytes.Buffer
 	err := yaml.NewEncoder(&b, yaml.Indent(2)).Encode(c)
 	return b.Bytes(), err
+}
+
+// located is the configuration with the files and folders that it names from the root of the file system: it can be stored, and read
+// from another directory.
+func (c *Config) located() Config {
+	out := *c
+	for _, path := range []*string{&out.Model.Path, &out.Data.Problems, &out.Data.Traces, &out.Data.Test} {
+		if abs, err := filepath.Abs(*path); err == nil && *path != "" {
+			*path = abs
+		}
+	}
+	return out
 }

@@ -65,6 +65,27 @@ func TestEveryConfigurationThatIsPrintedReloads(t *testing.T) {
 	})
 }
 
+// A setting of a file is idle by the file's own doing, or by a --set that overrides it: only the first is refused.
+func TestASetMayMakeAFilesSettingsIdle(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.yaml")
+	c, err := loadConfig("tiny", nil)
+	require.NoError(t, err)
+	text, err := c.text()
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, text, 0o644))
+	for _, sets := range [][]string{
+		{"protocol.name=none"}, {"rl.algorithm=grpo", "rl.group=2"}, {"data.task=files", "data.test=x"}, {"critic.trunk=own"}, {"sft.steps=0"},
+	} {
+		fromRecipe, err := loadConfig("tiny", sets)
+		require.NoError(t, err)
+		fromFile, err := loadConfig(path, sets)
+		require.NoError(t, err, "%v", sets)
+		require.Equal(t, fromRecipe, fromFile, "%v", sets)
+	}
+	_, err = loadConfig(path, []string{"protocol.name=none", "interp.warm=3"})
+	require.ErrorContains(t, err, "interp.warm would do nothing")
+}
+
 func TestASetOfATextSettingIsTheText(t *testing.T) {
 	for _, text := range []string{"0010", "null", "yes", "a #b", "[x]", "{a: b}", "'q'", `"q"`, "1e3", "a: b", "- x", "*y", "", "é"} {
 		c, err := loadConfig("demo", []string{"run=" + text})
@@ -127,6 +148,8 @@ func TestBadConfigurationIsOneClearSentence(t *testing.T) {
 		{"demo", []string{"sft=3"}, []string{"sft"}},
 		{file("seed: 1\n---\nseed: 2\n"), nil, []string{"c.yaml:3: a second document"}},
 		{file("seed: 1\nsft: {steps: 2, epochs: 3}\n"), nil, []string{"c.yaml:2: sft.epochs would do nothing"}},
+		{"demo", []string{"threads=99999"}, []string{"threads: want 0 (one per core) to 1024, got 99999"}},
+		{file("interp: {limits: {memory: 512mb}}\n"), nil, []string{"c.yaml:1: interp.limits.memory", `"512mb"`}},
 		{"demos", nil, []string{`"demos" is neither an embedded recipe (demo`}},
 	} {
 		_, err := loadConfig(c.source, c.sets)

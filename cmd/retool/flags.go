@@ -60,3 +60,25 @@ func loadedConfig(c *cli.Context) (cfg *Config, from string, err error) {
 	cfg, err = loadConfig(source, c.StringSlice("set"))
 	return cfg, from, err
 }
+
+// loadedProgram is the program of loadedConfig's configuration and weights, with room for as many trajectories as asked. A run that
+// trains meanwhile may remove a checkpoint between the choice and the opening: then the newest is chosen again.
+func loadedProgram(c *cli.Context, concurrent func(*Config) (int, error)) (*Config, *program, error) {
+	for {
+		cfg, from, err := loadedConfig(c)
+		if err != nil {
+			return nil, nil, err
+		}
+		n, err := concurrent(cfg)
+		if err != nil {
+			return nil, nil, err
+		}
+		p, err := build(c.Context, cfg, use{from: from, concurrent: n})
+		if err == nil {
+			return cfg, p, nil
+		}
+		if newest, _ := checkpointOf(c.String("from")); !errors.Is(err, fs.ErrNotExist) || newest == from {
+			return nil, nil, err
+		}
+	}
+}

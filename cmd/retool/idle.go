@@ -39,29 +39,48 @@ func among(key string, names []string) bool {
 	return slices.ContainsFunc(names, func(n string) bool { return key == n || strings.HasSuffix(n, ".") && strings.HasPrefix(key, n) })
 }
 
-// settleIdle refuses a setting that would do nothing where it was typed (typed: key to place) with another value than its default.
-// One that nobody typed, but a recipe or a default of another kind left there, takes its default: a configuration holds nothing idle.
-func (c *Config) settleIdle(typed map[string]string) error {
+// idle is the settings that do nothing, with the reason, and differ from their defaults.
+func (c *Config) idle() map[string]string {
 	standard := DefaultConfig()
 	defaults := settings(&standard)
-	var idle []string
+	reasons := map[string]string{}
 	for _, rule := range idleRules {
 		if !rule.when(c) {
 			continue
 		}
 		for i, s := range settings(c) {
-			if !rule.covers(s.key) || reflect.DeepEqual(s.value.Interface(), defaults[i].value.Interface()) {
+			if rule.covers(s.key) && reasons[s.key] == "" && !reflect.DeepEqual(s.value.Interface(), defaults[i].value.Interface()) {
+				reasons[s.key] = rule.reason
+			}
+		}
+	}
+	return reasons
+}
+
+// settleIdle refuses a setting that would do nothing where it was typed (typed: key to place) with another value than its default.
+// One that nobody typed, but a recipe or a default of another kind left there, takes its default: a configuration holds nothing idle.
+func (c *Config) settleIdle(typed map[string]string) error {
+	standard := DefaultConfig()
+	defaults := settings(&standard)
+	var refused []string
+	for again := true; again; { // a default may make others idle
+		again = false
+		reasons := c.idle()
+		for i, s := range settings(c) {
+			reason := reasons[s.key]
+			if reason == "" {
 				continue
 			}
 			if where, ok := typed[s.key]; ok {
-				idle = append(idle, fmt.Sprintf("%s: %s would do nothing: %s", where, s.key, rule.reason))
+				refused = append(refused, fmt.Sprintf("%s: %s would do nothing: %s", where, s.key, reason))
 				continue
 			}
 			s.value.Set(defaults[i].value)
+			again = true
 		}
-	}
-	if len(idle) > 0 {
-		return fmt.Errorf("%s", strings.Join(idle, "; "))
+		if len(refused) > 0 {
+			return fmt.Errorf("%s", strings.Join(refused, "; "))
+		}
 	}
 	return nil
 }

@@ -8,11 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"retool/engine/atomicfile"
 	"retool/interp"
 	"retool/kernels"
+	"retool/trainer"
 )
 
 // runDir is a run's directory while this process writes into it, and no other does.
@@ -34,7 +36,28 @@ func claimRun(name string) (*runDir, error) {
 	if err := os.MkdirAll(name, 0o755); err != nil {
 		return nil, fmt.Errorf("run directory: %w", err)
 	}
+	if err := ours(name); err != nil {
+		return nil, err
+	}
 	return lockRun(name)
+}
+
+// ours refuses a directory that holds other things than a run, and one that holds a run's log and nothing to go on from.
+func ours(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("run directory: %w", err)
+	}
+	known := func(name string) bool {
+		return slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() == name })
+	}
+	if len(entries) > 0 && !known("config.yaml") && !known(lockName) {
+		return fmt.Errorf("run directory: %s holds other files (%s) and no run: choose another run=", dir, entries[0].Name())
+	}
+	if info, err := os.Stat(filepath.Join(dir, "metrics.jsonl")); err == nil && info.Size() > 0 && trainer.Latest(dir) == "" {
+		return fmt.Errorf("run directory: %s holds the log of a run and no checkpoint to go on from: choose another run=, or remove it", dir)
+	}
+	return nil
 }
 
 // newRun makes the first directory 0001, 0002, … that nobody has made.

@@ -278,3 +278,19 @@ func TestUpdatesThatAreNotFiniteAreLeftOut(t *testing.T) {
 	whole(t, run)
 	require.Contains(t, retool(t, "eval", "--from", run), "accuracy")
 }
+
+func TestARunDirectoryIsARuns(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "thesis.tex"), nil, 0o644))
+	require.Contains(t, refused(t, short(dir)...), "holds other files (thesis.tex) and no run: choose another run=")
+	run := filepath.Join(t.TempDir(), "run")
+	retool(t, short(run)...)
+	require.Contains(t, refused(t, short(filepath.Join(run, "checkpoints"))...), "and no run")
+	require.NoError(t, os.RemoveAll(filepath.Join(run, "checkpoints")))
+	before, err := os.ReadFile(filepath.Join(run, "metrics.jsonl"))
+	require.NoError(t, err)
+	require.Contains(t, refused(t, short(run)...), "holds the log of a run and no checkpoint to go on from")
+	after, err := os.ReadFile(filepath.Join(run, "metrics.jsonl"))
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+}

@@ -14,7 +14,7 @@ import (
 // settle is the configuration as a run directory stores it, and a sentence on what it changes of the one stored there. It refuses one
 // that would change the bits of a run with checkpoints.
 func settle(cfg *Config, dir string) (text []byte, taken string, err error) {
-	saved := *cfg
+	saved := cfg.located()
 	saved.Run, saved.Threads = "", 0
 	if text, err = saved.text(); err != nil {
 		return nil, "", err
