@@ -55,6 +55,9 @@ func (p *program) build(ctx context.Context, u use) (err error) {
 		return err
 	}
 	p.closer = append(p.closer, func() { p.dev.Close() })
+	if g, ok := p.dev.(*kernels.GPU); ok && cfg.Faults {
+		g.Synchronous()
+	}
 	from := u.from
 	if from == "" {
 		from = cfg.Model.Path

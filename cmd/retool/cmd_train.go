@@ -97,5 +97,9 @@ func train(ctx context.Context, cfg *Config, dir *runDir, out *terminal) (*train
 			out.Note(note)
 		}
 	}
-	return run.Train(ctx)
+	state, err := run.Train(ctx)
+	if err == nil {
+		p.footer(out)
+	}
+	return state, err
 }

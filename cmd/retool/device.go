@@ -42,7 +42,9 @@ func openDevice(name, variant string, threads int) (kernels.Device, error) {
 	}
 	open := kernels.OpenGPU
 	if name == "emu" {
-		open = func(int) (*kernels.GPU, error) { return kernels.NewGPU(emu.New(emu.Options{Capability: capability})) }
+		open = func(int) (*kernels.GPU, error) {
+			return kernels.NewGPU(emu.New(emu.Options{Capability: capability, Queued: true}))
+		}
 	}
 	g, err := open(0)
 	if err != nil {

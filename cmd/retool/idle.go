@@ -16,6 +16,7 @@ type idleRule struct {
 }
 
 var idleRules = []idleRule{
+	{"device cpu has no launches", func(c *Config) bool { return c.Device == "cpu" }, []string{"name_faults"}, nil},
 	{"this rl.algorithm has no critic", func(c *Config) bool { return !c.RL.Values() }, []string{"critic."}, nil},
 	{"this rl.algorithm has no values", func(c *Config) bool { return !c.RL.Values() }, []string{"rl.gamma", "rl.lambda", "rl.whiten"}, nil},
 	{"critic.trunk shared follows rl.lr", func(c *Config) bool { return c.Critic.Trunk == "shared" }, []string{"critic.lr"}, nil},

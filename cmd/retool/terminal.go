@@ -14,6 +14,7 @@ import (
 
 	"retool/engine/model"
 	"retool/interp"
+	"retool/kernels"
 	"retool/trainer/trace"
 )
 
@@ -140,6 +141,18 @@ func (p *program) header(t *terminal, dir string) {
 		line("batch", "%s", p.cfg.RL.Batches())
 	}
 	line("run", "%s", dir)
+}
+
+// footer prints what is known of a GPU's kernels once they have run: how long the driver compiled, and what it made otherwise.
+func (p *program) footer(t *terminal) {
+	g, ok := p.dev.(*kernels.GPU)
+	if !ok {
+		return
+	}
+	t.Note(fmt.Sprintf("kernels   compiled by the driver in %.1f s", g.Info().Compile.Seconds()))
+	for _, note := range g.Notes() {
+		t.Note("note      " + note)
+	}
 }
 
 func (p *program) deviceLine() string {
