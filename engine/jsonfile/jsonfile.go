@@ -19,7 +19,12 @@ func Read(path string) ([]byte, error) {
 }
 
 // Unmarshal is that of encoding/json; an error names the key, what stands there and what must.
-func Unmarshal(text []byte, v any) error { return Plain(json.Unmarshal(text, v)) }
+func Unmarshal(text []byte, v any) error {
+	if bytes.HasPrefix(text, []byte("version https://git-lfs.github.com/")) {
+		return errors.New("is a Git LFS pointer, which stands for the file: `git lfs pull`, or retool fetch, gets the file itself")
+	}
+	return Plain(json.Unmarshal(text, v))
+}
 
 // Plain puts an error of encoding/json into words without Go's types.
 func Plain(err error) error {

@@ -35,6 +35,7 @@ func TestErrorsNameNoTypeOfGo(t *testing.T) {
 		var f file
 		require.EqualError(t, Unmarshal([]byte(text), &f), want, text)
 	}
+	require.ErrorContains(t, Unmarshal([]byte("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), &file{}), "is a Git LFS pointer")
 	require.NoError(t, Plain(nil))
 }
 
