@@ -7,7 +7,7 @@ import (
 
 // Code is cut out of a turn at fence lines, and what lies between two of them is run as it was written. A fence line is, as in
 // Markdown, a run of at least three back-ticks or tildes at the begin of a line, behind any indentation. One that opens may carry an
-// info string (`python`, `Python 3`, `{.python .numberLines}`) or the first line of the code; one that closes is of the same character,
+// info string (`python`, `Python 3`, `{.python .numberLines}`, `python title="x.py"`) or the first line of the code; one that closes is of the same character,
 // at least as long, and carries nothing.
 //
 // A program may print or hold such lines itself, so fences are looked for as Python would read the text: what stands in a string
@@ -131,7 +131,41 @@ func (s *scanner) end(code, to int, closed bool) {
 			}
 		}
 	}
-	s.found = append(s.found, block{from: s.begin, to: to, code: dedent(oneLineBreak(text)), kind: s.fence.kind, closed: closed})
+	if s.start < lineEnd(s.text, s.begin) && s.fence.kind == pythonBlock {
+		text = withoutAttribute(text)
+	}
+	b := block{from: s.begin, to: to, code: dedent(oneLineBreak(text)), kind: s.fence.kind, closed: closed}
+	if b.kind != pythonBlock { // perhaps Markdown that has the program in a block of its own
+		if code, ok := program(blocks(text)); ok {
+			b.kind, b.code = pythonBlock, code
+		}
+	}
+	s.found = append(s.found, b)
+}
+
+// program is the last block of those that name Python, the last that holds something if one does.
+func program(all []block) (code string, found bool) {
+	for _, b := range all {
+		if b.kind == pythonBlock && (!blank(b.code) || blank(code)) {
+			code, found = b.code, true
+		}
+	}
+	return code, found
+}
+
+// withoutAttribute takes the first line of a block's code off, which stands on the fence line, if it is one attribute and code follows.
+// NAME=VALUE is one if VALUE is a Python file's name, or a string or a bare word and no line that follows has the word NAME: then it is no
+// loss as code either. Two and more of them are attributes in any case (parseFence).
+func withoutAttribute(text string) string {
+	first, rest, _ := strings.Cut(text, "\n")
+	m := attribute.FindStringSubmatch(strings.TrimSpace(first))
+	if m == nil || blank(strings.ReplaceAll(rest, "\n", "")) {
+		return text
+	}
+	if !strings.HasSuffix(m[2], ".py") && regexp.MustCompile(`\b`+regexp.QuoteMeta(m[1])+`\b`).MatchString(rest) {
+		return text
+	}
+	return rest
 }
 
 // oneLineBreak takes the last line break off: it belongs to the fence or the tag on the next line.
@@ -148,12 +182,16 @@ type fence struct {
 	code  int  // where in the line code begins; its length if none stands there
 }
 
+const keyValue = `[\w-]+=(?:"[^"]*"|'[^']*'|[\w./-]+)`
+
 const pythonSpelt = `(?i:i?python|py)[\d.]*(?:[-_]\w+)?`
 
 var (
 	pythonName = regexp.MustCompile(`^\.?` + pythonSpelt + `$|^\{[ \t]*\.?` + pythonSpelt + `(?:[ \t,][^}]*)?\}$|(?i)\.py$`)
 	infoWord   = regexp.MustCompile(`^(?:\{[^}]*\}|[\w.+#:/,-]+)(?:[ \t{]|$)`)
-	attributes = regexp.MustCompile(`^(?:\{[ \t]*[.#][^}]*\}|\([\w .-]*\)|[\w.:/-]+|(?:[\w-]+=(?:"[^"]*"|'[^']*'|[\w.-]+)[ \t]*){2,})$`)
+	attributes = regexp.MustCompile(`^(?:\{[ \t]*[.#][^}]*\}|\([\w .-]*\)|[\w.:/-]+|(?:(?:` + keyValue +
+		`|\{[\d, \t-]*\}|showLineNumbers|numberLines|lineNumbers)(?:[ \t]+|$)){2,})$`)
+	attribute = regexp.MustCompile(`^([\w-]+)=("[^"]*"|'[^']*'|[\w./-]+)$`)
 )
 
 // parseFence reads a line as an opening fence. Behind the name of a language may stand code; attributes, which no Python statement

@@ -164,9 +164,15 @@ func waitOutcome(r *Result, ws unix.WaitStatus) Status {
 		r.Signal = int(ws.Signal())
 		return Crashed
 	}
-	r.Code = ws.ExitStatus()
+	if r.Code = ws.ExitStatus(); r.Code == exitAbort {
+		r.Code, r.Signal = 0, int(unix.SIGABRT)
+		return Crashed
+	}
 	return Exited
 }
+
+// exitAbort is with what os.abort ends the first process of a namespace, which no SIGABRT of its own reaches (shims.py).
+const exitAbort = 128 + int(unix.SIGABRT)
 
 // describeDeath turns what was reported about a process that ended by itself into a status.
 func (s *session) describeDeath(r *Result, limited bool, cpu time.Duration) {

@@ -42,7 +42,22 @@ var programs = map[string]struct{ code, status, stdout, traceback, stderr string
 	"CR LF":             {code: "for i in range(2):\r\n    print(i)\r\nprint(repr('''a\r\nb'''))\r\n", stdout: "0\n1\n'a\\nb'\n"},
 	"CR":                {code: "print(1)\rprint(2)", stdout: "1\n2\n"},
 	"source, last line": {code: "import inspect\ndef f(): return 1\nprint(inspect.getsource(f), end='')", stdout: "def f(): return 1\n"},
-	"a form feed":       {code: "x = 1\n\x0c\n1/0", status: "exception", traceback: "line 3, in <module>\n    1/0\n"},
+	"source of a class": {code: "import inspect\nclass A:\n    x = 1\n    class B:\n        def f(self): pass\n" +
+		"print(inspect.getsource(A), inspect.getsource(A.B), sep='', end='')",
+		stdout: "class A:\n    x = 1\n    class B:\n        def f(self): pass\n    class B:\n        def f(self): pass\n"},
+	"source of a dataclass": {code: "import inspect\nfrom dataclasses import dataclass\n@dataclass\nclass P:\n    x: int = 1\n" +
+		"print(inspect.getsource(P), end='')", stdout: "@dataclass\nclass P:\n    x: int = 1\n"},
+	"source of a class, none": {code: "import inspect\nA = type('A', (), {})\ntry: print(inspect.getsource(A))\n" +
+		"except OSError as e: print(e)", stdout: "source code not available\n"},
+	"source of a class of a module": {code: "import inspect, fractions\nprint(inspect.getsource(fractions.Fraction)[:15])",
+		stdout: "class Fraction(\n"},
+	"return at the top": {code: "x = 1\nreturn x", status: "exception", traceback: "line 2\n    return x\n    ^^^^^^^^\nSyntaxError: "},
+	"abort":             {code: "import os\nprint(1, flush=True)\nos.abort()", status: "crashed(SIGABRT)", stdout: "1\n"},
+	"too many threads": {code: "import threading\ntry:\n    for _ in range(1000):\n" +
+		"        threading.Thread(target=threading.Event().wait, daemon=True).start()\n" +
+		"except RuntimeError as e: print(e)",
+		stdout: "can't start new thread: interp.limits.processes bounds the threads and processes of a session\n"},
+	"a form feed": {code: "x = 1\n\x0c\n1/0", status: "exception", traceback: "line 3, in <module>\n    1/0\n"},
 	"a thread": {code: "import threading, time\ndef w():\n    time.sleep(0.1); print(42)\n" +
 		"threading.Thread(target=w).start()\nprint(1)", stdout: "1\n42\n"},
 	"a thread of a thread": {code: "import threading, time\ndef b():\n    time.sleep(0.05); print('b')\ndef a():\n" +

@@ -44,6 +44,38 @@ def off(**settings):
     return "processes are off in this sandbox (%s %s false)" % (" and ".join(names), "is" if len(names) == 1 else "are")
 
 
+def starting(start):
+    """What starts a thread, with an error that names the limit."""
+
+    def started(*args, **kwargs):
+        try:
+            return start(*args, **kwargs)
+        except RuntimeError as e:
+            if str(e) != "can't start new thread":
+                raise
+        raise RuntimeError("can't start new thread: interp.limits.processes bounds the threads and processes of a session")
+
+    started.__name__ = started.__qualname__ = start.__name__
+    return started
+
+
+for name in ("start_new_thread", "start_new", "start_joinable_thread"):
+    if hasattr(_thread, name):
+        setattr(_thread, name, starting(getattr(_thread, name)))
+
+os_abort, os_exit, getpid = os.abort, os._exit, os.getpid
+
+
+def abort():
+    """The kernel keeps SIGABRT from the first process of a namespace, which then dies by what libc tries next. This is the exit status
+    that a shell gives an abort, and the supervisor takes it for one."""
+    if getpid() == 1:
+        os_exit(134)
+    os_abort()
+
+
+os.abort = abort
+
 if not FORK:
     refuse("os", ["fork", "forkpty"], off(allow_fork=FORK))
     refuse("_posixshmem", ["shm_open", "shm_unlink"], off(allow_fork=FORK))

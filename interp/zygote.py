@@ -16,6 +16,7 @@ import builtins
 import ctypes
 import errno
 import gc
+import inspect
 import io
 import json
 import linecache
@@ -185,6 +186,8 @@ def render(e, name):
         tb = e.__traceback__
         while tb is not None and tb.tb_frame.f_code.co_filename == HARNESS:
             tb = tb.tb_next
+        if isinstance(e, SyntaxError) and e.text is None and e.filename in linecache.cache:
+            e.text = linecache.getline(e.filename, e.lineno)  # the compiler, unlike the parser, looks for it in a file
         te = traceback.TracebackException(type(e), e, tb)
         parts = [te]
         for x in parts[:1000]:
@@ -221,6 +224,43 @@ def keep_cells(filename=None):
 
 
 linecache.checkcache = keep_cells
+
+
+NAMED = ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef
+
+
+def cell_of(cls):
+    """The cell that a class stands in: that of a method of its own, else the last one with a class of that name."""
+    name = type.__dict__["__qualname__"].__get__(cls)
+    for key, value in vars(cls).items():
+        code = getattr(getattr(value, "__func__", value), "__code__", None)
+        if getattr(value, "__qualname__", "") == name + "." + key and getattr(code, "co_filename", "").startswith("<cell "):
+            return code.co_filename
+    for filename in reversed([k for k in linecache.cache if k.startswith("<cell ")]):
+        found = ast.parse("".join(linecache.cache[filename][2]))
+        for part in name.split("."):
+            if part != "<locals>":
+                found = next((n for n in ast.walk(found) if isinstance(n, NAMED) and n.name == part), None)
+            if found is None:
+                break
+        else:
+            return filename
+    return None
+
+
+def getfile(object):
+    """inspect.getfile, which looks for the file of a class in its module: __main__ has none here, and cells have their lines."""
+    if isinstance(object, type) and getattr(object, "__module__", None) == "__main__":
+        try:
+            filename = cell_of(object)
+        except Exception:
+            filename = None
+        if filename is not None:
+            return filename
+    return inspect_getfile(object)
+
+
+inspect_getfile, inspect.getfile = inspect.getfile, getfile
 
 
 def split_echo(tree):

@@ -104,7 +104,7 @@ func (s *source) openFolder() (err error) {
 	}
 	texts := map[string][]byte{}
 	for _, name := range carried {
-		text, err := os.ReadFile(filepath.Join(s.path, name))
+		text, err := readText(filepath.Join(s.path, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

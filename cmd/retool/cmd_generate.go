@@ -17,10 +17,11 @@ import (
 
 func generateCommand() *cli.Command {
 	return &cli.Command{
-		Name:        "generate",
-		Usage:       "continue token ids with a model folder",
-		ArgsUsage:   " ",
-		Description: "Prints one object: `ids`, the new tokens, the one that ended the text included, and `logprobs`, one for each.",
+		Name:      "generate",
+		Usage:     "continue token ids with a model folder",
+		ArgsUsage: " ",
+		Description: "Prints one object: `ids`, the new tokens, the one that ended the text included, and `logprobs`, one for each: null for\n" +
+			"what is no finite number.",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "model", Required: true, Usage: "`DIR` with config.json and safetensors"},
 			&cli.StringFlag{Name: "ids", Required: true, Usage: "the prompt, a JSON `LIST` such as '[1,2,3]'"},
@@ -114,7 +115,7 @@ func generate(c *cli.Context) error {
 			break
 		}
 	}
-	return json.NewEncoder(c.App.Writer).Encode(out)
+	return printLine(c.App.Writer, out)
 }
 
 // flaggedEnds are the ids to stop at. A folder without a tokenizer has those of its configs.

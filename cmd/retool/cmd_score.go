@@ -45,8 +45,9 @@ func scoreCommand() *cli.Command {
 		Usage:     "log-probabilities, entropies, logits and gradients of given token ids under a model folder",
 		ArgsUsage: " ",
 		Description: "Each line of --in is an object with `ids`. Each line of --out has the same `ids`, and for every token `logprobs` (given\n" +
-			"the tokens before it) and `entropy` (of the distribution it was drawn from), in nats; null for the first. --loss prints\n" +
-			"{\"loss\": …}: the mean cross-entropy of all predicted tokens of all rows. --gradients stores its gradient by every parameter.",
+			"the tokens before it) and `entropy` (of the distribution it was drawn from), in nats; null for the first, and for\n" +
+			"what is no finite number. --loss prints {\"loss\": …}: the mean cross-entropy of all predicted tokens of all rows.\n" +
+			"--gradients stores its gradient by every parameter.",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "model", Required: true, Usage: "`DIR` with config.json and safetensors"},
 			&cli.StringFlag{Name: "in", Required: true, Usage: "rows to score, `FILE`.jsonl"},
@@ -67,6 +68,9 @@ func score(c *cli.Context) error {
 	loss := c.Bool("loss") || gradients != ""
 	if out == "" && logits == "" && !loss {
 		return errors.New("score: nothing to do: give --out, --logits, --loss or --gradients")
+	}
+	if err := unusedFlags(c, "out", "logits", "gradients"); err != nil {
+		return err
 	}
 	cfg, err := model.ReadConfig(c.String("model"))
 	if err != nil {
@@ -120,7 +124,7 @@ func score(c *cli.Context) error {
 			return err
 		}
 	}
-	return json.NewEncoder(c.App.Writer).Encode(map[string]float64{"loss": mean})
+	return printLine(c.App.Writer, map[string]float64{"loss": mean})
 }
 
 // readIDs reads a JSONL file of objects with ids, each inside the vocabulary. An error names file and line.
@@ -130,7 +134,7 @@ func readIDs(path string, vocab int) (rows [][]int32, err error) {
 		return nil, fmt.Errorf("score: %w", err)
 	}
 	defer f.Close()
-	r := bufio.NewReaderSize(f, 1<<20)
+	r := textReader(f)
 	for n := 1; ; n++ {
 		line, err := r.ReadBytes('\n')
 		if err != nil && err != io.EOF {
@@ -214,7 +218,6 @@ type scored struct {
 
 func (s *rowScorer) writeRows(w io.Writer, rows [][]int32) error {
 	b := bufio.NewWriter(w)
-	enc := json.NewEncoder(b)
 	for i, ids := range rows {
 		line := scored{IDs: ids, LogProbs: make([]*float32, len(ids)), Entropy: make([]*float32, len(ids))}
 		if len(ids) > 1 {
@@ -226,7 +229,7 @@ func (s *rowScorer) writeRows(w io.Writer, rows [][]int32) error {
 				line.LogProbs[j+1], line.Entropy[j+1] = &logProbs[j], &entropies[j]
 			}
 		}
-		if err := enc.Encode(line); err != nil {
+		if err := printLine(b, line); err != nil {
 			return fmt.Errorf("row %d: %w", i, err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
 	"github.com/urfave/cli/v2"
 
 	"retool/engine/model"
@@ -255,7 +256,7 @@ func generateIDs(t *testing.T, args ...string) (g generated) {
 // Every greedy token is the largest logit that score computes after the tokens before it, and generate's log-probabilities are
 // score's to the last bit, drawn or greedy.
 func TestGenerateAgreesWithScore(t *testing.T) {
-	dir, out := savedModel(t), t.TempDir()
+	dir := savedModel(t)
 	prompt := []int32{5, 6, 7}
 	for _, flags := range [][]string{{"--greedy"}, {"--seed", "3"}, {"--seed", "4", "--top-p", "0.7"}, {"--seed", "3", "--top-k", "2"}} {
 		g := generateIDs(t, append([]string{"--model", dir, "--ids", "[5,6,7]", "--max-tokens", "100"}, flags...)...)
@@ -266,8 +267,9 @@ func TestGenerateAgreesWithScore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = runModelCommand("score", "--model", dir, "--in", rowsFile(t, string(ids)), "--out", out+"/o", "--logits", out+"/l")
-		if err != nil {
+		out := t.TempDir()
+		args := []string{"score", "--model", dir, "--in", rowsFile(t, string(ids)), "--out", out + "/o", "--logits", out + "/l"}
+		if _, err := runModelCommand(args...); err != nil {
 			t.Fatal(err)
 		}
 		var row struct{ LogProbs []*float32 }
@@ -300,7 +302,7 @@ func TestGenerateAgreesWithScore(t *testing.T) {
 		if flags[0] != "--greedy" && !differs {
 			t.Errorf("%v: 100 draws, all of them the likeliest token", flags)
 		}
-		args := append([]string{"--model", dir, "--ids", "[5,6,7]", "--max-tokens", "100", "--threads", "1"}, flags...)
+		args = append([]string{"--model", dir, "--ids", "[5,6,7]", "--max-tokens", "100", "--threads", "1"}, flags...)
 		if again := generateIDs(t, args...); !slices.Equal(again.IDs, g.IDs) {
 			t.Errorf("%v: a second run draws otherwise", flags)
 		}
@@ -333,4 +335,33 @@ func TestGenerateStopsAtTheEnd(t *testing.T) {
 			t.Errorf("error %v, want %q", err, want)
 		}
 	}
+}
+
+// What a diverged model gives is no number of JSON: it is null, and what is finite stays.
+func TestWhatIsNotFiniteIsNull(t *testing.T) {
+	dir, dev := savedModel(t), kernels.NewCPU(1)
+	defer dev.Close()
+	cfg, err := model.ReadConfig(dir)
+	require.NoError(t, err)
+	m, err := model.Load(dev, dir, cfg, model.Options{MaxTokens: 1})
+	require.NoError(t, err)
+	defer m.Close()
+	for name, w := range m.W.Named() {
+		if strings.HasSuffix(name, "norm.weight") {
+			x := make([]float32, w.Len())
+			x[0] = float32(math.NaN())
+			dev.Upload(w, x)
+		}
+	}
+	require.NoError(t, m.Save(dir))
+	out := filepath.Join(dir, "out.jsonl")
+	printed, err := runModelCommand("score", "--model", dir, "--in", rowsFile(t, `{"ids":[3,4]}`), "--out", out, "--loss")
+	require.NoError(t, err)
+	require.JSONEq(t, `{"loss":null}`, printed)
+	text, err := os.ReadFile(out)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"ids":[3,4],"logprobs":[null,null],"entropy":[null,null]}`, string(text))
+	printed, err = runModelCommand("generate", "--model", dir, "--ids", "[1]", "--max-tokens", "2", "--ignore-eos")
+	require.NoError(t, err)
+	require.Contains(t, printed, `"logprobs":[null,null]`)
 }

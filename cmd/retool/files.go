@@ -67,3 +67,13 @@ func writeJSON(path string, v any) error {
 	}
 	return atomicfile.WriteBytes(path, text)
 }
+
+// printLine writes a value as one line, with null for numbers that are not finite.
+func printLine(w io.Writer, v any) error {
+	text, err := trace.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(text, '\n'))
+	return err
+}

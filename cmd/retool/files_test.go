@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,6 +32,9 @@ func TestAFileNamedForOutputIsNeverOverwritten(t *testing.T) {
 		"profile --out":          {"profile", "--out", taken, "--", "touch", filepath.Join(dir, "run")},
 		"convert":                {"convert", dir, taken},
 		"data convert":           {"data", "convert", dir, taken},
+		"score --out":            {"score", "--model", dir, "--in", taken, "--out", taken},
+		"score --logits":         {"score", "--model", dir, "--in", taken, "--logits", taken},
+		"score --gradients":      {"score", "--model", dir, "--in", taken, "--gradients", taken},
 		"data rewrite":           {"data", "rewrite", "--endpoint", "http://localhost:1", "--model", "m", "in.jsonl", taken},
 	}
 	for _, path := range []string{taken, taken + ".svg"} {
@@ -52,7 +56,8 @@ func TestAFileNamedForOutputIsNeverOverwritten(t *testing.T) {
 		for _, c := range cs {
 			walk(path+c.Name+" ", c.Subcommands)
 			for _, f := range c.Flags {
-				if s, ok := f.(*cli.StringFlag); ok && strings.Contains(s.Usage, "write ") {
+				s, ok := f.(*cli.StringFlag)
+				if ok && (strings.Contains(s.Usage, "write ") || strings.HasPrefix(s.Usage, "where ") && strings.Contains(s.Usage, "`FILE`")) {
 					require.Contains(t, table, path+c.Name+" --"+s.Name)
 				}
 			}
@@ -80,6 +85,21 @@ func TestAByteOrderMarkIsNoPartOfAText(t *testing.T) {
 		require.Contains(t, out, c.want, "%v: %s", c.args, errs)
 	}
 	require.Contains(t, retool(t, "grade", "--jsonl", marked("rows.jsonl", `{"id": 1, "text": "\\boxed{2}", "truth": "2"}`)), `"correct"`)
+
+	model := savedModel(t)
+	for _, name := range []string{"config.json", "model.safetensors.index.json"} {
+		text, err := os.ReadFile(filepath.Join(model, name))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(model, name), []byte(byteOrderMark+string(text)), 0o644))
+	}
+	require.NoError(t, os.Rename(filepath.Join(model, "model.safetensors"), filepath.Join(model, "model-1.safetensors")))
+	index := filepath.Join(model, "model.safetensors.index.json")
+	text, err := os.ReadFile(index)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(index, bytes.ReplaceAll(text, []byte("model.safetensors"), []byte("model-1.safetensors")), 0o644))
+	generation := `{"eos_token_id": 3}`
+	require.NoError(t, os.WriteFile(filepath.Join(model, "generation_config.json"), []byte(byteOrderMark+generation), 0o644))
+	require.Contains(t, retool(t, "score", "--model", model, "--in", marked("ids.jsonl", `{"ids": [1, 2]}`), "--loss"), `"loss"`)
 
 	var e environment
 	require.NoError(t, readJSON(marked("environment.json", `{"device": "cpu"}`), &e))

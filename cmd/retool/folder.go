@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,8 +26,8 @@ type folder struct {
 
 const tokenizerFile = "tokenizer.json"
 
-// handedOn are the files of transformers that a checkpoint takes over byte for byte, where there are such: they say how text becomes ids
-// and how to sample, and training changes neither.
+// handedOn are the files of transformers that a checkpoint takes over as they are but for a byte-order mark, where there are such: they
+// say how text becomes ids and how to sample, and training changes neither.
 var handedOn = []string{
 	tokenizerFile, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
 	"generation_config.json", "chat_template.jinja", "chat_template.json",
@@ -61,7 +60,7 @@ func openFolder(dir string) (*folder, error) {
 func (f *folder) read(dir string) error {
 	f.files = map[string][]byte{}
 	for _, name := range handedOn {
-		text, err := os.ReadFile(filepath.Join(dir, name))
+		text, err := readText(filepath.Join(dir, name))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:

@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 
 	"retool/engine/atomicfile"
+	"retool/engine/jsonfile"
 )
 
 // ReadConfig reads the config.json of a model folder, in the spelling of transformers 4 (rope_theta, rope_scaling) or 5
@@ -21,7 +21,7 @@ import (
 // one. An error names the file and the key.
 func ReadConfig(dir string) (Config, error) {
 	path := filepath.Join(dir, configFile)
-	data, err := os.ReadFile(path)
+	data, err := jsonfile.Read(path)
 	if err != nil {
 		return Config{}, fmt.Errorf("model: read config: %w", err)
 	}
@@ -30,7 +30,7 @@ func ReadConfig(dir string) (Config, error) {
 		return Config{}, fmt.Errorf("model: %s: %w", path, err)
 	}
 	path = filepath.Join(dir, generationFile)
-	data, err = os.ReadFile(path)
+	data, err = jsonfile.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
 	}
@@ -165,11 +165,7 @@ func parseConfig(data []byte) (Config, error) {
 
 // jsonObject takes an object apart.
 func jsonObject(data []byte) (of map[string]json.RawMessage, err error) {
-	err = json.Unmarshal(data, &of)
-	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) {
-		err = fmt.Errorf("is a JSON %s, must be an object", wrong.Value)
-	}
+	err = jsonfile.Unmarshal(data, &of)
 	return of, err
 }
 

@@ -8,6 +8,7 @@
 package safetensors
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -64,7 +65,35 @@ func (f *File) Tensor(name string) (Tensor, bool) {
 	return t, ok
 }
 
+// others are what stands where the weights of a model should, by how it begins.
+var others = []struct{ begin, what string }{
+	{"version https://git-lfs.github.com/", "a Git LFS pointer, which stands for the file: `git lfs pull`, or retool fetch, gets the file itself"},
+	{"PK\x03\x04", "a zip archive, such as torch.save writes (.pth, .bin): transformers' save_pretrained writes safetensors"},
+	{"\x80\x02", "a Python pickle, such as torch.save writes (.pth, .bin): transformers' save_pretrained writes safetensors"},
+	{"GGUF", "a GGUF file: retool convert makes a model folder of it"},
+	{"\x89HDF\r\n", "an HDF5 file"},
+	{"\x1f\x8b", "compressed by gzip: unpack it first"},
+	{"<!DOCTYPE", "a page of HTML: the download went wrong"},
+	{"<html", "a page of HTML: the download went wrong"},
+}
+
+// another says what a file is that is no safetensors file; "" if it may be one: a header of a length that is read, which begins with {.
+func another(data []byte) string {
+	if len(data) > 8 && binary.LittleEndian.Uint64(data) <= maxHeader && data[8] == '{' {
+		return ""
+	}
+	for _, o := range others {
+		if bytes.HasPrefix(data, []byte(o.begin)) {
+			return o.what
+		}
+	}
+	return ""
+}
+
 func (f *File) parse() error {
+	if what := another(f.data); what != "" {
+		return fmt.Errorf("is %s, not a safetensors file", what)
+	}
 	if len(f.data) < 8 {
 		return fmt.Errorf("a file of %d bytes, a header's length alone takes 8", len(f.data))
 	}

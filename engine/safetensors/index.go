@@ -4,11 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 
 	"retool/engine/atomicfile"
+	"retool/engine/jsonfile"
 )
 
 // Index is model.safetensors.index.json: which file of a folder holds each tensor.
@@ -22,14 +22,14 @@ type Index struct {
 // ReadIndex reads an index, which must list a tensor, and every tensor in a file of the index's own folder.
 func ReadIndex(path string) (Index, error) {
 	var x Index
-	text, err := os.ReadFile(path)
+	text, err := jsonfile.Read(path)
 	if err != nil {
 		return x, fmt.Errorf("safetensors: %w", err)
 	}
 	var list struct { // total_size is nothing to a reader, and some write it as a float
 		WeightMap map[string]string `json:"weight_map"`
 	}
-	if err := json.Unmarshal(text, &list); err != nil {
+	if err := jsonfile.Unmarshal(text, &list); err != nil {
 		return x, fmt.Errorf("safetensors: %s: %w", path, err)
 	}
 	if x.WeightMap = list.WeightMap; len(x.WeightMap) == 0 {

@@ -3,6 +3,7 @@
 package safetensors
 
 import (
+	"fmt"
 	"os"
 	"syscall"
 )
@@ -18,8 +19,11 @@ func mapFile(path string) (data []byte, unmap func() error, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if info.IsDir() {
+		return nil, nil, fmt.Errorf("%s is a folder, must be a file", path)
+	}
 	if !info.Mode().IsRegular() {
-		return nil, nil, &os.PathError{Op: "map", Path: path, Err: syscall.EINVAL}
+		return nil, nil, fmt.Errorf("%s is a pipe or a device, must be a file", path)
 	}
 	if info.Size() == 0 { // nothing to map, and mmap refuses it
 		return nil, func() error { return nil }, nil

@@ -42,6 +42,12 @@ func TestViolationsAreNamed(t *testing.T) {
 		{"a file of 7 bytes", []byte("1234567")},
 		{"200000000 bytes long, more than 100000000", binary.LittleEndian.AppendUint64(nil, 200_000_000)},
 		{"50 bytes long, 2 follow", append(binary.LittleEndian.AppendUint64(nil, 50), "{}"...)},
+		{"is a Git LFS pointer", []byte("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n")},
+		{"is a zip archive, such as torch.save writes", []byte("PK\x03\x04\x00\x00\x08\x08\x00\x00")},
+		{"is a Python pickle", []byte("\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")},
+		{"is a GGUF file", []byte("GGUF\x03\x00\x00\x00\x00")},
+		{"is compressed by gzip", []byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff")},
+		{"is a page of HTML", []byte("<!DOCTYPE html><html></html>")},
 		{"does not begin with {", file(" {}", "")},
 		{"does not begin with {", file("", "")},
 		{"1 bytes follow its end", file("{}x", "")},
@@ -259,4 +265,11 @@ func FuzzOpen(f *testing.F) {
 			t.Fatalf("%d bytes of tensors in %d of data", total, want)
 		}
 	})
+}
+
+func TestAFolderIsNoFile(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Open(dir); err == nil || err.Error() != "safetensors: "+dir+" is a folder, must be a file" {
+		t.Errorf("error %v", err)
+	}
 }

@@ -488,6 +488,18 @@ func TestOpen(t *testing.T) {
 	if eos := opens().EOS(); eos != NoEOS {
 		t.Errorf("no file names the end of a text, which is %d", eos)
 	}
+	for text, want := range map[string]string{
+		`[]`: "tokenizer.json: is a JSON array, must be an object", `{"model": []}`: "tokenizer.json: model is a JSON array, must be an object",
+		`{"added_tokens": [{"id": "x"}]}`: "tokenizer.json: added_tokens.id is a JSON string, must be an integer of 32 bits",
+	} {
+		put("tokenizer.json", text)
+		fails(want)
+	}
+	put("tokenizer.json", "\ufeff"+string(fixture(t, "qwen2")))
+	put("tokenizer_config.json", "\ufeff[]")
+	fails("tokenizer: " + filepath.Join(dir, "tokenizer_config.json") + ": is a JSON array, must be an object")
+	put("tokenizer_config.json", "\ufeff{}")
+	opens()
 	for _, bad := range []string{"3", "[]", "{}", `""`} {
 		put("tokenizer_config.json", `{"eos_token": `+bad+`}`)
 		fails("tokenizer_config.json: eos_token is " + bad + ": want a string")
@@ -637,6 +649,20 @@ func BenchmarkLoad(b *testing.B) {
 	for b.Loop() {
 		if _, err := loadBPE(data, "<|im_end|>"); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// A map has no order; the error of a file has one.
+func TestTheSameFileHasTheSameError(t *testing.T) {
+	data := bytes.Replace(fixture(t, "qwen2"), []byte(`"a":`), []byte(`"b":`), 1)
+	_, err := loadBPE(data, "")
+	if err == nil {
+		t.Fatal("a vocabulary without a was read")
+	}
+	for range 20 {
+		if _, again := loadBPE(data, ""); again == nil || again.Error() != err.Error() {
+			t.Fatalf("%v, then %v", err, again)
 		}
 	}
 }

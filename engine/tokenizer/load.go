@@ -1,12 +1,15 @@
 package tokenizer
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+
+	"retool/engine/jsonfile"
 )
 
 // loadBPE reads a tokenizer.json of Hugging Face. eos is the content of the added token that ends a text, "" if none is known. A
@@ -14,7 +17,7 @@ import (
 // names it.
 func loadBPE(data []byte, eos string) (*BPE, error) {
 	var f bpeFile
-	if err := json.Unmarshal(data, &f); err != nil {
+	if err := jsonfile.Unmarshal(data, &f); err != nil {
 		return nil, err
 	}
 	t, err := f.build(eos)
@@ -74,14 +77,31 @@ func (f *bpeFile) build(eos string) (*BPE, error) {
 	return t, nil
 }
 
+type vocabularyEntry struct {
+	text string
+	id   int32
+}
+
+// entries are the vocabulary by id, and of one id by text: a fault of a file is the same each time.
+func (f *bpeFile) entries() []vocabularyEntry {
+	list := make([]vocabularyEntry, 0, len(f.Model.Vocab))
+	for text, id := range f.Model.Vocab {
+		list = append(list, vocabularyEntry{text, id})
+	}
+	slices.SortFunc(list, func(a, b vocabularyEntry) int {
+		return cmp.Or(cmp.Compare(a.id, b.id), strings.Compare(a.text, b.text))
+	})
+	return list
+}
+
 // size is the number of ids. They must be dense: an id below the size can be sampled, so each has to be a token.
 func (f *bpeFile) size() (int, error) {
 	size := 0
-	for entry, id := range f.Model.Vocab {
-		if id < 0 {
-			return 0, fmt.Errorf("vocabulary entry %q has id %d", entry, id)
+	if list := f.entries(); len(list) > 0 {
+		if first := list[0]; first.id < 0 {
+			return 0, fmt.Errorf("vocabulary entry %q has id %d", first.text, first.id)
 		}
-		size = max(size, int(id)+1)
+		size = int(list[len(list)-1].id) + 1
 	}
 	for i, a := range f.Added {
 		if a.ID < 0 || a.Content == "" {
@@ -133,7 +153,8 @@ func (f *bpeFile) addTokens(t *BPE) (special map[int32]bool, err error) {
 // addVocabulary enters the vocabulary and returns it by bytes, without special tokens.
 func (f *bpeFile) addVocabulary(t *BPE, special map[int32]bool) (map[string]int32, error) {
 	plain := make(map[string]int32, len(f.Model.Vocab))
-	for entry, id := range f.Model.Vocab {
+	for _, e := range f.entries() {
+		entry, id := e.text, e.id
 		isSpecial, isAdded := special[id]
 		if isAdded && t.names[id] != entry {
 			return nil, fmt.Errorf("id %d is vocabulary entry %q and added token %q", id, entry, t.names[id])

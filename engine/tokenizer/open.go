@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"retool/engine/jsonfile"
 )
 
 // tokenizerFile is the tokenizer in a model's folder, either in Hugging Face's format or in that of [Greedy].
@@ -17,35 +19,41 @@ const tokenizerFile = "tokenizer.json"
 // special_tokens_map.json, where there is such a file. An error names the file and what in it is not understood.
 func Open(dir string) (Tokenizer, error) {
 	path := filepath.Join(dir, tokenizerFile)
-	data, err := os.ReadFile(path)
+	data, err := jsonfile.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("tokenizer: %w%s", err, instead(dir))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %w", err)
 	}
-	t, err := parse(dir, data)
+	t, err := parse(dir, path, data)
 	if err != nil {
-		return nil, fmt.Errorf("tokenizer: %s: %w", path, err)
+		return nil, fmt.Errorf("tokenizer: %w", err)
 	}
 	return t, nil
 }
 
-func parse(dir string, data []byte) (Tokenizer, error) {
+// parse reads the tokenizer that is at path in dir. An error names the file that it is about.
+func parse(dir, path string, data []byte) (t Tokenizer, err error) {
 	var f struct {
 		Format string `json:"format"`
 	}
-	if err := json.Unmarshal(data, &f); err != nil {
-		return nil, err
+	if err := jsonfile.Unmarshal(data, &f); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if f.Format != "" {
-		return loadWords(data)
+		t, err = loadWords(data)
+	} else {
+		eos, fault := endOfText(dir)
+		if fault != nil {
+			return nil, fault
+		}
+		t, err = loadBPE(data, eos)
 	}
-	eos, err := endOfText(dir)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return loadBPE(data, eos)
+	return t, nil
 }
 
 // instead says what to do about a folder whose tokenizer comes in older files.
@@ -63,7 +71,7 @@ func instead(dir string) string {
 func endOfText(dir string) (string, error) {
 	for _, file := range []string{"tokenizer_config.json", "special_tokens_map.json"} {
 		path := filepath.Join(dir, file)
-		data, err := os.ReadFile(path)
+		data, err := jsonfile.Read(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -71,7 +79,7 @@ func endOfText(dir string) (string, error) {
 			return "", err
 		}
 		var c map[string]json.RawMessage
-		if err := json.Unmarshal(data, &c); err != nil {
+		if err := jsonfile.Unmarshal(data, &c); err != nil {
 			return "", fmt.Errorf("%s: %w", path, err)
 		}
 		raw, there := c["eos_token"]

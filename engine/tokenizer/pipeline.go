@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"retool/engine/jsonfile"
 )
 
 // bpeFile is a tokenizer.json. What it can say goes far beyond what this package does; the methods below accept the pipelines of GPT-2,
@@ -107,7 +109,7 @@ func stages(part string, raw json.RawMessage) ([]stage, error) {
 		return nil, nil
 	}
 	var s stage
-	if err := json.Unmarshal(raw, &s); err != nil {
+	if err := jsonfile.Unmarshal(raw, &s); err != nil {
 		return nil, fmt.Errorf("%s: %w", part, err)
 	}
 	return s.flat(), nil

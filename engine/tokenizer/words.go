@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"retool/engine/jsonfile"
 )
 
 // Greedy is a tokenizer that takes, from left to right, the longest piece that fits.
@@ -179,7 +181,7 @@ func loadWords(data []byte) (*Greedy, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	var f greedyFile
-	if err := dec.Decode(&f); err != nil {
+	if err := jsonfile.Plain(dec.Decode(&f)); err != nil {
 		return nil, err
 	}
 	if f.Format != greedyFormat {

@@ -185,7 +185,7 @@ func TestVocabularySurvivesTheFile(t *testing.T) {
 		t.Error("different vocabularies share a hash")
 	}
 	for _, bad := range []struct{ file, want string }{
-		{"", "EOF"},
+		{"", "unexpected end of JSON input"},
 		{strings.Replace(file, "retool-words-1", "retool-words-9", 1), `format is "retool-words-9"`},
 		{strings.Replace(file, `"pieces"`, `"piece"`, 1), `unknown field "piece"`},
 	} {

@@ -2,9 +2,9 @@ package hub
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,17 +90,22 @@ func (c cache) link(commit string, f File) error {
 	if err := os.MkdirAll(filepath.Dir(entry), 0o755); err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
-	fresh := entry + incomplete
-	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("hub: %w", err)
-	}
+	fresh := unique(entry)
 	if err := os.Symlink(target, fresh); err != nil {
 		if hard := os.Link(blob, fresh); hard != nil {
 			return fmt.Errorf("hub: %w, and %w", err, hard)
 		}
 	}
-	if err := os.Rename(fresh, entry); err != nil {
-		return fmt.Errorf("hub: %w", err)
+	return rename(fresh, entry)
+}
+
+// unique is a name beside path that no other fetch chooses: several may write the same entry at once, and the last one's stays.
+func unique(path string) string { return path + "." + rand.Text()[:8] + incomplete }
+
+// rename puts what is at fresh in path's place, or removes it.
+func rename(fresh, path string) error {
+	if err := os.Rename(fresh, path); err != nil {
+		return fmt.Errorf("hub: %w", errors.Join(err, os.Remove(fresh)))
 	}
 	return nil
 }
@@ -114,15 +119,11 @@ func (c cache) point(commit string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
-	fresh := path + incomplete
-	err := os.WriteFile(fresh, []byte(commit), 0o644)
-	if err == nil {
-		err = os.Rename(fresh, path)
+	fresh := unique(path)
+	if err := os.WriteFile(fresh, []byte(commit), 0o644); err != nil {
+		return fmt.Errorf("hub: %w", errors.Join(err, os.Remove(fresh)))
 	}
-	if err != nil {
-		return fmt.Errorf("hub: %w", err)
-	}
-	return nil
+	return rename(fresh, path)
 }
 
 // Cached is the snapshot that an earlier fetch of the repository left in a cache, without asking any hub.

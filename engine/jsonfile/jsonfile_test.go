@@ -1,0 +1,48 @@
+package jsonfile
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestErrorsNameNoTypeOfGo(t *testing.T) {
+	type file struct {
+		Model struct {
+			Vocab   map[string]int32 `json:"vocab"`
+			Dropout float64          `json:"dropout"`
+		} `json:"model"`
+		Added []struct {
+			Special bool `json:"special"`
+		} `json:"added_tokens"`
+		Name *string `json:"name"`
+	}
+	for text, want := range map[string]string{
+		`[]`:                                "is a JSON array, must be an object",
+		`{"model": 1}`:                      "model is a JSON number, must be an object",
+		`{"model": {"vocab": []}}`:          "model.vocab is a JSON array, must be an object",
+		`{"model": {"vocab": {"a":"b"}}}`:   "model.vocab is a JSON string, must be an integer of 32 bits",
+		`{"model": {"vocab": {"a":1.5}}}`:   "model.vocab is a JSON number 1.5, must be an integer of 32 bits",
+		`{"model": {"dropout": "x"}}`:       "model.dropout is a JSON string, must be a number",
+		`{"added_tokens": {}}`:              "added_tokens is a JSON object, must be a list",
+		`{"added_tokens": [{"special":0}]}`: "added_tokens.special is a JSON number, must be true or false",
+		`{"name": 3}`:                       "name is a JSON number, must be a string",
+		``:                                  "unexpected end of JSON input",
+		`{"name": `:                         "unexpected end of JSON input",
+	} {
+		var f file
+		require.EqualError(t, Unmarshal([]byte(text), &f), want, text)
+	}
+	require.ErrorContains(t, Unmarshal([]byte("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), &file{}), "is a Git LFS pointer")
+	require.NoError(t, Plain(nil))
+}
+
+func TestAByteOrderMarkIsNoPartOfAText(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.json")
+	require.NoError(t, os.WriteFile(path, []byte("\ufeff{}\ufeff"), 0o644))
+	text, err := Read(path)
+	require.NoError(t, err)
+	require.Equal(t, "{}\ufeff", string(text))
+}
