@@ -77,7 +77,7 @@ func equalValues(al *algebra, a, b *value) bool {
 		return false
 	}
 	switch a.kind {
-	case wordsValue:
+	case wordsValue, scoreValue:
 		return true
 	case groupValue, matrixValue, ratioValue:
 		return equalItems(al, a.items, b.items)
