@@ -36,9 +36,10 @@
 //   - 1/2x and sin x/2 have no certain reading; nor has \sqrt12, or x^ab.
 //   - What is equal is right, evaluated or not: \sqrt{49} is 7 and 2^{10} is 1024. A question of simplifying cannot be told from others.
 //   - 40% is 40, by the rule for units, and 0.4, by its meaning: which of them was asked for is not in the answer.
-//   - A unit is dropped if the other side has none, and never converted: 1 m is not 100 cm. In \text any words behind a number are a unit,
-//     unless they change what it says ("or more", "is wrong"); outside, a word must be in the list of units.go, and a single letter is a
-//     symbol. Million and dozen are numbers.
+//   - A unit is dropped if the other side has none, and never converted: 1 m is not 100 cm. A unit is a word in the
+//     list of units.go, and in \text a plural noun besides; what else stands behind a number ("squared", "below zero", "or more") may change
+//     it. Outside of \text a single letter is a symbol. Million, lakh and dozen are numbers.
+//   - 3-2, 2024-01-05 and 1/2/2024 may be a score, a range or a date, and equal only themselves; so do 0 = 0 and what is calculated with ∞.
 //   - A bare list has no order and equals the set of its items; (1, 2) and [1, 2] have one, and are neither list nor set, since they may be
 //     intervals. With three items or more they equal the bare list in the same order.
 //   - x = 5 is 5 with a name, and names must agree: x = 3 is not y = 3. A list of named values equals one without names if they share a name.
