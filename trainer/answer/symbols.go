@@ -8,6 +8,7 @@ var commands = map[string]string{
 	// layout
 	"left": "", "right": "", "middle": "", "big": "", "Big": "", "bigg": "", "Bigg": "", "bigl": "", "bigr": "", "Bigl": "", "Bigr": "",
 	"biggl": "", "biggr": "", "Biggl": "", "Biggr": "", "quad": "", "qquad": "", "thinspace": "", "enspace": "", "space": "",
+	"underline": "", "large": "", "Large": "", "LARGE": "", "huge": "", "Huge": "", "small": "", "normalsize": "", "footnotesize": "",
 	"displaystyle": "", "textstyle": "", "scriptstyle": "", "limits": "", "nolimits": "", "boxed": "", "fbox": "", "rm": "", "bf": "",
 	"mathbf": "", "boldsymbol": "", "bm": "", "mathit": "", "mathcal": "", "mathsf": "", "ensuremath": "", "nobreak": "", "hfill": "",
 	// fractions
@@ -49,7 +50,7 @@ var functions = set("sin cos tan cot sec csc asin acos atan sinh cosh tanh coth 
 // plainNames are words that mean the same without a backslash.
 var plainNames = map[string]string{
 	"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot", "inf": "infty", "oo": "infty", "infinity": "infty", "Infinity": "infty",
-	"infty": "infty", "pi": "pi", "Pi": "Pi", "binom": "binom", "binomial": "binom", "Abs": "abs", "factorial": "factorial", "ceiling": "ceil",
+	"infty": "infty", "pi": "pi", "Pi": "Pi", "binom": "binom", "binomial": "binom", "Abs": "abs", "factorial": "factorial", "ceiling": "ceil", "Fraction": "quotient", "Rational": "quotient",
 }
 
 func set(words string) map[string]bool {
@@ -73,7 +74,7 @@ var unicodes = map[rune]string{
 	'⅕': `\frac{1}{5}`, '⅖': `\frac{2}{5}`, '⅗': `\frac{3}{5}`, '⅘': `\frac{4}{5}`, '⅙': `\frac{1}{6}`, '⅚': `\frac{5}{6}`, '⅛': `\frac{1}{8}`, '⅜': `\frac{3}{8}`, '⅝': `\frac{5}{8}`,
 	'⅞': `\frac{7}{8}`, '\u00a0': `\,`, '\u2009': `\,`, '\u202f': `\,`, '\u2007': `\,`, '\u2002': ` `, '\u2003': ` `, '\u200b': ``, '\ufeff': ``,
 	'\u2060': ``, '，': `, `, '、': `, `, '。': `.`, '〈': `\langle `, '〉': `\rangle `, '⟨': `\langle `, '⟩': `\rangle `, '⌊': `\lfloor `, '⌋': `\rfloor `,
-	'⌈': `\lceil `, '⌉': `\rceil `, '‐': `–`, '‑': `–`, '—': `–`, '∣': `\mid `, 'ℓ': `\ell `, '∂': `\partial `,
+	'⌈': `\lceil `, '⌉': `\rceil `, '‐': `–`, '‑': `–`, '—': `–`, '∣': `\mid `, '∠': `\angle `, '△': `\triangle `, 'ℓ': `\ell `, '∂': `\partial `,
 }
 
 const (

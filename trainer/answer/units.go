@@ -131,7 +131,7 @@ func (p *parser) unitProduct(i int) (key string, end int) {
 		if p.end(i) || t.kind != wordToken {
 			break
 		}
-		name, ok := p.unitWord(t, i > first, p.end(i+1))
+		name, ok := p.unitWord(t, i > first || p.rate(i), p.end(i+1))
 		if !ok {
 			return "", first
 		}
@@ -147,6 +147,13 @@ func (p *parser) unitProduct(i int) (key string, end int) {
 		return "", first
 	}
 	return strings.ReplaceAll(strings.Join(parts, " "), " / ", "/"), i
+}
+
+// rate reports whether m/s or g/L stands at token i, behind a number and a blank. Other letters may be symbols.
+func (p *parser) rate(i int) bool {
+	t, per := p.at(i), p.at(i+2)
+	return i > 0 && p.toks[i-1].kind == numberToken && t.space && p.at(i+1).is("/") && per.kind == wordToken &&
+		(t.text == "m" && per.text == "s" || t.text == "g" && per.text == "L")
 }
 
 // unitWord is the name of a unit, of something counted if the word is the last one, or of a quality of it. A single letter is a unit only in
