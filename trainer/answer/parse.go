@@ -44,7 +44,7 @@ func (p *parser) peek() token {
 }
 
 func (p *parser) at(i int) token {
-	if i < len(p.toks) {
+	if i >= 0 && i < len(p.toks) {
 		return p.toks[i]
 	}
 	return token{}
@@ -314,12 +314,12 @@ func (p *parser) side() (*value, error) {
 	return &value{kind: exprValue, form: v.form, unit: p.unit}, nil
 }
 
-// score looks at a side that is nothing but whole numbers with hyphens between them, or two slashes, or one with a zero in front of
-// digits, and words behind: 3-2, 10-12, 2024-01-05, 1/2/2024. It may be a score, a range, a date or a number of a telephone, and no
+// score looks at a side that is nothing but numbers with hyphens between them, or whole ones with two slashes, or one slash and a zero
+// in front of digits, and a unit behind: 3-2, 10-12, 2024-01-05, 1/2/2024. It may be a score, a range, a date or a number of a telephone, and no
 // calculation. n is its length in tokens.
 func (p *parser) score() (v *value, n int) {
 	i, signs, zeros := p.pos, 0, false
-	for whole(p.at(i)) {
+	for whole(p.at(i)) || p.at(i).kind == numberToken && !p.at(i-1).is("/") && !p.at(i+1).is("/") {
 		zeros = zeros || len(p.at(i).text) > 1 && p.at(i).text[0] == '0'
 		i++
 		if sign := p.at(i); !sign.is("-") && !sign.is("/") || i > p.pos+1 && sign.text != p.at(p.pos+1).text && !zeros {
@@ -331,8 +331,10 @@ func (p *parser) score() (v *value, n int) {
 	if signs == 0 || i != p.pos+2*signs+1 || signs == 1 && p.at(i-2).is("/") && !zeros {
 		return nil, 0
 	}
-	for !p.end(i) {
-		if p.at(i).kind != wordToken || utf8.RuneCountInString(p.at(i).text) < 2 || signs == 1 && p.at(i-2).is("/") {
+	for !p.end(i) || p.at(i).is("}") && p.at(i-1).is("∘") {
+		t := p.at(i)
+		word := t.kind == wordToken && utf8.RuneCountInString(t.text) > 1
+		if !word && !slices.Contains([]string{"%", "°", "∘", "^", "{", "}"}, t.text) {
 			return nil, 0
 		}
 		i++

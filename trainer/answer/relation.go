@@ -100,8 +100,14 @@ func (p *parser) computed(sides []side) bool {
 	first := fold(p.toks[sides[0].from:sides[0].to])
 	differ := false
 	for _, s := range sides {
-		long = long || s.to-s.from > 2
-		differ = differ || fold(p.toks[s.from:s.to]) != first
+		toks := p.toks[s.from:s.to]
+		if slices.ContainsFunc(toks, func(t token) bool {
+			return isSymbol(t) && !t.inText && (t.kind == commandToken || utf8.RuneCountInString(t.text) == 1) && !constantName(t)
+		}) {
+			return false // x - x = 0
+		}
+		long = long || len(toks) > 2
+		differ = differ || fold(toks) != first
 	}
 	return long && differ
 }

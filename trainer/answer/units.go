@@ -11,7 +11,7 @@ var unitNames = func() map[string]string {
 		"in inch inches", "ft foot feet", "yd yard", "mi mile", "nm nanometer", "mg milligram", "g gram gm gramme", "kg kilogram kilo",
 		"lb lbs pound", "oz ounce", "t ton tonne", "ml mL milliliter millilitre", "L l liter litre", "gal gallon", "s sec second secs", "ms millisecond",
 		"min minute mins", "h hr hour hrs", "day", "week", "month", "yr year", "decade", "century centuries", "N newton", "J joule", "kJ kilojoule", "W watt", "kW kilowatt",
-		"V volt", "A amp ampere", "ohm", "Pa pascal", "kPa", "Hz hertz", "K kelvin", "mol mole", "cal calorie", "kcal", "rad radian", "° degree deg",
+		"V volt", "A amp ampere", "ohm", "Pa pascal", "kPa", "Hz hertz", "kelvin", "celsius centigrade", "fahrenheit", "mol mole", "cal calorie", "kcal", "rad radian", "° degree deg",
 		"dollar dollars USD usd buck", "cent", "euro EUR", "yen", "rupee", "penny pennies pence", "nickel", "dime",
 		"unit", "way", "points", "digit", "student", "people person", "apple", "orange", "ball", "marble", "book", "page", "card", "coin", "stamp", "meal",
 		"edge", "vertex vertices", "face", "side", "diagonal", "triangle", "squares", "rectangle", "circle", "integer", "solution",
@@ -110,7 +110,7 @@ func (p *parser) unitProduct(i int) (key string, end int) {
 		next := p.at(i + 1)
 		lower := strings.ToLower(t.text)
 		switch {
-		case t.kind == wordToken && (lower == "square" || lower == "sq" || lower == "cubic" || lower == "cu") && next.kind == wordToken && !p.end(i+1):
+		case t.kind == wordToken && (lower == "square" || lower == "sq" || lower == "cubic" || lower == "cu") && (next.kind == wordToken && !p.end(i+1) || next.is(".") && p.at(i+2).kind == wordToken):
 			power = "^2"
 			if lower[0] == 'c' {
 				power = "^3"
