@@ -22,8 +22,8 @@ func gradeCommand() *cli.Command {
 	return &cli.Command{
 		Name: "grade", Usage: "judge responses by both verifiers",
 		Description: `Rows {"id", "text", "truth"}, one JSON object a line: text is a model's response, whose code and tool output do not
-count; truth may be a number. For each, in order, one line {"id", "math", "dapo", "answer"}: the verdicts correct, wrong, no_answer or verifier_error, and what the last
-box holds.`,
+count; truth may be a number. For each, in order, one line {"id", "math", "dapo", "answer"}: the verdicts correct, wrong, no_answer
+or verifier_error, and what the last box holds.`,
 		Flags: []cli.Flag{&cli.StringFlag{Name: "jsonl", Usage: "the rows: a `FILE`, or - for standard input", Required: true}},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {

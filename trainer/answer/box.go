@@ -35,13 +35,15 @@ func Box(text string) (content string, ok bool) {
 func unbraced(s string) (string, bool) {
 	inner := strings.TrimLeft(s, " \t")
 	n := 0
-	for n < len(inner) && (digit(inner[n]) || n == 0 && inner[n] == '-' || n > 0 && n+1 < len(inner) && strings.IndexByte("./,", inner[n]) >= 0 && digit(inner[n+1])) {
+	for n < len(inner) && (digit(inner[n]) || n == 0 && inner[n] == '-' || n > 0 && n+1 < len(inner) &&
+		strings.IndexByte("./,", inner[n]) >= 0 && digit(inner[n+1])) {
 		n++
 	}
 	if n > 0 && digit(inner[n-1]) {
 		return inner[:n], true
 	}
-	if len(inner) == 0 || len(inner) == len(s) || !letter(inner[0]) || len(inner) > 1 && (letter(inner[1]) || inner[1] >= 0x80 || inner[1] == '\'') {
+	if len(inner) == 0 || len(inner) == len(s) || !letter(inner[0]) ||
+		len(inner) > 1 && (letter(inner[1]) || inner[1] >= 0x80 || inner[1] == '\'') {
 		return "", false
 	}
 	if rest := strings.TrimLeft(inner[1:], " "); rest != "" && letter(rest[0]) { // "\boxed a result" is prose

@@ -7,8 +7,8 @@ import (
 
 const boxOpen = `\boxed{`
 
-// dapoBox is what the last \boxed{…} of a text holds, braces inside it balanced. Of nested boxes the innermost begins last. Where the last one
-// does not end there is no answer, whatever came before.
+// dapoBox is what the last \boxed{…} of a text holds, braces inside it balanced. Of nested boxes the innermost begins last. Where the
+// last one does not end there is no answer, whatever came before.
 func dapoBox(text string) (content string, ok bool) {
 	start := strings.LastIndex(text, boxOpen)
 	if start < 0 {
@@ -29,8 +29,8 @@ func dapoBox(text string) (content string, ok bool) {
 	return "", false
 }
 
-// equalDAPO reports whether two answers are the same string after normalisation, or the same rational number. gradeable says whether anything
-// is left of b.
+// equalDAPO reports whether two answers are the same string after normalisation, or the same rational number. gradeable says whether
+// anything is left of b.
 func (w *work) equalDAPO(a, b string) (equal, gradeable bool) {
 	x, y := w.normalise(trim(a)), w.normalise(trim(b))
 	if w.err != nil || x == "" || y == "" {

@@ -109,7 +109,8 @@ func equalValues(al *algebra, a, b *value) bool {
 
 // product reports whether words are certainly letters multiplied: without a vowel, or of a, b and c. "on" is not "no".
 func product(v *value) bool {
-	return v.form.num != nil && (!strings.ContainsAny(v.text, "aeiou") || strings.Trim(v.text, "abc") == "") && v.text == strings.ToLower(v.text)
+	return v.form.num != nil && (!strings.ContainsAny(v.text, "aeiou") || strings.Trim(v.text, "abc") == "") &&
+		v.text == strings.ToLower(v.text)
 }
 
 func same(al *algebra, f, g form) bool {
@@ -184,7 +185,8 @@ func equalMixed(al *algebra, group, other *value) bool {
 		if other.whole != nil {
 			return equalValues(al, group, other.whole)
 		}
-		return len(group.items) > 2 && other.text == "" && unnamed(other) && (group.text == "()" || group.text == "[]") && equalItems(al, group.items, other.items)
+		return len(group.items) > 2 && other.text == "" && unnamed(other) && (group.text == "()" || group.text == "[]") &&
+			equalItems(al, group.items, other.items)
 	}
 	if group.text != "[]" || other.text != "" || len(group.items) != len(other.items) {
 		return false

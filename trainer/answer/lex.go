@@ -288,7 +288,8 @@ func (l *lexer) text() bool {
 // number reads digits in groups, a point, repeating places and an exponent.
 func (l *lexer) number() {
 	whole := l.groups()
-	if after, ok := strings.CutPrefix(l.s, "{,}"); ok && after != "" && digit(after[0]) && (whole == "0" || len(whole) <= 3 && !threes(after)) {
+	if after, ok := strings.CutPrefix(l.s, "{,}"); ok && after != "" && digit(after[0]) &&
+		(whole == "0" || len(whole) <= 3 && !threes(after)) {
 		l.s = "." + after // a decimal comma
 	}
 	raw := whole

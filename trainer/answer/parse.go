@@ -315,8 +315,8 @@ func (p *parser) side() (*value, error) {
 }
 
 // score looks at a side that is nothing but numbers with hyphens between them, or whole ones with two slashes, or one slash and a zero
-// in front of digits, and a unit behind: 3-2, 10-12, 2024-01-05, 1/2/2024. It may be a score, a range, a date or a number of a telephone, and no
-// calculation. n is its length in tokens.
+// in front of digits, and a unit behind: 3-2, 10-12, 2024-01-05, 1/2/2024. It may be a score, a range, a date or a number of a
+// telephone, and no calculation. n is its length in tokens.
 func (p *parser) score() (v *value, n int) {
 	i, signs, zeros := p.pos, 0, false
 	for whole(p.at(i)) || p.at(i).kind == numberToken && !p.at(i-1).is("/") && !p.at(i+1).is("/") {

@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// DAPOStrict is the reward of verl's DAPO recipes: +1 or −1. text is the decoded response without special tokens; here code and observations
-// are part of it. Windows are counted in characters.
+// DAPOStrict is the reward of verl's DAPO recipes: +1 or −1. text is the decoded response without special tokens; here code and
+// observations are part of it. Windows are counted in characters.
 //
 // With strict, the answer is what the last box that begins within the last 100 characters holds, and must be the ground truth to the
 // character: nothing is trimmed or normalised.
@@ -55,8 +55,8 @@ func sign(right bool) float64 {
 //
 //	s < 0:  min(−0.6, s + (n−2)/2 · 0.1)
 //
-// s is [DAPOStrict]'s reward. n is [Turns] in verl's recipe, and the number of tool calls in slime and OpenClaw-RL, where a wrong answer without
-// any call is therefore −1.1.
+// s is [DAPOStrict]'s reward. n is [Turns] in verl's recipe, and the number of tool calls in slime and OpenClaw-RL, where a wrong answer
+// without any call is therefore −1.1.
 func ToolShaped(s float64, n int) float64 {
 	if s >= 0 {
 		return s

@@ -40,7 +40,8 @@ func spellRational(t *rapid.T, n, d int64) string {
 	case 5:
 		r := big.NewRat(n, d)
 		if places, exact := r.FloatPrec(); exact {
-			return sign + grouped(r.FloatString(places+rapid.IntRange(0, 2).Draw(t, "zeros")), rapid.SampledFrom([]string{"", ",", "{,}", `\,`, "\u202f"}).Draw(t, "separator"))
+			return sign + grouped(r.FloatString(places+rapid.IntRange(0, 2).Draw(t, "zeros")), rapid.SampledFrom([]string{"", ",", "{,}",
+				`\,`, "\u202f"}).Draw(t, "separator"))
 		}
 	}
 	return fmt.Sprintf("%s\\left(%d\\right) / %d", sign, n, d)
@@ -64,7 +65,8 @@ func grouped(s, separator string) string {
 
 // around an answer, and no part of it.
 func dress(t *rapid.T, s string) string {
-	w := rapid.SampledFrom([][2]string{{"", ""}, {"$", "$"}, {" ", " "}, {"", "."}, {`\(`, `\)`}, {`\[ `, ` \]`}, {"{", "}"}, {`\displaystyle `, ""}, {`\boxed{`, "}"},
+	w := rapid.SampledFrom([][2]string{{"", ""}, {"$", "$"}, {" ", " "}, {"", "."}, {`\(`, `\)`}, {`\[ `, ` \]`}, {"{", "}"},
+		{`\displaystyle `, ""}, {`\boxed{`, "}"},
 		{`\text{The answer is }`, ""}, {"x = ", ""}, {`\approx `, ""}, {"", ` \text{ cm}`}}).Draw(t, "around")
 	return w[0] + s + w[1]
 }
@@ -105,7 +107,8 @@ func (p polynomial) spell(t *rapid.T) string {
 			case e == 1:
 				parts = append(parts, x)
 			case e > 1:
-				parts = append(parts, fmt.Sprintf(rapid.SampledFrom([]string{"%s^%d", "%s^{%d}", "%s**%d", "{%s}^%d", "(%s)^%d"}).Draw(t, "power"), x, e))
+				parts = append(parts, fmt.Sprintf(rapid.SampledFrom([]string{"%s^%d", "%s^{%d}", "%s**%d", "{%s}^%d", "(%s)^%d"}).Draw(t,
+					"power"), x, e))
 			}
 		}
 		terms = append(terms, sign+strings.Join(parts, rapid.SampledFrom([]string{"", " ", "*", `\cdot `, `\times `, `\,`}).Draw(t, "product")))
@@ -186,7 +189,8 @@ func TestTuplesSetsAndListsInAnySpelling(t *testing.T) {
 }
 
 func spellInBrackets(t *rapid.T, n int64) string {
-	return rapid.SampledFrom([]string{fmt.Sprint(n), fmt.Sprintf("%d.0", n), fmt.Sprintf(`\frac{%d}{2}`, 2*n), fmt.Sprintf("%d/3", 3*n), fmt.Sprintf("{%d}", n)}).Draw(t, "item")
+	return rapid.SampledFrom([]string{fmt.Sprint(n), fmt.Sprintf("%d.0", n), fmt.Sprintf(`\frac{%d}{2}`, 2*n), fmt.Sprintf("%d/3",
+		3*n), fmt.Sprintf("{%d}", n)}).Draw(t, "item")
 }
 
 func TestRootsInAnySpelling(t *testing.T) {
@@ -194,7 +198,8 @@ func TestRootsInAnySpelling(t *testing.T) {
 		k, r := rapid.Int64Range(1, 30).Draw(t, "k"), rapid.Int64Range(2, 300).Draw(t, "r")
 		outside := fmt.Sprintf(`%d\sqrt{%d}`, k, r)
 		for _, s := range []string{
-			fmt.Sprintf(`\sqrt{%d}`, k*k*r), fmt.Sprintf(`%d√%d`, k, r), fmt.Sprintf(`%d*sqrt(%d)`, k, r), fmt.Sprintf(`\frac{%d}{\sqrt{%d}}`, k*r, r),
+			fmt.Sprintf(`\sqrt{%d}`, k*k*r), fmt.Sprintf(`%d√%d`, k, r), fmt.Sprintf(`%d*sqrt(%d)`, k, r),
+			fmt.Sprintf(`\frac{%d}{\sqrt{%d}}`, k*r, r),
 			fmt.Sprintf(`%d^{1/2}\cdot %d`, r, k), fmt.Sprintf(`\sqrt[4]{%d}`, k*k*r*k*k*r), fmt.Sprintf(`%d(%d)**0.5`, k, r),
 		} {
 			got, err := Math.Equal(s, outside)

@@ -164,7 +164,8 @@ func (p *parser) isName(s side) bool {
 		}
 		return len(toks)%2 == 1
 	}
-	if len(toks) > 1 && toks[0].kind == commandToken && slices.Contains([]string{"angle", "triangle", "overline", "vec", "hat", "measuredangle"}, toks[0].text) {
+	if len(toks) > 1 && toks[0].kind == commandToken &&
+		slices.Contains([]string{"angle", "triangle", "overline", "vec", "hat", "measuredangle"}, toks[0].text) {
 		return true
 	}
 	if len(toks) > 2 && toks[0].text == "m" && toks[1].kind == commandToken && toks[1].text == "angle" {

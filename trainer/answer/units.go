@@ -9,21 +9,31 @@ var unitNames = func() map[string]string {
 	for _, line := range []string{
 		"mm millimeter millimetre", "cm centimeter centimetre", "dm decimeter decimetre", "m meter metre", "km kilometer kilometre",
 		"in inch inches", "ft foot feet", "yd yard", "mi mile", "nm nanometer", "mg milligram", "g gram gm gramme", "kg kilogram kilo",
-		"lb lbs pound", "oz ounce", "t ton tonne", "ml mL milliliter millilitre", "L l liter litre", "gal gallon", "s sec second secs", "ms millisecond",
-		"min minute mins", "h hr hour hrs", "day", "week", "month", "yr year", "decade", "century centuries", "N newton", "J joule", "kJ kilojoule", "W watt", "kW kilowatt",
-		"V volt", "A amp ampere", "ohm", "Pa pascal", "kPa", "Hz hertz", "kelvin", "celsius centigrade", "fahrenheit", "mol mole", "cal calorie", "kcal", "rad radian", "° degree deg",
+		"lb lbs pound", "oz ounce", "t ton tonne", "ml mL milliliter millilitre", "L l liter litre", "gal gallon", "s sec second secs",
+		"ms millisecond",
+		"min minute mins", "h hr hour hrs", "day", "week", "month", "yr year", "decade", "century centuries", "N newton", "J joule",
+		"kJ kilojoule", "W watt", "kW kilowatt",
+		"V volt", "A amp ampere", "ohm", "Pa pascal", "kPa", "Hz hertz", "kelvin", "celsius centigrade", "fahrenheit", "mol mole",
+		"cal calorie", "kcal", "rad radian", "° degree deg",
 		"dollar dollars USD usd buck", "cent", "euro EUR", "yen", "rupee", "penny pennies pence", "nickel", "dime",
-		"unit", "way", "points", "digit", "student", "people person", "apple", "orange", "ball", "marble", "book", "page", "card", "coin", "stamp", "meal",
+		"unit", "way", "points", "digit", "student", "people person", "apple", "orange", "ball", "marble", "book", "page", "card",
+		"coin", "stamp", "meal",
 		"edge", "vertex vertices", "face", "side", "diagonal", "triangle", "squares", "rectangle", "circle", "integer", "solution",
 		"boy", "girl", "child children", "man men", "woman women", "player", "team", "game", "ticket", "pencil", "pen", "cookie", "candy candies",
 		"step", "turn", "trip", "car", "seat", "row", "column", "block", "cubes", "tile", "box boxes", "bag", "bottle", "cup", "piece", "item",
-		"arrangement", "combination", "permutation", "subset", "pair", "path", "word", "letter", "month", "year", "outcome", "possibility possibilities",
-		"mph", "kph kmh", "rpm", "acre", "hectare ha", "worker", "animal", "dog", "cat", "cow", "chicken", "fish", "flower", "tree", "egg", "sheep", "duck", "horse", "pig", "rabbit", "bird", "bear", "lion", "mouse mice",
-		"foot-pound", "teaspoon tsp", "tablespoon tbsp", "pint pt", "quart qt", "bit", "byte", "kilobyte KB kB", "megabyte MB", "gigabyte GB", "knot",
+		"arrangement", "combination", "permutation", "subset", "pair", "path", "word", "letter", "month", "year", "outcome",
+		"possibility possibilities",
+		"mph", "kph kmh", "rpm", "acre", "hectare ha", "worker", "animal", "dog", "cat", "cow", "chicken", "fish", "flower", "tree",
+		"egg", "sheep", "duck", "horse", "pig", "rabbit", "bird", "bear", "lion", "mouse mice",
+		"foot-pound", "teaspoon tsp", "tablespoon tbsp", "pint pt", "quart qt", "bit", "byte", "kilobyte KB kB", "megabyte MB",
+		"gigabyte GB", "knot",
 		"member", "teacher", "friend", "guest", "adult", "customer", "passenger", "voter", "visitor", "farmer", "soldier", "family families",
-		"shirt", "hat", "shoe", "sock", "toy", "doll", "bead", "button", "ribbon", "rope", "brick", "bus buses", "bike", "bicycle", "truck", "boat", "ship",
-		"pizza", "cake", "pie", "sandwich sandwiches", "cupcake", "banana", "pear", "peach peaches", "grape", "berry berries", "strawberry strawberries",
-		"house", "room", "floor", "door", "window", "table", "chair", "shelf shelves", "class classes", "school", "city cities", "country countries",
+		"shirt", "hat", "shoe", "sock", "toy", "doll", "bead", "button", "ribbon", "rope", "brick", "bus buses", "bike", "bicycle",
+		"truck", "boat", "ship",
+		"pizza", "cake", "pie", "sandwich sandwiches", "cupcake", "banana", "pear", "peach peaches", "grape", "berry berries",
+		"strawberry strawberries",
+		"house", "room", "floor", "door", "window", "table", "chair", "shelf shelves", "class classes", "school", "city cities",
+		"country countries",
 		"match matches", "dish dishes", "glass glasses", "plate", "slice", "loaf loaves", "knife knives", "leaf leaves", "battery batteries",
 	} {
 		names := strings.Fields(line)
@@ -45,19 +55,27 @@ var unitNames = func() map[string]string {
 }()
 
 // scales are words that multiply.
-var scales = map[string]int64{"hundred": 100, "thousand": 1e3, "lakh": 1e5, "lakhs": 1e5, "crore": 1e7, "crores": 1e7, "million": 1e6, "billion": 1e9, "trillion": 1e12, "dozen": 12}
+var scales = map[string]int64{"hundred": 100, "thousand": 1e3, "lakh": 1e5, "lakhs": 1e5, "crore": 1e7, "crores": 1e7,
+	"million": 1e6, "billion": 1e9, "trillion": 1e12, "dozen": 12}
 
 // notCounted are words in the form of a plural that name nothing that is counted: numbers, what is done with numbers, verbs.
-var notCounted = set("ones twos threes fours fives sixes sevens eights nines tens twenties dozens scores hundreds thousands millions billions trillions " +
-	"halves quarters thirds seconds quads times powers roots cubes logs logarithms factorials inverses reciprocals negatives positives opposites " +
-	"complements conjugates bases binaries decimals hexes octals percents percentages ratios fractions multiples losses debts deficits debits overdrafts " +
-	"decreases reductions discounts absolutes modulos remainders exponents sines cosines tangents wrongs falses falsehoods nones errors mistakes " +
-	"equals fails excludes includes exceeds repeats recurs diverges converges remains lies means gives makes owes loses lacks needs works does has goes " +
-	"always sometimes perhaps yes others lots whereas unless backs downs ups lefts rights norths souths easts wests belows aboves minuses pluses nulls " +
+var notCounted = set("ones twos threes fours fives sixes sevens eights nines tens twenties dozens scores hundreds thousands " +
+	"millions billions trillions " +
+	"halves quarters thirds seconds quads times powers roots cubes logs logarithms factorials inverses reciprocals negatives positives " +
+	"opposites " +
+	"complements conjugates bases binaries decimals hexes octals percents percentages ratios fractions multiples losses debts deficits " +
+	"debits overdrafts " +
+	"decreases reductions discounts absolutes modulos remainders exponents sines cosines tangents wrongs falses falsehoods nones " +
+	"errors mistakes " +
+	"equals fails excludes includes exceeds repeats recurs diverges converges remains lies means gives makes owes loses lacks needs " +
+	"works does has goes " +
+	"always sometimes perhaps yes others lots whereas unless backs downs ups lefts rights norths souths easts wests belows aboves " +
+	"minuses pluses nulls " +
 	"doubles triples halfs squares infinities pis apiece googols grosses braces couples trios quartets parts bips permilles")
 
 // qualities may stand before a noun that is counted, and change nothing of the number.
-var qualities = set("red blue green yellow black white brown pink purple orange gold silver different distinct possible total whole small large big little " +
+var qualities = set("red blue green yellow black white brown pink purple orange gold silver different distinct possible total whole " +
+	"small large big little " +
 	"new old extra additional unique such valid real complex lattice ordered unit prime even odd positive rational school math")
 
 // counted reports whether a word in lower case is the plural of something that may be counted, by its ending.
@@ -110,7 +128,8 @@ func (p *parser) unitProduct(i int) (key string, end int) {
 		next := p.at(i + 1)
 		lower := strings.ToLower(t.text)
 		switch {
-		case t.kind == wordToken && (lower == "square" || lower == "sq" || lower == "cubic" || lower == "cu") && (next.kind == wordToken && !p.end(i+1) || next.is(".") && p.at(i+2).kind == wordToken):
+		case t.kind == wordToken && (lower == "square" || lower == "sq" || lower == "cubic" || lower == "cu") &&
+			(next.kind == wordToken && !p.end(i+1) || next.is(".") && p.at(i+2).kind == wordToken):
 			power = "^2"
 			if lower[0] == 'c' {
 				power = "^3"
@@ -156,8 +175,8 @@ func (p *parser) rate(i int) bool {
 		(t.text == "m" && per.text == "s" || t.text == "g" && per.text == "L")
 }
 
-// unitWord is the name of a unit, of something counted if the word is the last one, or of a quality of it. A single letter is a unit only in
-// \text, or behind another unit.
+// unitWord is the name of a unit, of something counted if the word is the last one, or of a quality of it. A single letter is a unit
+// only in \text, or behind another unit.
 func (p *parser) unitWord(t token, inside, last bool) (string, bool) {
 	lower := strings.ToLower(t.text)
 	if lower == "in" && !last || inside && lower == "in" {

@@ -15,7 +15,7 @@ const (
 	ratioValue                     // a : b : c
 	equationValue                  // form is left side minus right side
 	orderValue                     // items in ascending order, ops[i], < or ≤, between items i and i+1
-	scoreValue                     // whole numbers with - or / between them, as text: a score, a range, a date; form is what they are in a calculation
+	scoreValue                     // numbers with - or / between them, a score or a date: text; form is for calculations
 	relationValue                  // items compared by ops: ≠, ∈, ≡ (mod the last item), …
 )
 

@@ -81,7 +81,8 @@ func (p *parser) words() (v *value, n int) {
 }
 
 // allReals are words for the set ℝ.
-var allReals = map[string]bool{"all real numbers": true, "all reals": true, "all real": true, "set of all real numbers": true, "set of real numbers": true}
+var allReals = map[string]bool{"all real numbers": true, "all reals": true, "all real": true, "set of all real numbers": true,
+	"set of real numbers": true}
 
 // reals is (−∞, ∞), by whatever name.
 func reals() *value {
@@ -168,7 +169,8 @@ func unbrace(toks []token) []token {
 }
 
 // wrapped lists what may surround an answer and is no part of it.
-var wrapped = [][2]string{{"$$", "$$"}, {"$", "$"}, {`\(`, `\)`}, {`\[`, `\]`}, {`"`, `"`}, {"'", "'"}, {"“", "”"}, {"‘", "’"}, {"`", "`"}, {"**", "**"}, {"__", "__"}, {"*", "*"}}
+var wrapped = [][2]string{{"$$", "$$"}, {"$", "$"}, {`\(`, `\)`}, {`\[`, `\]`}, {`"`, `"`}, {"'", "'"}, {"“", "”"}, {"‘",
+	"’"}, {"`", "`"}, {"**", "**"}, {"__", "__"}, {"*", "*"}}
 
 // peel takes off what surrounds an answer, also one around another.
 func peel(s string) string {
