@@ -50,6 +50,7 @@
 //     could give back the question. 2x = 10 is not x = 5, and x + y = 5 is not 5.
 //   - An inequality in one symbol is its interval: x > 3 is (3, ∞).
 //   - \overline{AB} is the segment AB; \overline{27}, 1011_2, 3:4 and 12:30 are what they look like, equal only to themselves.
+//   - xy is yx where the letters make no words; ℝ is (−∞, ∞). 0{,}5 is 0.5, and 1_000_000 is 1000000. x = 1 \quad y = 2 is a list.
 //   - \pm is two answers. Two of them in one answer are text: whether their signs go together is not said.
 //   - ∛−8 is −2; (−8)^{1/3} is text. log is not ln: its base is not said. In sin 30°, ° is π/180.
 //   - Words are compared without case and article; one letter, and two capitals, keep their case: A is not a.
