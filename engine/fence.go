@@ -7,7 +7,8 @@ import (
 
 // Code is cut out of a turn at fence lines, and what lies between two of them is run as it was written. A fence line is, as in
 // Markdown, a run of at least three back-ticks or tildes at the begin of a line, behind any indentation. One that opens may carry an
-// info string (`python`, `Python 3`, `{.python .numberLines}`, `python title="x.py"`) or the first line of the code; one that closes is of the same character,
+// info string (`python`, `Python 3`, `{.python .numberLines}`, `python title="x.py"`) or the first line of the code; one that closes is of
+// the same character,
 // at least as long, and carries nothing.
 //
 // A program may print or hold such lines itself, so fences are looked for as Python would read the text: what stands in a string

@@ -221,6 +221,21 @@ func OutsideCode(text string) string {
 	}
 }
 
+// OutsideReplies is text without the outputs in it, tags included. One whose tag is never closed goes to the end of the text. The text
+// around an output is not joined.
+func OutsideReplies(text string) string {
+	var out strings.Builder
+	for {
+		before, rest, found := strings.Cut(text, openReply)
+		out.WriteString(before)
+		if !found {
+			return out.String()
+		}
+		out.WriteByte('\n')
+		_, text, _ = strings.Cut(rest, closeReply)
+	}
+}
+
 // requestEnd is where the request ends whose tag stands at `at`; at itself: the tag opens none. closing is the place of the next
 // closing tag, or the end of the text.
 func requestEnd(text string, at, closing int) int {

@@ -268,6 +268,19 @@ func TestOutsideCode(t *testing.T) {
 	}
 }
 
+// What a response says outside the outputs is no tool's.
+func TestOutsideReplies(t *testing.T) {
+	for text, want := range map[string]string{
+		"a":                                  "a",
+		"a<interpreter>\n5\n</interpreter>b": "a\nb",
+		"a<interpreter>5</interpreter><interpreter>6</interpreter>": "a\n\n",
+		"a<interpreter>\\boxed{5}":                                  "a\n",
+		"a</interpreter>b":                                          "a</interpreter>b",
+	} {
+		require.Equal(t, want, OutsideReplies(text), text)
+	}
+}
+
 // The tags are spelt in one file of this package: a second protocol is a second file.
 func TestTagsAreSpeltInOneFile(t *testing.T) {
 	files, err := filepath.Glob("*.go")

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
@@ -20,9 +21,9 @@ import (
 func gradeCommand() *cli.Command {
 	return &cli.Command{
 		Name: "grade", Usage: "judge responses by both verifiers",
-		Description: `Rows {"id", "text", "truth"}, one JSON object a line: text is a model's response, whose code does not count. For each,
-in order, one line {"id", "math", "dapo", "answer"}: the verdicts correct, wrong, no_answer or verifier_error, and what the last
-box holds.`,
+		Description: `Rows {"id", "text", "truth"}, one JSON object a line: text is a model's response, whose code and tool output do not
+count; truth may be a number. For each, in order, one line {"id", "math", "dapo", "answer"}: the verdicts correct, wrong, no_answer
+or verifier_error, and what the last box holds.`,
 		Flags: []cli.Flag{&cli.StringFlag{Name: "jsonl", Usage: "the rows: a `FILE`, or - for standard input", Required: true}},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
@@ -133,11 +134,48 @@ func eachRow(in io.Reader, f func(n int, line []byte) bool) error {
 	}
 }
 
+// gradeRow reads the members of a row. A key that is given twice would leave open which of them counts.
+func gradeRow(line []byte) (map[string]json.RawMessage, error) {
+	const want = `want an object {"id", "text", "truth"}`
+	var row map[string]json.RawMessage
+	if !utf8.Valid(line) {
+		return nil, errors.New(want + " in UTF-8, got bytes that are not")
+	}
+	if err := json.Unmarshal(line, &row); err != nil {
+		return nil, fmt.Errorf(want+": %w", err)
+	}
+	if row == nil {
+		return nil, errors.New(want + ", got null")
+	}
+	seen := map[string]bool{}
+	dec := json.NewDecoder(bytes.NewReader(line))
+	for _, err := dec.Token(); err == nil && dec.More(); { // the brace, then keys and values
+		var key json.Token
+		if key, err = dec.Token(); err != nil {
+			return nil, fmt.Errorf(want+": %w", err)
+		}
+		name, _ := key.(string)
+		if seen[name] {
+			return nil, fmt.Errorf("%s, each once, got %q twice", want, name)
+		}
+		seen[name] = true
+		var value json.RawMessage
+		if err = dec.Decode(&value); err != nil {
+			return nil, fmt.Errorf(want+": %w", err)
+		}
+	}
+	return row, nil
+}
+
+func isNumber(value json.RawMessage) bool {
+	return len(value) > 0 && (value[0] == '-' || value[0] >= '0' && value[0] <= '9')
+}
+
 // gradeLine is the result of one row, as a line of JSON.
 func gradeLine(line []byte) ([]byte, error) {
-	var row map[string]json.RawMessage
-	if err := json.Unmarshal(line, &row); err != nil {
-		return nil, fmt.Errorf(`want an object {"id", "text", "truth"}: %w`, err)
+	row, err := gradeRow(line)
+	if err != nil {
+		return nil, err
 	}
 	if row["id"] == nil {
 		return nil, errors.New(`"id" is missing: want {"id", "text", "truth"}`)
@@ -147,13 +185,19 @@ func gradeLine(line []byte) ([]byte, error) {
 		key  string
 		into *string
 	}{{"text", &text}, {"truth", &truth}} {
-		if value := row[f.key]; value == nil || value[0] != '"' {
+		value := row[f.key]
+		if f.key == "truth" && isNumber(value) {
+			truth = string(value)
+			continue
+		}
+		if value == nil || value[0] != '"' {
 			return nil, fmt.Errorf(`%q: want a string, got %.40s`, f.key, cmp.Or(string(value), "nothing"))
-		} else if err := json.Unmarshal(value, f.into); err != nil {
+		}
+		if err := json.Unmarshal(value, f.into); err != nil {
 			return nil, fmt.Errorf("%q: %w", f.key, err)
 		}
 	}
-	said := engine.OutsideCode(text)
+	said := engine.OutsideReplies(engine.OutsideCode(text))
 	result := gradeResult{
 		ID:   row["id"],
 		Math: answer.Math.Grade(said, truth).String(),
@@ -163,6 +207,6 @@ func gradeLine(line []byte) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	err := enc.Encode(result)
+	err = enc.Encode(result)
 	return b.Bytes(), err
 }

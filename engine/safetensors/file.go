@@ -67,7 +67,7 @@ func (f *File) Tensor(name string) (Tensor, bool) {
 
 // others are what stands where the weights of a model should, by how it begins.
 var others = []struct{ begin, what string }{
-	{"version https://git-lfs.github.com/", "a Git LFS pointer, which stands for the file: `git lfs pull`, or retool fetch, gets the file itself"},
+	{"version https://git-lfs.github.com/", "a Git LFS pointer: `git lfs pull`, or retool fetch, gets the file itself"},
 	{"PK\x03\x04", "a zip archive, such as torch.save writes (.pth, .bin): transformers' save_pretrained writes safetensors"},
 	{"\x80\x02", "a Python pickle, such as torch.save writes (.pth, .bin): transformers' save_pretrained writes safetensors"},
 	{"GGUF", "a GGUF file: retool convert makes a model folder of it"},

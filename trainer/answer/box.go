@@ -35,8 +35,8 @@ func Box(text string) (content string, ok bool) {
 func unbraced(s string) (string, bool) {
 	inner := strings.TrimLeft(s, " \t")
 	n := 0
-	for n < len(inner) && (digit(inner[n]) || n == 0 && inner[n] == '-' ||
-		n > 0 && n+1 < len(inner) && strings.IndexByte("./,", inner[n]) >= 0 && digit(inner[n+1])) {
+	for n < len(inner) && (digit(inner[n]) || n == 0 && inner[n] == '-' || n > 0 && n+1 < len(inner) &&
+		strings.IndexByte("./,", inner[n]) >= 0 && digit(inner[n+1])) {
 		n++
 	}
 	if n > 0 && digit(inner[n-1]) {

@@ -7,8 +7,8 @@ import (
 
 const boxOpen = `\boxed{`
 
-// dapoBox is what the last \boxed{…} of a text holds, braces inside it balanced. Of nested boxes the innermost begins last. Where the last
-// one does not end there is no answer, whatever came before.
+// dapoBox is what the last \boxed{…} of a text holds, braces inside it balanced. Of nested boxes the innermost begins last. Where the
+// last one does not end there is no answer, whatever came before.
 func dapoBox(text string) (content string, ok bool) {
 	start := strings.LastIndex(text, boxOpen)
 	if start < 0 {

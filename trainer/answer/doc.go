@@ -10,20 +10,20 @@
 //
 // # Two verifiers
 //
-// [Math], the default, compares what answers mean. A text is cut into tokens (lex.go), in which \dfrac and \frac, 12{,}000 and 12000, ≤ and
-// \leqslant are one; a recursive-descent parser (parse.go, expression.go, function.go, relation.go) reads them into a value (value.go),
-// whose expressions are in normal form (form.go, power.go): a quotient of two polynomials with rational coefficients, exact, in symbols, π,
-// e, i, roots of primes, and whatever else stays whole, such as ln 2 or sin x. Two forms are equal if the products across are the same
-// polynomial. There is no floating point, so 0.333 is not 1/3 and 3.14 is not π, and no search: identities that the normal form does not
-// use, such as sin 2x = 2 sin x cos x, are not found.
+// [Math], the default, compares what answers mean. A text is cut into tokens (lex.go), in which \dfrac and \frac, 12{,}000 and 12000, ≤
+// and \leqslant are one; a recursive-descent parser (parse.go, expression.go, function.go, relation.go) reads them into a value
+// (value.go), whose expressions are in normal form (form.go, power.go): a quotient of two polynomials with rational coefficients, exact,
+// in symbols, π, e, i, roots of primes, and whatever else stays whole, such as ln 2 or sin x. Two forms are equal if the products across
+// are the same polynomial. There is no floating point, so 0.333 is not 1/3 and 3.14 is not π, and no search: identities that the normal
+// form does not use, such as sin 2x = 2 sin x cos x, are not found.
 //
 // The rule is: when in doubt, not equal. What has no certain reading is compared as text, where only blanks, case and variants of
 // commands count for nothing (words.go). A right answer graded wrong costs one sample; a wrong one graded right is what a policy learns.
 //
 // [DAPO] compares strings after the normalisation by which published figures were graded (dapo.go). Its false positives are part of it:
-// "3x−y=0" is 0, what follows the last equals sign; "12, 3" is "1, 23" and "3 1/2" is 31/2, since blanks and then commas between digits are
-// dropped; "30 minutes" is "30 hours", and "man power" is "mpower". It goes beyond its rule in two places: an answer of which nothing is
-// left equals nothing, and \dfrac and \tfrac are read as fractions like \frac.
+// "3x−y=0" is 0, what follows the last equals sign; "12, 3" is "1, 23" and "3 1/2" is 31/2, since blanks and then commas between digits
+// are dropped; "30 minutes" is "30 hours", and "man power" is "mpower". It goes beyond its rule in two places: an answer of which
+// nothing is left equals nothing, and \dfrac and \tfrac are read as fractions like \frac.
 //
 // # Choices of Math
 //
@@ -37,9 +37,11 @@
 //   - 1/2x and sin x/2 have no certain reading; nor has \sqrt12, or x^ab.
 //   - What is equal is right, evaluated or not: \sqrt{49} is 7 and 2^{10} is 1024. A question of simplifying cannot be told from others.
 //   - 40% is 40, by the rule for units, and 0.4, by its meaning: which of them was asked for is not in the answer.
-//   - A unit is dropped if the other side has none, and never converted: 1 m is not 100 cm. In \text any words behind a number are a unit,
-//     unless they change what it says ("or more", "is wrong"); outside, a word must be in the list of units.go, and a single letter is a
-//     symbol. Million and dozen are numbers.
+//   - A unit is dropped if the other side has none, and never converted: 1 m is not 100 cm. A unit is a word in the
+//     list of units.go, and in \text a plural noun besides; what else stands behind a number ("squared", "below zero", "or more") may
+//     change it. Outside of \text a single letter is a symbol. Million, lakh and dozen are numbers.
+//   - 3-2, 2024-01-05 and 1/2/2024 may be a score, a range or a date, and equal only themselves; so do 0 = 0 and what is calculated with
+//     ∞.
 //   - A bare list has no order and equals the set of its items; (1, 2) and [1, 2] have one, and are neither list nor set, since they may be
 //     intervals. With three items or more they equal the bare list in the same order.
 //   - x = 5 is 5 with a name, and names must agree: x = 3 is not y = 3. A list of named values equals one without names if they share a
@@ -48,6 +50,7 @@
 //     could give back the question. 2x = 10 is not x = 5, and x + y = 5 is not 5.
 //   - An inequality in one symbol is its interval: x > 3 is (3, ∞).
 //   - \overline{AB} is the segment AB; \overline{27}, 1011_2, 3:4 and 12:30 are what they look like, equal only to themselves.
+//   - xy is yx where the letters make no words; ℝ is (−∞, ∞). 0{,}5 is 0.5, and 1_000_000 is 1000000. x = 1 \quad y = 2 is a list.
 //   - \pm is two answers. Two of them in one answer are text: whether their signs go together is not said.
 //   - ∛−8 is −2; (−8)^{1/3} is text. log is not ln: its base is not said. In sin 30°, ° is π/180.
 //   - Words are compared without case and article; one letter, and two capitals, keep their case: A is not a.

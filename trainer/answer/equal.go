@@ -2,6 +2,7 @@ package answer
 
 import (
 	"math/big"
+	"strings"
 	"unicode"
 )
 
@@ -29,7 +30,7 @@ func (w *work) equalMath(a, b string) (equal, gradeable bool) {
 }
 
 func read(s string) reading {
-	toks := strip(lex(peel(s)))
+	toks := infix(lines(strip(lex(peel(s)))))
 	return reading{toks: toks, text: fold(article(toks))}
 }
 
@@ -73,11 +74,14 @@ func equalValues(al *algebra, a, b *value) bool {
 	case a.kind == listValue && b.kind == unionValue:
 		return equalUnion(al, a, b)
 	}
+	if a.kind == wordsValue && b.kind == wordsValue {
+		return a.text == b.text || product(a) && product(b) && same(al, a.form, b.form)
+	}
 	if a.kind != b.kind || a.text != b.text && a.kind != listValue {
 		return false
 	}
 	switch a.kind {
-	case wordsValue:
+	case scoreValue:
 		return true
 	case groupValue, matrixValue, ratioValue:
 		return equalItems(al, a.items, b.items)
@@ -101,6 +105,12 @@ func equalValues(al *algebra, a, b *value) bool {
 		return equalItems(al, a.items, b.items) || a.ops[0] == "≠" && equalUnordered(al, a.items, b.items)
 	}
 	return false
+}
+
+// product reports whether words are certainly letters multiplied: without a vowel, or of a, b and c. "on" is not "no".
+func product(v *value) bool {
+	return v.form.num != nil && (!strings.ContainsAny(v.text, "aeiou") || strings.Trim(v.text, "abc") == "") &&
+		v.text == strings.ToLower(v.text)
 }
 
 func same(al *algebra, f, g form) bool {

@@ -164,7 +164,7 @@ func (p *parser) startsFactor() bool {
 		if t.is("(") && p.at(p.pos+1).text == "mod" {
 			return false
 		}
-		return t.is("(") || t.is("{") || t.is("√") || t.is("⌊") || t.is("⌈") || t.is("|") && p.bars == 0
+		return t.is("(") || t.is("{") || t.is("√") || t.is("∛") || t.is("∜") || t.is("⌊") || t.is("⌈") || t.is("|") && p.bars == 0
 	}
 	return false
 }
@@ -210,6 +210,9 @@ func (p *parser) power() (*value, error) {
 		case t.is("°"):
 			p.pos++
 			v, err = p.degrees(v)
+		case t.is("¢") && p.end(p.pos+1) && p.unit == "" && v.kind == exprValue:
+			p.pos++
+			p.unit = "cent"
 		case t.is("^"):
 			if raised {
 				return nil, errForm // a^b^c
@@ -344,11 +347,11 @@ func (p *parser) primary() (*value, error) {
 		return p.set()
 	case "∅":
 		return &value{kind: setValue}, nil
-	case "$", "€", "£", "¥":
+	case "$", "€", "£", "¥", "₹":
 		if p.unit != "" {
 			return nil, errForm
 		}
-		p.unit = map[string]string{"$": "dollar", "€": "euro", "£": "pound", "¥": "yen"}[t.text]
+		p.unit = map[string]string{"$": "dollar", "€": "euro", "£": "pound", "¥": "yen", "₹": "rupee"}[t.text]
 		return p.primary()
 	case "√":
 		v, err := p.primary()
@@ -356,6 +359,17 @@ func (p *parser) primary() (*value, error) {
 			return nil, err
 		}
 		return p.apply("sqrt", v)
+	case "∛", "∜":
+		v, err := p.primary()
+		if err != nil {
+			return nil, err
+		}
+		f, err := v.plain()
+		if err != nil {
+			return nil, err
+		}
+		f, err = p.al.pow(f, rational(big.NewRat(1, map[string]int64{"∛": 3, "∜": 4}[t.text])), true)
+		return expr(f), err
 	case "|":
 		return p.between("|", "abs")
 	case "⌊":

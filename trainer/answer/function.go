@@ -22,7 +22,7 @@ func (p *parser) wordPrimary() (*value, error) {
 			return expr(symbolConstant(infinity)), nil
 		case name == "∅":
 			return &value{kind: setValue}, nil
-		case functions[name] || name == "factorial" || name == "binom":
+		case functions[name] || name == "factorial" || name == "binom" || name == "quotient":
 			return p.call(name)
 		}
 		return p.symbol(name)
@@ -117,10 +117,13 @@ func (p *parser) commandPrimary() (*value, error) {
 		return p.call(name)
 	case name == "overline":
 		return p.overline()
-	case slices.Contains([]string{"vec", "hat", "widehat", "tilde", "dot", "mathbb", "mathscr", "mathfrak", "underline"}, name):
+	case slices.Contains([]string{"vec", "hat", "widehat", "tilde", "dot", "mathbb", "mathscr", "mathfrak"}, name):
 		from := p.pos
 		if _, err := p.argument(); err != nil {
 			return nil, err
+		}
+		if strings.Trim(fold(p.toks[from:p.pos]), "{} ") == "R" && name == "mathbb" {
+			return reals(), nil
 		}
 		return expr(symbol(name + "(" + fold(p.toks[from:p.pos]) + ")")), nil
 	case name == "angle" || name == "measuredangle" || name == "triangle":
@@ -497,6 +500,9 @@ func (p *parser) applyMany(name string, v *value) (*value, error) {
 	switch {
 	case name == "binom" && len(v.items) == 2:
 		return p.binomial(v.items[0].form, v.items[1].form)
+	case name == "quotient" && len(v.items) == 2: // Python's Fraction(1, 2)
+		f, err := p.al.div(v.items[0].form, v.items[1].form)
+		return expr(f), err
 	case name == "log" && len(v.items) == 2: // Python's log(x, base)
 		return p.logarithm(v.items[0], v.items[1].form)
 	case name == "gcd" || name == "lcm" || name == "max" || name == "min":

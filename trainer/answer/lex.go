@@ -2,6 +2,7 @@ package answer
 
 import (
 	"math/big"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -21,6 +22,7 @@ type token struct {
 	text   string   // of a number: its digits as written
 	num    *big.Rat // nil of a number that is out of bounds
 	inText bool     // a word inside \text{…}
+	gap    bool     // \quad or more stands before it
 	space  bool     // a blank stands before it
 }
 
@@ -31,6 +33,7 @@ type lexer struct {
 	s        string
 	out      []token
 	space    bool
+	gap      bool
 	brackets int  // open ( [ \{, inside of which a comma separates
 	words    bool // inside \text{…}
 	currency bool // a lone dollar sign is money; two of them delimit a formula
@@ -56,8 +59,8 @@ func lex(s string) []token {
 }
 
 func (l *lexer) emit(kind tokenKind, text string) {
-	l.out = append(l.out, token{kind: kind, text: text, inText: l.words, space: l.space})
-	l.space = false
+	l.out = append(l.out, token{kind: kind, text: text, inText: l.words, space: l.space, gap: l.gap})
+	l.space, l.gap = false, false
 }
 
 func (l *lexer) run() {
@@ -136,6 +139,13 @@ func (l *lexer) word() {
 		w, n = l.s[:1]+l.s[2:3], 4
 	}
 	l.s = l.s[n:]
+	if w == "Rs" { // rupees: Rs. 500
+		if rest := strings.TrimLeft(strings.TrimPrefix(l.s, "."), ` \,~`); rest != "" && digit(rest[0]) {
+			l.s = rest
+			l.emit(opToken, "₹")
+			return
+		}
+	}
 	l.emit(wordToken, w)
 }
 
@@ -157,6 +167,19 @@ func (l *lexer) command() {
 		group(&l.s)
 		l.space = true
 		return
+	case name == "textcolor" || name == "color":
+		group(&l.s)
+		l.space = true
+		return
+	case name == "not":
+		rest := strings.TrimLeft(l.s, " ")
+		for from, to := range map[string]string{"=": "≠", `\in`: "∉"} {
+			if after, ok := strings.CutPrefix(rest, from); ok && (after == "" || !letter(after[0]) || from == "=") {
+				l.s = after
+				l.emit(opToken, to)
+				return
+			}
+		}
 	case name == "begin" || name == "end":
 		env, _ := group(&l.s)
 		l.emit(commandToken, name+":"+env)
@@ -168,6 +191,7 @@ func (l *lexer) command() {
 		l.emit(commandToken, name)
 	case to == "":
 		l.space = true
+		l.gap = l.gap || name == "quad" || name == "qquad"
 		if rest := strings.TrimLeft(l.s, " "); (name == "left" || name == "right") && strings.HasPrefix(rest, ".") {
 			l.s = rest[1:]
 		}
@@ -190,6 +214,9 @@ func (l *lexer) bracket(op string) {
 	l.emit(opToken, op)
 }
 
+// rowSkip is the distance to the next row of \\[4pt].
+var rowSkip = regexp.MustCompile(`^\[\s*-?[\d.]+\s*(pt|em|ex|mm|cm|in|mu)\s*\]`)
+
 // escape reads a backslash and what is no letter.
 func (l *lexer) escape() {
 	if len(l.s) == 1 {
@@ -202,6 +229,7 @@ func (l *lexer) escape() {
 	case '{', '}':
 		l.bracket(`\` + string(c))
 	case '\\':
+		l.s = l.s[len(rowSkip.FindString(l.s)):]
 		l.emit(opToken, `\\`)
 	case '%', '$', '&', '#', '_':
 		l.emit(opToken, string(c))
@@ -260,6 +288,10 @@ func (l *lexer) text() bool {
 // number reads digits in groups, a point, repeating places and an exponent.
 func (l *lexer) number() {
 	whole := l.groups()
+	if after, ok := strings.CutPrefix(l.s, "{,}"); ok && after != "" && digit(after[0]) &&
+		(whole == "0" || len(whole) <= 3 && !threes(after)) {
+		l.s = "." + after // a decimal comma
+	}
 	raw := whole
 	places, repeating := "", ""
 	if strings.HasPrefix(l.s, ".") {
@@ -368,6 +400,9 @@ func repeats(s string) bool { _, _, ok := repeated(s); return ok }
 // separators group digits by three. A comma does so only outside of brackets, where it cannot part the members of a tuple.
 var separators = []string{",", "{,}", `,\!`, `\,`, `\;`, `\:`, `\ `, "~", " "}
 
+// underscored are groups of digits as Python writes them. One alone may be a base: 101_100.
+var underscored = regexp.MustCompile(`^(_\d{3})+\b`)
+
 // groups reads the digits of a whole number. Groups count only if all of them are groups: one to three digits, no zero first, then threes,
 // parted alike.
 func (l *lexer) groups() string {
@@ -379,6 +414,10 @@ func (l *lexer) groups() string {
 	l.s = rest
 	if n == 0 || n > 3 || first[0] == '0' {
 		return first
+	}
+	if python := underscored.FindString(rest); python != "" && (strings.Count(python, "_") > 1 || strings.HasSuffix(python, "_000")) {
+		l.s = rest[len(python):]
+		return first + strings.ReplaceAll(python, "_", "")
 	}
 	for _, sep := range separators {
 		if sep == "," && (l.brackets > 0 || !l.space && len(l.out) > 0 && l.out[len(l.out)-1].is(",")) {

@@ -3,6 +3,7 @@ package answer
 import (
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // parser reads an answer's tokens into a value by recursive descent. Whatever it has no certain reading for is an error, by which the
@@ -43,7 +44,7 @@ func (p *parser) peek() token {
 }
 
 func (p *parser) at(i int) token {
-	if i < len(p.toks) {
+	if i >= 0 && i < len(p.toks) {
 		return p.toks[i]
 	}
 	return token{}
@@ -259,7 +260,16 @@ func (p *parser) side() (*value, error) {
 	if err := p.enter(); err != nil {
 		return nil, err
 	}
+	from := p.pos
+	shape, n := p.score()
 	v, err := p.union()
+	if n > 0 {
+		if err == nil && p.pos == from+n {
+			shape.form = v.form
+		}
+		p.pos = from + n
+		return shape, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -292,7 +302,7 @@ func (p *parser) side() (*value, error) {
 			p.unit = key
 		}
 	}
-	if v.kind == exprValue && !v.form.finite() {
+	if v.kind == exprValue && !finite(p.toks[from:p.pos]) {
 		return nil, errForm
 	}
 	if p.unit == "" {
@@ -304,20 +314,69 @@ func (p *parser) side() (*value, error) {
 	return &value{kind: exprValue, form: v.form, unit: p.unit}, nil
 }
 
-// finite reports whether a form holds no infinity, or is ∞ or −∞.
-func (f form) finite() bool {
-	for _, p := range []poly{f.num, f.den} {
-		for _, t := range p {
-			for _, x := range t.factors {
-				if x.atom.key == infinity {
-					u, ok := f.single()
-					return ok && u.coef.IsInt() && u.coef.Num().IsInt64() && max(u.coef.Num().Int64(), -u.coef.Num().Int64()) == 1 &&
-						len(u.factors) == 1 && x.exp == one
-				}
+// score looks at a side that is nothing but numbers with hyphens between them, or whole ones with two slashes, or one slash and a zero
+// in front of digits, and a unit behind: 3-2, 10-12, 2024-01-05, 1/2/2024. It may be a score, a range, a date or a number of a
+// telephone, and no calculation. n is its length in tokens.
+func (p *parser) score() (v *value, n int) {
+	i, signs, zeros := p.pos, 0, false
+	for whole(p.at(i)) || p.at(i).kind == numberToken && !p.at(i-1).is("/") && !p.at(i+1).is("/") {
+		zeros = zeros || len(p.at(i).text) > 1 && p.at(i).text[0] == '0'
+		i++
+		if sign := p.at(i); !sign.is("-") && !sign.is("/") || i > p.pos+1 && sign.text != p.at(p.pos+1).text && !zeros {
+			break
+		}
+		signs++
+		i++
+	}
+	if signs == 0 || i != p.pos+2*signs+1 || signs == 1 && p.at(i-2).is("/") && !zeros {
+		return nil, 0
+	}
+	for !p.end(i) || p.at(i).is("}") && p.at(i-1).is("∘") {
+		t := p.at(i)
+		word := t.kind == wordToken && utf8.RuneCountInString(t.text) > 1
+		if !word && !slices.Contains([]string{"%", "°", "∘", "^", "{", "}"}, t.text) {
+			return nil, 0
+		}
+		i++
+	}
+	return &value{kind: scoreValue, text: fold(p.toks[p.pos:i])}, i - p.pos
+}
+
+// calculated is the value of a side that a relation shows to be a calculation.
+func calculated(v *value) *value {
+	if v.kind == scoreValue && v.form.num != nil {
+		return expr(v.form)
+	}
+	return v
+}
+
+// finite reports whether the tokens of an expression hold no infinity, but as an index, or are nothing but ∞ with a sign: what is
+// calculated with it, such as ∞ − ∞, has no value.
+func finite(toks []token) bool {
+	infinities, others := 0, 0
+	for i, t := range toks {
+		switch {
+		case t.kind == commandToken && t.text == "infty", t.kind == wordToken && plainNames[t.text] == "infty":
+			if i > 0 && toks[i-1].is("_") || i > 1 && toks[i-1].is("{") && toks[i-2].is("_") {
+				others++
+			} else {
+				infinities++
 			}
+		case !slices.Contains([]string{"+", "-", "±", "∓", "(", ")", "{", "}"}, t.text):
+			others++
 		}
 	}
-	return true
+	return infinities == 0 || infinities == 1 && others == 0 && signs(toks) < 2
+}
+
+func signs(toks []token) int {
+	n := 0
+	for _, t := range toks {
+		if t.is("+") || t.is("-") || t.is("±") || t.is("∓") {
+			n++
+		}
+	}
+	return n
 }
 
 const infinity = "∞"

@@ -40,8 +40,8 @@ func spellRational(t *rapid.T, n, d int64) string {
 	case 5:
 		r := big.NewRat(n, d)
 		if places, exact := r.FloatPrec(); exact {
-			return sign + grouped(r.FloatString(places+rapid.IntRange(0, 2).Draw(t, "zeros")),
-				rapid.SampledFrom([]string{"", ",", "{,}", `\,`, "\u202f"}).Draw(t, "separator"))
+			return sign + grouped(r.FloatString(places+rapid.IntRange(0, 2).Draw(t, "zeros")), rapid.SampledFrom([]string{"", ",", "{,}",
+				`\,`, "\u202f"}).Draw(t, "separator"))
 		}
 	}
 	return fmt.Sprintf("%s\\left(%d\\right) / %d", sign, n, d)
@@ -107,8 +107,8 @@ func (p polynomial) spell(t *rapid.T) string {
 			case e == 1:
 				parts = append(parts, x)
 			case e > 1:
-				power := rapid.SampledFrom([]string{"%s^%d", "%s^{%d}", "%s**%d", "{%s}^%d", "(%s)^%d"}).Draw(t, "power")
-				parts = append(parts, fmt.Sprintf(power, x, e))
+				parts = append(parts, fmt.Sprintf(rapid.SampledFrom([]string{"%s^%d", "%s^{%d}", "%s**%d", "{%s}^%d", "(%s)^%d"}).Draw(t,
+					"power"), x, e))
 			}
 		}
 		terms = append(terms, sign+strings.Join(parts, rapid.SampledFrom([]string{"", " ", "*", `\cdot `, `\times `, `\,`}).Draw(t, "product")))
@@ -189,8 +189,8 @@ func TestTuplesSetsAndListsInAnySpelling(t *testing.T) {
 }
 
 func spellInBrackets(t *rapid.T, n int64) string {
-	return rapid.SampledFrom([]string{fmt.Sprint(n), fmt.Sprintf("%d.0", n), fmt.Sprintf(`\frac{%d}{2}`, 2*n),
-		fmt.Sprintf("%d/3", 3*n), fmt.Sprintf("{%d}", n)}).Draw(t, "item")
+	return rapid.SampledFrom([]string{fmt.Sprint(n), fmt.Sprintf("%d.0", n), fmt.Sprintf(`\frac{%d}{2}`, 2*n), fmt.Sprintf("%d/3",
+		3*n), fmt.Sprintf("{%d}", n)}).Draw(t, "item")
 }
 
 func TestRootsInAnySpelling(t *testing.T) {

@@ -56,6 +56,12 @@ func (p *parser) equation(sides []side, ops []string) (*value, error) {
 	if i := slices.Index(ops, "≈"); i >= 0 {
 		rest = rest[:i+1]
 	}
+	if name == "" {
+		rest = slices.Clone(rest)
+		for i := range rest {
+			rest[i].v = calculated(rest[i].v)
+		}
+	}
 	v := rest[0].v
 	for _, s := range rest[1:] {
 		if !equalValues(p.al, v, s.v) {
@@ -66,12 +72,12 @@ func (p *parser) equation(sides []side, ops []string) (*value, error) {
 		}
 	}
 	if name == "" {
-		if len(rest) > 1 && !v.constant() {
+		if len(rest) > 1 && (!v.constant() || !p.computed(rest)) {
 			return nil, errForm // an identity
 		}
 		return v, nil
 	}
-	if v.name != "" {
+	if v.name != "" || v.kind == exprValue && v.key() == name {
 		return nil, errForm
 	}
 	if w := p.components(sides[0], v, len(rest)); w != nil {
@@ -86,6 +92,24 @@ func (p *parser) equation(sides []side, ops []string) (*value, error) {
 		equation = nil
 	}
 	return named(v, name, equation), nil
+}
+
+// computed reports whether one of some equal sides is a calculation, as in 10/4 = 2.5. 0 = 0 says nothing of 0.
+func (p *parser) computed(sides []side) bool {
+	long := false
+	first := fold(p.toks[sides[0].from:sides[0].to])
+	differ := false
+	for _, s := range sides {
+		toks := p.toks[s.from:s.to]
+		if slices.ContainsFunc(toks, func(t token) bool {
+			return isSymbol(t) && !t.inText && (t.kind == commandToken || utf8.RuneCountInString(t.text) == 1) && !constantName(t)
+		}) {
+			return false // x - x = 0
+		}
+		long = long || len(toks) > 2
+		differ = differ || fold(toks) != first
+	}
+	return long && differ
 }
 
 func (p *parser) difference(a, b *value) (*value, error) {
@@ -211,6 +235,7 @@ func upper(s string) bool {
 func order(sides []side, ops []string) (*value, error) {
 	v := &value{kind: orderValue, ops: ops}
 	for _, s := range sides {
+		s.v = calculated(s.v)
 		if s.v.kind != exprValue || s.v.name != "" {
 			return nil, errForm
 		}

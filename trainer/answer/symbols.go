@@ -8,6 +8,7 @@ var commands = map[string]string{
 	// layout
 	"left": "", "right": "", "middle": "", "big": "", "Big": "", "bigg": "", "Bigg": "", "bigl": "", "bigr": "", "Bigl": "", "Bigr": "",
 	"biggl": "", "biggr": "", "Biggl": "", "Biggr": "", "quad": "", "qquad": "", "thinspace": "", "enspace": "", "space": "",
+	"underline": "", "large": "", "Large": "", "LARGE": "", "huge": "", "Huge": "", "small": "", "normalsize": "", "footnotesize": "",
 	"displaystyle": "", "textstyle": "", "scriptstyle": "", "limits": "", "nolimits": "", "boxed": "", "fbox": "", "rm": "", "bf": "",
 	"mathbf": "", "boldsymbol": "", "bm": "", "mathit": "", "mathcal": "", "mathsf": "", "ensuremath": "", "nobreak": "", "hfill": "",
 	// fractions
@@ -18,13 +19,15 @@ var commands = map[string]string{
 	"in": "∈", "isin": "∈", "notin": "∉", "subset": "⊂", "subseteq": "⊆", "land": "∧", "wedge": "∧", "lor": "or", "vee": "or",
 	"to": "→", "rightarrow": "→", "implies": "⇒", "Rightarrow": "⇒", "iff": "⇔", "Leftrightarrow": "⇔", "neg": "¬", "lnot": "¬",
 	// relations
-	"le": "≤", "leq": "≤", "leqslant": "≤", "leqq": "≤", "ge": "≥", "geq": "≥", "geqslant": "≥", "geqq": "≥", "lt": "<", "gt": ">",
-	"ne": "≠", "neq": "≠", "approx": "≈", "thickapprox": "≈", "approxeq": "≈", "equiv": "≡", "sim": "∼", "simeq": "≃", "cong": "≅",
+	"le": "≤", "leq": "≤", "leqslant": "≤", "leqq": "≤", "ge": "≥", "geq": "≥", "geqslant": "≥", "geqq": "≥",
+	"lt": "<", "gt": ">",
+	"ne": "≠", "neq": "≠", "approx": "≈", "thickapprox": "≈", "approxeq": "≈", "equiv": "≡", "sim": "∼", "simeq": "≃",
+	"cong": "≅",
 	"perp": "⊥", "parallel": "∥", "propto": "∝",
 	// brackets
 	"lbrace": `\{`, "rbrace": `\}`, "lbrack": "[", "rbrack": "]", "lparen": "(", "rparen": ")", "vert": "|", "lvert": "|", "rvert": "|",
-	"mid": "∣", "Vert": "‖", "lVert": "‖", "rVert": "‖", "lfloor": "⌊", "rfloor": "⌋", "lceil": "⌈", "rceil": "⌉", "langle": "⟨",
-	"rangle": "⟩",
+	"mid": "∣", "Vert": "‖", "lVert": "‖", "rVert": "‖", "lfloor": "⌊", "rfloor": "⌋", "lceil": "⌈", "rceil": "⌉",
+	"langle": "⟨", "rangle": "⟩",
 	// signs
 	"circ": "∘", "degree": "°", "degrees": "°", "prime": "'", "colon": ":", "ldots": "…", "dots": "…", "cdots": "…", "dotsc": "…",
 	"dotsb": "…", "percent": "%", "dollar": "$", "textdollar": "$", "euro": "€", "pounds": "£", "emptyset": "∅", "varnothing": "∅",
@@ -40,18 +43,21 @@ var commands = map[string]string{
 // textual commands hold words.
 var textual = set("text textbf textit textrm textsf texttt textnormal mbox hbox mathrm operatorname emph textup textmd")
 
-var greek = set("alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon phi chi psi " +
-	"omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar aleph partial nabla")
+var greek = set("alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon phi chi " +
+	"psi omega " +
+	"Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar aleph partial nabla")
 
 // functions of one argument that are compared by name and argument.
-var functions = set("sin cos tan cot sec csc asin acos atan sinh cosh tanh coth log ln lg exp sqrt abs floor ceil gcd lcm max min det " +
-	"arg deg dim ker Re Im sgn sign cbrt")
+var functions = set("sin cos tan cot sec csc asin acos atan sinh cosh tanh coth log ln lg exp sqrt abs floor ceil gcd lcm max min " +
+	"det arg deg " +
+	"dim ker Re Im sgn sign cbrt")
 
 // plainNames are words that mean the same without a backslash.
 var plainNames = map[string]string{
 	"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot", "inf": "infty", "oo": "infty", "infinity": "infty",
-	"Infinity": "infty", "infty": "infty", "pi": "pi", "Pi": "Pi", "binom": "binom", "binomial": "binom", "Abs": "abs",
-	"factorial": "factorial", "ceiling": "ceil",
+	"Infinity": "infty",
+	"infty":    "infty", "pi": "pi", "Pi": "Pi", "binom": "binom", "binomial": "binom", "Abs": "abs", "factorial": "factorial",
+	"ceiling": "ceil", "Fraction": "quotient", "Rational": "quotient",
 }
 
 func set(words string) map[string]bool {
@@ -64,21 +70,30 @@ func set(words string) map[string]bool {
 
 // unicodes are characters written as LaTeX.
 var unicodes = map[rune]string{
-	'π': `\pi `, 'α': `\alpha `, 'β': `\beta `, 'γ': `\gamma `, 'δ': `\delta `, 'ε': `\epsilon `, 'ϵ': `\epsilon `, 'ζ': `\zeta `,
-	'η': `\eta `, 'θ': `\theta `, 'ϑ': `\theta `, 'κ': `\kappa `, 'λ': `\lambda `, 'μ': `\mu `, 'ν': `\nu `, 'ξ': `\xi `, 'ρ': `\rho `,
-	'σ': `\sigma `, 'τ': `\tau `, 'φ': `\phi `, 'ϕ': `\phi `, 'χ': `\chi `, 'ψ': `\psi `, 'ω': `\omega `, 'Γ': `\Gamma `, 'Δ': `\Delta `,
-	'∆': `\Delta `, 'Θ': `\Theta `, 'Λ': `\Lambda `, 'Σ': `\Sigma `, 'Φ': `\Phi `, 'Ψ': `\Psi `, 'Ω': `\Omega `, '∞': `\infty `,
-	'∅': `\emptyset `, '⌀': `\emptyset `, '×': `\times `, '·': `\cdot `, '⋅': `\cdot `, '∙': `\cdot `, '•': `\cdot `, '∗': `*`, '÷': `/`,
-	'∕': `/`, '⁄': `/`, '−': `-`, '±': `\pm `, '∓': `\mp `, '≤': `\le `, '≦': `\le `, '⩽': `\le `, '≥': `\ge `, '≧': `\ge `, '⩾': `\ge `,
-	'≠': `\ne `, '≈': `\approx `, '≡': `\equiv `, '∪': `\cup `, '∩': `\cap `, '∖': `\setminus `, '∈': `\in `, '∉': `\notin `, '→': `\to `,
-	'⇒': `\implies `, '∧': `\land `, '∨': `\lor `, '°': `^\circ `, 'º': `^\circ `, '∘': `\circ `, '′': `'`, '’': `'`, '‘': `'`, '“': `"`,
-	'”': `"`, '…': `\ldots `, '⋯': `\ldots `, 'ℝ': `\mathbb{R}`, 'ℤ': `\mathbb{Z}`, 'ℕ': `\mathbb{N}`, 'ℚ': `\mathbb{Q}`, 'ℂ': `\mathbb{C}`,
-	'½': `\frac{1}{2}`, '⅓': `\frac{1}{3}`, '⅔': `\frac{2}{3}`, '¼': `\frac{1}{4}`, '¾': `\frac{3}{4}`, '⅕': `\frac{1}{5}`,
-	'⅖': `\frac{2}{5}`, '⅗': `\frac{3}{5}`, '⅘': `\frac{4}{5}`, '⅙': `\frac{1}{6}`, '⅚': `\frac{5}{6}`, '⅛': `\frac{1}{8}`,
-	'⅜': `\frac{3}{8}`, '⅝': `\frac{5}{8}`, '⅞': `\frac{7}{8}`, '\u00a0': `\,`, '\u2009': `\,`, '\u202f': `\,`, '\u2007': `\,`,
-	'\u2002': ` `, '\u2003': ` `, '\u200b': ``, '\ufeff': ``, '\u2060': ``, '，': `, `, '、': `, `, '。': `.`, '〈': `\langle `, '〉': `\rangle `,
-	'⟨': `\langle `, '⟩': `\rangle `, '⌊': `\lfloor `, '⌋': `\rfloor `, '⌈': `\lceil `, '⌉': `\rceil `, '‐': `–`, '‑': `–`, '—': `–`,
-	'∣': `\mid `, 'ℓ': `\ell `, '∂': `\partial `,
+	'π': `\pi `, 'α': `\alpha `, 'β': `\beta `, 'γ': `\gamma `, 'δ': `\delta `, 'ε': `\epsilon `, 'ϵ': `\epsilon `,
+	'ζ': `\zeta `, 'η': `\eta `,
+	'θ': `\theta `, 'ϑ': `\theta `, 'κ': `\kappa `, 'λ': `\lambda `, 'μ': `\mu `, 'ν': `\nu `, 'ξ': `\xi `, 'ρ': `\rho `,
+	'σ': `\sigma `, 'τ': `\tau `,
+	'φ': `\phi `, 'ϕ': `\phi `, 'χ': `\chi `, 'ψ': `\psi `, 'ω': `\omega `, 'Γ': `\Gamma `, 'Δ': `\Delta `, '∆': `\Delta `,
+	'Θ': `\Theta `, 'Λ': `\Lambda `,
+	'Σ': `\Sigma `, 'Φ': `\Phi `, 'Ψ': `\Psi `, 'Ω': `\Omega `, '∞': `\infty `, '∅': `\emptyset `, '⌀': `\emptyset `,
+	'×': `\times `, '·': `\cdot `, '⋅': `\cdot `, '∙': `\cdot `,
+	'•': `\cdot `, '∗': `*`, '÷': `/`, '∕': `/`, '⁄': `/`, '−': `-`, '±': `\pm `, '∓': `\mp `, '≤': `\le `,
+	'≦': `\le `, '⩽': `\le `, '≥': `\ge `, '≧': `\ge `, '⩾': `\ge `,
+	'≠': `\ne `, '≈': `\approx `, '≡': `\equiv `, '∪': `\cup `, '∩': `\cap `, '∖': `\setminus `, '∈': `\in `,
+	'∉': `\notin `, '→': `\to `, '⇒': `\implies `,
+	'∧': `\land `, '∨': `\lor `, '°': `^\circ `, 'º': `^\circ `, '∘': `\circ `, '′': `'`, '’': `'`, '‘': `'`,
+	'“': `"`, '”': `"`, '…': `\ldots `, '⋯': `\ldots `, 'ℝ': `\mathbb{R}`,
+	'ℤ': `\mathbb{Z}`, 'ℕ': `\mathbb{N}`, 'ℚ': `\mathbb{Q}`, 'ℂ': `\mathbb{C}`, '½': `\frac{1}{2}`, '⅓': `\frac{1}{3}`,
+	'⅔': `\frac{2}{3}`, '¼': `\frac{1}{4}`, '¾': `\frac{3}{4}`,
+	'⅕': `\frac{1}{5}`, '⅖': `\frac{2}{5}`, '⅗': `\frac{3}{5}`, '⅘': `\frac{4}{5}`, '⅙': `\frac{1}{6}`,
+	'⅚': `\frac{5}{6}`, '⅛': `\frac{1}{8}`, '⅜': `\frac{3}{8}`, '⅝': `\frac{5}{8}`,
+	'⅞': `\frac{7}{8}`, '\u00a0': `\,`, '\u2009': `\,`, '\u202f': `\,`, '\u2007': `\,`, '\u2002': ` `, '\u2003': ` `, '\u200b': ``,
+	'\ufeff': ``,
+	'\u2060': ``, '，': `, `, '、': `, `, '。': `.`, '〈': `\langle `, '〉': `\rangle `, '⟨': `\langle `, '⟩': `\rangle `,
+	'⌊': `\lfloor `, '⌋': `\rfloor `,
+	'⌈': `\lceil `, '⌉': `\rceil `, '‐': `–`, '‑': `–`, '—': `–`, '∣': `\mid `, '∠': `\angle `,
+	'△': `\triangle `, 'ℓ': `\ell `, '∂': `\partial `,
 }
 
 const (

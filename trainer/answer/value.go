@@ -15,6 +15,7 @@ const (
 	ratioValue                     // a : b : c
 	equationValue                  // form is left side minus right side
 	orderValue                     // items in ascending order, ops[i], < or ≤, between items i and i+1
+	scoreValue                     // numbers with - or / between them, a score or a date: text; form is for calculations
 	relationValue                  // items compared by ops: ≠, ∈, ≡ (mod the last item), …
 )
 
@@ -34,7 +35,7 @@ func expr(f form) *value { return &value{kind: exprValue, form: f} }
 
 // plain returns the form of a bare expression.
 func (v *value) plain() (form, error) {
-	if v.kind == wordsValue && v.form.num != nil {
+	if (v.kind == wordsValue || v.kind == scoreValue) && v.form.num != nil {
 		return v.form, nil
 	}
 	if v.kind != exprValue || v.unit != "" || v.name != "" {

@@ -68,6 +68,9 @@ func (p *parser) words() (v *value, n int) {
 		return nil, 0
 	}
 	v = &value{kind: wordsValue, text: fold(article(toks))}
+	if allReals[v.text] {
+		return reals(), len(toks)
+	}
 	if len(toks) == 1 && !toks[0].inText && len(toks[0].text) <= 3 { // xy may be a product
 		q := &parser{toks: toks, al: p.al, sign: 1, bareEnd: -1}
 		if x, err := q.term(); err == nil && q.pos == len(q.toks) && x.kind == exprValue && x.unit == "" {
@@ -75,6 +78,16 @@ func (p *parser) words() (v *value, n int) {
 		}
 	}
 	return v, len(toks)
+}
+
+// allReals are words for the set ℝ.
+var allReals = map[string]bool{"all real numbers": true, "all reals": true, "all real": true, "set of all real numbers": true,
+	"set of real numbers": true}
+
+// reals is (−∞, ∞), by whatever name.
+func reals() *value {
+	infinite := symbolConstant(infinity)
+	return &value{kind: groupValue, text: "()", items: []*value{expr(infinite.neg()), expr(infinite)}}
 }
 
 // article drops a, an, the before a word.
@@ -126,7 +139,7 @@ func strip(toks []token) []token {
 	for len(toks) > 1 && word(0, "=", "≈", "approximately", "about", ":") {
 		toks = toks[1:]
 	}
-	for len(toks) > 1 && (toks[len(toks)-1].is(".") || toks[len(toks)-1].is(",") || toks[len(toks)-1].is(";")) {
+	for len(toks) > 1 && (toks[len(toks)-1].is(".") || toks[len(toks)-1].is(",") || toks[len(toks)-1].is(";") || toks[len(toks)-1].is(`\\`)) {
 		toks = toks[:len(toks)-1]
 	}
 	// C. and C) are the choice C
@@ -156,8 +169,8 @@ func unbrace(toks []token) []token {
 }
 
 // wrapped lists what may surround an answer and is no part of it.
-var wrapped = [][2]string{{"$$", "$$"}, {"$", "$"}, {`\(`, `\)`}, {`\[`, `\]`}, {`"`, `"`}, {"'", "'"}, {"“", "”"}, {"‘", "’"},
-	{"`", "`"}, {"**", "**"}, {"__", "__"}}
+var wrapped = [][2]string{{"$$", "$$"}, {"$", "$"}, {`\(`, `\)`}, {`\[`, `\]`}, {`"`, `"`}, {"'", "'"}, {"“", "”"}, {"‘",
+	"’"}, {"`", "`"}, {"**", "**"}, {"__", "__"}, {"*", "*"}}
 
 // peel takes off what surrounds an answer, also one around another.
 func peel(s string) string {
