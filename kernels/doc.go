@@ -3,6 +3,7 @@
 // A Device is an instruction set: the CPU device implements it in Go and assembly, the GPU device in CUDA. A Tensor is an array in
 // one device's memory, KV one layer's pages of keys and values. An operation is five neighbouring files: x.go, its contract and the check
 // of shapes that both devices begin with, x_cpu.go, x_gpu.go, x.cu, and x_test.go, which holds its float64 reference.
+// What all operations stand on is named for its device: cpu_*.go, gpu_*.go.
 //
 // # Letters
 //
@@ -45,7 +46,7 @@
 //
 //   - x.go: the formula as the doc comment of a method, in an interface of the family, and checkX; device.go names a new interface.
 //   - x_cpu.go: the loops, on rows that the pool hands out; cpu.go keeps what the workers of a new family read. A loop that is worth
-//     vectors of its own is a field of simd, with an implementation for each variant, held against one another in simd_test.go.
+//     vectors of its own is a field of simd, with an implementation for each variant, held against one another in cpu_simd_test.go.
 //   - x.cu and x_gpu.go: the kernel and its launch.
 //   - x_test.go: the reference, and its check over random shapes, which device_test.go runs on every device: a row of conformance.
 //   - gpu_every_test.go calls it in each way that is a kernel of its own: a kernel that nothing launches fails there.

@@ -1,6 +1,6 @@
 #include "textflag.h"
 
-// Element-wise loops, sums and exp in AVX2. Formulas and the order of lanes are those of simd_go.go.
+// Element-wise loops, sums and exp in AVX2. Formulas and the order of lanes are those of cpu_simd_go.go.
 
 // lanes32 is 16 lanes of ones and 16 of zeros: from 4·(16−n) on it is the mask of the first n lanes.
 #define ONES(at) \
