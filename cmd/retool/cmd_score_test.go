@@ -150,10 +150,11 @@ func TestScoreAgreesWithItsLogits(t *testing.T) {
 
 // A small step against the stored gradient lowers the loss by the step times the gradient's square.
 func TestGradientsAreTheLosss(t *testing.T) {
-	dir, out := savedModel(t), t.TempDir()
+	dir := savedModel(t)
 	in := rowsFile(t, `{"ids":[3,4,28,0,9,9]}`, `{"ids":[7]}`, `{"ids":[1,2]}`)
-	loss := func(dir string) float64 {
-		text, err := runModelCommand("score", "--model", dir, "--in", in, "--gradients", out+"/g.safetensors")
+	loss := func(dir string) (loss float64, stored string) {
+		stored = filepath.Join(t.TempDir(), "g.safetensors")
+		text, err := runModelCommand("score", "--model", dir, "--in", in, "--gradients", stored)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -161,10 +162,10 @@ func TestGradientsAreTheLosss(t *testing.T) {
 		if err := json.Unmarshal([]byte(text), &printed); err != nil {
 			t.Fatalf("printed %q: %v", text, err)
 		}
-		return printed.Loss
+		return printed.Loss, stored
 	}
-	before := loss(dir)
-	gradients, err := safetensors.Open(out + "/g.safetensors")
+	before, stored := loss(dir)
+	gradients, err := safetensors.Open(stored)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,14 +193,15 @@ func TestGradientsAreTheLosss(t *testing.T) {
 		dev.Upload(w, x)
 		numbers += w.Len()
 	}
-	info, err := os.Stat(out + "/g.safetensors")
+	info, err := os.Stat(stored)
 	if err != nil || info.Size()/4 < int64(numbers) || info.Size()/4 > int64(numbers)+1024 { // and a header
 		t.Errorf("gradients of %d parameters: %v, %v", numbers, info, err)
 	}
 	if err := m.Save(dir); err != nil {
 		t.Fatal(err)
 	}
-	if fell := before - loss(dir); math.Abs(fell-step*square) > 0.05*step*square {
+	after, _ := loss(dir)
+	if fell := before - after; math.Abs(fell-step*square) > 0.05*step*square {
 		t.Errorf("the loss fell by %g, the gradient promised %g", fell, step*square)
 	}
 }
