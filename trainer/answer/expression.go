@@ -136,14 +136,7 @@ func (p *parser) term() (*value, error) {
 		if w, err = p.factor(); err != nil {
 			break
 		}
-		f, err1 := v.plain()
-		g, err2 := w.plain()
-		if err1 != nil || err2 != nil {
-			return nil, errForm
-		}
-		if f, err = op(f, g); err == nil {
-			v = expr(f)
-		}
+		v, err = combine(op, v, w)
 	}
 	return nil, err
 }

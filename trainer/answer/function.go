@@ -409,14 +409,7 @@ func (p *parser) functionArgument() (*value, error) {
 		if w, err = p.factor(); err != nil {
 			break
 		}
-		f, err1 := v.plain()
-		g, err2 := w.plain()
-		if err1 != nil || err2 != nil {
-			return nil, errForm
-		}
-		if f, err = p.al.mul(f, g); err == nil {
-			v = expr(f)
-		}
+		v, err = combine(p.al.mul, v, w)
 	}
 	p.bareEnd = p.pos
 	return v, err

@@ -33,6 +33,17 @@ type value struct {
 
 func expr(f form) *value { return &value{kind: exprValue, form: f} }
 
+// combine applies an operation of forms to two bare expressions.
+func combine(op func(f, g form) (form, error), v, w *value) (*value, error) {
+	f, err1 := v.plain()
+	g, err2 := w.plain()
+	if err1 != nil || err2 != nil {
+		return nil, errForm
+	}
+	f, err := op(f, g)
+	return expr(f), err
+}
+
 // plain returns the form of a bare expression.
 func (v *value) plain() (form, error) {
 	if (v.kind == wordsValue || v.kind == scoreValue) && v.form.num != nil {
