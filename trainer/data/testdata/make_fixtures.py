@@ -1,7 +1,7 @@
 """Writes the files of this folder: one for each layout and each way a Parquet file may be written.
 
-    python3 -m venv /tmp/fixtures && /tmp/fixtures/bin/pip install pyarrow==26.0.1
-    /tmp/fixtures/bin/python trainer/data/testdata/make_fixtures.py
+    python3 -m venv VENV && VENV/bin/pip install pyarrow==26.0.1
+    VENV/bin/python trainer/data/testdata/make_fixtures.py
 
 The rows are invented; the columns are those of the public sets. layouts_test.go says what a reader has to make of each file.
 """
