@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"retool/cmd/retool/filelock"
 	"retool/engine"
 	"retool/engine/tokenizer"
 	"retool/interp"
@@ -139,7 +140,7 @@ func lockJournal(path string) (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("rewrite: %w", err)
 	}
-	held, err := tryLock(f)
+	held, err := filelock.Try(f)
 	if err == nil && !held {
 		err = fmt.Errorf("another process is writing into it: wait for it, or choose another output")
 	}

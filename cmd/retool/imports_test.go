@@ -34,9 +34,10 @@ var mayImport = map[string][]string{
 	"trainer/trace":      {"engine"},
 	"trainer": {"kernels", "engine", "engine/model", "engine/atomicfile", "engine/safetensors", "trainer/answer", "trainer/data",
 		"trainer/trace"},
-	"bench":             {"kernels", "kernels/driver", "kernels/ptx", "engine", "engine/model", "interp", "trainer", "trainer/trace"},
-	"cmd/retool/hub":    {},
-	"cmd/retool/report": {"trainer/trace"},
+	"bench":               {"kernels", "kernels/driver", "kernels/ptx", "engine", "engine/model", "interp", "trainer", "trainer/trace"},
+	"cmd/retool/filelock": {},
+	"cmd/retool/hub":      {"cmd/retool/filelock"},
+	"cmd/retool/report":   {"trainer/trace"},
 }
 
 // Packages of others that only some of ours may import.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"retool/cmd/retool/filelock"
 	"retool/engine/atomicfile"
 	"retool/interp"
 	"retool/kernels"
@@ -86,7 +87,7 @@ func lockRun(dir string) (*runDir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("run directory: %w", err)
 	}
-	held, err := tryLock(f)
+	held, err := filelock.Try(f)
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("run directory: lock %s: %w", path, err)

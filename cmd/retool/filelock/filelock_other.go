@@ -1,8 +1,8 @@
 //go:build !unix
 
-package main
+package filelock
 
 import "os"
 
-// tryLock refuses nobody where there is no flock.
-func tryLock(*os.File) (bool, error) { return true, nil }
+// Try refuses nobody where there is no flock.
+func Try(*os.File) (bool, error) { return true, nil }

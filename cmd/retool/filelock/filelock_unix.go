@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package filelock
 
 import (
 	"errors"
@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tryLock takes an exclusive lock that ends with the process, whatever ends it. It reports false where another process holds it. On a
-// file system that keeps no locks nobody is refused.
-func tryLock(f *os.File) (bool, error) {
+// Try takes the exclusive flock of an open file or folder; closing it, or the end of the process, gives it back. It reports false where
+// another process holds it. On a file system that keeps no locks nobody is refused.
+func Try(f *os.File) (bool, error) {
 	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	switch {
 	case errors.Is(err, unix.EWOULDBLOCK):

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"retool/cmd/retool/filelock"
 )
 
 // A cache has a folder for each repository, as huggingface_hub lays it out:
@@ -56,7 +58,7 @@ func (c cache) lock(ctx context.Context, f File) (unlock func(), err error) {
 		return nil, fmt.Errorf("hub: %w", err)
 	}
 	for {
-		held, err := tryLock(file)
+		held, err := filelock.Try(file)
 		if err != nil {
 			file.Close()
 			return nil, fmt.Errorf("hub: lock %s: %w", path, err)

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"retool/cmd/retool/filelock"
 )
 
 // Request says what to fetch, and to where: into a cache or into a folder, one of the two.
@@ -225,7 +227,7 @@ func claim(dir string) (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("hub: %w", err)
 	}
-	held, err := tryLock(f)
+	held, err := filelock.Try(f)
 	if err == nil && !held {
 		err = errors.New("another process fetches into it: wait for it, or choose another --to")
 	}
