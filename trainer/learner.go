@@ -27,9 +27,9 @@ func (l *Learner) Close() { l.opt.free() }
 // Begin forgets the gradients of the step before.
 func (l *Learner) Begin() error { return l.Model.ZeroGrad() }
 
-// Accumulate adds the gradients of one pass; see model.Train for what loss is given and leaves.
-func (l *Learner) Accumulate(b *Batch, loss func(model.Head)) error {
-	return l.Model.Train(b.inputs(), loss)
+// Accumulate adds the gradients of one pass; see model.Train for what loss is given and leaves, and model.Seen, which may be nil.
+func (l *Learner) Accumulate(b *Batch, seen *model.Seen, loss func(model.Head)) error {
+	return l.Model.TrainSeen(b.inputs(), seen, loss)
 }
 
 // Apply moves a part of the parameters by what has been accumulated; see adamW.update.

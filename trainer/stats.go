@@ -131,6 +131,9 @@ func (s *Stats) losses(r *rows) (loss float64) {
 	s.KL += (float64(policy[k.StatKL]) - s.KL) / s.updates
 	s.Clip += (float64(policy[k.StatClipped]) - s.Clip) / s.updates
 	s.DualClip += (float64(policy[k.StatDual]) - s.DualClip) / s.updates
+	if s.p.cfg.RL.KLIn == "loss" {
+		s.Reference += (float64(policy[k.StatRef]) - s.Reference) / s.updates
+	}
 	if s.updates == 1 && s.Skipped == 0 { // before the first update, a ratio that is not 1 is a broken contract
 		s.Difference = max(s.Difference, float64(policy[k.StatMaxDiff]))
 	}
