@@ -278,9 +278,7 @@ func (p *PPO) loss(h model.Head) {
 	r, temperature := p.rows, float32(p.cfg.RL.Temperature)
 	if !h.Logits.Absent() {
 		r.Score(h, temperature)
-		t := k.Targets{Weight: h.Of(r.weight), OldLogProb: h.Of(r.old), Advantage: h.Of(r.advantage), Ref: h.Of(r.ref)}
-		r.also(h, &t)
-		p.dev.PolicyLoss(h.Of(r.dlogp), r.stats, h.Of(r.LogProb), t, p.method.clip(p.cfg.RL))
+		r.policyLoss(h, p.method.clip(p.cfg.RL))
 		dentropy := k.Tensor{}
 		if p.cfg.RL.Entropy > 0 {
 			dentropy = r.entropyWeight

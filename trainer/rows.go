@@ -38,16 +38,18 @@ func (r *rows) allow(a Algorithm, rl RL) {
 	}
 }
 
-// also gives the loss of a head's rows those columns.
-func (r *rows) also(h model.Head, t *k.Targets) {
-	for _, c := range []struct {
+// policyLoss leaves ∂loss/∂logp of a head's scored rows in dlogp and adds to stats.
+func (r *rows) policyLoss(h model.Head, c k.Clip) {
+	t := k.Targets{Weight: h.Of(r.weight), OldLogProb: h.Of(r.old), Advantage: h.Of(r.advantage), Ref: h.Of(r.ref)}
+	for _, also := range []struct {
 		to   *k.Tensor
 		from k.Tensor
 	}{{&t.LogRatio, r.logRatio}, {&t.Stay, r.stay}, {&t.Imitate, r.imitate}} {
-		if !c.from.Absent() {
-			*c.to = h.Of(c.from)
+		if !also.from.Absent() {
+			*also.to = h.Of(also.from)
 		}
 	}
+	r.dev.PolicyLoss(h.Of(r.dlogp), r.stats, h.Of(r.LogProb), t, c)
 }
 
 func (r *rows) floats() []*k.Tensor {
