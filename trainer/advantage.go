@@ -6,8 +6,8 @@ import "math"
 //
 //	δ_t = r_t + γ·V_{t+1} − V_t,   A_t = δ_t + γλ·A_{t+1},   Return_t = A_t + V_t
 //
-// The reward falls on the last step, beside those of the steps themselves, and the value after it is 0. Steps are the policy's tokens, so t+1 lies beyond any tool
-// output between them. With γ = λ = 1, A_t = Reward − V_t.
+// The reward falls on the last step, beside those of the steps themselves, and the value after it is 0. Steps are the policy's tokens,
+// so t+1 lies beyond any tool output between them. With γ = λ = 1, A_t = Reward − V_t.
 func GAE(e *Episode, gamma, lambda float64) {
 	next, advantage := 0.0, 0.0
 	reward := float64(e.Reward)

@@ -22,6 +22,7 @@ type Algorithm struct {
 	MinGroup  int    // fewest trajectories of a prompt that it can compare
 	Aggregate string // how its paper averages losses; see weigh
 	Sequence  bool   // its ratio is that of a whole response
+	OnPolicy  bool   // it has no ratio: only a step's first update is what it says
 
 	// Uses lists the settings, of those that not all algorithms share, that it reads.
 	Uses []string
@@ -150,6 +151,10 @@ func notClipped(RL) k.Clip { return k.Clip{Constant: true} }
 func (a Algorithm) validate(rl RL) error {
 	if rl.Group < a.MinGroup {
 		return fmt.Errorf("rl.group: %s compares the trajectories of one prompt and needs at least %d, got %d", a.Name, a.MinGroup, rl.Group)
+	}
+	if a.OnPolicy && rl.Minibatch > 0 && rl.Epochs > 0 && rl.Updates() > 1 {
+		return fmt.Errorf("rl.minibatch: %s weighs nothing by how far the policy has moved: want one update a step (rl.minibatch %d, "+
+			"rl.epochs 1), got %d", a.Name, rl.Prompts*rl.Group, rl.Updates())
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ type Covariance struct {
 // clipCov takes a few random ones of those tokens out of the gradient.
 var clipCov = Algorithm{
 	Name: "clip-cov", Paper: "Cui 2025, arXiv 2505.22617, §4.2",
-	Claim:     "entropy stays ten times higher than GRPO's and AIME 2024 rises 15 % with 32B",
+	Claim:     "GRPO without its collapse of entropy: 6.4 % more on average with 32B, 2.0 % with 7B",
 	Needs:     "as grpo; minibatches of more than 1 / rl.covariance.share tokens, else one is held back whatever the share",
 	Cost:      "as grpo",
 	Published: map[string]string{"rl.clip_low": "0.2", "rl.clip_high": "0.2"},
@@ -44,7 +44,7 @@ var clipCov = Algorithm{
 // klCov holds those with the largest covariance to the policy that sampled them.
 var klCov = Algorithm{
 	Name: "kl-cov", Paper: "Cui 2025, arXiv 2505.22617, §4.2",
-	Claim:    "as clip-cov, and smoother: the larger the model, the more it gains",
+	Claim:    "as clip-cov, with a steadier entropy",
 	Needs:    "as clip-cov",
 	Cost:     "as grpo",
 	MinGroup: 2, Aggregate: "token", Uses: slices.Concat(groupUses, []string{usesDeviation, usesCovarianceShare, usesCovarianceKL}),
@@ -77,7 +77,8 @@ const unbounded = 1e30
 // held is how many of n tokens a share is: at least one, so that a short minibatch holds back as the paper does.
 func held(share float64, n int) int { return min(n, max(1, int(share*float64(n)))) }
 
-// covariances is, of each token of a minibatch, the product of log-probability and advantage, each as a distance from its mean. Log-probabilities are the rollout's: in a step's first update they are the policy's.
+// covariances is, of each token of a minibatch, the product of log-probability and advantage, each as a distance from its mean.
+// Log-probabilities are the rollout's: in a step's first update they are the policy's.
 func covariances(mini []*Episode) (steps []*Step, cov []float64) {
 	var logp, adv float64
 	for _, e := range mini {

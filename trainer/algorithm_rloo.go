@@ -5,8 +5,8 @@ package trainer
 var rloo = Algorithm{
 	Name: "rloo", Paper: "Ahmadian 2024, arXiv 2402.14740; Kool 2019",
 	Claim:    "higher win rates than PPO and RAFT in learning from preferences, with no critic and fewer settings",
-	Needs:    "rl.group of at least 2; one update a step (rl.minibatch = rl.prompts × rl.group): it has no importance weight",
+	Needs:    "rl.group of at least 2; one update a step: rl.minibatch = rl.prompts × rl.group",
 	Cost:     "as grpo",
-	MinGroup: 2, Aggregate: "constant", Uses: groupUses,
+	MinGroup: 2, Aggregate: "constant", OnPolicy: true, Uses: groupUses,
 	Advantages: func(_ RL, eps []*Episode) { LeaveOneOut(eps) }, Clip: notClipped,
 }

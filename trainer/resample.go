@@ -8,7 +8,9 @@ import "context"
 
 // collect samples a step: problems first, then fresh ones for groups that are flat. eps is all that was sampled, use what the step learns
 // from, in the order of their groups. fresh gives the next n problems of the run's sequence; nil: there are none.
-func (p *PPO) collect(ctx context.Context, step int, problems []*Problem, fresh func(n int) []*Problem, s *Stats) (eps, use []*Episode, err error) {
+func (p *PPO) collect(
+	ctx context.Context, step int, problems []*Problem, fresh func(n int) []*Problem, s *Stats,
+) (eps, use []*Episode, err error) {
 	groups := 0
 	for round := 0; ; round++ {
 		more, err := p.sample(ctx, step, groups, problems)

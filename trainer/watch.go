@@ -29,17 +29,17 @@ func (w *watch) step(s *Stats, note func(string)) {
 		when bool
 		text string
 	}{
-		{"flat", s.Flat > 0 && (idle || 10*s.Flat >= 9*groups), fmt.Sprintf("the rewards of %d of %d groups are equal at an accuracy of %.0f %%: "+
-			"they have no advantages; want easier or harder prompts, a larger rl.group, or rl.resample", s.Flat, groups, 100*s.Accuracy)},
+		{"flat", s.Flat > 0 && (idle || 10*s.Flat >= 9*groups), fmt.Sprintf("the rewards of %d of %d groups are equal at an accuracy of "+
+			"%.0f %%: they have no advantages; want easier or harder prompts, a larger rl.group, or rl.resample", s.Flat, groups, 100*s.Accuracy)},
 		{"filtered", idle && out > 0, fmt.Sprintf("nothing was learnt: rl.filter left out %d trajectories (void turns %d, overlong %d, "+
 			"repetition %d, spread %d)", out, s.Filtered.VoidTurns, s.Filtered.Overlong, s.Filtered.Repetition, s.Filtered.Spread)},
 		{"entropy", s.entropyWeight > 0 && s.Entropy < collapsedEntropy*w.first && s.Accuracy < solved, fmt.Sprintf("entropy fell from %.3g to "+
 			"%.3g nats a token at an accuracy of %.0f %%: the policy explores no more; want rl.entropy, a higher rl.clip_high, clip-cov, kl-cov, "+
 			"or a lower rl.lr", w.first, s.Entropy, 100*s.Accuracy)},
-		{"clip", s.Clip > mostClipped, fmt.Sprintf("the ratio of %.0f %% of tokens was clipped: want a lower rl.lr, fewer updates a step, or wider "+
-			"rl.clip_low and rl.clip_high", 100*s.Clip)},
-		{"far", s.KL > farAway, fmt.Sprintf("the policy moved %.3g nats a token away from its rollout within a step: want a lower rl.lr, or fewer "+
-			"updates a step", s.KL)},
+		{"clip", s.Clip > mostClipped, fmt.Sprintf("the ratio of %.0f %% of tokens was clipped: want a lower rl.lr, fewer updates a step, "+
+			"or wider rl.clip_low and rl.clip_high", 100*s.Clip)},
+		{"far", s.KL > farAway, fmt.Sprintf("the policy moved %.3g nats a token away from its rollout within a step: want a lower rl.lr, or "+
+			"fewer updates a step", s.KL)},
 	} {
 		if c.when && !w.said[c.name] {
 			note(c.text)
