@@ -144,7 +144,7 @@ func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
 // done closes the step's accounts.
 func (s *Stats) done() {
-	if s.updates == 0 {
+	if s.updates == 0 && s.Skipped > 0 {
 		for _, x := range []*float64{&s.Loss, &s.ValueLoss, &s.KL, &s.Clip, &s.DualClip} {
 			*x = math.NaN()
 		}

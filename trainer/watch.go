@@ -18,7 +18,7 @@ const (
 
 // step looks at a step that was made.
 func (w *watch) step(s *Stats, note func(string)) {
-	if w.first == 0 {
+	if w.first == 0 && s.entropyWeight > 0 {
 		w.first = s.Entropy
 	}
 	groups := taught(s.Episodes)

@@ -120,7 +120,8 @@ func TestKilledRunsEndInTheSameBits(t *testing.T) {
 	for name, sets := range map[string][]string{
 		"ppo": nil,
 		"dapo": {"rl.algorithm=dapo", "rl.prompts=4", "rl.group=4", "rl.resample=2", "sft.steps=60", "rl.kl=0.01", "rl.kl_refresh=3",
-			"rl.filter.void_turns=true"},
+			"rl.filter.void_turns=true",
+			"reward.use=tool-shaped", "reward.count=calls"},
 	} {
 		t.Run(name, func(t *testing.T) { killedRunsEndInTheSameBits(t, sets) })
 	}
