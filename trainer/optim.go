@@ -15,7 +15,7 @@ type adamW struct {
 	dev   k.Device
 	model *model.Model
 	m, v  *model.Weights // moments
-	norm  k.Tensor       // (1)
+	norm  k.Tensor       // (tiles)
 	step  int            // updates made; the next is step+1
 }
 
@@ -26,7 +26,7 @@ func everything(w *model.Weights) k.Tensor { return w.All }
 func valueHead(w *model.Weights) k.Tensor  { return w.Value.Weight }
 
 func newAdamW(dev k.Device, m *model.Model, cfg Optimizer) *adamW {
-	return &adamW{cfg: cfg, dev: dev, model: m, m: m.Moments(), v: m.Moments(), norm: dev.Alloc(k.F32, 1)}
+	return &adamW{cfg: cfg, dev: dev, model: m, m: m.Moments(), v: m.Moments(), norm: dev.Alloc(k.F32, k.SumTiles(m.W.All.Len()))}
 }
 
 func (a *adamW) free() {
@@ -43,16 +43,19 @@ func (a *adamW) reset(cfg Optimizer) error {
 
 // gradNorm is the Euclidean norm of a part of the gradient; not a number, or infinite, if any of it is.
 func (a *adamW) gradNorm(over part) (float64, error) {
-	err := a.dev.Do(func() {
-		a.dev.Zero(a.norm)
-		a.dev.SumSquares(a.norm, over(a.model.G))
-	})
+	g := over(a.model.G)
+	tiles := a.norm.Rows(0, k.SumTiles(g.Len()))
+	err := a.dev.Do(func() { a.dev.SumSquares(tiles, g) })
 	if err != nil {
 		return 0, fmt.Errorf("trainer: gradient norm: %w", err)
 	}
-	var sum [1]float32
-	a.dev.Download(sum[:], a.norm)
-	return math.Sqrt(float64(sum[0])), nil
+	sums := make([]float32, tiles.Len())
+	a.dev.Download(sums, tiles)
+	var sum float64
+	for _, s := range sums {
+		sum += float64(s)
+	}
+	return math.Sqrt(sum), nil
 }
 
 // update makes one step with a part of the gradient in model.G, its norm clipped. One that is not finite leaves weights and moments
