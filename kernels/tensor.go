@@ -71,6 +71,14 @@ func newTensor(mem *memory, dtype DType, shape []int) Tensor {
 // Absent reports whether t is the zero Tensor.
 func (t Tensor) Absent() bool { return t.mem == nil }
 
+// Device is the one whose memory holds the elements; nil of the zero Tensor.
+func (t Tensor) Device() Device {
+	if t.Absent() {
+		return nil
+	}
+	return t.mem.owner
+}
+
 // DType is the type of the elements.
 func (t Tensor) DType() DType { return t.dtype }
 
