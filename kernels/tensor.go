@@ -99,6 +99,9 @@ func (t Tensor) Len() int {
 	return t.dims[0] * t.dims[1] * t.dims[2]
 }
 
+// Offset is where t begins in its allocation, in elements.
+func (t Tensor) Offset() int { return t.off }
+
 // LD is the number of elements from one row to the next.
 func (t Tensor) LD() int { return t.ld }
 
