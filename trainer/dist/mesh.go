@@ -196,8 +196,8 @@ func (m *mesh) deliver(from int, f frame) {
 		m.given = append(m.given, f)
 	case bye:
 		m.left[from] = true
-	case abort:
-		m.setEnd(&Ended{Rank: int(f.call), Reason: string(f.body)})
+	case abort: // it is passed on: whoever closes has said why
+		_ = m.endLocked(int(f.call), "%s", f.body)
 	}
 	m.arrived.Broadcast()
 }
@@ -207,6 +207,11 @@ func (m *mesh) lost(from int, how string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.left[from] || m.err != nil || m.closed {
+		return
+	}
+	if m.left[m.rank] { // it needs nobody: that another goes is not its to report
+		m.left[from] = true
+		m.arrived.Broadcast()
 		return
 	}
 	m.endLocked(from, "%s %s%s", m.name(from), how, m.watch.lastly(from))
