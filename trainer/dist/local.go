@@ -10,6 +10,7 @@ func Local(n int) []Comm {
 	for r, m := range ms {
 		post := newPost()
 		m.send = func(to int, f frame) { post.put(func() { ms[to].deliver(r, f) }) }
+		m.watch.begin(Limits{}, func(string) {}, nil)
 		out[r] = &local{mesh: m, post: post}
 	}
 	return out
@@ -27,6 +28,7 @@ func (l *local) Close() error {
 	l.mesh.mu.Lock()
 	l.closed = true
 	l.mesh.mu.Unlock()
+	l.watch.stop()
 	l.post.close()
 	return nil
 }

@@ -43,16 +43,17 @@ type mesh struct {
 	left           []bool    // who has said bye
 	err            *Ended
 	closed         bool
+	missing        []bool // whose part of the round that this rank waits for has not come
 	current        string // the call that this rank is in
 	posted, waited uint64 // rounds sent and collected
 }
 
 func newMesh(rank, size int) *mesh {
-	m := &mesh{rank: rank, size: size, in: make([][]frame, size), left: make([]bool, size)}
+	m := &mesh{rank: rank, size: size, in: make([][]frame, size), left: make([]bool, size), missing: make([]bool, size)}
 	m.arrived = sync.NewCond(&m.mu)
 	m.name = func(r int) string { return fmt.Sprintf("rank %d", r) }
 	m.ended = func(*Ended) {}
-	m.watch = newWatch(m, Limits{})
+	m.watch = newWatch(m)
 	return m
 }
 
@@ -85,7 +86,7 @@ func (m *mesh) Ticket(what string) (int, error) {
 	m.send(0, frame{kind: ask, what: what})
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.watch.waits(what, 0)
+	m.watch.waits(what, true)
 	defer m.watch.goesOn()
 	for len(m.given) == 0 {
 		if err := m.cannotWait(what, 0); err != nil {
@@ -141,10 +142,13 @@ func (m *mesh) collect(what string, mine []byte) ([][]byte, error) {
 	m.waited++
 	got := make([][]byte, m.size)
 	got[m.rank] = mine
+	m.watch.waits(what, false)
 	defer m.watch.goesOn()
+	for r := range m.missing {
+		m.missing[r] = r != m.rank
+	}
 	for i := 1; i < m.size; i++ {
 		from := (m.rank + i) % m.size
-		m.watch.waits(what, from)
 		for len(m.in[from]) == 0 {
 			if err := m.cannotWait(what, from); err != nil {
 				return nil, err
@@ -152,7 +156,7 @@ func (m *mesh) collect(what string, mine []byte) ([][]byte, error) {
 			m.arrived.Wait()
 		}
 		f := m.in[from][0]
-		m.in[from] = m.in[from][1:]
+		m.in[from], m.missing[from] = m.in[from][1:], false
 		if f.what != what || f.call != m.waited {
 			return nil, m.endLocked(from, "%s is in %q (exchange %d), %s in %q (exchange %d)",
 				m.name(m.rank), what, m.waited, m.name(from), f.what, f.call)
@@ -192,8 +196,8 @@ func (m *mesh) deliver(from int, f frame) {
 		m.given = append(m.given, f)
 	case bye:
 		m.left[from] = true
-	case abort:
-		m.setEnd(&Ended{Rank: int(f.call), Reason: string(f.body)})
+	case abort: // it is passed on: whoever closes has said why
+		_ = m.endLocked(int(f.call), "%s", f.body)
 	}
 	m.arrived.Broadcast()
 }
@@ -203,6 +207,11 @@ func (m *mesh) lost(from int, how string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.left[from] || m.err != nil || m.closed {
+		return
+	}
+	if m.left[m.rank] { // it needs nobody: that another goes is not its to report
+		m.left[from] = true
+		m.arrived.Broadcast()
 		return
 	}
 	m.endLocked(from, "%s %s%s", m.name(from), how, m.watch.lastly(from))
@@ -228,6 +237,9 @@ func (m *mesh) endLocked(rank int, format string, args ...any) error {
 		return m.err
 	}
 	m.setEnd(&Ended{Rank: rank, Reason: fmt.Sprintf(format, args...)})
+	if m.closed {
+		return m.err
+	}
 	for to := range m.size {
 		if to != m.rank && !m.left[to] {
 			m.send(to, frame{kind: abort, call: uint64(rank), body: []byte(m.err.Reason)})
@@ -238,7 +250,11 @@ func (m *mesh) endLocked(rank int, format string, args ...any) error {
 
 // setEnd keeps the first reason, and decides who prints it: rank 0, or the next where it is rank 0 that has gone.
 func (m *mesh) setEnd(e *Ended) {
-	if m.err != nil || m.closed {
+	if m.err != nil {
+		return
+	}
+	if m.closed {
+		m.err = &Ended{Rank: m.rank, Reason: m.name(m.rank) + " is in a call after it has closed its Comm"}
 		return
 	}
 	speaker := 0
@@ -256,7 +272,7 @@ func (m *mesh) Doing(progress int64, format string, args ...any) {
 	m.watch.doing(progress, fmt.Sprintf(format, args...))
 }
 
-// goodbye tells everybody that this rank needs nothing more, and waits until all have said so, have gone, or the time is over.
+// goodbye tells everybody that this rank needs nothing more. It returns why the run has ended already, if it has.
 func (m *mesh) goodbye() *Ended {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -271,8 +287,3 @@ func (m *mesh) goodbye() *Ended {
 	m.left[m.rank] = true
 	return nil
 }
-
-const (
-	maxWhat = 1 << 10
-	maxBody = 1 << 31
-)
