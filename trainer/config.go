@@ -154,6 +154,7 @@ type Config struct {
 	Reward     Reward      `yaml:"reward"`
 	Eval       Eval        `yaml:"eval" resume:"free"`
 	Checkpoint Checkpoints `yaml:"checkpoint" resume:"free"`
+	Dist       Dist        `yaml:"dist"`
 }
 
 // DefaultConfig is the paper's where it says, else the choice that `retool config explain` prints.
@@ -208,6 +209,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("checkpoint.every: want at least 1 step, got %d", c.Checkpoint.Every)
 	case c.Checkpoint.Keep < 1:
 		return fmt.Errorf("checkpoint.keep: want at least 1, got %d", c.Checkpoint.Keep)
+	case c.Dist.Slices < 0:
+		return fmt.Errorf("dist.slices: want 0 (the ranks a run began with) or more, got %d", c.Dist.Slices)
 	}
 	if err := c.Reward.Overlong.validate(); err != nil {
 		return err

@@ -1,6 +1,10 @@
 package trainer
 
-import "context"
+import (
+	"context"
+
+	"retool/engine"
+)
 
 // Dynamic sampling (Yu 2025, DAPO, §3.2): a group whose rewards are all equal has advantages of 0 and teaches nothing. Fresh prompts take
 // its place, round after round, until a step has as many groups that teach as it has prompts, or rl.resample rounds are over. What was
@@ -37,6 +41,18 @@ func (p *PPO) collect(
 		problems = fresh(missing)
 		s.Resampled += missing
 	}
+}
+
+// addShares adds what the ranks did in another round of a step's rollouts.
+func addShares(a, b []share) []share {
+	if a == nil {
+		return b
+	}
+	for i := range a {
+		a[i].seconds += b[i].seconds
+		a[i].stats = a[i].stats.Sub(engine.Stats{}.Sub(b[i].stats))
+	}
+	return a
 }
 
 // taught is the number of groups that episodes are of.

@@ -17,19 +17,12 @@ func sharing(c *Config) {
 	c.Eval.Every, c.Checkpoint.Every, c.Checkpoint.Keep = 4, 3, 1
 }
 
-// withReference is a run with a reference model.
-func (l *lab) withReference(t *testing.T, dir string) (*Run, *listener) {
-	run, heard := l.run(dir)
-	run.Ref = l.model(t, l.policy.Config)
-	return run, heard
-}
-
 // A run that is stopped at random moments, in the middle of a rollout or of an update as between steps, ends in the bits of one that is
 // not: the prompts that replaced others, and the references that replaced others, are the same.
 func TestResampledRunsResumeInTheSameBits(t *testing.T) {
 	whole := t.TempDir()
 	l := newLab(t, sharing)
-	run, heard := l.withReference(t, whole)
+	run, heard := l.run(whole)
 	end, err := run.Train(context.Background())
 	require.NoError(t, err)
 	require.Positive(t, end.Fresh, "groups were replaced")
@@ -48,7 +41,7 @@ func TestResampledRunsResumeInTheSameBits(t *testing.T) {
 		for tries := 0; state == nil; tries++ {
 			require.Less(t, tries, 60)
 			l := newLab(t, sharing)
-			run, heard := l.withReference(t, parts)
+			run, heard := l.run(parts)
 			ctx, cancel := context.WithCancel(context.Background())
 			left := rng.IntN(9)
 			heard.stop = func() {
