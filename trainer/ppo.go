@@ -380,6 +380,11 @@ func (p *PPO) apply(step int, warmup bool, sums []float64, s *Stats) error {
 
 // notFinite is the error that ends a run that has diverged.
 func notFinite(where string, loss, norm float64, skipped, most int) error {
-	return fmt.Errorf("trainer: %s: loss %g and gradient norm %g: %d updates in a row were not finite, rl.max_skipped allows %d; "+
-		"weights and optimizer are those before them", where, loss, norm, skipped, most)
+	return Diverged(fmt.Sprintf("trainer: %s: loss %g and gradient norm %g: %d updates in a row were not finite, rl.max_skipped allows %d; "+
+		"weights and optimizer are those before them", where, loss, norm, skipped, most))
 }
+
+// Diverged is why a run ended whose losses or gradients were no numbers.
+type Diverged string
+
+func (d Diverged) Error() string { return string(d) }

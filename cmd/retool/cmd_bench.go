@@ -59,18 +59,20 @@ func benchCommand() *cli.Command {
 		return onCPU(c)
 	}
 	return &cli.Command{
-		Name: "bench", Usage: "how fast: operations, rollouts, training steps and the sandbox, each beside what this machine can do",
+		Name: "bench", Usage: "how fast: operations, rollouts, training steps and the sandbox, each beside what this machine can do; " +
+			"and what each algorithm learns",
 		Subcommands: []*cli.Command{
 			kernelsOn,
 			sub("rollout", "prefill and decode through the engine, sampling included", rollout),
 			sub("train", "training steps, and whole steps of reinforcement learning", train),
 			sandboxBench(),
+			algorithmsBench(),
 			onGPU("load", "compile every kernel with the driver's compiler, and compare with the manifest", loadOnGPU),
 			onGPU("smoke", "every operation once, at small ragged shapes, compared with the CPU", smokeOnGPU, ops),
 			onGPU("probes", "single instructions, compared with the emulator", probeGPU),
 		},
 		Action: func(c *cli.Context) error {
-			return fmt.Errorf("bench: want kernels, rollout, train, sandbox, load, smoke or probes, got %q", c.Args().First())
+			return fmt.Errorf("bench: want kernels, rollout, train, sandbox, algorithms, load, smoke or probes, got %q", c.Args().First())
 		},
 	}
 }

@@ -88,17 +88,33 @@ func DefaultConfig() Config {
 	}
 }
 
-//go:embed recipes/*.yaml
+//go:embed recipes/*.yaml recipes/demo/*.yaml
 var recipes embed.FS
 
-// recipeNames lists the embedded recipes.
-func recipeNames() []string {
-	entries, _ := recipes.ReadDir("recipes")
-	var names []string
-	for _, e := range entries {
-		names = append(names, strings.TrimSuffix(e.Name(), ".yaml"))
+// recipeNames lists the embedded recipes. Those of recipes/demo stand over demo, one for each algorithm.
+func recipeNames() (names []string) {
+	for _, of := range []struct{ dir, prefix string }{{"recipes", ""}, {"recipes/demo", "demo-"}} {
+		entries, _ := recipes.ReadDir(of.dir)
+		for _, e := range entries {
+			if name, ok := strings.CutSuffix(e.Name(), ".yaml"); ok {
+				names = append(names, of.prefix+name)
+			}
+		}
 	}
 	return names
+}
+
+// recipe is the texts of an embedded one, each over those before it; none if there is no such recipe.
+func recipe(name string) (texts [][]byte) {
+	if text, err := recipes.ReadFile("recipes/" + name + ".yaml"); err == nil {
+		return [][]byte{text}
+	}
+	over, ok := strings.CutPrefix(name, "demo-")
+	text, err := recipes.ReadFile("recipes/demo/" + over + ".yaml")
+	if !ok || err != nil {
+		return nil
+	}
+	return append(recipe("demo"), text)
 }
 
 // loadConfig reads defaults, then a recipe or a file, then each key=value of sets. An error names file and line, or the --set.
@@ -110,17 +126,21 @@ func loadConfig(source string, sets []string) (*Config, error) {
 	inFile, typed := map[string]string{}, map[string]string{} // key to where it was given
 	given := map[string]string{}                              // in an embedded recipe as well
 	if source != "" {
-		text, err := recipes.ReadFile("recipes/" + source + ".yaml")
 		name, keys := source+".yaml (embedded)", map[string]string{} // a recipe is written to be changed by --set
-		if err != nil {
+		texts := recipe(source)
+		if texts == nil {
 			name, keys = source, inFile
-			if text, err = readText(source); err != nil {
+			text, err := readText(source)
+			if err != nil {
 				return nil, fmt.Errorf("config: %q is neither an embedded recipe (%s) nor a file that can be read: %w", source,
 					strings.Join(recipeNames(), ", "), err)
 			}
+			texts = [][]byte{text}
 		}
-		if err := c.merge(name, text, keys); err != nil {
-			return nil, err
+		for _, text := range texts {
+			if err := c.merge(name, text, keys); err != nil {
+				return nil, err
+			}
 		}
 		maps.Copy(given, keys)
 	}
