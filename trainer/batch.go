@@ -91,6 +91,18 @@ func (b *Batch) scored(logp, value, ref []float32) {
 	}
 }
 
+// minibatches cuts episodes, in order, into as few parts of at most size as there must be, all of about one size: what lost trajectories,
+// filters or a bound leave over is no update of its own.
+func minibatches(eps []*Episode, size int) [][]*Episode {
+	n := (len(eps) + size - 1) / size
+	out := make([][]*Episode, n)
+	for i := range out {
+		from, to := (i*len(eps)+n-1)/n, ((i+1)*len(eps)+n-1)/n
+		out[i] = eps[from:to]
+	}
+	return out
+}
+
 // logRatios is, for each row, ln of its response's ratio: the mean over its steps of logp − OldLogProb (Zheng 2025, GSPO).
 func (b *Batch) logRatios(logp []float32) []float32 {
 	out := make([]float32, 0, len(logp))

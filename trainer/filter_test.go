@@ -156,3 +156,26 @@ func TestPenaltiesInTheRewardAreEachStepsOwn(t *testing.T) {
 		require.InDelta(rt, float64(e.Reward)-0.3*sum-float64(e.Steps[0].Value), e.Steps[0].Advantage, 1e-4)
 	})
 }
+
+func TestMinibatchesAreOfAboutOneSize(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		eps := make([]*Episode, rapid.IntRange(0, 300).Draw(rt, "episodes"))
+		for i := range eps {
+			eps[i] = &Episode{Group: i}
+		}
+		size := rapid.IntRange(1, 100).Draw(rt, "size")
+		var all []*Episode
+		least, most := len(eps), 0
+		for _, mini := range minibatches(eps, size) {
+			all = append(all, mini...)
+			least, most = min(least, len(mini)), max(most, len(mini))
+		}
+		require.Equal(rt, len(eps), len(all))
+		for i := range all {
+			require.Same(rt, eps[i], all[i])
+		}
+		require.LessOrEqual(rt, most, size)
+		require.LessOrEqual(rt, most-least, 1)
+		require.Len(rt, minibatches(eps, size), (len(eps)+size-1)/size)
+	})
+}

@@ -105,8 +105,7 @@ func (p *PPO) Learn(eps []*Episode, step int, s *Stats) error {
 		// The order is a function of the step alone: a resumed run repeats it.
 		draw := rand.New(rand.NewPCG(p.cfg.Seed, uint64(step)<<8|uint64(epoch)))
 		order := shuffled(eps, draw.IntN)
-		for from := 0; from < len(order); from += p.cfg.RL.Minibatch {
-			mini := order[from:min(from+p.cfg.RL.Minibatch, len(order))]
+		for _, mini := range minibatches(order, p.cfg.RL.Minibatch) {
 			p.method.weigh(p.cfg.RL, mini, draw)
 			if err := p.update(mini, step, s); err != nil {
 				return err
