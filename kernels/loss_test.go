@@ -72,8 +72,17 @@ func checkPolicyLossOp(t *rapid.T, s *subject) {
 	} else {
 		c.Dual = rapid.SampledFrom([]float32{0, 3}).Draw(t, "Dual")
 	}
-	column := func(name string) []float64 { return s.numbersOf(t, F32, R, name) }
-	x := lossRows{logp: column("logp"), weight: s.drawWeights(t, R), old: column("old"), adv: column("adv"), ref: column("ref")}
+	weight := s.drawWeights(t, R)
+	column := func(name string) []float64 {
+		x := s.numbersOf(t, F32, R, name)
+		for r, w := range weight {
+			if w == 0 {
+				x[r] = math.NaN() // of prompt and tool output: nobody may look
+			}
+		}
+		return x
+	}
+	x := lossRows{logp: s.numbersOf(t, F32, R, "logp"), weight: weight, old: column("old"), adv: column("adv"), ref: column("ref")}
 	before := s.numbersOf(t, F32, Stats, "stats")
 	lt, dl, stats := s.vector(F32, x.logp), s.vector(F32, make([]float64, R)), s.vector(F32, before)
 	targets := Targets{Weight: s.vector(F32, x.weight), OldLogProb: s.vector(F32, x.old), Advantage: s.vector(F32, x.adv)}

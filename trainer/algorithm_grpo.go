@@ -9,7 +9,7 @@ var grpoUses = slices.Concat(clipUses, groupUses, []string{usesDeviation})
 var grpo = Algorithm{
 	Name: "grpo", Paper: "Shao 2024, arXiv 2402.03300",
 	Claim:    "PPO's accuracy without its critic: 51.7 % on MATH with 7B",
-	Needs:    "rl.group of 8 to 64; prompts that are neither always nor never solved",
+	Needs:    "rl.group of 8 to 64; prompts that are neither always nor never solved; the paper has rl.kl 0.04",
 	Cost:     "rl.group samples a prompt; no critic",
 	MinGroup: 2, Aggregate: "sequence", Uses: grpoUses, Advantages: groupAdvantages,
 }
