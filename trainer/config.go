@@ -106,7 +106,7 @@ type Critic struct {
 
 // Reward selects what trains; all three rewards and the verdicts of both verifiers are computed and logged.
 type Reward struct {
-	Verifier answer.Verifier `yaml:"verifier" doc:"math compares values (choice), dapo strings, as published figures; both logged"`
+	Verifier answer.Verifier `yaml:"verifier" doc:"math compares values (choice), dapo strings, as published; dapo-strict (verl), lenient: for evaluation"`
 	Use      string          `yaml:"use" doc:"which trains: paper (±1), dapo-strict, tool-shaped; all are logged"`
 	Strict   bool            `yaml:"strict" doc:"dapo-strict: false also accepts a last line Answer: …"`
 	Count    string          `yaml:"count" doc:"tool-shaped: what is use of the tool, turns (verl) or calls (slime)"`

@@ -37,11 +37,12 @@ func rolloutCommand() *cli.Command {
 			if n < 1 || c.Int("problem") < 0 {
 				return fmt.Errorf("--samples and --problem: want at least 1 and 0, got %d and %d", n, c.Int("problem"))
 			}
-			cfg, p, err := loadedProgram(c, func(*Config) (int, error) { return 1, nil })
+			_, p, err := loadedProgram(c, func(*Config) (int, error) { return 1, nil })
 			if err != nil {
 				return err
 			}
 			defer p.Close()
+			cfg := p.cfg
 			problem := &trainer.Problem{ID: "question", Question: c.String("question"), Answer: c.String("answer")}
 			if problem.Question == "" {
 				if problem, err = p.heldOut(c.Int("problem")); err != nil {

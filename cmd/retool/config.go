@@ -106,6 +106,11 @@ func recipeNames() []string {
 // Settings that would do nothing are refused where the user typed them, in a --set or in a file that makes them idle by itself, and
 // take their defaults otherwise. So every configuration that this program prints or stores loads again, with any --set.
 func loadConfig(source string, sets []string) (*Config, error) {
+	return loadOverlaid(source, nil, sets)
+}
+
+// loadOverlaid is loadConfig with lay, if there is one, called between the file and the sets: what it sets is as a recipe's.
+func loadOverlaid(source string, lay func(*Config) error, sets []string) (*Config, error) {
 	c := DefaultConfig()
 	inFile, typed := map[string]string{}, map[string]string{} // key to where it was given
 	if source != "" {
@@ -125,6 +130,11 @@ func loadConfig(source string, sets []string) (*Config, error) {
 	for key := range inFile {
 		if c.idle()[key] == "" {
 			delete(inFile, key) // if it is idle now, a --set makes it so
+		}
+	}
+	if lay != nil {
+		if err := lay(&c); err != nil {
+			return nil, err
 		}
 	}
 	for _, set := range sets {
