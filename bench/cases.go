@@ -104,6 +104,7 @@ f1 swiglu: T 16384 F 8960
 f1 swiglu backward: T 16384 F 8960
 f2 adamw: n 67108864
 f2 sum of squares: n 67108864
+f2 sum tree: R 8 n 8388608
 g sample: R 64 V 151936
 `
 

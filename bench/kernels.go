@@ -192,4 +192,5 @@ func (k *kernelBench) update() {
 	n = min(n, 1<<24)
 	k.row("adamw", fmt.Sprintf("n %d", n), dims{"n": n})
 	k.row("sum of squares", fmt.Sprintf("n %d", n), dims{"n": n})
+	k.row("sum tree", fmt.Sprintf("R 4 n %d", n/4), dims{"R": 4, "n": n / 4})
 }

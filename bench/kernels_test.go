@@ -32,7 +32,7 @@ func TestKernelsMeasuresEveryOperation(t *testing.T) {
 		t.Fatal(err)
 	}
 	text, _ := json.Marshal(rows)
-	ops := "linear dx dw rmsnorm add embed rope swiglu attention paged append logsumexp entropy sample loss adamw squares"
+	ops := "linear dx dw rmsnorm add embed rope swiglu attention paged append logsumexp entropy sample loss adamw squares tree"
 	for _, op := range strings.Fields(ops) {
 		if !strings.Contains(string(text), op) {
 			t.Errorf("no row of %s", op)

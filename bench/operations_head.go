@@ -98,7 +98,13 @@ var updateOps = []operation{
 	{"sum of squares", false, "n 3000",
 		moves(func(d sizes) int { return f32 * d.P }),
 		func(b *workbench, d sizes) (kernels.Tensor, func()) {
-			x, out := b.filled(kernels.F32, d.P), b.empty(kernels.F32, 1)
-			return out, func() { b.dev.Zero(out); b.dev.SumSquares(out, x) }
+			x, out := b.filled(kernels.F32, d.P), b.empty(kernels.F32, kernels.SumTiles(d.P))
+			return out, func() { b.dev.SumSquares(out, x) }
+		}},
+	{"sum tree", false, "R 4 n 3000",
+		moves(func(d sizes) int { return (d.R + 1) * f32 * d.P }),
+		func(b *workbench, d sizes) (kernels.Tensor, func()) {
+			x, y := b.filled(kernels.F32, d.R, d.P), b.empty(kernels.F32, d.P)
+			return y, func() { b.dev.SumTree(y, x) }
 		}},
 }

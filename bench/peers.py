@@ -259,6 +259,11 @@ def sum_of_squares(d):
     yield "vector_norm", lambda: torch.linalg.vector_norm(x)
 
 
+def sum_tree(d):
+    x = normal(d["R"], d["n"], dtype=torch.float32)
+    yield "sum", lambda: torch.sum(x, 0)
+
+
 def sample(d):
     x = normal(d["R"], d["V"], dtype=torch.float32)
     yield "softmax and multinomial", lambda: torch.multinomial(torch.softmax(x, -1), 1)

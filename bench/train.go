@@ -167,7 +167,7 @@ func trainRow(m *model.Model, name string, tokens, length int, o Options) (row R
 	c := m.Config
 	cfg := trainer.DefaultConfig().SFT
 	cfg.Tokens, cfg.LR, cfg.Schedule = tokens, 1e-4, "constant"
-	sft := trainer.NewColdStart(cfg, m.Device(), m)
+	sft := trainer.NewColdStart(cfg, trainer.NewRanks(nil, 1), m.Device(), m)
 	defer sft.Close()
 	r := rand.New(rand.NewPCG(1, 1))
 	var examples []*trainer.Episode
@@ -196,7 +196,7 @@ func stepRow(ctx context.Context, m *model.Model, name string, l load, o Options
 	cfg := trainer.DefaultConfig()
 	cfg.RL.Algorithm, cfg.RL.Prompts, cfg.RL.Group = "grpo", l.rl.prompts, l.rl.group
 	cfg.RL.Minibatch, cfg.RL.Tokens, cfg.RL.VerifyEvery = trajectories, trajectories*length, 0
-	ppo := trainer.NewPPO(cfg, m.Device(), m, nil, nil, e, prompts(c.Vocab, l.rl.prompt), func(int32) []byte { return []byte("x") })
+	ppo := trainer.NewPPO(cfg, trainer.NewRanks(nil, 1), m.Device(), m, nil, nil, e, prompts(c.Vocab, l.rl.prompt), func(int32) []byte { return []byte("x") })
 	defer ppo.Close()
 	problems := make([]*trainer.Problem, l.rl.prompts)
 	for i := range problems {

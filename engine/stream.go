@@ -53,6 +53,7 @@ type Stream struct {
 	finished []*Trajectory
 	results  mailbox
 	out      int // calls whose result has not come back
+	grouped  int // trajectories of the group that a Supply gave last
 	batch    []*sequence
 	feeds    []model.Feed
 	last     time.Time

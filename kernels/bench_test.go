@@ -158,8 +158,12 @@ func BenchmarkRows(b *testing.B) {
 			}
 		}},
 		{"SumSquares", 4 << 20, func(dev Device) func() {
-			x, out := filled(dev, 1<<20), dev.Alloc(F32, 1)
+			x, out := filled(dev, 1<<20), dev.Alloc(F32, 1<<20/SumTile)
 			return func() { dev.SumSquares(out, x) }
+		}},
+		{"SumTree", 5 * 4 << 20, func(dev Device) func() {
+			x, y := filled(dev, 4, 1<<20), dev.Alloc(F32, 1<<20)
+			return func() { dev.SumTree(y, x) }
 		}},
 	} {
 		b.Run(c.op, func(b *testing.B) {

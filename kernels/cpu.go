@@ -27,6 +27,7 @@ type cpu struct {
 	head  headJob
 	adam  adamJob
 	embed embedJob
+	tree  treeJob
 	zero  []float32
 }
 

@@ -36,6 +36,7 @@ type Device interface {
 	Sampler
 	Losses
 	Optimizer
+	Sums
 
 	Info() Info
 	Do(f func()) error           // one per pass, not one per operation

@@ -50,6 +50,7 @@ var conformance = []struct {
 	{"ValueLoss", checkValueLossOp},
 	{"SumSquares", checkSumSquaresOp},
 	{"AdamW", checkAdamWOp},
+	{"SumTree", checkSumTreeOp},
 }
 
 // conform runs the suite on one device.

@@ -172,6 +172,7 @@ func everyRow(t *testing.T, d *GPU) {
 		d.PolicyLoss(b, stats, a, Targets{Weight: a, OldLogProb: a, Advantage: a}, Clip{Low: 0.2, High: 0.2})
 		d.ValueLoss(b, stats, a, Targets{Weight: a, Return: a}, 0)
 		d.SumSquares(one, g)
+		d.SumTree(mv.Rows(0, 32), g.Reshape(2, 32))
 		d.AdamW(w, master, g, mv.Rows(0, 64), mv.Rows(64, 128), AdamWStep{LR: 1e-3, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, Scale: 1, Step: 1})
 	})
 }

@@ -8,9 +8,16 @@ type AdamWStep struct {
 	Step                                      int
 }
 
+// SumTile is how many numbers SumSquares adds to one: parts of a model's numbers begin at its multiples.
+const SumTile = 1 << 16
+
+// SumTiles is the number of tiles that n numbers make.
+func SumTiles(n int) int { return (n + SumTile - 1) / SumTile }
+
 // Optimizer updates weights.
 type Optimizer interface {
-	// SumSquares adds Σ x² to out (1) f32; x contiguous.
+	// SumSquares puts Σ x² of every SumTile numbers of x in out (⌈n/SumTile⌉) f32; x (n) contiguous. Added up in order, in float64, they
+	// are the same bits whatever parts of whole tiles x was divided into.
 	SumSquares(out, x Tensor)
 	// AdamW updates w in place from g·Scale, decoupled weight decay (Loshchilov 2019). w, g, m, v of one length, contiguous; master
 	// (F32) holds w in full precision when w is BF16, else it is absent.
@@ -18,10 +25,10 @@ type Optimizer interface {
 }
 
 func checkSumSquares(out, x Tensor) (n int) {
-	checkVector("SumSquares", "out", out, F32, 1)
 	if x.mem == nil || x.dtype == I32 || !x.Contiguous() {
 		needs("SumSquares", "x", x, "floating point and contiguous")
 	}
+	checkVector("SumSquares", "out", out, F32, SumTiles(x.Len()))
 	return x.Len()
 }
 

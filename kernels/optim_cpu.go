@@ -2,7 +2,7 @@ package kernels
 
 import "math"
 
-// squareBlock is how many squares are added before they join those of other blocks, in ascending order.
+// squareBlock is how many squares are added before they join those of the tile's other blocks, in ascending order.
 const squareBlock = 4096
 
 type adamJob struct {
@@ -30,11 +30,14 @@ func (d *cpu) SumSquares(out, x Tensor) {
 			j.partial[b] = d.v.sumSquares(j.g[b*squareBlock : min((b+1)*squareBlock, len(j.g))])
 		}
 	})
-	var sum float64
-	for _, x := range j.partial {
-		sum += x
+	sums := out.vec()
+	for t := range sums {
+		var sum float64
+		for _, x := range j.partial[t*SumTile/squareBlock : min((t+1)*SumTile/squareBlock, blocks)] {
+			sum += x
+		}
+		sums[t] = float32(sum)
 	}
-	out.vec()[0] += float32(sum)
 }
 
 func (d *cpu) AdamW(w, master, g, m, v Tensor, s AdamWStep) {

@@ -2,7 +2,7 @@ package kernels
 
 import "math"
 
-// SumSquares takes at most 1024 blocks' sums, then adds them in fp64.
+// SumSquares is a block of threads a tile.
 func (g *GPU) SumSquares(out, x Tensor) {
 	g.begin("SumSquares")
 	defer g.end()
@@ -10,10 +10,7 @@ func (g *GPU) SumSquares(out, x Tensor) {
 	if n == 0 {
 		return
 	}
-	blocks := min(ceil(n, 256*8), 1024)
-	part := g.temp(4 * blocks)
-	g.launch("sum_squares", [3]int{blocks, 1, 1}, 256, 0, part, g.in(x), int64(n))
-	g.launch("sum_finish", [3]int{1, 1, 1}, 32, 0, g.out(out).p, part, int32(blocks))
+	g.launch("sum_squares", [3]int{SumTiles(n), 1, 1}, 256, 0, g.out(out).p, g.in(x), int64(n))
 }
 
 // AdamW computes its constants in float64 on the host.

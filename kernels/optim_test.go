@@ -2,18 +2,32 @@ package kernels
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
 )
 
 func checkSumSquaresOp(t *rapid.T, s *subject) {
-	n := rapid.IntRange(1, 20000).Draw(t, "n")
+	n := rapid.IntRange(0, 2).Draw(t, "whole tiles")*SumTile + rapid.IntRange(1, 9000).Draw(t, "n")
 	x := s.numbersOf(t, F32, n, "x")
-	xt, out := s.vector(F32, x), s.vector(F32, []float64{3})
+	want := make([]float64, SumTiles(n))
+	for i := range want {
+		part := x[i*SumTile : min((i+1)*SumTile, n)]
+		want[i] = dot64(part, part)
+	}
+	xt, out := s.vector(F32, x), s.vector(F32, make([]float64, len(want)))
 	s.do(t, func() { s.dev.SumSquares(out, xt) })
-	s.near(t, "Σ x²", s.read(out), []float64{3 + dot64(x, x)}, 1)
-	s.free(xt, out)
+	s.near(t, "Σ x²", s.read(out), want, 1)
+
+	// A part that begins with a tile has the bits of the whole there.
+	from := rapid.IntRange(0, len(want)-1).Draw(t, "part")
+	some := s.vector(F32, make([]float64, len(want)-from))
+	s.do(t, func() { s.dev.SumSquares(some, xt.Rows(from*SumTile, n)) })
+	if !slices.Equal(s.read(some), s.read(out)[from:]) {
+		t.Fatalf("tiles from %d on are %v, of all numbers %v", from, s.read(some), s.read(out))
+	}
+	s.free(xt, out, some)
 }
 
 // refAdamW is one update of Loshchilov 2019, algorithm 2, with weights decayed by the learning rate.

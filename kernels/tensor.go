@@ -71,6 +71,14 @@ func newTensor(mem *memory, dtype DType, shape []int) Tensor {
 // Absent reports whether t is the zero Tensor.
 func (t Tensor) Absent() bool { return t.mem == nil }
 
+// Device is the one whose memory holds the elements; nil of the zero Tensor.
+func (t Tensor) Device() Device {
+	if t.Absent() {
+		return nil
+	}
+	return t.mem.owner
+}
+
 // DType is the type of the elements.
 func (t Tensor) DType() DType { return t.dtype }
 
@@ -90,6 +98,9 @@ func (t Tensor) Len() int {
 	}
 	return t.dims[0] * t.dims[1] * t.dims[2]
 }
+
+// Offset is where t begins in its allocation, in elements.
+func (t Tensor) Offset() int { return t.off }
 
 // LD is the number of elements from one row to the next.
 func (t Tensor) LD() int { return t.ld }

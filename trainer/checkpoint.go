@@ -28,9 +28,11 @@ type State struct {
 	Metrics     int64              `json:"metrics_bytes"`
 	Records     int64              `json:"trajectories_bytes"`
 	Reference   int                `json:"reference"` // checkpoint that RL began with
-	Contract    string             `json:"contract"`  // what fixes the bits of log-probabilities: device, kernels
-	Protocol    string             `json:"protocol"`  // what fixes the token stream
-	Tokenizer   string             `json:"tokenizer"` // hash
+	Slices      int                `json:"slices,omitzero"`
+	Ranks       int                `json:"ranks,omitzero"` // that made the last steps
+	Contract    string             `json:"contract"`       // what fixes the bits of log-probabilities: device, kernels
+	Protocol    string             `json:"protocol"`       // what fixes the token stream
+	Tokenizer   string             `json:"tokenizer"`      // hash
 
 	// Data is what the run learns from: the setting that names a file, and the SHA-256 of what it held.
 	Data map[string]string `json:"data,omitempty"`
@@ -42,60 +44,108 @@ type State struct {
 //	tokenizer.json …                    Run.Files: what stood beside the weights that the run began with, byte for byte
 //	value_head.safetensors              the value head of a trunk that policy and critic share
 //	critic/                             weights and value head of a critic with a trunk of its own
-//	optimizer.safetensors               AdamW's moments
+//	optimizer-000.safetensors …         AdamW's moments, a file a rank
 //	config.yaml state.json              settings, cursor
 //
-// It is written under another name and renamed when all of it is on disk: a reader, or a run that resumes, never sees half of one.
+// It is written under another name and renamed when all of it is on disk, on all ranks: a reader, or a run that resumes, never sees half
+// of one. Rank 0 writes what is whole, every rank its moments; nothing in it but State.Ranks says how many there were.
 const partial = ".partial-"
 
-// save writes a checkpoint. Nothing of an earlier one is touched before the new one is in place; on an error the partial folder is
-// removed.
+// save writes a checkpoint. Nothing of an earlier one is touched before the new one is in place; on an error, of any rank, the partial
+// folder is removed and all ranks return it.
 func (r *Run) save(pin bool) (err error) {
-	var e1, e2 error
-	r.state.Metrics, e1 = r.metrics.Sync()
-	r.state.Records, e2 = r.records.Sync()
-	if err := errors.Join(e1, e2); err != nil {
-		return err
-	}
-	r.state.Updates, r.state.Skipped = r.ppo.policy.Updates(), r.ppo.skipped
-	r.state.Seconds = r.elapsed()
 	root := filepath.Join(r.Dir, "checkpoints")
 	name := strconv.Itoa(r.global())
 	tmp, final := filepath.Join(root, partial+name), filepath.Join(root, name)
 	defer func() {
 		if err != nil {
-			os.RemoveAll(tmp)
+			if r.ranks.leads() {
+				os.RemoveAll(tmp)
+			}
 			err = fmt.Errorf("trainer: checkpoint %s: %w; the checkpoints before it are intact", final, err)
 		}
 	}()
-	if err := os.RemoveAll(tmp); err != nil {
+	for _, part := range []struct {
+		what string
+		do   func() error
+	}{
+		{"begun", func() error { return r.saveBegin(tmp) }},
+		{"written", func() error { return r.savePart(tmp) }},
+		{"in place", func() error { return r.saveEnd(root, tmp, final, pin) }},
+	} {
+		if part.what == "written" { // all ranks take part in it
+			for _, l := range r.ppo.learners() {
+				if err := l.opt.whole(); err != nil {
+					return err
+				}
+			}
+		}
+		r.ranks.did("checkpoint %s: %s", name, part.what)
+		if err := r.ranks.agree(fmt.Sprintf("checkpoint %s: %s", name, part.what), part.do()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// saveBegin makes the partial folder, after the logs that the state counts are on disk.
+func (r *Run) saveBegin(tmp string) error {
+	r.state.Updates, r.state.Skipped = r.ppo.policy.Updates(), r.ppo.skipped
+	if r.ppo.critic != nil {
+		r.state.CriticSteps = r.ppo.critic.Updates()
+	}
+	r.state.Slices, r.state.Ranks = r.ranks.Slices, r.ranks.Size()
+	r.state.Seconds = r.elapsed()
+	if !r.ranks.leads() {
+		return nil
+	}
+	var e1, e2 error
+	r.state.Metrics, e1 = r.metrics.Sync()
+	r.state.Records, e2 = r.records.Sync()
+	if err := errors.Join(e1, e2, os.RemoveAll(tmp)); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(tmp, 0o755); err != nil {
-		return err
+	return os.MkdirAll(tmp, 0o755)
+}
+
+// savePart writes what this rank has.
+func (r *Run) savePart(tmp string) error {
+	moments := r.ppo.policy.moments("")
+	if r.ppo.critic != nil {
+		moments = append(moments, r.ppo.critic.moments("critic.")...)
+	}
+	if len(moments) > 0 {
+		if err := safetensors.Write(filepath.Join(tmp, optimizerFile(r.ranks.Rank())), moments, nil); err != nil {
+			return err
+		}
+	}
+	if !r.ranks.leads() {
+		return nil
 	}
 	if err := r.Policy.Save(tmp); err != nil {
 		return err
 	}
-	moments := r.ppo.policy.moments("")
-	if c := r.Critic; c != nil {
-		r.state.CriticSteps = r.ppo.critic.Updates()
+	if r.Critic != nil {
 		dir := filepath.Join(tmp, "critic")
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
 		}
-		if err := c.Save(dir); err != nil {
+		if err := r.Critic.Save(dir); err != nil {
 			return err
 		}
-		moments = append(moments, r.ppo.critic.moments("critic.")...)
-	}
-	if err := safetensors.Write(filepath.Join(tmp, "optimizer.safetensors"), moments, nil); err != nil {
-		return err
 	}
 	for file, content := range r.Files {
 		if err := atomicfile.WriteBytes(filepath.Join(tmp, file), content); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// saveEnd puts a checkpoint that all ranks have written in its place.
+func (r *Run) saveEnd(root, tmp, final string, pin bool) error {
+	if !r.ranks.leads() {
+		return nil
 	}
 	text, err := trace.MarshalIndent(r.state)
 	if err != nil {
@@ -204,6 +254,7 @@ func (r *Run) restore() (bool, error) {
 	if err := r.Policy.ReadWeights(dir); err != nil {
 		return false, err
 	}
+	r.ppo.policy.opt.adopt()
 	r.state = s
 	if err := r.extend(); err != nil {
 		return false, err
@@ -221,26 +272,31 @@ func (r *Run) beginCritic() error {
 	if r.Critic == nil {
 		return nil
 	}
-	return r.Critic.CopyFrom(r.Policy)
+	if err := r.ppo.policy.opt.whole(); err != nil {
+		return err
+	}
+	if err := r.Critic.CopyFrom(r.Policy); err != nil {
+		return err
+	}
+	r.ppo.critic.opt.adopt()
+	return nil
 }
 
 // restoreLearners reads the critic and the optimizers' moments.
 func (r *Run) restoreLearners(dir string) error {
-	if r.Critic != nil {
-		if err := r.Critic.ReadWeights(filepath.Join(dir, "critic")); err != nil {
-			return err
-		}
-	}
-	path := filepath.Join(dir, "optimizer.safetensors")
-	f, err := safetensors.Open(path)
+	f, err := openOptimizer(dir)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	if err := r.ppo.policy.restore(f, path, "", r.state.Updates); err != nil || r.Critic == nil {
+	defer f.close()
+	if err := r.ppo.policy.restore(f, "", r.state.Updates); err != nil || r.Critic == nil {
 		return err
 	}
-	return r.ppo.critic.restore(f, path, "critic.", r.state.CriticSteps)
+	if err := r.Critic.ReadWeights(filepath.Join(dir, "critic")); err != nil {
+		return err
+	}
+	r.ppo.critic.opt.adopt()
+	return r.ppo.critic.restore(f, "critic.", r.state.CriticSteps)
 }
 
 // sameData refuses to go on with other rows: the cursor of a run counts those it began with.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"retool/trainer/answer"
+	"retool/trainer/dist"
 )
 
 // Optimizer is AdamW and its schedule. Steps are updates.
@@ -138,6 +139,7 @@ type Config struct {
 	Reward     Reward      `yaml:"reward"`
 	Eval       Eval        `yaml:"eval" resume:"free"`
 	Checkpoint Checkpoints `yaml:"checkpoint" resume:"free"`
+	Dist       Dist        `yaml:"dist"`
 }
 
 // DefaultConfig is the paper's where it says, else the choice that `retool config explain` prints.
@@ -155,6 +157,7 @@ func DefaultConfig() Config {
 		Reward:     Reward{Verifier: answer.Math, Use: "paper", Strict: true, Count: "turns"},
 		Eval:       Eval{Problems: 60, Samples: 32, Temperature: 1, TopP: 0.7, Every: 40},
 		Checkpoint: Checkpoints{Every: 10, Keep: 2},
+		Dist:       Dist{Settings: dist.DefaultSettings()},
 	}
 	c.SFT.LR, c.SFT.Schedule, c.SFT.Beta2 = 1e-5, "cosine", 0.95
 	c.RL.LR = 1e-6
@@ -191,6 +194,11 @@ func (c Config) Validate() error {
 		return fmt.Errorf("checkpoint.every: want at least 1 step, got %d", c.Checkpoint.Every)
 	case c.Checkpoint.Keep < 1:
 		return fmt.Errorf("checkpoint.keep: want at least 1, got %d", c.Checkpoint.Keep)
+	case c.Dist.Slices < 0:
+		return fmt.Errorf("dist.slices: want 0 (the ranks a run began with) or more, got %d", c.Dist.Slices)
+	}
+	if err := c.Dist.Settings.Validate(); err != nil {
+		return err
 	}
 	return sampling("eval", c.Eval.Temperature, c.Eval.TopP, c.Eval.TopK)
 }

@@ -19,6 +19,7 @@ type Evaluator struct {
 	Seed   uint64
 	Reward Reward
 	Eval   Eval
+	Ranks  *Ranks // that share the problems; each is given all trajectories. nil: one
 }
 
 // Evaluate samples eval.samples responses to each problem, grades them and hands each record to keep. index distinguishes the
@@ -37,7 +38,11 @@ func Evaluate(ctx context.Context, v Evaluator, name string, index, step int, pr
 			groups[i].Keys = append(groups[i].Keys, Key(evalKeys, index, i*v.Eval.Samples+s))
 		}
 	}
-	trs, err := v.Engine.Rollouts(ctx, groups, engine.Sampling{Seed: v.Seed, Temperature: float32(v.Eval.Temperature),
+	ranks := v.Ranks
+	if ranks == nil {
+		ranks = NewRanks(nil, 1)
+	}
+	trs, _, err := ranks.rollouts(ctx, v.Engine, "evaluation "+name, groups, engine.Sampling{Seed: v.Seed, Temperature: float32(v.Eval.Temperature),
 		TopP: float32(v.Eval.TopP), TopK: v.Eval.TopK})
 	if err != nil {
 		return trace.Evaluation{}, fmt.Errorf("evaluation %s: %w", name, err)

@@ -24,8 +24,10 @@ import (
 type lab struct {
 	dev    k.Device
 	tok    *tokenizer.Greedy
+	opt    model.Options
 	policy *model.Model
 	critic *model.Model
+	ref    *model.Model
 	engine *engine.Engine
 	cfg    Config
 	data   Data
@@ -34,7 +36,12 @@ type lab struct {
 var letters = []string{"a", "b", "c", "d"}
 
 func newLab(t testing.TB, edit func(*Config)) *lab {
-	l := &lab{dev: k.NewCPU(2), cfg: DefaultConfig()}
+	return newLabOn(t, k.NewCPU(2), model.Options{}, edit, nil)
+}
+
+// newLabOn takes a device, which it closes, what its models are made with, and another shape for them.
+func newLabOn(t testing.TB, dev k.Device, opt model.Options, edit func(*Config), shape func(*model.Config)) *lab {
+	l := &lab{dev: dev, cfg: DefaultConfig(), opt: opt}
 	t.Cleanup(func() { l.dev.Close() })
 	pieces := []string{"?"}
 	for _, x := range letters {
@@ -58,7 +65,16 @@ func newLab(t testing.TB, edit func(*Config)) *lab {
 		Arch: model.Llama, Layers: 1, Hidden: 32, Heads: 2, KVHeads: 1, HeadDim: 16, FFN: 48, Vocab: l.tok.Size(), MaxPositions: 16, KVChunk: 64,
 		RMSEps: 1e-6, RopeTheta: 1e4, LMHead: true, ValueHead: ppo && c.Critic.Trunk == "shared", EOS: []int32{l.tok.EOS()},
 	}
+	if shape != nil {
+		shape(&mc)
+	}
+	l.opt.MaxTokens, l.opt.Train = 256, true
 	l.policy = l.model(t, mc)
+	if c.RL.KL > 0 {
+		l.opt.Train = false
+		l.ref = l.model(t, mc)
+		l.opt.Train = true
+	}
 	if ppo && c.Critic.Trunk == "own" {
 		mc.LMHead, mc.ValueHead = false, true
 		l.critic = l.model(t, mc)
@@ -85,7 +101,7 @@ type some struct{ *tokenizer.Greedy }
 func (some) Size() int { return 9 }
 
 func (l *lab) model(t testing.TB, c model.Config) *model.Model {
-	m, err := model.New(l.dev, c, model.Options{MaxTokens: 256, Train: true})
+	m, err := model.New(l.dev, c, l.opt)
 	require.NoError(t, err)
 	m.Init(l.cfg.Seed)
 	t.Cleanup(m.Close)
@@ -96,7 +112,7 @@ func (l *lab) Prompt(q string) ([]int32, error) { return l.tok.Encode(q), nil }
 func (l *lab) OutsideCode(text string) string   { return engine.OutsideCode(text) }
 
 func (l *lab) ppo(t testing.TB) *PPO {
-	p := NewPPO(l.cfg, l.dev, l.policy, l.critic, nil, l.engine, l, l.tok.Bytes)
+	p := NewPPO(l.cfg, NewRanks(nil, 1), l.dev, l.policy, l.critic, nil, l.engine, l, l.tok.Bytes)
 	t.Cleanup(p.Close)
 	return p
 }
@@ -104,7 +120,7 @@ func (l *lab) ppo(t testing.TB) *PPO {
 func (l *lab) run(dir string) (*Run, *listener) {
 	heard := &listener{}
 	return &Run{
-		Config: l.cfg, Dir: dir, Device: l.dev, Policy: l.policy, Critic: l.critic, Engine: l.engine, Proto: l, Tokens: l.tok, Data: l.data,
+		Config: l.cfg, Dir: dir, Device: l.dev, Policy: l.policy, Critic: l.critic, Ref: l.ref, Engine: l.engine, Proto: l, Tokens: l.tok, Data: l.data,
 		Report: heard, Contract: l.dev.Info().Contract, Protocol: "none", Tokenizer: l.tok.Hash(),
 	}, heard
 }
@@ -196,7 +212,7 @@ func TestNothingMovesOnWhatIsNotFinite(t *testing.T) {
 	GAE(eps[0], 1, 1)
 	eps[0].Steps[0].Advantage = float32(math.NaN())
 	read := func() (out []float32) {
-		for _, x := range []k.Tensor{l.policy.W.All, p.policy.opt.m.All, p.policy.opt.v.All} {
+		for _, x := range []k.Tensor{l.policy.W.All, p.policy.opt.m, p.policy.opt.v} {
 			v := make([]float32, x.Len())
 			l.dev.Download(v, x)
 			out = append(out, v...)

@@ -1,40 +1,92 @@
 package trainer
 
 import (
-	"fmt"
+	"math/bits"
 
 	"retool/engine/model"
-	"retool/engine/safetensors"
 	k "retool/kernels"
 )
 
-// A Learner is a model and its optimizer. One step of it is Begin, Accumulate for every pass of a batch, Apply: one update, whatever
-// number of passes the batch is packed into. Policy and critic are one each; the cold start teaches the policy's.
+// A Learner is a model and its optimizer. One step of it is Begin, Accumulate for every pass of a slice and Sliced at its end, for each of
+// the rank's slices, then Apply: one update, whatever number of passes, slices and ranks the batch is divided among. Policy and critic
+// are one each; the cold start teaches the policy's.
 type Learner struct {
 	Model *model.Model
 	dev   k.Device
 	opt   *adamW
+
+	// Sums of slices wait for their neighbours': the tree of SumTree, two rows at a time.
+	waiting k.Tensor // (levels, numbers); absent where a rank has one slice
+	top     int      // rows of it that hold a sum
+	done    int      // slices that are in
 }
 
-// NewLearner prepares m, made with Options.Train, to learn. Close frees what it allocates, not the model.
-func NewLearner(dev k.Device, m *model.Model, cfg Optimizer) *Learner {
-	return &Learner{Model: m, dev: dev, opt: newAdamW(dev, m, cfg)}
+// NewLearner prepares m, made with Options.Train, to learn; name is the model's in messages. Close frees what it allocates, not the model.
+func NewLearner(dev k.Device, m *model.Model, cfg Optimizer, ranks *Ranks, name string) *Learner {
+	l := &Learner{Model: m, dev: dev, opt: newAdamW(dev, m, cfg, ranks, name)}
+	if n := ranks.each(); n > 1 {
+		l.waiting = dev.Alloc(k.F32, bits.Len(uint(n-1))+1, m.G.All.Len())
+	}
+	return l
 }
 
-// Close frees the moments.
-func (l *Learner) Close() { l.opt.free() }
+// Close frees moments and sums.
+func (l *Learner) Close() {
+	l.opt.free()
+	l.dev.Free(l.waiting)
+}
 
-// Begin forgets the gradients of the step before.
-func (l *Learner) Begin() error { return l.Model.ZeroGrad() }
+// Begin forgets the gradients of the step before, also of one that was given up.
+func (l *Learner) Begin() error {
+	l.top, l.done = 0, 0
+	return l.Model.ZeroGrad()
+}
 
 // Accumulate adds the gradients of one pass; see model.Train for what loss is given and leaves.
 func (l *Learner) Accumulate(b *Batch, loss func(model.Head)) error {
 	return l.Model.Train(b.inputs(), loss)
 }
 
-// Apply moves a part of the parameters by what has been accumulated; see adamW.update.
+// Sliced ends a slice: its gradient joins those of its neighbours.
+func (l *Learner) Sliced() error {
+	if l.waiting.Absent() {
+		return nil
+	}
+	last := l.done+1 == l.opt.ranks.each()
+	return l.dev.Do(func() {
+		g := l.Model.G.All
+		l.dev.Copy(l.waiting.Rows(l.top, l.top+1).Reshape(g.Len()), g)
+		l.top++
+		for i := l.done; i&1 == 1; i >>= 1 {
+			l.join()
+		}
+		l.done++
+		for last && l.top > 1 {
+			l.join()
+		}
+		if !last {
+			l.dev.Zero(g)
+		}
+	})
+}
+
+// join adds the two sums that came last.
+func (l *Learner) join() {
+	l.top--
+	l.dev.SumTree(l.waiting.Rows(l.top-1, l.top).Reshape(l.waiting.Dim(1)), l.waiting.Rows(l.top-1, l.top+1))
+}
+
+// gradient is the sum of this rank's slices.
+func (l *Learner) gradient() k.Tensor {
+	if l.waiting.Absent() {
+		return l.Model.G.All
+	}
+	return l.waiting.Rows(0, 1).Reshape(l.waiting.Dim(1))
+}
+
+// Apply moves a part of the parameters by what has been accumulated on all ranks; see adamW.update.
 func (l *Learner) Apply(over part, lr, decay float64) (norm float64, ok bool, err error) {
-	return l.opt.update(over, lr, decay)
+	return l.opt.update(l.gradient(), over(l.Model.W), lr, decay)
 }
 
 // Use takes other settings and keeps the moments; Restart forgets them too.
@@ -45,38 +97,3 @@ func (l *Learner) Restart(cfg Optimizer) error { return l.opt.reset(cfg) }
 
 // Updates is how many updates were made since Restart.
 func (l *Learner) Updates() int { return l.opt.step }
-
-// moments are the optimizer's, for a checkpoint; name comes before theirs. They are downloaded when they are written.
-func (l *Learner) moments(name string) []safetensors.Named {
-	named := func(name string, t k.Tensor) safetensors.Named {
-		return safetensors.Named{Name: name, Shape: []int{t.Len()}, Data: func() ([]float32, error) {
-			values := make([]float32, t.Len())
-			l.dev.Download(values, t)
-			return values, nil
-		}}
-	}
-	return []safetensors.Named{named(name+"m", l.opt.m.All), named(name+"v", l.opt.v.All)}
-}
-
-// restore reads what moments wrote, after so many updates.
-func (l *Learner) restore(f *safetensors.File, path, name string, updates int) error {
-	for _, t := range []struct {
-		name string
-		to   k.Tensor
-	}{{name + "m", l.opt.m.All}, {name + "v", l.opt.v.All}} {
-		stored, ok := f.Tensor(t.name)
-		if !ok {
-			return fmt.Errorf("trainer: %s: %s is missing", path, t.name)
-		}
-		if stored.Len() != t.to.Len() {
-			return fmt.Errorf("trainer: %s: %s has %d numbers, the model %d", path, t.name, stored.Len(), t.to.Len())
-		}
-		values, err := stored.Dense()
-		if err != nil {
-			return fmt.Errorf("trainer: %s: %w", path, err)
-		}
-		l.dev.Upload(t.to, values)
-	}
-	l.opt.step = updates
-	return nil
-}

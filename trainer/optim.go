@@ -3,62 +3,149 @@ package trainer
 import (
 	"fmt"
 	"math"
+	"time"
 
 	"retool/engine/model"
 	k "retool/kernels"
+	"retool/trainer/dist"
 )
 
-// adamW updates a model's weights from its gradients (Loshchilov 2019). Its moments lie as the weights do, so that a part of the
-// parameters, such as a head, an adapter or a rank's shard, is one view of all of them.
+// adamW updates a model's weights from its gradients (Loshchilov 2019), on one rank or several: each has the moments, and of a sharded
+// model the master copy, of its own numbers alone, updates those, and is given the others' weights.
 type adamW struct {
 	cfg   Optimizer
 	dev   k.Device
 	model *model.Model
-	m, v  *model.Weights // moments
-	norm  k.Tensor       // (1)
-	step  int            // updates made; the next is step+1
+	ranks *Ranks
+	name  string // of the model, as messages have it
+	parts dist.Parts
+	own   dist.Range // of the weights' flat order: this rank's part
+
+	m, v   k.Tensor // moments of own; absent where own is empty
+	master k.Tensor // of own; absent where the weights themselves are float32
+	tiles  k.Tensor // sums of squares of own
+	step   int      // updates made; the next is step+1
 }
 
-// part picks what an update moves, from weights, gradients and moments alike. Its norm is the one that is clipped.
-type part func(*model.Weights) k.Tensor
+// part picks the numbers that an update moves. Their norm is the one that is clipped.
+type part func(*model.Weights) dist.Range
 
-func everything(w *model.Weights) k.Tensor { return w.All }
-func valueHead(w *model.Weights) k.Tensor  { return w.Value.Weight }
+func everything(w *model.Weights) dist.Range { return dist.Range{From: 0, To: w.All.Len()} }
+func valueHead(w *model.Weights) dist.Range {
+	from := w.Value.Weight.Offset()
+	return dist.Range{From: from, To: from + w.Value.Weight.Len()}
+}
 
-func newAdamW(dev k.Device, m *model.Model, cfg Optimizer) *adamW {
-	return &adamW{cfg: cfg, dev: dev, model: m, m: m.Moments(), v: m.Moments(), norm: dev.Alloc(k.F32, 1)}
+// newAdamW panics where a model of several ranks has a whole master copy: nobody would keep it true.
+func newAdamW(dev k.Device, m *model.Model, cfg Optimizer, ranks *Ranks, name string) *adamW {
+	parts := dist.Divide(m.W.All.Len(), ranks.Size())
+	a := &adamW{cfg: cfg, dev: dev, model: m, ranks: ranks, name: name, parts: parts, own: parts[ranks.Rank()]}
+	n := a.own.Len()
+	alloc := func(n int) k.Tensor {
+		if n == 0 {
+			return k.Tensor{}
+		}
+		return dev.Alloc(k.F32, n)
+	}
+	a.m, a.v, a.tiles = alloc(n), alloc(n), dev.Alloc(k.F32, k.SumTiles(n)+1)
+	switch {
+	case m.Options.Sharded:
+		a.master = alloc(n)
+		a.adopt()
+	case m.Master != nil && ranks.Size() > 1:
+		panic("trainer: a bf16 model of several ranks is to be made with Options.Sharded")
+	case m.Master != nil:
+		a.master = m.Master.All
+	}
+	return a
 }
 
 func (a *adamW) free() {
-	for _, t := range []k.Tensor{a.m.All, a.v.All, a.norm} {
+	for _, t := range []k.Tensor{a.m, a.v, a.tiles} {
 		a.dev.Free(t)
+	}
+	if a.model.Options.Sharded {
+		a.dev.Free(a.master)
 	}
 }
 
 // reset forgets the moments: a new phase begins.
 func (a *adamW) reset(cfg Optimizer) error {
 	a.cfg, a.step = cfg, 0
-	return a.dev.Do(func() { a.dev.Zero(a.m.All); a.dev.Zero(a.v.All) })
-}
-
-// gradNorm is the Euclidean norm of a part of the gradient; not a number, or infinite, if any of it is.
-func (a *adamW) gradNorm(over part) (float64, error) {
-	err := a.dev.Do(func() {
-		a.dev.Zero(a.norm)
-		a.dev.SumSquares(a.norm, over(a.model.G))
-	})
-	if err != nil {
-		return 0, fmt.Errorf("trainer: gradient norm: %w", err)
+	if a.own.Len() == 0 {
+		return nil
 	}
-	var sum [1]float32
-	a.dev.Download(sum[:], a.norm)
-	return math.Sqrt(float64(sum[0])), nil
+	return a.dev.Do(func() { a.dev.Zero(a.m); a.dev.Zero(a.v) })
 }
 
-// update makes one step with a part of the gradient in model.G, its norm clipped. One that is not finite leaves weights and moments
-// untouched and returns false.
-func (a *adamW) update(over part, lr, decay float64) (norm float64, ok bool, err error) {
-	norm, err = a.gradNorm(over)
+// adopt takes this rank's part of the master copy of a sharded model that was just given weights. A failure of the device is the next
+// pass's to report.
+func (a *adamW) adopt() {
+	if a.model.Options.Sharded && a.own.Len() > 0 {
+		_ = a.dev.Do(func() { a.dev.Copy(a.master, view(a.model.G.All, a.own)) })
+	}
+}
+
+// whole puts the master copy of a sharded model where what copies or saves the model looks for it.
+func (a *adamW) whole() error {
+	if !a.model.Options.Sharded {
+		return nil
+	}
+	return a.ranks.wait(time.Now(), a.ranks.AllGather(a.name+": master copy", a.model.G.All, a.master, a.parts))
+}
+
+// view is a range of a flat tensor.
+func view(t k.Tensor, r dist.Range) k.Tensor { return t.Rows(r.From, r.To) }
+
+// common is what two ranges have in common; empty, where they have nothing.
+func common(a, b dist.Range) dist.Range {
+	from := max(a.From, b.From)
+	return dist.Range{From: from, To: max(from, min(a.To, b.To))}
+}
+
+// gradNorm is the Euclidean norm of the numbers of g that an update moves, mine being this rank's; not a number, or infinite, if any of
+// it is. Tiles are those of all numbers, so the sums' bits do not show what is whose.
+func (a *adamW) gradNorm(g k.Tensor, mine dist.Range) (float64, error) {
+	sums := make([]float64, 0, k.SumTiles(mine.Len())+1)
+	if mine.Len() > 0 {
+		first := min(mine.To, k.SumTiles(mine.From)*k.SumTile) // of the next tile
+		n := min(1, first-mine.From) + k.SumTiles(mine.To-first)
+		err := a.dev.Do(func() {
+			if first > mine.From {
+				a.dev.SumSquares(a.tiles.Rows(0, 1), g.Rows(mine.From, first))
+			}
+			if mine.To > first {
+				a.dev.SumSquares(a.tiles.Rows(n-k.SumTiles(mine.To-first), n), g.Rows(first, mine.To))
+			}
+		})
+		if err != nil {
+			return 0, fmt.Errorf("trainer: gradient norm: %w", err)
+		}
+		read := make([]float32, n)
+		a.dev.Download(read, a.tiles.Rows(0, n))
+		for _, x := range read {
+			sums = append(sums, float64(x))
+		}
+	}
+	sums, err := a.ranks.numbers(a.name+": gradient norm", sums)
+	if err != nil {
+		return 0, err
+	}
+	var sum float64
+	for _, s := range sums {
+		sum += s
+	}
+	return math.Sqrt(sum), nil
+}
+
+// update makes one step with this rank's gradient g, which becomes all ranks' sum where the rank's own numbers are; of the numbers over,
+// whose norm is clipped. One that is not finite leaves weights and moments untouched and returns false, on every rank.
+func (a *adamW) update(g k.Tensor, over dist.Range, lr, decay float64) (norm float64, ok bool, err error) {
+	if err := a.ranks.wait(time.Now(), a.ranks.ReduceScatter(a.name+": gradient", view(g, a.own), g, a.parts)); err != nil {
+		return 0, false, err
+	}
+	mine := common(a.own, over)
+	norm, err = a.gradNorm(g, mine)
 	if err != nil || !finite(norm) {
 		return norm, false, err
 	}
@@ -67,18 +154,23 @@ func (a *adamW) update(over part, lr, decay float64) (norm float64, ok bool, err
 		scale = a.cfg.Clip / norm
 	}
 	a.step++
-	var master k.Tensor // absent where the weights themselves are float32
-	if a.model.Master != nil {
-		master = over(a.model.Master)
-	}
-	err = a.dev.Do(func() {
-		a.dev.AdamW(over(a.model.W), master, over(a.model.G), over(a.m), over(a.v), k.AdamWStep{
-			LR: float32(lr), Beta1: float32(a.cfg.Beta1), Beta2: float32(a.cfg.Beta2), Eps: float32(a.cfg.Eps),
-			WeightDecay: float32(decay), Scale: float32(scale), Step: a.step,
+	if mine.Len() > 0 {
+		err = a.dev.Do(func() {
+			here := dist.Range{From: mine.From - a.own.From, To: mine.To - a.own.From} // in what is own's alone
+			var master k.Tensor
+			if !a.master.Absent() {
+				master = view(a.master, here)
+			}
+			a.dev.AdamW(view(a.model.W.All, mine), master, view(g, mine), view(a.m, here), view(a.v, here), k.AdamWStep{
+				LR: float32(lr), Beta1: float32(a.cfg.Beta1), Beta2: float32(a.cfg.Beta2), Eps: float32(a.cfg.Eps),
+				WeightDecay: float32(decay), Scale: float32(scale), Step: a.step,
+			})
 		})
-	})
-	if err != nil {
-		return norm, false, fmt.Errorf("trainer: update: %w", err)
+		if err != nil {
+			return norm, false, fmt.Errorf("trainer: update: %w", err)
+		}
 	}
-	return norm, true, nil
+	weights := a.model.W.All
+	err = a.ranks.wait(time.Now(), a.ranks.AllGather(a.name+": weights", weights, view(weights, a.own), a.parts))
+	return norm, err == nil, err
 }

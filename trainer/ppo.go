@@ -14,6 +14,7 @@ import (
 // samples, then learns; the two share nothing but the episodes. One goroutine.
 type PPO struct {
 	cfg    Config
+	ranks  *Ranks
 	method Algorithm
 	dev    k.Device
 	policy *Learner
@@ -24,21 +25,23 @@ type PPO struct {
 	bytes  func(int32) []byte
 
 	rows    *rows
-	skipped int // updates in a row left out
+	skipped int     // updates in a row left out
+	shares  []share // of the last rollouts, by rank
 }
 
 // NewPPO joins the parts; critic and ref may be nil. Engine and models are the caller's to close. It panics where cfg is not valid.
-func NewPPO(cfg Config, dev k.Device, policy, critic, ref *model.Model, e *engine.Engine, proto Protocol, bytes func(int32) []byte) *PPO {
+func NewPPO(cfg Config, ranks *Ranks, dev k.Device, policy, critic, ref *model.Model, e *engine.Engine, proto Protocol,
+	bytes func(int32) []byte) *PPO {
 	method, err := algorithm(cfg.RL.Algorithm)
 	if err != nil {
 		panic("trainer: NewPPO: " + err.Error())
 	}
 	p := &PPO{
-		cfg: cfg, method: method, dev: dev, ref: ref, engine: e, proto: proto, bytes: bytes,
-		policy: NewLearner(dev, policy, cfg.RL.Optimizer), rows: newRows(dev, max(cfg.SFT.Tokens, cfg.RL.Tokens)),
+		cfg: cfg, ranks: ranks, method: method, dev: dev, ref: ref, engine: e, proto: proto, bytes: bytes,
+		policy: NewLearner(dev, policy, cfg.RL.Optimizer, ranks, "policy"), rows: newRows(dev, max(cfg.SFT.Tokens, cfg.RL.Tokens)),
 	}
 	if critic != nil {
-		p.critic = NewLearner(dev, critic, cfg.RL.Optimizer)
+		p.critic = NewLearner(dev, critic, cfg.RL.Optimizer, ranks, "critic")
 	}
 	return p
 }
@@ -114,12 +117,13 @@ func (p *PPO) Sample(ctx context.Context, step int, problems []*Problem) ([]*Epi
 			groups[i].Keys = append(groups[i].Keys, Key(trainKeys, step, i*p.cfg.RL.Group+g))
 		}
 	}
-	trs, err := p.engine.Rollouts(ctx, groups, engine.Sampling{
+	trs, shares, err := p.ranks.rollouts(ctx, p.engine, fmt.Sprintf("step %d", step+1), groups, engine.Sampling{
 		Seed: p.cfg.Seed, Temperature: float32(p.cfg.RL.Temperature), TopP: 1, Version: int32(step),
 	})
 	if err != nil {
 		return nil, err
 	}
+	p.shares = shares
 	return gradeAll(trs, problems, p.cfg.RL.Group, p.cfg.Reward, p.bytes, p.proto.OutsideCode), nil
 }
 
@@ -153,9 +157,30 @@ func trainable(eps []*Episode) []*Episode {
 	return out
 }
 
-// score fills Value and Ref, and compares the log-probabilities of a training forward with the rollout's.
+// score fills Value and Ref, and compares the log-probabilities of a training forward with the rollout's. Rank r of R scores the plan's
+// passes r, r+R, r+2R and so on, and hands what they say to the others.
 func (p *PPO) score(eps []*Episode, step int, s *Stats) error {
 	verify := p.cfg.RL.VerifyEvery > 0 && step%p.cfg.RL.VerifyEvery == 0
+	plan := Pack(eps, p.cfg.RL.Tokens, 1)
+	said := make([]scores, len(plan))
+	for i := p.ranks.Rank(); i < len(plan); i += p.ranks.Size() {
+		p.ranks.did("step %d: scoring pass %d of %d", step+1, i+1, len(plan))
+		var err error
+		if said[i], err = p.scorePass(plan[i], verify); err != nil {
+			return err
+		}
+	}
+	if err := p.ranks.shareScores(fmt.Sprintf("scores of step %d", step+1), plan, said); err != nil {
+		return err
+	}
+	for i, b := range plan {
+		b.scored(said[i].logp, said[i].value, said[i].ref)
+	}
+	return nil
+}
+
+// scorePass is what the models say of a pass's rows.
+func (p *PPO) scorePass(b *Batch, verify bool) (s scores, err error) {
 	read := func(h model.Head) {
 		if !h.Values.Absent() {
 			p.dev.Copy(h.Of(p.rows.value), h.Values)
@@ -164,78 +189,103 @@ func (p *PPO) score(eps []*Episode, step int, s *Stats) error {
 			p.rows.Score(h, float32(p.cfg.RL.Temperature))
 		}
 	}
-	for _, b := range Pack(eps, p.cfg.RL.Tokens, 1) {
-		var value, logp, ref []float32
-		p.rows.load(b, 0, 0)
-		if verify || p.shared() {
-			if err := p.policy.Model.Score(b.inputs(), read); err != nil {
-				return fmt.Errorf("trainer: score: %w", err)
-			}
-			logp = p.rows.LogProbs()
+	p.rows.load(b, 0, 0)
+	if verify || p.shared() {
+		if err := p.policy.Model.Score(b.inputs(), read); err != nil {
+			return s, fmt.Errorf("trainer: score: %w", err)
 		}
-		if p.critic != nil {
-			if err := p.critic.Model.Score(b.inputs(), read); err != nil {
-				return fmt.Errorf("trainer: critic: %w", err)
-			}
-		}
-		if p.method.Values {
-			value = p.rows.read(p.rows.value)
-		}
-		if p.ref != nil {
-			if err := p.ref.Score(b.inputs(), read); err != nil {
-				return fmt.Errorf("trainer: reference: %w", err)
-			}
-			ref = p.rows.LogProbs()
-		}
-		b.scored(logp, value, ref)
+		s.logp = p.rows.LogProbs()
 	}
-	return nil
+	if p.critic != nil {
+		if err := p.critic.Model.Score(b.inputs(), read); err != nil {
+			return s, fmt.Errorf("trainer: critic: %w", err)
+		}
+	}
+	if p.method.Values {
+		s.value = p.rows.read(p.rows.value)
+	}
+	if p.ref != nil {
+		if err := p.ref.Score(b.inputs(), read); err != nil {
+			return s, fmt.Errorf("trainer: reference: %w", err)
+		}
+		s.ref = p.rows.LogProbs()
+	}
+	return s, nil
 }
 
 // update makes one optimizer step on a minibatch. Each prediction weighs 1/N, N being the predictions of the whole minibatch, so
-// that the cut into passes does not show.
+// that the cut into slices and passes does not show.
 func (p *PPO) update(mini []*Episode, step int, s *Stats) error {
-	rl := p.cfg.RL
 	warmup := p.method.Values && step < p.cfg.Critic.Warmup // the critic alone learns
-	if err := p.begin(); err != nil {
-		return err
-	}
-	valueScale := float32(1)
-	if p.shared() {
-		valueScale = float32(p.cfg.Critic.Coefficient)
-	}
-	for _, b := range Pack(mini, rl.Tokens, 1/float32(predictions(mini))) {
-		p.rows.load(b, valueScale, -float32(rl.Entropy))
-		if !warmup || p.critic == nil {
-			if err := p.policy.Accumulate(b, p.loss); err != nil {
-				return fmt.Errorf("trainer: policy: %w", err)
-			}
-			s.entropy(p.rows.Entropies(), b.Weight)
-		}
-		if p.critic != nil {
-			if err := p.critic.Accumulate(b, p.loss); err != nil {
-				return fmt.Errorf("trainer: critic: %w", err)
-			}
-		}
-		s.Tokens += len(b.IDs)
-	}
-	return p.apply(step, warmup, s)
-}
-
-// begin forgets gradients and sums.
-func (p *PPO) begin() error {
-	for _, l := range []*Learner{p.policy, p.critic} {
-		if l == nil {
-			continue
-		}
+	weight := 1 / float32(predictions(mini))
+	for _, l := range p.learners() {
 		if err := l.Begin(); err != nil {
 			return err
 		}
 	}
-	return p.dev.Do(func() {
+	var sums []float64
+	for i, slice := range p.ranks.mine(mini) {
+		plan := Pack(slice, p.cfg.RL.Tokens, weight)
+		for j, b := range plan {
+			p.ranks.did("step %d: update, slice %d of %d, pass %d of %d", step+1, i+1, p.ranks.each(), j+1, len(plan))
+			sum, err := p.pass(b, warmup)
+			if err != nil {
+				return err
+			}
+			sums = append(sums, sum[:]...)
+		}
+		for _, l := range p.learners() {
+			if err := l.Sliced(); err != nil {
+				return err
+			}
+		}
+	}
+	sums, err := p.ranks.numbers(fmt.Sprintf("losses of step %d", step+1), sums)
+	if err != nil {
+		return err
+	}
+	return p.apply(step, warmup, sums, s)
+}
+
+// learners are those that learn: the policy, and a critic with a trunk of its own.
+func (p *PPO) learners() []*Learner {
+	if p.critic == nil {
+		return []*Learner{p.policy}
+	}
+	return []*Learner{p.policy, p.critic}
+}
+
+// pass adds the gradients of one pass and returns its sums.
+func (p *PPO) pass(b *Batch, warmup bool) (sum passSums, err error) {
+	valueScale := float32(1)
+	if p.shared() {
+		valueScale = float32(p.cfg.Critic.Coefficient)
+	}
+	err = p.dev.Do(func() {
 		p.dev.Zero(p.rows.stats)
 		p.dev.Zero(p.rows.valueStats)
 	})
+	if err != nil {
+		return sum, err
+	}
+	p.rows.load(b, valueScale, -float32(p.cfg.RL.Entropy))
+	if !warmup || p.critic == nil {
+		if err := p.policy.Accumulate(b, p.loss); err != nil {
+			return sum, fmt.Errorf("trainer: policy: %w", err)
+		}
+		for i, h := range p.rows.Entropies() {
+			sum[sumEntropy] += float64(h) * float64(b.Weight[i])
+			sum[sumWeight] += float64(b.Weight[i])
+		}
+	}
+	if p.critic != nil {
+		if err := p.critic.Accumulate(b, p.loss); err != nil {
+			return sum, fmt.Errorf("trainer: critic: %w", err)
+		}
+	}
+	sum[sumTokens] = float64(len(b.IDs))
+	p.rows.sums(&sum)
+	return sum, nil
 }
 
 // loss leaves the gradients of the rows that a head holds: of the policy by the algorithm's loss, of the values by their own.
@@ -261,9 +311,9 @@ func (p *PPO) loss(h model.Head) {
 
 // apply moves the weights, unless loss or gradient is not finite: then nothing moves, and after too many of those in a row the
 // run ends.
-func (p *PPO) apply(step int, warmup bool, s *Stats) error {
+func (p *PPO) apply(step int, warmup bool, sums []float64, s *Stats) error {
 	rl := p.cfg.RL
-	loss := s.losses(p.rows)
+	loss := s.losses(sums)
 	var err error
 	ok := false
 	s.LR = rl.Rate(step, rl.Steps)

@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"retool/engine"
 	"retool/engine/model"
 	k "retool/kernels"
+	"retool/trainer/dist"
 	"retool/trainer/trace"
 )
 
@@ -43,11 +45,13 @@ type Run struct {
 	Tokens trace.Vocabulary
 	Data   Data
 	Report Report
+	Comm   dist.Comm         // joins the ranks that share the run; nil: this process is alone
 	Files  map[string][]byte // stored in every checkpoint: config.yaml, tokenizer.json and what else a model's folder holds beside its weights
 
 	Contract, Protocol, Tokenizer string            // see State
 	Hashes                        map[string]string // State.Data
 
+	ranks            *Ranks
 	state            State
 	before           float64 // seconds of earlier processes
 	start            time.Time
@@ -56,14 +60,29 @@ type Run struct {
 	metrics, records *trace.Log
 }
 
-// Train runs to the end, or to the error of ctx. It returns the state reached.
+// Train runs to the end, or to the error of ctx, on any rank. It returns the state reached, the same on all of them. An error of one
+// rank ends the run on the others too.
 func (r *Run) Train(ctx context.Context) (*State, error) {
+	if r.Comm == nil {
+		r.Comm = &dist.Alone{}
+	}
+	state, err := r.train(ctx)
+	if err != nil && !errors.Is(err, context.Canceled) { // which all ranks have agreed on
+		r.Comm.Abort(err)
+	}
+	return state, err
+}
+
+func (r *Run) train(ctx context.Context) (*State, error) {
 	r.start = time.Now()
 	r.state = State{Phase: "sft", Contract: r.Contract, Protocol: r.Protocol, Tokenizer: r.Tokenizer, Data: r.Hashes}
-	r.ppo = NewPPO(r.Config, r.Device, r.Policy, r.Critic, r.Ref, r.Engine, r.Proto, r.Tokens.Bytes)
+	if err := r.join(); err != nil {
+		return nil, err
+	}
+	r.ppo = NewPPO(r.Config, r.ranks, r.Device, r.Policy, r.Critic, r.Ref, r.Engine, r.Proto, r.Tokens.Bytes)
 	defer r.ppo.Close()
 	r.ppo.policy.Use(r.Config.SFT.Optimizer)
-	r.sft = &ColdStart{cfg: r.Config.SFT, dev: r.Device, policy: r.ppo.policy, rows: r.ppo.rows}
+	r.sft = &ColdStart{cfg: r.Config.SFT, ranks: r.ranks, dev: r.Device, policy: r.ppo.policy, rows: r.ppo.rows}
 	if err := os.MkdirAll(filepath.Join(r.Dir, "checkpoints"), 0o755); err != nil {
 		return nil, fmt.Errorf("trainer: run directory: %w", err)
 	}
@@ -71,11 +90,13 @@ func (r *Run) Train(ctx context.Context) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.open(); err != nil {
-		return nil, err
+	if r.ranks.leads() {
+		if err := r.open(); err != nil {
+			return nil, err
+		}
+		defer r.metrics.Close()
+		defer r.records.Close()
 	}
-	defer r.metrics.Close()
-	defer r.records.Close()
 	if resumed {
 		r.Report.Note(fmt.Sprintf("resumed after step %d", r.global()))
 	} else if err := r.begin(ctx); err != nil {
@@ -117,10 +138,10 @@ func (r *Run) coldStart(ctx context.Context) error {
 	n := r.Config.SFT.Steps
 	r.Report.Phase("sft", n)
 	for r.state.Step < n {
-		if err := ctx.Err(); err != nil {
+		i := r.state.Step
+		if err := r.ranks.stopped(ctx, fmt.Sprintf("sft step %d", i+1)); err != nil {
 			return err
 		}
-		i := r.state.Step
 		start := time.Now()
 		s, err := r.sft.Step(pick(r.Data.Traces, r.Config.Seed, i*r.Config.SFT.Batch, r.Config.SFT.Batch), i, n)
 		if err != nil {
@@ -187,7 +208,7 @@ func (r *Run) reinforce(ctx context.Context) error {
 		}
 		r.state.Step++
 		for _, e := range s.Episodes {
-			if err := r.records.Write(e.Record(r.global(), "train", r.Tokens)); err != nil {
+			if err := r.record(e.Record(r.global(), "train", r.Tokens)); err != nil {
 				return err
 			}
 		}
@@ -225,16 +246,26 @@ func (r *Run) broken(s *Stats) error {
 // stepped logs a step and saves when one is due.
 func (r *Run) stepped(m trace.Metrics, of, every int) error {
 	r.Report.Step(m, r.state.Step, of)
-	if err := r.metrics.Write(m); err != nil {
-		return err
-	}
-	if _, err := r.metrics.Flush(); err != nil {
-		return err
+	if r.ranks.leads() {
+		if err := r.metrics.Write(m); err != nil {
+			return err
+		}
+		if _, err := r.metrics.Flush(); err != nil {
+			return err
+		}
 	}
 	if r.state.Step%every == 0 && r.state.Step < of {
 		return r.save(false)
 	}
 	return nil
+}
+
+// record logs a trajectory, on the rank that does.
+func (r *Run) record(t trace.Record) error {
+	if !r.ranks.leads() {
+		return nil
+	}
+	return r.records.Write(t)
 }
 
 // evaluate measures the policy on the held-out problems.
@@ -244,7 +275,8 @@ func (r *Run) evaluate(ctx context.Context, name string) error {
 	}
 	e, err := Evaluate(ctx, Evaluator{
 		Engine: r.Engine, Proto: r.Proto, Tokens: r.Tokens, Seed: r.Config.Seed, Reward: r.Config.Reward, Eval: r.Config.Eval,
-	}, name, r.state.Evaluated, r.global(), r.Data.Test, func(t trace.Record) error { return r.records.Write(t) })
+		Ranks: r.ranks,
+	}, name, r.state.Evaluated, r.global(), r.Data.Test, r.record)
 	if err != nil {
 		return err
 	}

@@ -10,14 +10,16 @@ import (
 // ColdStart is supervised fine-tuning: cross-entropy on the tokens the policy is to write, tool output left out as in RL.
 type ColdStart struct {
 	cfg    SFT
+	ranks  *Ranks
 	dev    k.Device
 	policy *Learner
 	rows   *rows
 }
 
 // NewColdStart prepares the fine-tuning of m. Close frees what it allocates.
-func NewColdStart(cfg SFT, dev k.Device, m *model.Model) *ColdStart {
-	return &ColdStart{cfg: cfg, dev: dev, policy: NewLearner(dev, m, cfg.Optimizer), rows: newRows(dev, cfg.Tokens)}
+func NewColdStart(cfg SFT, ranks *Ranks, dev k.Device, m *model.Model) *ColdStart {
+	policy := NewLearner(dev, m, cfg.Optimizer, ranks, "policy")
+	return &ColdStart{cfg: cfg, ranks: ranks, dev: dev, policy: policy, rows: newRows(dev, cfg.Tokens)}
 }
 
 // Close frees what NewColdStart allocated.
@@ -33,37 +35,35 @@ type SFTStats struct {
 	Skipped        bool
 }
 
-// Step trains on the examples once, as step i of n: one update, whatever number of passes they are packed into.
+// Step trains on the examples once, as step i of n: one update, whatever number of slices and passes they are packed into.
 //
 //	loss = −(1/N) Σ log π(token)      over the N policy tokens of all examples
 func (f *ColdStart) Step(examples []*Episode, i, n int) (SFTStats, error) {
 	s := SFTStats{LR: f.cfg.Rate(i, n), Policy: predictions(examples)}
-	weight := 1 / float32(s.Policy)
 	if err := f.policy.Begin(); err != nil {
 		return s, err
 	}
-	for _, b := range Pack(examples, f.cfg.Tokens, weight) {
-		f.rows.load(b, 0, 0)
-		// ∂loss/∂logp is −Weight, whatever the prediction: the vector is ready before the forward pass.
-		gradient := make([]float32, len(b.Weight))
-		for j, w := range b.Weight {
-			gradient[j] = -w
-		}
-		f.dev.Upload(f.rows.dlogp.Rows(0, f.rows.n), gradient)
-		err := f.policy.Accumulate(b, func(h model.Head) {
-			f.rows.Score(h, 1)
-			f.rows.Backward(h, f.rows.dlogp, k.Tensor{}, 1)
-			if !h.Values.Absent() {
-				f.dev.Zero(h.Values)
+	var sums []float64 // loss and tokens of each pass
+	for _, slice := range f.ranks.mine(examples) {
+		for _, b := range Pack(slice, f.cfg.Tokens, 1/float32(s.Policy)) {
+			f.ranks.did("sft step %d: a pass of %d tokens", i+1, len(b.IDs))
+			loss, err := f.pass(b, s.Policy)
+			if err != nil {
+				return s, fmt.Errorf("trainer: sft step %d: %w", i+1, err)
 			}
-		})
-		if err != nil {
-			return s, fmt.Errorf("trainer: sft step %d: %w", i+1, err)
+			sums = append(sums, loss, float64(len(b.IDs)))
 		}
-		for _, logp := range f.rows.LogProbs() {
-			s.Loss -= float64(logp) / float64(s.Policy)
+		if err := f.policy.Sliced(); err != nil {
+			return s, err
 		}
-		s.Tokens += len(b.IDs)
+	}
+	sums, err := f.ranks.numbers(fmt.Sprintf("losses of sft step %d", i+1), sums)
+	if err != nil {
+		return s, err
+	}
+	for j := 0; j < len(sums); j += 2 {
+		s.Loss += sums[j]
+		s.Tokens += int(sums[j+1])
 	}
 	if !finite(s.Loss) {
 		s.Skipped = true
@@ -72,6 +72,31 @@ func (f *ColdStart) Step(examples []*Episode, i, n int) (SFTStats, error) {
 	norm, ok, err := f.policy.Apply(everything, s.LR, f.cfg.WeightDecay)
 	s.Norm, s.Skipped = norm, !ok
 	return s, err
+}
+
+// pass adds the gradients of a pass and returns its part of the loss, n being the predictions of all passes.
+func (f *ColdStart) pass(b *Batch, n int) (loss float64, err error) {
+	f.rows.load(b, 0, 0)
+	// ∂loss/∂logp is −Weight, whatever the prediction: the vector is ready before the forward pass.
+	gradient := make([]float32, len(b.Weight))
+	for j, w := range b.Weight {
+		gradient[j] = -w
+	}
+	f.dev.Upload(f.rows.dlogp.Rows(0, f.rows.n), gradient)
+	err = f.policy.Accumulate(b, func(h model.Head) {
+		f.rows.Score(h, 1)
+		f.rows.Backward(h, f.rows.dlogp, k.Tensor{}, 1)
+		if !h.Values.Absent() {
+			f.dev.Zero(h.Values)
+		}
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, logp := range f.rows.LogProbs() {
+		loss -= float64(logp) / float64(n)
+	}
+	return loss, nil
 }
 
 // inputs is the batch as the model reads it.

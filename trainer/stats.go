@@ -20,14 +20,14 @@ type Stats struct {
 
 	p                         *PPO
 	start, rolled, ended      time.Time
-	before                    engine.Stats
+	spent                     time.Duration // of Ranks, when the step began
 	updates                   float64
 	entropySum, entropyWeight float64
 	all                       int // tokens of all trajectories
 }
 
 func newStats(p *PPO) *Stats {
-	return &Stats{p: p, start: time.Now(), before: p.engine.Stats()}
+	return &Stats{p: p, start: time.Now(), spent: p.ranks.spent}
 }
 
 // rolledOut books the graded rollouts.
@@ -108,31 +108,24 @@ func (s *Stats) scored(eps []*Episode) {
 	s.ended = time.Now()
 }
 
-func (s *Stats) entropy(rows, weight []float32) {
-	for i, h := range rows {
-		s.entropySum += float64(h) * float64(weight[i])
-		s.entropyWeight += float64(weight[i])
-	}
-}
-
-// losses books the device's sums of one update and returns its loss. An update whose loss is not finite is not booked: the means of
-// a step are over the others, and not numbers where there is none.
-func (s *Stats) losses(r *rows) (loss float64) {
-	var policy, value [k.Stats]float32
-	r.dev.Download(policy[:], r.stats)
-	r.dev.Download(value[:], r.valueStats)
-	loss = float64(policy[k.StatLoss] + value[k.StatLoss])
+// losses books the sums of one update's passes, on all ranks, and returns its loss. The means of a step are over the updates whose loss is
+// finite, and not numbers where there is none.
+func (s *Stats) losses(sums []float64) (loss float64) {
+	t := total(sums)
+	s.Tokens += int(t[sumTokens])
+	s.entropySum, s.entropyWeight = s.entropySum+t[sumEntropy], s.entropyWeight+t[sumWeight]
+	loss = t[k.StatLoss] + t[sumValue+k.StatLoss]
 	if !finite(loss) {
 		return loss
 	}
 	s.updates++
 	s.Loss += (loss - s.Loss) / s.updates
-	s.ValueLoss += (float64(value[k.StatLoss]) - s.ValueLoss) / s.updates
-	s.KL += (float64(policy[k.StatKL]) - s.KL) / s.updates
-	s.Clip += (float64(policy[k.StatClipped]) - s.Clip) / s.updates
-	s.DualClip += (float64(policy[k.StatDual]) - s.DualClip) / s.updates
+	s.ValueLoss += (t[sumValue+k.StatLoss] - s.ValueLoss) / s.updates
+	s.KL += (t[k.StatKL] - s.KL) / s.updates
+	s.Clip += (t[k.StatClipped] - s.Clip) / s.updates
+	s.DualClip += (t[k.StatDual] - s.DualClip) / s.updates
 	if s.updates == 1 && s.Skipped == 0 { // before the first update, a ratio that is not 1 is a broken contract
-		s.Difference = max(s.Difference, float64(policy[k.StatMaxDiff]))
+		s.Difference = max(s.Difference, t[k.StatMaxDiff])
 	}
 	return loss
 }
@@ -148,14 +141,27 @@ func (s *Stats) done() {
 	}
 	now := time.Now()
 	s.Seconds = now.Sub(s.start).Seconds()
-	d := s.p.engine.Stats().Sub(s.before)
 	s.Rollout = s.rolled.Sub(s.start).Seconds() / s.Seconds
-	s.ToolWait = d.ToolWait.Seconds() / s.Seconds
 	s.Score = s.ended.Sub(s.rolled).Seconds() / s.Seconds
 	s.Train = now.Sub(s.ended).Seconds() / s.Seconds
-	s.Sampled, s.Prefilled, s.Recomputed = d.Sampled, d.Prefilled, d.Recomputed
-	if t := d.Decode.Seconds(); t > 0 {
-		s.DecodeRate = float64(d.Sampled) / t
+	for _, r := range s.p.shares {
+		d := r.stats
+		s.ToolWait += d.ToolWait.Seconds() / s.Seconds / float64(len(s.p.shares))
+		s.Sampled, s.Prefilled, s.Recomputed = s.Sampled+d.Sampled, s.Prefilled+d.Prefilled, s.Recomputed+d.Recomputed
+		if t := d.Decode.Seconds(); t > 0 {
+			s.DecodeRate += float64(d.Sampled) / t
+		}
+	}
+	if n := len(s.p.shares); n > 1 {
+		s.RL.Ranks = &trace.Ranks{Exchange: (s.p.ranks.spent - s.spent).Seconds() / s.Seconds}
+		var sum, longest float64
+		for _, r := range s.p.shares {
+			s.RL.Ranks.Rollout = append(s.RL.Ranks.Rollout, r.seconds)
+			sum, longest = sum+r.seconds, max(longest, r.seconds)
+		}
+		if longest > 0 {
+			s.RL.Ranks.Tail = 1 - sum/(float64(n)*longest)
+		}
 	}
 	if s.entropyWeight > 0 {
 		s.Entropy = s.entropySum / s.entropyWeight

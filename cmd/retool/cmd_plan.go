@@ -143,7 +143,7 @@ func planned(cfg *Config, shape model.Config, memory int64) (*plan, error) {
 		return nil, err
 	}
 	err = part("moments of AdamW, rows of a pass", func() error {
-		trainer.NewPPO(cfg.Config, dev, made[policyModel], made[criticModel], made[referenceModel], e, nil, tok.Bytes)
+		trainer.NewPPO(cfg.Config, trainer.NewRanks(nil, 1), dev, made[policyModel], made[criticModel], made[referenceModel], e, nil, tok.Bytes)
 		return nil
 	})
 	if err != nil {

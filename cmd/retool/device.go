@@ -6,7 +6,9 @@ import (
 	"strings"
 
 	"retool/kernels"
+	"retool/kernels/driver"
 	"retool/kernels/emu"
+	"retool/trainer/dist"
 )
 
 // variants are the kernels that a device can be told to use.
@@ -27,6 +29,11 @@ func checkDevice(name, variant string) error {
 // openDevice opens a device by its name in the configuration. There is no automatic choice: a job that asked for a GPU and got a CPU
 // is a lost night.
 func openDevice(name, variant string, threads int) (kernels.Device, error) {
+	return openRankDevice(name, variant, threads, dist.ID{Size: 1, LocalSize: 1})
+}
+
+// openRankDevice opens the one that is a rank's.
+func openRankDevice(name, variant string, threads int, id dist.ID) (kernels.Device, error) {
 	if err := checkDevice(name, variant); err != nil {
 		return nil, err
 	}
@@ -46,7 +53,17 @@ func openDevice(name, variant string, threads int) (kernels.Device, error) {
 			return kernels.NewGPU(emu.New(emu.Options{Capability: capability, Queued: true}))
 		}
 	}
-	g, err := open(0)
+	ordinal := 0
+	if name == "gpu" {
+		visible, err := driver.Count()
+		if err == nil {
+			ordinal, err = gpuOrdinal(id, visible)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	g, err := open(ordinal)
 	if err != nil {
 		return nil, err
 	}

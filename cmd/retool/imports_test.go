@@ -32,8 +32,9 @@ var mayImport = map[string][]string{
 	"trainer/data":       {},
 	"trainer/arith":      {"trainer/data"},
 	"trainer/trace":      {"engine"},
+	"trainer/dist":       {"kernels", "kernels/driver"},
 	"trainer": {"kernels", "engine", "engine/model", "engine/atomicfile", "engine/safetensors", "trainer/answer", "trainer/data",
-		"trainer/trace"},
+		"trainer/dist", "trainer/trace"},
 	"bench":               {"kernels", "kernels/driver", "kernels/ptx", "engine", "engine/model", "interp", "trainer", "trainer/trace"},
 	"cmd/retool/filelock": {},
 	"cmd/retool/hub":      {"cmd/retool/filelock"},
@@ -48,7 +49,7 @@ var reserved = map[string][]string{
 	"github.com/NVIDIA/go-nvml": {"bench"},
 	"github.com/urfave/cli":     {"cmd/retool"},
 	"github.com/parquet-go":     {"trainer/data"},
-	"os/exec":                   {"interp", "bench"},
+	"os/exec":                   {"interp", "bench", "cmd/retool"},
 }
 
 func TestLayersPointDown(t *testing.T) {

@@ -14,6 +14,7 @@ type Options struct {
 	Positions int           // longest sequence; 0: Config.MaxPositions
 	Train     bool          // have gradients, and keep activations for the backward
 	DType     kernels.DType // of weights and activations: BF16, or F32 (also 0). Gradients of weights, logits and sums are float32 in any case
+	Sharded   bool          // of a BF16 model that trains: no master copy; its float32 numbers lie in G when they are read, copied or saved
 	Recompute bool          // keep only each layer's input, run its forward again in the backward: less memory, a third more work, equal bits
 
 	Progress func(done, all int64) // when set, called while Load and ReadWeights read: parameters that are in place, of all
@@ -24,7 +25,7 @@ type Model struct {
 	Config  Config
 	Options Options
 	W       *Weights // parameters, of type Options.DType: what every pass reads
-	Master  *Weights // the same in float32, which AdamW updates and rounds into W; nil unless a BF16 model trains
+	Master  *Weights // the same in float32, which AdamW updates and rounds into W; nil unless a BF16 model trains, or if it is sharded
 	G       *Weights // gradients, float32; nil without Options.Train
 
 	dev     kernels.Device
@@ -69,6 +70,7 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 	if opt.DType == 0 {
 		opt.DType = kernels.F32
 	}
+	opt.Sharded = opt.Sharded && opt.Train && opt.DType == kernels.BF16
 	if opt.DType != kernels.F32 && opt.DType != kernels.BF16 {
 		return nil, fmt.Errorf("model: weights of %v: must be f32 or bf16", opt.DType)
 	}
@@ -85,7 +87,7 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 	m.W = newWeights(dev, &m.Config, opt.DType)
 	if opt.Train {
 		m.G = newWeights(dev, &m.Config, kernels.F32)
-		if opt.DType == kernels.BF16 {
+		if opt.DType == kernels.BF16 && !opt.Sharded {
 			m.Master = newWeights(dev, &m.Config, kernels.F32)
 		}
 	}

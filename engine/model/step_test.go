@@ -302,7 +302,7 @@ func BenchmarkTrain(b *testing.B) {
 			m.Init(1)
 			l := newLearner(m)
 			n := m.W.All.Len()
-			m1, m2, norm := dev.Alloc(kernels.F32, n), dev.Alloc(kernels.F32, n), dev.Alloc(kernels.F32, 1)
+			m1, m2, norm := dev.Alloc(kernels.F32, n), dev.Alloc(kernels.F32, n), dev.Alloc(kernels.F32, kernels.SumTiles(n))
 			p := problem{Inputs: Inputs{Starts: []int32{0}}}
 			for i := range tokens {
 				p.IDs, p.Rows = append(p.IDs, int32(i*7%c.Vocab)), append(p.Rows, int32(i))
@@ -322,7 +322,6 @@ func BenchmarkTrain(b *testing.B) {
 				}
 				s := kernels.AdamWStep{LR: 1e-4, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Scale: 1, Step: step}
 				err := dev.Do(func() {
-					dev.Zero(norm)
 					dev.SumSquares(norm, m.G.All)
 					dev.AdamW(m.W.All, kernels.Tensor{}, m.G.All, m1, m2, s)
 				})

@@ -182,18 +182,22 @@ func (m *Model) Init(seed uint64) {
 	m.round()
 }
 
-// full is the parameters in the precision that training keeps: the master copy where there is one.
+// full is the parameters in the precision that training keeps: the master copy where there is one. That of a sharded model lies in the
+// gradients' memory, which holds nothing between two updates: what fills the model leaves it there, and what reads it has put it there.
 func (m *Model) full() *Weights {
-	if m.Master != nil {
+	switch {
+	case m.Master != nil:
 		return m.Master
+	case m.Options.Sharded:
+		return m.G
 	}
 	return m.W
 }
 
 // round makes W the master copy, rounded. A failure of the device is the next pass's to report.
 func (m *Model) round() {
-	if m.Master != nil {
-		_ = m.dev.Do(func() { m.dev.Copy(m.W.All, m.Master.All) })
+	if f := m.full(); f != m.W {
+		_ = m.dev.Do(func() { m.dev.Copy(m.W.All, f.All) })
 	}
 }
 
@@ -245,8 +249,8 @@ func (m *Model) CopyFrom(src *Model) error {
 				m.dev.Copy(t, s)
 			}
 		}
-		if m.Master != nil {
-			m.dev.Copy(m.W.All, m.Master.All)
+		if f := m.full(); f != m.W {
+			m.dev.Copy(m.W.All, f.All)
 		}
 	})
 }

@@ -45,7 +45,15 @@ type RL struct {
 	Sampled       int64          `json:"sampled"`
 	Prefilled     int64          `json:"prefilled"`
 	Recomputed    int64          `json:"recomputed"`
-	DecodeRate    float64        `json:"decode_tokens_per_second"`
+	DecodeRate    float64        `json:"decode_tokens_per_second"` // of all ranks together
+	Ranks         *Ranks         `json:"ranks,omitempty"`          // of a run of several
+}
+
+// Ranks is how a step's work lay on the ranks.
+type Ranks struct {
+	Rollout  []float64 `json:"rollout_seconds"` // each rank's, until it had no trajectory left
+	Tail     float64   `json:"tail_share"`      // of the ranks' time while any of them rolled out: spent without a trajectory
+	Exchange float64   `json:"exchange_share"`  // of rank 0's step: spent in exchanges, the wait for rollouts left out
 }
 
 // Behaviour holds the six metrics of the paper's figure 3 over a set of responses, with the alternatives that its wording leaves

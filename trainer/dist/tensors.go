@@ -1,0 +1,218 @@
+package dist
+
+import (
+	"fmt"
+	"unsafe"
+
+	k "retool/kernels"
+)
+
+// chunk is how many numbers of a tensor go to one rank in one round. Rounds bound what lies in memory: a rank that is ahead waits.
+const chunk = 1 << 18
+
+// ReduceScatter adds whole[p[rank]] of all ranks in the tree, and is over when it returns.
+func (m *mesh) ReduceScatter(what string, part, whole k.Tensor, p Parts) Pending {
+	if err := m.checkParts(what, whole, part, p); err != nil {
+		return done{err}
+	}
+	if m.size > k.MaxTree {
+		return done{m.fault("%q: sums are of at most %d ranks, these are %d", what, k.MaxTree, m.size)}
+	}
+	if whole.DType() != k.F32 || part.DType() != k.F32 {
+		return done{m.fault("%q: sums are of f32, got %v and %v", what, whole, part)}
+	}
+	own := p[m.rank].Len()
+	var sums adder
+	defer sums.free()
+	body := func(to, round int) []byte { return download(piece(whole, p[to], round)) }
+	return done{m.rounds(what, p, body, func(round int, got [][]byte) error {
+		r := piece(part, Range{0, own}, round)
+		if r.Len() == 0 {
+			return nil
+		}
+		for from, b := range got {
+			if len(b) != 4*r.Len() {
+				return m.fault("%q: rank %d sent %d bytes where %d were due", what, from, len(b), 4*r.Len())
+			}
+		}
+		return sums.add(r, got)
+	})}
+}
+
+// AllGather writes every rank's part into whole, and is over when it returns.
+func (m *mesh) AllGather(what string, whole, part k.Tensor, p Parts) Pending {
+	if err := m.checkParts(what, whole, part, p); err != nil {
+		return done{err}
+	}
+	if whole.DType() != part.DType() {
+		return done{m.fault("%q: whole is %v, a part %v", what, whole, part)}
+	}
+	own := Range{0, p[m.rank].Len()}
+	if own.Len() > 0 {
+		if err := copyPart(view(whole, p[m.rank]), part); err != nil {
+			return done{m.fault("%q: %v", what, err)}
+		}
+	}
+	var sent []byte // of a round: the same for every rank
+	at := -1
+	body := func(to, round int) []byte {
+		if to == m.rank {
+			return nil
+		}
+		if round != at {
+			sent, at = download(piece(part, own, round)), round
+		}
+		return sent
+	}
+	return done{m.rounds(what, p, body, func(round int, got [][]byte) error {
+		for from, b := range got {
+			if from == m.rank {
+				continue
+			}
+			r := piece(whole, p[from], round)
+			if len(b) != r.Len()*whole.DType().Size() {
+				return m.fault("%q: rank %d sent %d bytes where %d were due", what, from, len(b), r.Len()*whole.DType().Size())
+			}
+			upload(r, b)
+		}
+		return nil
+	})}
+}
+
+// rounds exchanges tensors a piece at a time: those of the next round are under way while one is dealt with.
+func (m *mesh) rounds(what string, p Parts, body func(to, round int) []byte, deal func(round int, got [][]byte) error) (err error) {
+	if err := m.enter(what); err != nil {
+		return err
+	}
+	defer m.leave()
+	longest := 0
+	for _, r := range p {
+		longest = max(longest, r.Len())
+	}
+	n := (longest + chunk - 1) / chunk
+	mine := make([][]byte, n) // what this rank keeps of its own
+	post := func(round int) {
+		if round < n {
+			mine[round] = m.post(what, func(to int) []byte { return body(to, round) })
+		}
+	}
+	defer func() { // what a device could not do
+		if r := recover(); r != nil {
+			err = m.fault("%q: %v", what, r)
+		}
+	}()
+	post(0)
+	for round := range n {
+		post(round + 1)
+		got, err := m.collect(what, mine[round])
+		if err != nil {
+			return err
+		}
+		mine[round] = nil
+		if err := deal(round, got); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkParts holds the arguments of a collective against one another.
+func (m *mesh) checkParts(what string, whole, part k.Tensor, p Parts) error {
+	if len(p) != m.size {
+		return m.fault("%q: %d parts for %d ranks", what, len(p), m.size)
+	}
+	if whole.Len() != p.Len() || part.Len() != p[m.rank].Len() {
+		return m.fault("%q: whole is %v, this rank's part %v, where parts say %d and %d numbers", what, whole, part, p.Len(), p[m.rank].Len())
+	}
+	for i, r := range p {
+		if r.Len() < 0 || r.From != Parts(p[:i]).Len() {
+			return m.fault("%q: parts %v do not follow one another", what, p)
+		}
+	}
+	return nil
+}
+
+// view is a range of a contiguous tensor, as a vector.
+func view(t k.Tensor, r Range) k.Tensor {
+	if r.Len() == 0 {
+		return k.Tensor{}
+	}
+	return t.Reshape(t.Len()).Rows(r.From, r.To)
+}
+
+// piece is what one round moves of a range.
+func piece(t k.Tensor, r Range, round int) k.Tensor {
+	from := min(r.From+round*chunk, r.To)
+	return view(t, Range{from, min(from+chunk, r.To)})
+}
+
+// download is a tensor's numbers as they lie in a host's memory: all hosts that Go's kernels run on are little-endian.
+func download(t k.Tensor) []byte {
+	if t.Len() == 0 {
+		return nil
+	}
+	switch t.DType() {
+	case k.F32:
+		return raw(fetch[float32](t))
+	case k.BF16:
+		return raw(fetch[uint16](t))
+	}
+	return raw(fetch[int32](t))
+}
+
+func fetch[T any](t k.Tensor) []T {
+	x := make([]T, t.Len())
+	t.Device().Download(x, t)
+	return x
+}
+
+func upload(t k.Tensor, b []byte) {
+	if t.Len() == 0 {
+		return
+	}
+	switch t.DType() {
+	case k.F32:
+		t.Device().Upload(t, numbers[float32](b))
+	case k.BF16:
+		t.Device().Upload(t, numbers[uint16](b))
+	default:
+		t.Device().Upload(t, numbers[int32](b))
+	}
+}
+
+// raw is numbers as bytes, numbers bytes as numbers: the same memory. What is read from a connection begins where Go's allocator put it,
+// which suits any number.
+func raw[T any](x []T) []byte {
+	var one T
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), len(x)*int(unsafe.Sizeof(one)))
+}
+
+func numbers[T any](b []byte) []T {
+	var one T
+	if uintptr(unsafe.Pointer(unsafe.SliceData(b)))%unsafe.Alignof(one) != 0 {
+		panic(fmt.Sprintf("dist: %d bytes that are not aligned", len(b)))
+	}
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/int(unsafe.Sizeof(one)))
+}
+
+// adder adds what ranks sent, in the tree, on the device of the sum.
+type adder struct{ rows k.Tensor }
+
+func (a *adder) free() {
+	if !a.rows.Absent() {
+		a.rows.Device().Free(a.rows)
+	}
+}
+
+// add writes the sum of the rows to dst, a vector. The first is the longest that it will be given.
+func (a *adder) add(dst k.Tensor, rows [][]byte) error {
+	dev, n := dst.Device(), dst.Len()
+	if a.rows.Absent() {
+		a.rows = dev.Alloc(k.F32, len(rows)*n)
+	}
+	x := a.rows.Reshape(len(rows), n)
+	for i, b := range rows {
+		upload(x.Rows(i, i+1), b)
+	}
+	return dev.Do(func() { dev.SumTree(dst, x) })
+}

@@ -1,0 +1,80 @@
+package trainer
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"retool/trainer/trace"
+)
+
+// join settles how many slices the ranks share, and that all of them go on from the same checkpoint.
+func (r *Run) join() error {
+	size, want := r.Comm.Size(), r.Config.Dist.Slices
+	if r.Comm.Rank() != 0 {
+		r.Report = silent{}
+	}
+	if want%size != 0 {
+		return fmt.Errorf("dist.slices: %d slices do not divide among %d ranks: want a multiple, or 0", want, size)
+	}
+	slices := want
+	if dir := Latest(r.Dir); dir != "" {
+		s, err := ReadState(dir)
+		if err != nil {
+			return err
+		}
+		began, ranks := max(1, s.Slices), max(1, s.Ranks)
+		if want == 0 && began%size == 0 {
+			slices = began
+		}
+		r.ranks = NewRanks(r.Comm, slices)
+		if n := r.ranks.Slices; n != began || !sameSums(n, ranks, size) {
+			r.Report.Note(fmt.Sprintf("the run went on %s in minibatches of %s and goes on on %s in minibatches of %s: from here on its bits differ "+
+				"from an uninterrupted run's", count(ranks, "rank"), count(began, "slice"), count(size, "rank"), count(n, "slice")))
+		}
+	}
+	r.ranks = NewRanks(r.Comm, slices)
+	return r.sameCheckpoint()
+}
+
+// sameSums reports whether sums over so many slices have the same bits on a and on b ranks: each rank adds its own slices first, which is
+// what the tree does if there is one rank, or if they are 1, 2, 4, 8 and so on.
+func sameSums(slices, a, b int) bool {
+	asTree := func(ranks int) bool {
+		each := slices / ranks
+		return ranks == 1 || slices%ranks == 0 && each&(each-1) == 0
+	}
+	return a == b || asTree(a) && asTree(b)
+}
+
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+// sameCheckpoint refuses ranks that see different run directories, or one directory at different times.
+func (r *Run) sameCheckpoint() error {
+	mine := ""
+	if dir := Latest(r.Dir); dir != "" {
+		mine = filepath.Base(dir)
+	}
+	all, err := r.ranks.gather("checkpoint to go on from", []byte(mine))
+	if err != nil {
+		return err
+	}
+	for rank, b := range all {
+		if name := string(b); name != string(all[0]) {
+			return fmt.Errorf("trainer: rank %d goes on from checkpoint %q, rank 0 from %q: all ranks need one run directory", rank, name, all[0])
+		}
+	}
+	return nil
+}
+
+// silent is the report of the ranks that rank 0 speaks for.
+type silent struct{}
+
+func (silent) Phase(string, int)            {}
+func (silent) Step(trace.Metrics, int, int) {}
+func (silent) Evaluated(trace.Evaluation)   {}
+func (silent) Note(string)                  {}

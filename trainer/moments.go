@@ -1,0 +1,161 @@
+package trainer
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"retool/engine/safetensors"
+	k "retool/kernels"
+	"retool/trainer/dist"
+)
+
+// Moments are stored as ranges of the weights' flat order, a file a rank: m@131072 holds m from number 131,072 on. A reader takes any
+// files that hold each number once, so a run goes on on another number of ranks. Files of before ranges hold m and v whole.
+
+// optimizerFile is the name of a rank's.
+func optimizerFile(rank int) string { return fmt.Sprintf("optimizer-%03d.safetensors", rank) }
+
+// moments are the optimizer's of this rank, for a checkpoint; prefix comes before their names. They are downloaded when they are written.
+func (l *Learner) moments(prefix string) []safetensors.Named {
+	o := l.opt
+	if o.own.Len() == 0 {
+		return nil
+	}
+	named := func(name string, t k.Tensor) safetensors.Named {
+		name = fmt.Sprintf("%s%s@%d", prefix, name, o.own.From)
+		return safetensors.Named{Name: name, Shape: []int{t.Len()}, Data: func() ([]float32, error) {
+			values := make([]float32, t.Len())
+			l.dev.Download(values, t)
+			return values, nil
+		}}
+	}
+	return []safetensors.Named{named("m", o.m), named("v", o.v)}
+}
+
+// restore reads this rank's part of what moments wrote on all ranks, after so many updates.
+func (l *Learner) restore(f *optimizerFiles, prefix string, updates int) error {
+	o := l.opt
+	for _, t := range []struct {
+		name string
+		to   k.Tensor
+	}{{prefix + "m", o.m}, {prefix + "v", o.v}} {
+		values, err := f.read(t.name, l.Model.W.All.Len(), o.own)
+		if err != nil {
+			return err
+		}
+		if len(values) > 0 {
+			l.dev.Upload(t.to, values)
+		}
+	}
+	o.step = updates
+	return nil
+}
+
+// optimizerFiles are those of a checkpoint, mapped.
+type optimizerFiles struct {
+	dir   string
+	files map[string]*safetensors.File // by name
+}
+
+func openOptimizer(dir string) (*optimizerFiles, error) {
+	f := &optimizerFiles{dir: dir, files: map[string]*safetensors.File{}}
+	paths, err := filepath.Glob(filepath.Join(dir, "optimizer*.safetensors"))
+	if err != nil {
+		return nil, err
+	}
+	if len(paths) == 0 {
+		return nil, fmt.Errorf("trainer: checkpoint %s: %s is missing", dir, optimizerFile(0))
+	}
+	for _, p := range paths {
+		s, err := safetensors.Open(p)
+		if err != nil {
+			f.close()
+			return nil, err
+		}
+		f.files[filepath.Base(p)] = s
+	}
+	return f, nil
+}
+
+func (f *optimizerFiles) close() {
+	for _, s := range f.files {
+		s.Close()
+	}
+}
+
+// piece is a stored range.
+type piece struct {
+	dist.Range
+	file   string
+	tensor safetensors.Tensor
+}
+
+// read is the numbers of own of a flat tensor of n, from whatever pieces hold them. All pieces are held against n: a file that is missing
+// is named by what it should hold, whoever needs it.
+func (f *optimizerFiles) read(name string, n int, own dist.Range) ([]float32, error) {
+	pieces := f.pieces(name)
+	at := 0
+	for i, p := range pieces {
+		switch {
+		case p.From > at:
+			return nil, fmt.Errorf("trainer: %s: numbers %d to %d of %s are missing: %s begins at %d", f.dir, at, p.From-1, name, p.file, p.From)
+		case p.From < at:
+			return nil, fmt.Errorf("trainer: %s: number %d of %s is in both %s and %s", f.dir, p.From, name, pieces[i-1].file, p.file)
+		}
+		at = p.To
+	}
+	if at != n {
+		if len(pieces) == 0 {
+			return nil, fmt.Errorf("trainer: %s: %s is missing", f.dir, name)
+		}
+		return nil, fmt.Errorf("trainer: %s: %s has %d numbers, the model %d", f.dir, name, at, n)
+	}
+	values := make([]float32, own.Len())
+	for _, p := range pieces {
+		have := common(p.Range, own)
+		if have.Len() == 0 {
+			continue
+		}
+		some := p.tensor // the part of it that is ours
+		size := len(some.Bytes) / p.Len()
+		some.Bytes = some.Bytes[(have.From-p.From)*size : (have.To-p.From)*size]
+		if err := some.Float32s(values[have.From-own.From : have.To-own.From]); err != nil {
+			return nil, fmt.Errorf("trainer: %s: %w", filepath.Join(f.dir, p.file), err)
+		}
+	}
+	return values, nil
+}
+
+// pieces are those of a tensor, in order.
+func (f *optimizerFiles) pieces(name string) (out []piece) {
+	for file, s := range f.files {
+		for _, stored := range s.Names() {
+			rest, ok := strings.CutPrefix(stored, name)
+			from := 0
+			if number, at := strings.CutPrefix(rest, "@"); ok && at {
+				var err error
+				from, err = strconv.Atoi(number)
+				ok = err == nil
+			} else {
+				ok = ok && rest == ""
+			}
+			if !ok {
+				continue
+			}
+			t, _ := s.Tensor(stored)
+			if t.Len() > 0 {
+				out = append(out, piece{dist.Range{From: from, To: from + t.Len()}, file, t})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b piece) int {
+		if a.From != b.From {
+			return a.From - b.From
+		}
+		return strings.Compare(a.file, b.file)
+	})
+	return out
+}

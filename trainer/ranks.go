@@ -1,0 +1,183 @@
+package trainer
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"time"
+
+	"retool/trainer/dist"
+)
+
+// Dist is how the work of a run is cut for its ranks, and how they meet.
+type Dist struct {
+	dist.Settings `yaml:",inline"`
+
+	Slices int `yaml:"slices" doc:"parts of a minibatch, whose gradients are added in pairs; 0: the ranks a run began with"`
+}
+
+// Ranks are the processes that share a run, each with a device; Comm.Rank is this one's place. Whatever is a function of the
+// trajectories is computed alike on all of them; what is summed is summed over Slices parts of a minibatch, of which a rank has as many
+// neighbours: so the sums do not show how many ranks there are.
+type Ranks struct {
+	dist.Comm
+	Slices int // a multiple of Size
+
+	calls    int           // of rollouts, all ranks' alike
+	progress int64         // what Doing is told
+	spent    time.Duration // in collectives
+}
+
+// NewRanks joins a run's ranks; no comm is a single one, no slices one for each rank. It panics where slices do not divide among them.
+func NewRanks(comm dist.Comm, slices int) *Ranks {
+	if comm == nil {
+		comm = &dist.Alone{}
+	}
+	if slices == 0 {
+		slices = comm.Size()
+	}
+	if slices%comm.Size() != 0 {
+		panic(fmt.Sprintf("trainer: %d slices do not divide among %d ranks", slices, comm.Size()))
+	}
+	return &Ranks{Comm: comm, Slices: slices}
+}
+
+// leads reports whether this rank is the one that writes logs and reports.
+func (r *Ranks) leads() bool { return r.Rank() == 0 }
+
+// each is the number of slices that a rank has.
+func (r *Ranks) each() int { return r.Slices / r.Size() }
+
+// mine is this rank's slices of a minibatch.
+func (r *Ranks) mine(mini []*Episode) [][]*Episode {
+	return sliced(mini, r.Slices)[r.Rank()*r.each():][:r.each()]
+}
+
+// sliced divides a minibatch in n slices: the longest episode first, each to the slice with the fewest tokens. Within a slice episodes
+// stay in the minibatch's order, so that one slice is the minibatch.
+func sliced(mini []*Episode, n int) [][]*Episode {
+	order := make([]int, len(mini))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(mini[b].Len(), mini[a].Len()) })
+	in, tokens := make([][]int, n), make([]int, n)
+	for _, i := range order {
+		least := 0
+		for s := range tokens {
+			if tokens[s] < tokens[least] {
+				least = s
+			}
+		}
+		in[least] = append(in[least], i)
+		tokens[least] += mini[i].Len()
+	}
+	out := make([][]*Episode, n)
+	for s, list := range in {
+		slices.Sort(list)
+		for _, i := range list {
+			out[s] = append(out[s], mini[i])
+		}
+	}
+	return out
+}
+
+// gather is Comm.Gather with its time booked.
+func (r *Ranks) gather(what string, mine []byte) ([][]byte, error) {
+	defer r.book(time.Now())
+	return r.Gather(what, mine)
+}
+
+// wait ends a collective of tensors, begun at start.
+func (r *Ranks) wait(start time.Time, p dist.Pending) error {
+	defer r.book(start)
+	return p.Wait()
+}
+
+func (r *Ranks) book(start time.Time) { r.spent += time.Since(start) }
+
+// numbers is every rank's numbers, in the order of ranks: of slices, where each rank gives its own in order.
+func (r *Ranks) numbers(what string, mine []float64) ([]float64, error) {
+	if r.Size() == 1 {
+		return mine, nil
+	}
+	bytes := make([]byte, 0, 8*len(mine))
+	for _, x := range mine {
+		bytes = binary.LittleEndian.AppendUint64(bytes, math.Float64bits(x))
+	}
+	all, err := r.gather(what, bytes)
+	if err != nil {
+		return nil, err
+	}
+	var out []float64
+	for _, b := range all {
+		for ; len(b) >= 8; b = b[8:] {
+			out = append(out, math.Float64frombits(binary.LittleEndian.Uint64(b)))
+		}
+	}
+	return out, nil
+}
+
+// agree makes one rank's error everybody's: the first one's, with its rank and host. Nobody goes on alone.
+func (r *Ranks) agree(what string, mine error) error {
+	if r.Size() == 1 {
+		return mine
+	}
+	var text string
+	if mine != nil {
+		host, _ := os.Hostname()
+		text = fmt.Sprintf("rank %d (%s): %v", r.Rank(), host, mine)
+	}
+	all, err := r.gather(what, []byte(text))
+	if err != nil {
+		return err
+	}
+	for rank, b := range all {
+		switch {
+		case len(b) == 0:
+		case rank == r.Rank():
+			return fmt.Errorf("rank %d: %w", rank, mine)
+		default:
+			return errors.New(string(b))
+		}
+	}
+	return nil
+}
+
+// stopped is the error of ctx on all ranks, if it has ended on any: a signal reaches them at different times.
+func (r *Ranks) stopped(ctx context.Context, what string) error {
+	if r.Size() == 1 {
+		return ctx.Err()
+	}
+	var stop []byte
+	if ctx.Err() != nil {
+		stop = []byte{1}
+	}
+	all, err := r.gather(what, stop)
+	if err != nil {
+		return err
+	}
+	for rank, b := range all {
+		if len(b) > 0 {
+			return askedToStop(rank)
+		}
+	}
+	return nil
+}
+
+func askedToStop(rank int) error {
+	return fmt.Errorf("%w: rank %d was asked to stop", context.Canceled, rank)
+}
+
+// did says what this rank has come to. Nothing is formatted where nobody listens.
+func (r *Ranks) did(format string, args ...any) {
+	r.progress++
+	if r.Size() > 1 {
+		r.Doing(r.progress, format, args...)
+	}
+}
