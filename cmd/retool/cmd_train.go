@@ -71,6 +71,10 @@ func train(ctx context.Context, cfg *Config, dir *runDir, out *terminal) (*train
 		}
 		defer metrics.Close()
 	}
+	memory, err := newBudget(cfg)
+	if err != nil {
+		return nil, err
+	}
 	p, err := build(ctx, cfg, use{train: true, concurrent: cfg.concurrency()})
 	if err != nil {
 		return nil, err
@@ -100,6 +104,9 @@ func train(ctx context.Context, cfg *Config, dir *runDir, out *terminal) (*train
 	state, err := run.Train(ctx)
 	if err == nil {
 		p.footer(out)
+		if line := memory.ended(p.dev); line != "" {
+			out.Note(line)
+		}
 	}
 	return state, err
 }

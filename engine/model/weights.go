@@ -95,6 +95,20 @@ func (w *Weights) place(a *arena) (split int) {
 	return split
 }
 
+// Projections are all products with weights of a forward pass, in its order.
+func (w *Weights) Projections() (all []*Projection) {
+	for l := range w.Blocks {
+		b := &w.Blocks[l]
+		all = append(all, &b.QKV, &b.O, &b.GateUp, &b.Down)
+	}
+	for _, head := range []*Projection{&w.Head, &w.Value} {
+		if !head.Weight.Absent() {
+			all = append(all, head)
+		}
+	}
+	return all
+}
+
 // Named iterates over the parameters under Hugging Face's names, in the order of the forward pass. Those that share a matrix here
 // (q_proj, k_proj, v_proj; gate_proj, up_proj) come as ranges of its rows, so every tensor is contiguous. A tied head comes once, as
 // the embedding.
