@@ -158,6 +158,9 @@ func (p *program) training(dir string, report trainer.Report) (run *trainer.Run,
 	if cfg.SFT.Steps == 0 {
 		cfg.SFT.Steps = (cfg.SFT.Epochs*len(read.Traces) + cfg.SFT.Batch - 1) / cfg.SFT.Batch
 	}
+	if cfg.RL.Horizon == 0 {
+		cfg.RL.Horizon = p.cfg.Engine.MaxTokens
+	}
 	files := maps.Clone(p.files)
 	files["config.yaml"] = text
 	return &trainer.Run{

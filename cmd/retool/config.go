@@ -113,6 +113,7 @@ func loadConfig(source string, sets []string) (*Config, error) {
 func loadOverlaid(source string, lay func(*Config) error, sets []string) (*Config, error) {
 	c := DefaultConfig()
 	inFile, typed := map[string]string{}, map[string]string{} // key to where it was given
+	given := map[string]string{}                              // in an embedded recipe as well
 	if source != "" {
 		text, err := recipes.ReadFile("recipes/" + source + ".yaml")
 		name, keys := source+".yaml (embedded)", map[string]string{} // a recipe is written to be changed by --set
@@ -126,6 +127,7 @@ func loadOverlaid(source string, lay func(*Config) error, sets []string) (*Confi
 		if err := c.merge(name, text, keys); err != nil {
 			return nil, err
 		}
+		maps.Copy(given, keys)
 	}
 	for key := range inFile {
 		if c.idle()[key] == "" {
@@ -146,6 +148,10 @@ func loadOverlaid(source string, lay func(*Config) error, sets []string) (*Confi
 			return nil, err
 		}
 	}
+	maps.Copy(given, typed)
+	if err := c.publish(given); err != nil {
+		return nil, err
+	}
 	for key, where := range inFile {
 		typed[key] = cmp.Or(typed[key], where)
 	}
@@ -156,6 +162,23 @@ func loadOverlaid(source string, lay func(*Config) error, sets []string) (*Confi
 		return nil, fmt.Errorf("config: %w", err)
 	}
 	return &c, nil
+}
+
+// publish takes the algorithm's published values of settings that nobody gave.
+func (c *Config) publish(given map[string]string) error {
+	for key, value := range c.RL.Published() {
+		if given[key] != "" {
+			continue
+		}
+		text, err := setText(key + "=" + value)
+		if err == nil {
+			err = c.merge("rl.algorithm "+c.RL.Algorithm, text, map[string]string{})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // setText is a --set as a YAML file would say it. The value of a text setting is the text itself, whatever YAML would make of it.
