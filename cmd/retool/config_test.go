@@ -199,6 +199,6 @@ func TestRecipesOfThePaperAreMarked(t *testing.T) {
 		require.Contains(t, retool(t, "config", name), "path: models/Qwen2.5-")
 		require.Equal(t, string(text), retool(t, "config", "--source", name))
 	}
-	require.Contains(t, refused(t, "config", "--source"), "config: --source wants a recipe (demo, demo-text, ")
-	require.Contains(t, refused(t, "config", "--source", "x.yaml"), "config: --source wants a recipe (demo, demo-text, ")
+	require.Contains(t, refused(t, "config", "--source"), "config: --source wants a recipe (demo-text, demo, ")
+	require.Contains(t, refused(t, "config", "--source", "x.yaml"), "config: --source wants a recipe (demo-text, demo, ")
 }
