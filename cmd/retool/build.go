@@ -128,10 +128,7 @@ func (p *program) model(c model.Config, opt model.Options, from string) (m *mode
 	if from == "" {
 		m, err = model.New(p.dev, c, opt)
 	} else {
-		bar, finish := meterOn(os.Stderr, "load", "parameters")
-		defer finish()
-		opt.Progress = bar.set
-		m, err = model.Load(p.dev, from, c, opt)
+		m, err = loadModel(p.dev, from, c, opt)
 	}
 	if err != nil {
 		return nil, err
@@ -141,6 +138,14 @@ func (p *program) model(c model.Config, opt model.Options, from string) (m *mode
 		m.Init(p.cfg.Seed)
 	}
 	return m, nil
+}
+
+// loadModel is model.Load, which shows how far it is.
+func loadModel(dev kernels.Device, dir string, c model.Config, opt model.Options) (*model.Model, error) {
+	bar, finish := meterOn(os.Stderr, "load", "parameters")
+	defer finish()
+	opt.Progress = bar.set
+	return model.Load(dev, dir, c, opt)
 }
 
 // training joins a program to a run directory. notes are what its data are worth saying.

@@ -53,7 +53,7 @@ type loaded struct {
 }
 
 // loadedConfig is the configuration stored beside weights, unless the command names another, under the preset that it may name. A preset
-// needs no configuration: what neither says has its default.
+// and a chat need no configuration: what nothing says has its default.
 func loadedConfig(c *cli.Context) (l loaded, err error) {
 	if l.from, err = checkpointOf(c.String("from")); err != nil {
 		return l, err
@@ -62,16 +62,19 @@ func loadedConfig(c *cli.Context) (l loaded, err error) {
 	if c.Args().Present() {
 		source = c.Args().First()
 	} else if _, err := os.Stat(source); errors.Is(err, fs.ErrNotExist) {
-		if !c.IsSet("preset") {
+		if !c.IsSet("preset") && c.Command.Name != "chat" {
 			return l, fmt.Errorf("--from %s: no config.yaml beside the weights, as a run leaves it: name a recipe (%s) or a file of settings",
 				l.from, strings.Join(recipeNames(), ", "))
 		}
 		source, own = "", false
 		sets = append([]string{"model.path=" + l.from}, sets...)
 	}
-	if c.IsSet("preset") {
+	switch {
+	case c.IsSet("preset"):
 		l.cfg, l.preset, err = underPreset(c.String("preset"), source, own, l.from, sets)
-	} else {
+	case source == "":
+		l.cfg, err = loadOverlaid("", func(cfg *Config) error { return cfg.fitPositions(l.from) }, sets)
+	default:
 		l.cfg, err = loadConfig(source, sets)
 	}
 	return l, err

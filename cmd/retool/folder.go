@@ -74,16 +74,21 @@ func (f *folder) read(dir string) error {
 
 // protocolOf builds the configured protocol for a model's folder, chat template included, and says at which tokens a turn ends.
 func protocolOf(cfg engine.ProtocolConfig, f *folder) (engine.Protocol, []int32, error) {
-	template, err := engine.ReadChatTemplate(f.files, cfg.Name == "hermes")
-	if err != nil {
-		return nil, nil, err
-	}
-	chat, err := engine.NewChat(cfg.Chat, f.tok, template)
+	chat, err := f.chat(cfg)
 	if err != nil {
 		return nil, nil, err
 	}
 	p, err := engine.NewProtocol(cfg, f.tok, chat)
 	return p, chat.Ends(f.ends), err
+}
+
+// chat is the configured chat of a model's folder; nil: it has no turns.
+func (f *folder) chat(cfg engine.ProtocolConfig) (*engine.Chat, error) {
+	template, err := engine.ReadChatTemplate(f.files, cfg.Name == "hermes")
+	if err != nil {
+		return nil, err
+	}
+	return engine.NewChat(cfg.Chat, f.tok, template)
 }
 
 // inFolder names the folder that an error is about.

@@ -57,7 +57,7 @@ func underPreset(name, source string, own bool, weights string, sets []string) (
 			c.Protocol = protocol
 		}
 		c.RL.Steps = 0 // nothing is trained: no pass needs to hold a trajectory
-		return p.fit(c, weights)
+		return c.fitPositions(weights)
 	}
 	c, err := loadOverlaid(source, lay, sets)
 	if err != nil {
@@ -67,15 +67,13 @@ func underPreset(name, source string, own bool, weights string, sets []string) (
 	return c, p, nil
 }
 
-// fit cuts the budget of tokens to the positions of a model.
-func (p *preset) fit(c *Config, weights string) error {
+// fitPositions cuts the budget of tokens to the positions of a model.
+func (c *Config) fitPositions(weights string) error {
 	shape, err := model.ReadConfig(weights)
 	if err != nil {
 		return err
 	}
-	if c.Engine.MaxTokens > shape.MaxPositions {
-		c.Engine.MaxTokens = shape.MaxPositions
-	}
+	c.Engine.MaxTokens = min(c.Engine.MaxTokens, shape.MaxPositions)
 	if c.Engine.MaxPrompt >= c.Engine.MaxTokens {
 		c.Engine.MaxPrompt = 0
 	}
