@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -74,6 +75,9 @@ func demoCommand() *cli.Command {
 			}
 			s := summary(withTool, textOnly)
 			if err := writeSummary(dir.path, s); err != nil {
+				return err
+			}
+			if err := errors.Join(writeEvaluations(dir.path, withTool), writeEvaluations(textDir.path, textOnly)); err != nil {
 				return err
 			}
 			out.Note("\n" + summaryTable(s))
