@@ -17,7 +17,7 @@ import (
 
 // reportPage is the page of a run directory, or of one that holds several.
 func reportPage(dir string) ([]byte, error) {
-	if seeds, err := filepath.Glob(filepath.Join(dir, "*", "metrics.jsonl")); err == nil && len(seeds) > 0 && !isRun(dir) {
+	if !isRun(dir) && len(runsIn(dir)) > 0 {
 		return comparisonPage(dir)
 	}
 	r, err := reported(dir)

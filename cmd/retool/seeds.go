@@ -27,21 +27,25 @@ func isRun(dir string) bool {
 	return err == nil
 }
 
-// seedsOf are the demos in the folders of a directory, in the order of their names; or the directory itself, if it is that of a demo.
+// runsIn are the run directories in a directory, in the order of their names.
+func runsIn(dir string) (runs []string) {
+	entries, _ := os.ReadDir(dir) // one that cannot be read holds none
+	for _, e := range entries {
+		if sub := filepath.Join(dir, e.Name()); e.IsDir() && isRun(sub) {
+			runs = append(runs, sub)
+		}
+	}
+	return runs
+}
+
+// seedsOf are the demos in the folders of a directory; or the directory itself, if it is that of a demo.
 func seedsOf(dir string) ([]report.Seed, error) {
+	if _, err := os.Stat(dir); err != nil {
+		return nil, fmt.Errorf("report: no directory %s", dir)
+	}
 	dirs := []string{dir}
 	if !isRun(dir) {
-		entries, err := os.ReadDir(dir)
-		if err != nil {
-			return nil, fmt.Errorf("report: no directory %s", dir)
-		}
-		dirs = nil
-		for _, e := range entries {
-			if sub := filepath.Join(dir, e.Name()); e.IsDir() && isRun(sub) {
-				dirs = append(dirs, sub)
-			}
-		}
-		if len(dirs) == 0 {
+		if dirs = runsIn(dir); len(dirs) == 0 {
 			return nil, fmt.Errorf("report: %s holds no metrics.jsonl: want the directory of a run, or one of such directories", dir)
 		}
 	}
