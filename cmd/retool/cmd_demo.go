@@ -35,8 +35,8 @@ func demoCommand() *cli.Command {
 	return &cli.Command{
 		Name: "demo", Usage: "a recipe end to end: cold start, PPO with real Python, and the same without the tool",
 		ArgsUsage: "[RECIPE]",
-		Description: "RECIPE is demo, which needs nothing, or smollm2-135m, a pretrained model that `make pretrained` fetches. The settings of the\n" +
-			"part without the tool are those of the recipe RECIPE-text.",
+		Description: "RECIPE is demo, which needs nothing, or smollm2-135m, a pretrained model that `make pretrained` fetches. The settings\n" +
+			"of the part without the tool are those of the recipe RECIPE-text.",
 		Flags: []cli.Flag{setFlag()},
 		Action: func(c *cli.Context) error {
 			recipe, err := demoRecipe(c.Args().Slice())
