@@ -60,7 +60,9 @@ func (p *program) build(ctx context.Context, u use) (err error) {
 	}
 	from := u.from
 	if from == "" {
-		from = cfg.Model.Path
+		if from, err = cfg.Model.folder(); err != nil {
+			return err
+		}
 	}
 	f, err := cfg.folder(from)
 	if err != nil {

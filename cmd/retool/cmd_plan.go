@@ -147,8 +147,11 @@ func plannedShape(cfg *Config, name string) (model.Config, error) {
 	if name != "" {
 		return model.Shape(name)
 	}
-	if cfg.Model.Path != "" {
-		return model.ReadConfig(cfg.Model.Path)
+	if dir, err := cfg.Model.folder(); err != nil || dir != "" {
+		if err != nil {
+			return model.Config{}, err
+		}
+		return model.ReadConfig(dir)
 	}
 	f, err := cfg.folder("")
 	if err != nil {

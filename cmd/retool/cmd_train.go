@@ -55,6 +55,9 @@ func trainOnce(ctx context.Context, cfg *Config) error {
 	if err := writeSummary(dir.path, summary(state, nil)); err != nil {
 		return err
 	}
+	if err := writeEvaluations(dir.path, state); err != nil {
+		return err
+	}
 	return writeReport(dir.path, out)
 }
 

@@ -11,6 +11,7 @@ import (
 	"math"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -47,7 +48,7 @@ type Config struct {
 
 // Model is a folder in Hugging Face's layout, or the shape of a model made from scratch.
 type Model struct {
-	Path      string  `yaml:"path" doc:"folder with config.json, model.safetensors, tokenizer.json; empty: a new model of the shape below"`
+	Path      string  `yaml:"path" doc:"folder with config.json, model.safetensors, tokenizer.json; cache:NAME: that of make pretrained; empty: a new model"`
 	Layers    int     `yaml:"layers" doc:"shape of a new model"`
 	Hidden    int     `yaml:"hidden" doc:"shape of a new model"`
 	Heads     int     `yaml:"heads" doc:"shape of a new model: query heads"`
@@ -61,11 +62,11 @@ type Model struct {
 
 // Data says what is learnt from.
 type Data struct {
-	Task     string    `yaml:"task" doc:"arithmetic: the embedded task, generated; files: the three below"`
+	Task     string    `yaml:"task" doc:"arithmetic, word-problems: the embedded tasks, generated; files: the three below"`
 	Problems string    `yaml:"problems" doc:"RL: JSONL, JSON or Parquet with question, answer, or a public layout" resume:"free"`
 	Traces   string    `yaml:"traces" doc:"cold start: question, answer, segments; or messages with calls and outputs" resume:"free"`
 	Test     string    `yaml:"test" doc:"evaluation: as data.problems" resume:"free"`
-	Pool     int       `yaml:"pool" doc:"generated training problems of the embedded task"`
+	Pool     int       `yaml:"pool" doc:"generated training problems of an embedded task"`
 	Mix      arith.Mix `yaml:"mix"` // generated cold-start traces
 	Wrapper  string    `yaml:"wrapper" doc:"strip: take answer instructions (DAPO) and prompts (ReTool-SFT) off a question; keep"`
 	Check    string    `yaml:"check" doc:"rows no rollout leaves, wrong answers, repeats: count and say, or strict: refuse" resume:"free"`
@@ -445,8 +446,9 @@ func (c *Config) Validate() error {
 	if err := c.Protocol.Validate(); err != nil {
 		return err
 	}
-	if c.Protocol.Name == "hermes" && c.Data.Task == "arithmetic" {
-		return fmt.Errorf("protocol.name: hermes: data.task arithmetic writes its traces in tags: want data.task files, or protocol.name tags")
+	if c.Protocol.Name == "hermes" && c.Data.embedded() {
+		return fmt.Errorf("protocol.name: hermes: data.task %s writes its traces in tags: want data.task files, or protocol.name tags",
+			c.Data.Task)
 	}
 	if c.tools() {
 		if err := c.Interp.Validate(); err != nil {
@@ -478,11 +480,15 @@ func (m Model) validate() error {
 	return nil
 }
 
+// embedded reports whether the task is one that the program generates.
+func (d Data) embedded() bool { return arith.Tasks[d.Task] != nil }
+
 func (d Data) validate() error {
 	switch {
-	case d.Task != "arithmetic" && d.Task != "files":
-		return fmt.Errorf("data.task: %q is not known (known: arithmetic, files)", d.Task)
-	case d.Task == "arithmetic" && d.Pool < 1:
+	case !d.embedded() && d.Task != "files":
+		return fmt.Errorf("data.task: %q is not known (known: %s, files)", d.Task,
+			strings.Join(slices.Sorted(maps.Keys(arith.Tasks)), ", "))
+	case d.embedded() && d.Pool < 1:
 		return fmt.Errorf("data.pool: want at least 1 problem, got %d", d.Pool)
 	case d.Wrapper != "strip" && d.Wrapper != "keep":
 		return fmt.Errorf("data.wrapper: %q is not known (known: strip, keep)", d.Wrapper)
@@ -509,7 +515,7 @@ func (c *Config) text() ([]byte, error) {
 func (c *Config) located() Config {
 	out := *c
 	for _, path := range []*string{&out.Model.Path, &out.Data.Problems, &out.Data.Traces, &out.Data.Test} {
-		if abs, err := filepath.Abs(*path); err == nil && *path != "" {
+		if abs, err := filepath.Abs(*path); err == nil && *path != "" && !strings.HasPrefix(*path, cached) {
 			*path = abs
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,6 +23,26 @@ type folder struct {
 	tok    tokenizer.Tokenizer
 	ends   []int32           // tokens at which a text ends, at least one; SFT teaches the first
 	files  map[string][]byte // those that a checkpoint hands on as they are
+}
+
+// cached begins a model.path that names a folder of the program's own cache, so that a recipe holds no path of a machine.
+const cached = "cache:"
+
+// folder is where the model lies that the settings name; "" for a new one.
+func (m Model) folder() (string, error) {
+	name, ok := strings.CutPrefix(m.Path, cached)
+	if !ok {
+		return m.Path, nil
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("model.path: %s: %w", m.Path, err)
+	}
+	dir := filepath.Join(cache, "retool", "models", name)
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("model.path: %s: there is no folder %s: run `make pretrained`, which fetches smollm2-135m", m.Path, dir)
+	}
+	return dir, nil
 }
 
 const tokenizerFile = "tokenizer.json"
