@@ -48,6 +48,10 @@ func fail(err error) {
 			_ = os.WriteFile(id.ErrorFile, text, 0o600)
 		}
 	}
+	var c coded
+	if errors.As(err, &c) {
+		os.Exit(c.code)
+	}
 	os.Exit(1)
 }
 
@@ -74,7 +78,7 @@ func commands() []*cli.Command {
 	cs := []*cli.Command{
 		demoCommand(), sftCommand(), trainCommand(), evalCommand(), rolloutCommand(), scoreCommand(), generateCommand(),
 		dataCommand(), fetchCommand(), convertCommand(), configCommand(), reportCommand(), benchCommand(), profileCommand(), execCommand(),
-		gradeCommand(), planCommand(), doctorCommand(),
+		gradeCommand(), planCommand(), doctorCommand(), launchCommand(),
 	}
 	for _, c := range cs {
 		c.OnUsageError = usageError
