@@ -16,6 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"retool/interp"
+	"retool/trainer"
 	"retool/trainer/dist"
 )
 
@@ -49,8 +50,11 @@ func fail(err error) {
 		}
 	}
 	var c coded
-	if errors.As(err, &c) {
+	switch {
+	case errors.As(err, &c):
 		os.Exit(c.code)
+	case errors.Is(err, trainer.ErrSaved):
+		os.Exit(saved)
 	}
 	os.Exit(1)
 }
