@@ -40,11 +40,11 @@ func (c *Counter) Alloc(dtype DType, shape ...int) Tensor {
 		}
 		n *= s
 	}
-	return newTensor(c.reserve(4*n), dtype, shape) // as cpu.Alloc
+	return newTensor(c.reserve(dtype.Size()*n), dtype, shape)
 }
 
-func (c *Counter) AllocKV(pages int, h Heads) KV {
-	return KV{mem: c.reserve(max(pages, 1) * c.KVBytes(h)), Pages: pages, Heads: h}
+func (c *Counter) AllocKV(dtype DType, pages int, h Heads) KV {
+	return KV{mem: c.reserve(max(pages, 1) * c.KVBytes(dtype, h)), Pages: pages, Heads: h}
 }
 
 // Pack counts what Linear keeps of a weight, or with backward what LinearBackward does: the weight once more, in whole panels.
@@ -53,7 +53,10 @@ func (c *Counter) Pack(w Tensor, backward bool) {
 	if backward {
 		cols, rows = rows, cols
 	}
-	c.reserve(4 * ((cols + tileCols - 1) / tileCols * tileCols) * rows)
+	if w.dtype == BF16 {
+		rows = (rows + 1) &^ 1 // two lie in a word
+	}
+	c.reserve(w.dtype.Size() * ((cols + tileCols - 1) / tileCols * tileCols) * rows)
 }
 
 func (c *Counter) Free(t Tensor) { c.release(t.mem) }
@@ -68,6 +71,7 @@ func (c *Counter) release(m *memory) {
 func (c *Counter) Upload(Tensor, any)    {}
 func (c *Counter) Download(any, Tensor)  {}
 func (c *Counter) Copy(Tensor, Tensor)   {}
+func (c *Counter) Arrange(Tensor)        {}
 func (c *Counter) Zero(Tensor)           {}
 func (c *Counter) Do(func()) error       { return c.err }
 func (c *Counter) Repeat(string, func()) {}

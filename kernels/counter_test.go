@@ -20,7 +20,8 @@ func TestCounterCountsAsTheCPU(t *testing.T) {
 		}
 		h := Heads{Q: 2, KV: rapid.IntRange(1, 2).Draw(t, "kv"), Dim: 8}
 		pages := rapid.IntRange(0, 5).Draw(t, "pages")
-		a, b := c.AllocKV(pages, h), d.AllocKV(pages, h)
+		dtype := rapid.SampledFrom([]DType{F32, BF16}).Draw(t, "type of pages")
+		a, b := c.AllocKV(dtype, pages, h), d.AllocKV(dtype, pages, h)
 		require.Equal(t, d.bytes.Load(), c.Used())
 		peak := c.Used()
 		for _, k := range kept {
@@ -41,8 +42,9 @@ func TestCounterCountsPackedWeights(t *testing.T) {
 		n, m := rapid.IntRange(1, 70).Draw(t, "rows"), rapid.IntRange(1, 70).Draw(t, "columns")
 		d, c := newCPU(1, goSIMD), NewCounter(1<<40)
 		defer d.Close()
-		w, x, y := d.Alloc(F32, n, m), d.Alloc(F32, 2, m), d.Alloc(F32, 2, n)
-		dx, dw := d.Alloc(F32, 2, m), d.Alloc(F32, n, m)
+		dtype := rapid.SampledFrom([]DType{F32, BF16}).Draw(t, "type")
+		w, x, y := d.Alloc(dtype, n, m), d.Alloc(dtype, 2, m), d.Alloc(dtype, 2, n)
+		dx, dw := d.Alloc(dtype, 2, m), d.Alloc(F32, n, m)
 		packed := func() (bytes int64) {
 			for _, p := range w.mem.packs {
 				bytes += int64(4 * len(p.data))
@@ -50,7 +52,7 @@ func TestCounterCountsPackedWeights(t *testing.T) {
 			return bytes
 		}
 		require.NoError(t, d.Do(func() { d.Linear(y, x, w, Tensor{}) }))
-		counted := c.Alloc(F32, n, m)
+		counted := c.Alloc(dtype, n, m)
 		before := c.Used()
 		c.Pack(counted, false)
 		require.Equal(t, packed(), c.Used()-before)

@@ -102,7 +102,7 @@ func (p *program) Close() {
 
 // models makes those that the configuration asks for. The policy has the weights of the folder, or new ones; a critic begins as it.
 func (p *program) models(shape model.Config, train bool, from string) error {
-	for _, m := range p.cfg.models(shape, train, dtype(p.cfg.Device)) {
+	for _, m := range p.cfg.models(shape, train, dtypeOf(p.cfg.Device, p.cfg.Model.DType, shape)) {
 		if m.name != policyModel {
 			from = ""
 		}

@@ -74,7 +74,7 @@ func generate(c *cli.Context) error {
 	const slice = 512 // tokens of the prompt fed at a time
 	length := len(prompt) + most
 	m, err := loadModel(dev, c.String("model"), cfg, model.Options{
-		DType: dtype(c.String("device")), MaxTokens: min(len(prompt), slice), Positions: length,
+		DType: dtypeOf(c.String("device"), c.String("dtype"), cfg), MaxTokens: min(len(prompt), slice), Positions: length,
 	})
 	if err != nil {
 		return err

@@ -24,6 +24,7 @@ func deviceFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "device", Value: "cpu", Usage: "where to compute: cpu, gpu, emu"},
 		&cli.StringFlag{Name: "variant", Usage: "`KERNELS` of the device: avx512, avx2, go; sm80, sm90a"},
+		&cli.StringFlag{Name: "dtype", Value: "auto", Usage: "the model in memory: float32, bfloat16; auto: as its config.json says, on a GPU bfloat16"},
 		&cli.IntFlag{Name: "threads", Usage: "threads of the CPU; 0 takes all"},
 	}
 }
@@ -34,6 +35,9 @@ func flaggedDevice(c *cli.Context) (kernels.Device, error) {
 		return nil, fmt.Errorf("--threads %d must not be negative", n)
 	}
 	d := c.String("device")
+	if err := checkDType(d, c.String("dtype")); err != nil {
+		return nil, fmt.Errorf("--%w", err)
+	}
 	dev, err := openDevice(d, c.String("variant"), c.Int("threads"))
 	if err != nil {
 		err = fmt.Errorf("--device %q: %w", d, err)
@@ -102,7 +106,7 @@ func score(c *cli.Context) error {
 	defer dev.Close()
 	// Longer rows than the model was made for are the caller's choice; the rotary table has no end.
 	m, err := loadModel(dev, c.String("model"), cfg, model.Options{
-		DType: dtype(c.String("device")), MaxTokens: longest, Positions: longest, Train: gradients != "",
+		DType: dtypeOf(c.String("device"), c.String("dtype"), cfg), MaxTokens: longest, Positions: longest, Train: gradients != "",
 	})
 	if err != nil {
 		return err

@@ -57,6 +57,7 @@ type Model struct {
 	FFN       int     `yaml:"ffn" doc:"shape of a new model: feed-forward size"`
 	Tied      bool    `yaml:"tied" doc:"shape of a new model: one matrix for embedding and head"`
 	RopeTheta float64 `yaml:"rope_theta" doc:"shape of a new model: base of the rotary frequencies"`
+	DType     string  `yaml:"dtype" doc:"in memory, computed in float32: float32, bfloat16; auto: as model.path's config.json says, on a GPU bfloat16"`
 	Recompute bool    `yaml:"recompute" doc:"activations in the backward pass: less memory, a third more work, equal bits" resume:"free"`
 }
 
@@ -79,7 +80,7 @@ type Data struct {
 func DefaultConfig() Config {
 	return Config{
 		Device:   "cpu",
-		Model:    Model{RopeTheta: 10000},
+		Model:    Model{RopeTheta: 10000, DType: "auto"},
 		Data:     Data{Task: "files", Pool: 16384, Mix: arith.DefaultMix(), Wrapper: "strip", Check: "count", Long: "refuse"},
 		Protocol: engine.DefaultProtocol(),
 		Interp:   interp.Default(),
@@ -434,6 +435,9 @@ const maxThreads = 1024
 func (c *Config) Validate() error {
 	if err := checkDevice(c.Device, c.Variant); err != nil {
 		return err
+	}
+	if err := checkDType(c.Device, c.Model.DType); err != nil {
+		return fmt.Errorf("model.%w", err)
 	}
 	if c.Threads < 0 || c.Threads > maxThreads {
 		return fmt.Errorf("threads: want 0 (one per core) to %d, got %d", maxThreads, c.Threads)

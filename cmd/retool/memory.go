@@ -83,7 +83,7 @@ func countMemory(cfg *Config, shape model.Config, ranks int) (*memoryPlan, error
 	}
 	defer dev.Close()
 	c := &counter{cfg: cfg, dev: dev, ranks: ranks, made: map[string]*model.Model{}}
-	for _, m := range cfg.models(shape, true, dtype(cfg.Device)) {
+	for _, m := range cfg.models(shape, true, dtypeOf(cfg.Device, cfg.Model.DType, shape)) {
 		if err := c.model(m); err != nil {
 			return nil, err
 		}
@@ -153,9 +153,6 @@ func (c *counter) model(m modelOf) error {
 			return
 		}
 		n := int64(w.All.Len() * w.All.DType().Size())
-		if c.cfg.Device == "cpu" {
-			n = int64(4 * w.All.Len()) // a BF16 tensor is stored as float32 there
-		}
 		rest -= n
 		add(m.name+": "+of, n, phases...)
 	}
