@@ -133,7 +133,7 @@ func New(m *model.Model, cfg Config, tok Tokens, eos []int32, proto Protocol, in
 	if n == 0 {
 		perTrajectory := pagesFor(cfg.MaxTokens)
 		c := m.Config
-		pageBytes := c.Layers * m.Device().KVBytes(kernels.Heads{Q: c.Heads, KV: c.KVHeads, Dim: c.HeadDim})
+		pageBytes := c.Layers * m.Device().KVBytes(m.Options.DType, kernels.Heads{Q: c.Heads, KV: c.KVHeads, Dim: c.HeadDim})
 		n = max(min(concurrent*perTrajectory, cfg.KVMemory<<20/pageBytes), perTrajectory) + 1
 	}
 	if err := m.OpenKV(n); err != nil {

@@ -105,7 +105,7 @@ func TestPagedAttentionEqualsPacked(t *testing.T) {
 			q, k, v, o := random(d, 1, L, QD), random(d, 2, L, KD), random(d, 3, L, KD), blank(d, L, QD)
 			run(t, d, func() { d.Attention(o, Tensor{}, q, k, v, integers(d, 0, L), h) })
 			want := content(o)
-			kv := d.AllocKV(pool, h)
+			kv := d.AllocKV(F32, pool, h)
 			rng := newRand(5)
 			feed := func(cuts []int) {
 				pages := make([]int32, pool)
@@ -411,7 +411,7 @@ func TestOperationsDoNotAllocate(t *testing.T) {
 		const T, C, F, V = 100, 64, 96, 210
 		h := Heads{Q: 4, KV: 2, Dim: 16}
 		x, y, g, w, n := random(d, 1, T, C), blank(d, T, C), blank(d, T, F), random(d, 2, F, C), d.Alloc(F32, C)
-		k, kv, logits, lse := random(d, 3, T, 32), d.AllocKV(2, h), random(d, 4, T, V), d.Alloc(F32, T)
+		k, kv, logits, lse := random(d, 3, T, 32), d.AllocKV(F32, 2, h), random(d, 4, T, V), d.Alloc(F32, T)
 		ids, keys, starts, slots := d.Alloc(I32, T), d.Alloc(I32, T, 3), integers(d, 0, T), d.Alloc(I32, T)
 		table := PageTable{Pages: integers(d, 0, 1).Reshape(1, 2), Starts: starts, Len: integers(d, T)}
 		alse, out, m, v := d.Alloc(F32, T, h.Q), d.Alloc(F32, 1), d.Alloc(F32, C), d.Alloc(F32, C)

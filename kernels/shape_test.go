@@ -38,7 +38,7 @@ func TestWrongShapesNameBothSides(t *testing.T) {
 		{func() { d.Attention(m(3, 8), Tensor{}, m(3, 8), m(3, 4), m(3, 4), ids, h) }, []string{"starts[2] is 1", "ascend from 0 to the 3 rows"}},
 		{func() { d.Attention(m(3, 8), Tensor{}, m(3, 8), m(3, 4), m(3, 4), ids, Heads{Q: 3, KV: 2, Dim: 4}) },
 			[]string{"Q must be a multiple of KV"}},
-		{func() { d.AppendKV(d.AllocKV(2, h), m(3, 4), m(3, 4), integers(d, 0, 1, 128)) }, []string{"AppendKV: page 2 of 2"}},
+		{func() { d.AppendKV(d.AllocKV(F32, 2, h), m(3, 4), m(3, 4), integers(d, 0, 1, 128)) }, []string{"AppendKV: page 2 of 2"}},
 		{func() { d.LogSumExp(d.Alloc(F32, 3), m(3, 4), 0) }, []string{"temperature is 0"}},
 		{func() { d.Sample(ids, m(3, 4), Tensor{}, Tensor{}, Sampling{Temperature: 1, TopP: 1}) },
 			[]string{"keys is absent, it must be i32[3 3]"}},

@@ -252,26 +252,26 @@ func referenceAdvantages(rl RL, eps []*Episode) map[*Step]float64 {
 					adv[s] += math.Pow(rl.Gamma*lambda, float64(j-i)) * (r + rl.Gamma*next - float64(e.Steps[j].Value))
 				}
 			case "rloo":
-				adv[s] = total(e) - average(others)
+				adv[s] = total(e) - meanOf(others)
 			case "reinforce":
 				var all []float64
 				for _, o := range eps {
 					all = append(all, total(o))
 				}
-				adv[s] = total(e) - average(all)
+				adv[s] = total(e) - meanOf(all)
 			case "reinforce++":
 				adv[s] = float64(e.Reward)
 				for _, later := range e.Steps[i:] {
 					adv[s] += float64(later.Reward)
 				}
 			case "dr-grpo", "reinforce++-baseline":
-				adv[s] = total(e) - average(same)
+				adv[s] = total(e) - meanOf(same)
 			default:
-				adv[s] = total(e) - average(same)
+				adv[s] = total(e) - meanOf(same)
 				if rl.Deviation {
 					square := 0.0
 					for _, r := range same {
-						square += (r - average(same)) * (r - average(same))
+						square += (r - meanOf(same)) * (r - meanOf(same))
 					}
 					adv[s] /= math.Sqrt(square/float64(len(same)-1)) + 1e-6
 				}
@@ -283,7 +283,7 @@ func referenceAdvantages(rl RL, eps []*Episode) map[*Step]float64 {
 		for _, a := range adv {
 			values = append(values, a)
 		}
-		mean, square := average(values), 0.0
+		mean, square := meanOf(values), 0.0
 		for _, a := range values {
 			square += (a - mean) * (a - mean) / float64(len(values))
 		}
@@ -301,7 +301,7 @@ func sumRewards(e *Episode) (sum float64) {
 	return sum
 }
 
-func average(x []float64) (mean float64) {
+func meanOf(x []float64) (mean float64) {
 	for _, y := range x {
 		mean += y / float64(len(x))
 	}
@@ -327,7 +327,7 @@ func referenceChoice(rl RL, eps []*Episode, adv map[*Step]float64) (held map[*St
 			steps, logps, advs = append(steps, s), append(logps, float64(s.LogProb)), append(advs, adv[s])
 		}
 	}
-	cov := func(s *Step) float64 { return (float64(s.LogProb) - average(logps)) * (adv[s] - average(advs)) }
+	cov := func(s *Step) float64 { return (float64(s.LogProb) - meanOf(logps)) * (adv[s] - meanOf(advs)) }
 	switch rl.Algorithm {
 	case "clip-cov":
 		for _, s := range steps {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"retool/trainer/answer"
+	"retool/trainer/dist"
 )
 
 // Optimizer is AdamW and its schedule. Steps are updates.
@@ -121,7 +122,7 @@ type Critic struct {
 
 // Reward selects what trains; all three rewards and the verdicts of both verifiers are computed and logged.
 type Reward struct {
-	Verifier answer.Verifier `yaml:"verifier" doc:"math compares values (choice), dapo strings, as published figures; both logged"`
+	Verifier answer.Verifier `yaml:"verifier" doc:"math compares values (choice), dapo strings, as published; dapo-strict (verl), lenient: for evaluation"`
 	Use      string          `yaml:"use" doc:"which trains: paper (±1), dapo-strict, tool-shaped; all are logged"`
 	Strict   bool            `yaml:"strict" doc:"dapo-strict: false also accepts a last line Answer: …"`
 	Count    string          `yaml:"count" doc:"tool-shaped: what is use of the tool, turns (verl) or calls (slime)"`
@@ -173,6 +174,7 @@ func DefaultConfig() Config {
 		Reward:     Reward{Verifier: answer.Math, Use: "paper", Strict: true, Count: "turns", Overlong: Overlong{Penalty: 1}},
 		Eval:       Eval{Problems: 60, Samples: 32, Temperature: 1, TopP: 0.7, Every: 40},
 		Checkpoint: Checkpoints{Every: 10, Keep: 2},
+		Dist:       Dist{Settings: dist.DefaultSettings()},
 	}
 	c.SFT.LR, c.SFT.Schedule, c.SFT.Beta2 = 1e-5, "cosine", 0.95
 	c.RL.LR = 1e-6
@@ -211,6 +213,9 @@ func (c Config) Validate() error {
 		return fmt.Errorf("checkpoint.keep: want at least 1, got %d", c.Checkpoint.Keep)
 	case c.Dist.Slices < 0:
 		return fmt.Errorf("dist.slices: want 0 (the ranks a run began with) or more, got %d", c.Dist.Slices)
+	}
+	if err := c.Dist.Settings.Validate(); err != nil {
+		return err
 	}
 	if err := c.Reward.Overlong.validate(); err != nil {
 		return err

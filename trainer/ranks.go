@@ -14,8 +14,10 @@ import (
 	"retool/trainer/dist"
 )
 
-// Dist is how the work of a run is cut for its ranks.
+// Dist is how the work of a run is cut for its ranks, and how they meet.
 type Dist struct {
+	dist.Settings `yaml:",inline"`
+
 	Slices int `yaml:"slices" doc:"parts of a minibatch, whose gradients are added in pairs; 0: the ranks a run began with"`
 }
 

@@ -34,10 +34,13 @@ func (r Reward) Grade(t *engine.Trajectory, truth string, bytes func(int32) []by
 	text := outside(sampled)
 	g := Grade{}
 	g.Answer, _ = r.Verifier.Box(text)
-	g.Verdicts = trace.Verdicts{Math: answer.Math.Grade(text, truth).String(), DAPO: answer.DAPO.Grade(text, truth).String()}
-	g.Outcome = Outcome(g.Verdicts.Math)
-	if r.Verifier == answer.DAPO {
-		g.Outcome = Outcome(g.Verdicts.DAPO)
+	g.Verdicts = trace.Verdicts{
+		Math: answer.Math.Grade(text, truth).String(), DAPO: answer.DAPO.Grade(text, truth).String(),
+		Strict: answer.Strict.Grade(sampled, truth).String(), Lenient: answer.Lenient.Grade(text, truth).String(),
+	}
+	g.Outcome = Outcome(verdictBy(g.Verdicts, r.Verifier))
+	if r.Verifier == answer.Strict {
+		g.Answer, _ = r.Verifier.Box(sampled)
 	}
 	switch g.Outcome {
 	case Correct:

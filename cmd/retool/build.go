@@ -60,7 +60,9 @@ func (p *program) build(ctx context.Context, u use) (err error) {
 	}
 	from := u.from
 	if from == "" {
-		from = cfg.Model.Path
+		if from, err = cfg.Model.folder(); err != nil {
+			return err
+		}
 	}
 	f, err := cfg.folder(from)
 	if err != nil {
@@ -100,7 +102,7 @@ func (p *program) Close() {
 
 // models makes those that the configuration asks for. The policy has the weights of the folder, or new ones; a critic begins as it.
 func (p *program) models(shape model.Config, train bool, from string) error {
-	for _, m := range p.cfg.models(shape, train, dtype(p.cfg.Device)) {
+	for _, m := range p.cfg.models(shape, train, dtypeOf(p.cfg.Device, p.cfg.Model.DType, shape)) {
 		if m.name != policyModel {
 			from = ""
 		}
@@ -128,10 +130,7 @@ func (p *program) model(c model.Config, opt model.Options, from string) (m *mode
 	if from == "" {
 		m, err = model.New(p.dev, c, opt)
 	} else {
-		bar, finish := meterOn(os.Stderr, "load", "parameters")
-		defer finish()
-		opt.Progress = bar.set
-		m, err = model.Load(p.dev, from, c, opt)
+		m, err = loadModel(p.dev, from, c, opt)
 	}
 	if err != nil {
 		return nil, err
@@ -141,6 +140,14 @@ func (p *program) model(c model.Config, opt model.Options, from string) (m *mode
 		m.Init(p.cfg.Seed)
 	}
 	return m, nil
+}
+
+// loadModel is model.Load, which shows how far it is.
+func loadModel(dev kernels.Device, dir string, c model.Config, opt model.Options) (*model.Model, error) {
+	bar, finish := meterOn(os.Stderr, "load", "parameters")
+	defer finish()
+	opt.Progress = bar.set
+	return model.Load(dev, dir, c, opt)
 }
 
 // training joins a program to a run directory. notes are what its data are worth saying.

@@ -18,10 +18,19 @@ func configCommand() *cli.Command {
 		Name: "config", Usage: "print a configuration as it would be used",
 		Description: "retool config [RECIPE|FILE.yaml] prints every setting; what it prints can be used as a file.\n" +
 			"retool config explain [KEY] says what settings mean and where their defaults come from; of rl.algorithm, what each claims,\n" +
-			"needs and costs.",
+			"needs and costs.\n" +
+			"retool config --source RECIPE prints a recipe as it is written, with its comments: what of it is the paper's.",
 		ArgsUsage: "[RECIPE|FILE.yaml] | explain [KEY]",
-		Flags:     []cli.Flag{setFlag()},
+		Flags:     []cli.Flag{setFlag(), &cli.BoolFlag{Name: "source", Usage: "print a recipe as it is written"}},
 		Action: func(c *cli.Context) error {
+			if c.Bool("source") {
+				text, err := recipes.ReadFile("recipes/" + c.Args().First() + ".yaml")
+				if err != nil || c.NArg() != 1 || c.IsSet("set") {
+					return fmt.Errorf("config: --source wants a recipe (%s), and nothing else", strings.Join(recipeNames(), ", "))
+				}
+				_, err = os.Stdout.Write(text)
+				return err
+			}
 			if c.Args().First() == "explain" {
 				return explainKeys(c.Args().Get(1))
 			}

@@ -55,6 +55,9 @@ func trainOnce(ctx context.Context, cfg *Config) error {
 	if err := writeSummary(dir.path, summary(state, nil)); err != nil {
 		return err
 	}
+	if err := writeEvaluations(dir.path, state); err != nil {
+		return err
+	}
 	return writeReport(dir.path, out)
 }
 
@@ -70,6 +73,10 @@ func train(ctx context.Context, cfg *Config, dir *runDir, out *terminal) (*train
 			return nil, err
 		}
 		defer metrics.Close()
+	}
+	memory, err := newBudget(cfg)
+	if err != nil {
+		return nil, err
 	}
 	p, err := build(ctx, cfg, use{train: true, concurrent: cfg.concurrency()})
 	if err != nil {
@@ -100,6 +107,9 @@ func train(ctx context.Context, cfg *Config, dir *runDir, out *terminal) (*train
 	state, err := run.Train(ctx)
 	if err == nil {
 		p.footer(out)
+		if line := memory.ended(p.dev); line != "" {
+			out.Note(line)
+		}
 	}
 	return state, err
 }

@@ -221,3 +221,29 @@ func TestFlagsMayFollowArguments(t *testing.T) {
 		require.Equal(t, want, strings.Join(flagsFirst(strings.Fields(in), commands), " "))
 	}
 }
+
+// Every setting of a recipe of the paper says whether the paper gives it, and the recipe is what it says.
+func TestRecipesOfThePaperAreMarked(t *testing.T) {
+	for name := range recipeShapes {
+		text, err := recipes.ReadFile("recipes/" + name + ".yaml")
+		require.NoError(t, err)
+		for n, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
+			value, comment, _ := strings.Cut(line, "#")
+			value = strings.TrimSpace(value)
+			if value != "" && !strings.HasSuffix(value, ":") {
+				require.Regexp(t, `^ (paper|ours|cpu: paper)`, comment, "%s:%d: %s", name, n+1, line)
+			}
+		}
+		c, err := loadConfig(name, nil)
+		require.NoError(t, err, name)
+		require.Equal(t, "models/Qwen2.5-"+strings.ToUpper(strings.TrimPrefix(name, "qwen2.5-"))+"-Instruct", c.Model.Path)
+		require.Equal(t, []any{"ppo", 400, 512, 1e-6, 0.}, []any{c.RL.Algorithm, c.RL.Steps, c.RL.Minibatch, c.RL.LR, c.RL.KL}, "the paper's")
+		require.Equal(t, []any{2, 16384, 32, 1., 0.7}, []any{c.SFT.Epochs, c.Engine.MaxTokens, c.Eval.Samples, c.Eval.Temperature, c.Eval.TopP})
+		require.Equal(t, "tags", c.Protocol.Name)
+		require.Equal(t, "paper", c.Reward.Use)
+		require.Contains(t, retool(t, "config", name), "path: models/Qwen2.5-")
+		require.Equal(t, string(text), retool(t, "config", "--source", name))
+	}
+	require.Contains(t, refused(t, "config", "--source"), "config: --source wants a recipe (demo-text, demo, ")
+	require.Contains(t, refused(t, "config", "--source", "x.yaml"), "config: --source wants a recipe (demo-text, demo, ")
+}

@@ -34,7 +34,7 @@ var idleRules = append(algorithmRules(), []idleRule{
 	{"protocol.name hermes has its own form", func(c *Config) bool { return c.Protocol.Name == "hermes" },
 		[]string{"protocol.feedback", "protocol.no_fence"}, nil},
 	{"data.task files generates nothing", func(c *Config) bool { return c.Data.Task == "files" }, []string{"data.pool", "data.mix."}, nil},
-	{"data.task arithmetic reads no files", func(c *Config) bool { return c.Data.Task == "arithmetic" },
+	{"an embedded data.task reads no files", func(c *Config) bool { return c.Data.embedded() },
 		[]string{"data."}, []string{"data.task", "data.pool", "data.mix."}},
 	{"only reward.use tool-shaped counts calls", func(c *Config) bool { return c.Reward.Use != "tool-shaped" }, []string{"reward.count"}, nil},
 	{"sft.steps is given", func(c *Config) bool { return c.SFT.Steps > 0 }, []string{"sft.epochs"}, nil},

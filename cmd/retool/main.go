@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -10,10 +11,13 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"retool/interp"
+	"retool/trainer"
+	"retool/trainer/dist"
 )
 
 func main() {
@@ -28,7 +32,30 @@ func main() {
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		err = errors.New("interrupted; the same command goes on from the last checkpoint if run= names the directory")
 	}
+	fail(err)
+}
+
+// fail ends the process with a sentence. Of several ranks' one sentence, one rank prints it; a launcher that asks for it in a file gets it of
+// each that has one of its own.
+func fail(err error) {
+	var ended *dist.Ended
+	if errors.As(err, &ended) && !ended.Speaks {
+		os.Exit(1)
+	}
 	fmt.Fprintln(os.Stderr, "retool: "+err.Error())
+	if id, wrong := thisRank(); wrong == nil && id.ErrorFile != "" {
+		said := map[string]any{"message": err.Error(), "extraInfo": map[string]string{"timestamp": fmt.Sprint(time.Now().Unix())}}
+		if text, wrong := json.Marshal(map[string]any{"message": said}); wrong == nil { // as torchrun reads it
+			_ = os.WriteFile(id.ErrorFile, text, 0o600)
+		}
+	}
+	var c coded
+	switch {
+	case errors.As(err, &c):
+		os.Exit(c.code)
+	case errors.Is(err, trainer.ErrSaved):
+		os.Exit(saved)
+	}
 	os.Exit(1)
 }
 
@@ -53,9 +80,9 @@ func app() *cli.App {
 
 func commands() []*cli.Command {
 	cs := []*cli.Command{
-		demoCommand(), sftCommand(), trainCommand(), evalCommand(), rolloutCommand(), scoreCommand(), generateCommand(),
-		dataCommand(), fetchCommand(), convertCommand(), configCommand(), reportCommand(), benchCommand(), profileCommand(), execCommand(),
-		gradeCommand(), planCommand(), doctorCommand(),
+		demoCommand(), sftCommand(), trainCommand(), evalCommand(), rolloutCommand(), chatCommand(), scoreCommand(), generateCommand(),
+		tokenizeCommand(), dataCommand(), fetchCommand(), convertCommand(), configCommand(), reportCommand(), benchCommand(), profileCommand(),
+		execCommand(), gradeCommand(), planCommand(), doctorCommand(), launchCommand(),
 	}
 	for _, c := range cs {
 		c.OnUsageError = usageError

@@ -99,14 +99,21 @@ func (m *Model) fill(f *folder) error {
 		if !slices.Equal(s.Shape, t.Shape()) {
 			return fmt.Errorf("model: %s: %s has shape %v, %s says %v", f.file(name), name, s.Shape, configFile, t.Shape())
 		}
-		if cap(buf) < t.Len() {
-			buf = make([]float32, t.Len())
+		src := s.Numbers()
+		if src == nil {
+			if cap(buf) < t.Len() {
+				buf = make([]float32, t.Len())
+			}
+			buf = buf[:t.Len()]
+			if err := s.Float32s(buf); err != nil {
+				return fmt.Errorf("model: %s: %w", f.file(name), err)
+			}
+			src = buf
 		}
-		buf = buf[:t.Len()]
-		if err := s.Float32s(buf); err != nil {
+		if err := m.dev.Do(func() { m.dev.Upload(t, src) }); err != nil {
 			return fmt.Errorf("model: %s: %w", f.file(name), err)
 		}
-		m.dev.Upload(t, buf)
+		s.Release()
 		progress(t.Len())
 	}
 	if err := f.checkUnused(known); err != nil {

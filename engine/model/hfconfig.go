@@ -13,6 +13,7 @@ import (
 
 	"retool/engine/atomicfile"
 	"retool/engine/jsonfile"
+	"retool/kernels"
 )
 
 // ReadConfig reads the config.json of a model folder, in the spelling of transformers 4 (rope_theta, rope_scaling) or 5
@@ -110,6 +111,12 @@ func (f *fields) text(key, absent string) string {
 	return absent
 }
 
+// says reports whether key has that value; one of another type is another.
+func (f *fields) says(key, value string) bool {
+	var text string
+	return json.Unmarshal(f.of[key], &text) == nil && text == value
+}
+
 // must reports that key is needed.
 func (f *fields) must(keys ...string) {
 	for _, key := range keys {
@@ -150,10 +157,14 @@ var modelTypes = map[string]string{"llama": Llama, "qwen2": Qwen2, "qwen3": Qwen
 
 // own is what config.json says for this package alone.
 type own struct {
-	LMHead    *bool `json:"lm_head,omitempty"`
-	ValueHead bool  `json:"value_head,omitempty"`
-	KVChunk   int   `json:"kv_chunk,omitempty"`
+	LMHead    *bool  `json:"lm_head,omitempty"`
+	ValueHead bool   `json:"value_head,omitempty"`
+	KVChunk   int    `json:"kv_chunk,omitempty"`
+	DType     string `json:"dtype,omitempty"` // of the model in memory: "bfloat16", or absent; its files hold float32
 }
+
+// bfloat16 is how files spell it.
+const bfloat16 = "bfloat16"
 
 func parseConfig(data []byte) (Config, error) {
 	of, err := jsonObject(data)
@@ -230,6 +241,9 @@ func configOf(of map[string]json.RawMessage) (Config, error) {
 	var o own
 	f.get("retool", &o)
 	c.LMHead, c.ValueHead = o.LMHead == nil || *o.LMHead, o.ValueHead
+	if c.DType = kernels.F32; o.DType == bfloat16 || f.says("dtype", bfloat16) || f.says("torch_dtype", bfloat16) {
+		c.DType = kernels.BF16
+	}
 	c.KVChunk = o.KVChunk
 	if c.KVChunk == 0 && c.KVHeads > 0 {
 		c.KVChunk = DefaultKVChunk(c.KVHeads)
@@ -328,7 +342,11 @@ func (c Config) json() ([]byte, error) {
 		dtype = "dtype"
 	}
 	out[dtype] = "float32"
-	out["retool"] = own{LMHead: &c.LMHead, ValueHead: c.ValueHead, KVChunk: c.KVChunk}
+	mine := own{LMHead: &c.LMHead, ValueHead: c.ValueHead, KVChunk: c.KVChunk}
+	if c.DType == kernels.BF16 {
+		mine.DType = bfloat16
+	}
+	out["retool"] = mine
 	data, err := json.MarshalIndent(out, "", "  ")
 	return append(data, '\n'), err
 }
@@ -342,7 +360,7 @@ func (c Config) isSource() bool {
 	if err != nil || len(p.EOS) > len(c.EOS) || !slices.Equal(p.EOS, c.EOS[:len(p.EOS)]) { // generation_config.json adds some
 		return false
 	}
-	p.LMHead, p.ValueHead, p.KVChunk, p.EOS = c.LMHead, c.ValueHead, c.KVChunk, c.EOS
+	p.LMHead, p.ValueHead, p.KVChunk, p.DType, p.EOS = c.LMHead, c.ValueHead, c.KVChunk, c.DType, c.EOS
 	return reflect.DeepEqual(p, c)
 }
 

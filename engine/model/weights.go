@@ -52,6 +52,20 @@ func newWeights(dev kernels.Device, c *Config, dtype kernels.DType) *Weights {
 	return w
 }
 
+// arrange lets the device keep the matrices of products as its products read them, and not beside that as they stand in files. It is for
+// weights that nothing updates.
+func (w *Weights) arrange(dev kernels.Device) {
+	for l := range w.Blocks {
+		b := &w.Blocks[l]
+		for _, p := range [...]*Projection{&b.QKV, &b.O, &b.GateUp, &b.Down} {
+			dev.Arrange(p.Weight)
+		}
+	}
+	if !w.Head.Weight.Absent() {
+		dev.Arrange(w.Head.Weight)
+	}
+}
+
 // place takes every view from a and returns where matrices end.
 func (w *Weights) place(a *arena) (split int) {
 	c := w.cfg
@@ -93,6 +107,20 @@ func (w *Weights) place(a *arena) (split int) {
 	}
 	w.Norm = a.take(c.Hidden)
 	return split
+}
+
+// Projections are all products with weights of a forward pass, in its order.
+func (w *Weights) Projections() (all []*Projection) {
+	for l := range w.Blocks {
+		b := &w.Blocks[l]
+		all = append(all, &b.QKV, &b.O, &b.GateUp, &b.Down)
+	}
+	for _, head := range []*Projection{&w.Head, &w.Value} {
+		if !head.Weight.Absent() {
+			all = append(all, head)
+		}
+	}
+	return all
 }
 
 // Named iterates over the parameters under Hugging Face's names, in the order of the forward pass. Those that share a matrix here

@@ -48,15 +48,24 @@ const (
 	smallShared         = 48 << 10 // dynamic shared bytes that need no permission
 )
 
+// Count is the number of GPUs that this process may open.
+func Count() (int, error) {
+	if _, err := library(); err != nil {
+		return 0, err
+	}
+	n, err := cu.NumDevices()
+	return n, wrap("count GPUs", err)
+}
+
 // Open takes GPU number ordinal for the calling thread, which must stay locked (runtime.LockOSThread) and make every later call.
 func Open(ordinal int) (Driver, error) {
 	version, err := library()
 	if err != nil {
 		return nil, err
 	}
-	n, err := cu.NumDevices()
+	n, err := Count()
 	if err != nil {
-		return nil, wrap("count GPUs", err)
+		return nil, err
 	}
 	if ordinal < 0 || ordinal >= n {
 		return nil, noGPU(fmt.Sprintf("GPU %d is not among the %d of this machine, which count from 0: check CUDA_VISIBLE_DEVICES", ordinal, n))

@@ -14,8 +14,27 @@ import (
 	k "retool/kernels"
 )
 
-// The tree over slices is the tree over ranks of each one's tree over its slices, whatever power of two a rank holds.
+// treeSum is what ranks' numbers add up to: neighbours first, then neighbouring sums, an odd one out going up as it is. It overwrites rows.
+func treeSum(rows [][]float32) []float32 {
+	for len(rows) > 1 {
+		next := rows[:0:0]
+		for i := 0; i < len(rows); i += 2 {
+			if i+1 < len(rows) {
+				for j, y := range rows[i+1] {
+					rows[i][j] += y
+				}
+			}
+			next = append(next, rows[i])
+		}
+		rows = next
+	}
+	return rows[0]
+}
+
+// The tree over slices is the tree over ranks of each one's tree over its slices, whatever power of two a rank holds; and it is SumTree's.
 func TestTreesNest(t *testing.T) {
+	dev := k.NewCPU(1)
+	defer dev.Close()
 	rapid.Check(t, func(t *rapid.T) {
 		slices, n := rapid.IntRange(1, 19).Draw(t, "slices"), rapid.IntRange(1, 5).Draw(t, "numbers")
 		held := 1 << rapid.IntRange(0, 5).Draw(t, "log2 of those a rank holds")
@@ -37,7 +56,19 @@ func TestTreesNest(t *testing.T) {
 		for from := 0; from < slices; from += held {
 			ranks = append(ranks, treeSum(clone(x[from:min(from+held, slices)])))
 		}
-		require.Equal(t, treeSum(clone(x)), treeSum(ranks))
+		want := treeSum(clone(x))
+		require.Equal(t, want, treeSum(ranks))
+
+		sum := dev.Alloc(k.F32, n)
+		defer dev.Free(sum)
+		var a adder
+		defer a.free()
+		var rows [][]byte
+		for _, r := range x {
+			rows = append(rows, raw(r))
+		}
+		require.NoError(t, a.add(sum, rows))
+		require.Equal(t, want, fetch[float32](sum))
 	})
 }
 

@@ -16,16 +16,17 @@ import (
 
 // Options are what ranks need to know of themselves to meet.
 type Options struct {
-	Dir    string // run directory, which all ranks see; "": ranks meet at ID.At alone
-	Same   []Fact // what must not differ between ranks
-	Device string // as a roster shows it: GPU 3
-	PCI    string // address of the GPU, "" without one: two ranks of a host may not have the same
-	Cores  int    // that the rank may use
-	TLS    bool
-	Wait   time.Duration // for all ranks to come; 0: 5 min
-	Limits Limits
-	Log    func(string) // lines about strangers and stalls; not nil
-	Ended  func(*Ended) // told once, from any goroutine, when the run ends before its end; may be nil
+	Dir      string // run directory, which all ranks see; "": ranks meet at ID.At alone
+	Same     []Fact // what must not differ between ranks
+	Device   string // as a roster shows it: GPU 3
+	PCI      string // address of the GPU, "" without one: two ranks of a host may not have the same
+	Cores    int    // that the rank may use
+	Affinity string // which those are
+	TLS      bool
+	Wait     time.Duration // for all ranks to come; 0: 5 min
+	Limits   Limits
+	Log      func(string) // lines about strangers and stalls; not nil
+	Ended    func(*Ended) // told once, from any goroutine, when the run ends before its end; may be nil
 }
 
 // Fact is something that all ranks must have alike: binary, settings, data. Text is compared line by line.
@@ -40,6 +41,7 @@ type Member struct {
 	Device    string   `json:"device"`
 	PCI       string   `json:"pci,omitempty"`
 	Cores     int      `json:"cores"`
+	Affinity  string   `json:"affinity,omitempty"`
 	Addresses []string `json:"addresses"` // where the others connect to it, or have
 	Port      int      `json:"port"`
 }
@@ -89,7 +91,7 @@ func (c *counted) Read(b []byte) (int, error) {
 // every rank gets that can be told. A run of one rank meets nobody.
 func Join(ctx context.Context, id ID, o Options) (Comm, []Member, error) {
 	host, _ := os.Hostname()
-	self := Member{Rank: id.Rank, LocalRank: id.LocalRank, Host: host, PID: os.Getpid(), Device: o.Device, PCI: o.PCI, Cores: o.Cores}
+	self := Member{Rank: id.Rank, LocalRank: id.LocalRank, Host: host, PID: os.Getpid(), Device: o.Device, PCI: o.PCI, Cores: o.Cores, Affinity: o.Affinity}
 	if id.Size == 1 {
 		return &Alone{}, []Member{self}, nil
 	}

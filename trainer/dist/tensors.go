@@ -15,11 +15,14 @@ func (m *mesh) ReduceScatter(what string, part, whole k.Tensor, p Parts) Pending
 	if err := m.checkParts(what, whole, part, p); err != nil {
 		return done{err}
 	}
+	if m.size > k.MaxTree {
+		return done{m.fault("%q: sums are of at most %d ranks, these are %d", what, k.MaxTree, m.size)}
+	}
 	if whole.DType() != k.F32 || part.DType() != k.F32 {
 		return done{m.fault("%q: sums are of f32, got %v and %v", what, whole, part)}
 	}
 	own := p[m.rank].Len()
-	sums := adder{size: m.size}
+	var sums adder
 	defer sums.free()
 	body := func(to, round int) []byte { return download(piece(whole, p[to], round)) }
 	return done{m.rounds(what, p, body, func(round int, got [][]byte) error {
@@ -192,33 +195,24 @@ func numbers[T any](b []byte) []T {
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/int(unsafe.Sizeof(one)))
 }
 
-// adder adds the ranks' numbers.
-type adder struct{ size int }
+// adder adds what ranks sent, in the tree, on the device of the sum.
+type adder struct{ rows k.Tensor }
 
-func (a *adder) free() {}
-
-func (a *adder) add(dst k.Tensor, rows [][]byte) error {
-	x := make([][]float32, len(rows))
-	for i, b := range rows {
-		x[i] = append([]float32(nil), numbers[float32](b)...)
+func (a *adder) free() {
+	if !a.rows.Absent() {
+		a.rows.Device().Free(a.rows)
 	}
-	upload(dst, raw(treeSum(x)))
-	return nil
 }
 
-// treeSum adds rows of one length: neighbours first, then neighbouring sums, an odd one out going up as it is. It overwrites them.
-func treeSum(rows [][]float32) []float32 {
-	for len(rows) > 1 {
-		next := rows[:0:0]
-		for i := 0; i < len(rows); i += 2 {
-			if i+1 < len(rows) {
-				for j, y := range rows[i+1] {
-					rows[i][j] += y
-				}
-			}
-			next = append(next, rows[i])
-		}
-		rows = next
+// add writes the sum of the rows to dst, a vector. The first is the longest that it will be given.
+func (a *adder) add(dst k.Tensor, rows [][]byte) error {
+	dev, n := dst.Device(), dst.Len()
+	if a.rows.Absent() {
+		a.rows = dev.Alloc(k.F32, len(rows)*n)
 	}
-	return rows[0]
+	x := a.rows.Reshape(len(rows), n)
+	for i, b := range rows {
+		upload(x.Rows(i, i+1), b)
+	}
+	return dev.Do(func() { dev.SumTree(dst, x) })
 }

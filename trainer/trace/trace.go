@@ -53,10 +53,12 @@ type RawPiece struct {
 	Bytes []byte `json:"bytes"` // base64 in JSON
 }
 
-// Verdicts are outcomes by both verifiers, whichever counts; empty in a record written before there were two.
+// Verdicts are outcomes by every verifier, whichever counts; empty in a record written before there was that one.
 type Verdicts struct {
-	Math string `json:"math"`
-	DAPO string `json:"dapo"`
+	Math    string `json:"math"`
+	DAPO    string `json:"dapo"`
+	Strict  string `json:"dapo_strict,omitempty"`
+	Lenient string `json:"lenient,omitempty"`
 }
 
 // Rewards are all three, whichever trains.

@@ -1,0 +1,269 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"retool/engine/atomicfile"
+	"retool/interp"
+	"retool/trainer/dist"
+)
+
+// ranks is this process among those of its run.
+//
+//	id, err := thisRank()               who a launcher says this is; rank 0 of 1 where none did
+//	rs, err := joinRanks(ctx, cfg, id)  meets the others; every command that trains or evaluates on many ranks begins so
+//	defer rs.Close()
+//	… rs.ctx for all work: it ends when the run does; rs.Comm for the trainer; rs.share for threads and interpreters …
+//	return rs.why(err)
+type ranks struct {
+	dist.Comm
+	id      dist.ID
+	members []dist.Member
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+
+	mu    sync.Mutex
+	ended *dist.Ended
+}
+
+// thisRank is who this process is.
+func thisRank() (dist.ID, error) { return dist.Identify(os.Getenv) }
+
+// joinRanks meets the other ranks of a run: in cfg.Run, or where that is empty at the launcher's address. Ranks with another binary or other
+// settings are refused. Where the run ends for a reason of another rank's, ctx ends, and soon after that the process, whatever it does.
+func joinRanks(ctx context.Context, cfg *Config, id dist.ID) (*ranks, error) {
+	rs := &ranks{id: id}
+	rs.ctx, rs.cancel = context.WithCancelCause(ctx)
+	o := dist.Options{
+		Dir: cfg.Run, Device: rankDevice(cfg.Device, id), Cores: runtime.NumCPU(), Affinity: affinity(), TLS: cfg.Dist.Encrypt, Wait: cfg.Dist.Wait,
+		Limits: dist.Limits{Stall: cfg.Dist.Stall, Timeout: cfg.Dist.Timeout},
+		Log:    func(line string) { fmt.Fprintln(os.Stderr, line) },
+		Ended:  rs.end,
+	}
+	if id.Size > 1 {
+		var err error
+		if o.Same, err = sameOnAllRanks(cfg); err != nil {
+			return nil, err
+		}
+		if cfg.Run != "" {
+			if err := os.MkdirAll(cfg.Run, 0o755); err != nil {
+				return nil, fmt.Errorf("run directory: %w", err)
+			}
+		}
+	}
+	var err error
+	if rs.Comm, rs.members, err = dist.Join(rs.ctx, id, o); err != nil {
+		return nil, err
+	}
+	return rs, nil
+}
+
+// sameOnAllRanks is what no two ranks may have different.
+func sameOnAllRanks(cfg *Config) ([]dist.Fact, error) {
+	path, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	binary := sha256.New()
+	if _, err := io.Copy(binary, f); err != nil {
+		return nil, err
+	}
+	located := cfg.located()
+	text, err := located.text()
+	return []dist.Fact{
+		{Name: "system", Text: runtime.GOOS + "/" + runtime.GOARCH},
+		{Name: "binary", Text: fmt.Sprintf("sha256 %.16x", binary.Sum(nil))}, // the kernels are in it
+		{Name: "settings", Text: string(text)},
+	}, err
+}
+
+// rankDevice is a rank's device as a roster shows it.
+func rankDevice(device string, id dist.ID) string {
+	if device == "gpu" {
+		return fmt.Sprintf("GPU of local rank %d", id.LocalRank)
+	}
+	return device
+}
+
+// end is what happens when the run ends for another's reason: work stops, and if it does not, the process does.
+func (rs *ranks) end(e *dist.Ended) {
+	rs.mu.Lock()
+	rs.ended = e
+	rs.mu.Unlock()
+	rs.cancel(e)
+	time.AfterFunc(1500*time.Millisecond, func() {
+		fail(e)
+	})
+}
+
+// why is the reason of the run's end where err is only its consequence.
+func (rs *ranks) why(err error) error {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if err != nil && rs.ended != nil && errors.Is(err, context.Canceled) {
+		return rs.ended
+	}
+	return err
+}
+
+// Close tells the others that this rank needs them no more.
+func (rs *ranks) Close() error {
+	defer rs.cancel(nil)
+	return rs.Comm.Close()
+}
+
+// agreeOn is what rank 0 says, on every rank: its directory, or the reason why it has none.
+func (rs *ranks) agreeOn(what string, rank0 func() (string, error)) (string, error) {
+	if rs.Size() == 1 {
+		return rank0()
+	}
+	var said struct{ Value, Error string }
+	var own error
+	if rs.Rank() == 0 {
+		if said.Value, own = rank0(); own != nil {
+			said.Error = own.Error()
+		}
+	}
+	text, err := json.Marshal(said)
+	if err != nil {
+		return "", err
+	}
+	all, err := rs.Gather(what, text)
+	if err != nil {
+		return "", err
+	}
+	if err := json.Unmarshal(all[0], &said); err != nil {
+		return "", err
+	}
+	switch {
+	case own != nil:
+		return "", own
+	case said.Error != "":
+		return "", &dist.Ended{Rank: 0, Reason: said.Error}
+	}
+	return said.Value, nil
+}
+
+// leaveOnSignal reports whether this process was told by SIGUSR1 to save and end, as schedulers do before they take a host away.
+func leaveOnSignal() func() bool {
+	var told atomic.Bool
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGUSR1)
+	go func() {
+		<-c
+		told.Store(true)
+	}()
+	return told.Load
+}
+
+// writeRoster stores who the ranks are, beside the run. Rank 0 does.
+func (rs *ranks) writeRoster(dir string) error {
+	if rs.Size() == 1 || rs.Rank() != 0 {
+		return nil
+	}
+	return atomicfile.Write(filepath.Join(dir, "ranks.json"), func(w io.Writer) error { return dist.WriteRoster(w, rs.members) })
+}
+
+// lines is the ranks as a terminal shows them, a line a host.
+func (rs *ranks) lines() []string {
+	if rs.Size() == 1 {
+		return nil
+	}
+	type host struct {
+		name         string
+		first, count int
+		cores        int
+	}
+	var hosts []host
+	for _, m := range rs.members {
+		if n := len(hosts); n > 0 && hosts[n-1].name == m.Host {
+			hosts[n-1].count++
+			continue
+		}
+		hosts = append(hosts, host{m.Host, m.Rank, 1, m.Cores})
+	}
+	var out []string
+	for _, h := range hosts {
+		line := fmt.Sprintf("ranks     %d on %s: %d to %d of %d, %s", h.count, h.name, h.first, h.first+h.count-1, rs.Size(), cmp.Or(rs.id.Launcher, "alone"))
+		if h.cores < 2 {
+			line += ", bound to one core each: interpreters share it (mpirun --bind-to none, srun --cpus-per-task)"
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
+// share is the cores that this rank works with: those it may use, divided among the ranks of its host that may use the same ones.
+func (rs *ranks) share() int { return shareOf(runtime.GOMAXPROCS(0), rs.members, rs.Rank()) }
+
+func shareOf(cores int, members []dist.Member, rank int) int {
+	me, sharing := members[rank], 0
+	for _, m := range members {
+		if m.Host == me.Host && m.Affinity == me.Affinity {
+			sharing++
+		}
+	}
+	return max(1, cores/sharing)
+}
+
+// affinity is the cores that this process may use, as Linux lists them: 0-3,8.
+func affinity() string {
+	status, _ := os.ReadFile("/proc/self/status")
+	_, list, _ := strings.Cut(string(status), "Cpus_allowed_list:")
+	list, _, _ = strings.Cut(list, "\n")
+	return strings.TrimSpace(list)
+}
+
+// threads is the setting of that name for this rank.
+func (rs *ranks) threads(set int) int {
+	if set == 0 && rs.Size() > 1 {
+		return rs.share()
+	}
+	return set
+}
+
+// interpreters is the settings of the sandbox for this rank: what they leave to the cores, for its share of them.
+func (rs *ranks) interpreters(c interp.Config) interp.Config {
+	if rs.Size() > 1 {
+		n := rs.share()
+		c.Zygotes = cmp.Or(c.Zygotes, max(1, n/2))
+		c.Concurrency = cmp.Or(c.Concurrency, max(2, n*3/2))
+		c.Warm = cmp.Or(c.Warm, max(8, 8*n))
+	}
+	return c
+}
+
+// gpuOrdinal is the GPU of a local rank: its own number where a host shows as many as it has ranks, the only one where a launcher shows each
+// rank its own.
+func gpuOrdinal(id dist.ID, visible int) (int, error) {
+	switch {
+	case id.Size == 1:
+		return 0, nil // CUDA_VISIBLE_DEVICES chooses
+	case visible == 1:
+		return 0, nil
+	case visible >= id.LocalSize:
+		return id.LocalRank, nil
+	}
+	return 0, fmt.Errorf("device: rank %d is local rank %d of %d, and this host shows %d GPUs: want as many as local ranks, or exactly one a rank "+
+		"(CUDA_VISIBLE_DEVICES)", id.Rank, id.LocalRank, id.LocalSize, visible)
+}
