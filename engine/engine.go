@@ -109,6 +109,8 @@ type Engine struct {
 	Watch func(t *Trajectory, from int)
 	// Progress, when set, is called on the same goroutine while Rollouts runs: trajectories that have ended, of all.
 	Progress func(done, all int)
+	// Prefilling, when set, is called in its place until a token is drawn: tokens of prompts that have been fed, of all.
+	Prefilling func(done, all int)
 }
 
 // Tokens is what the engine asks of a tokenizer: the bytes of an id, and which ids end a text.

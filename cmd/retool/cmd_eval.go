@@ -109,7 +109,8 @@ func evaluate(c *cli.Context) (trace.Evaluation, error) {
 	}
 	bar, finish := meterOn(os.Stderr, "rollout", "trajectories")
 	defer finish()
-	p.engine.Progress = func(done, all int) { bar.set(int64(done), int64(all)) }
+	p.engine.Progress = func(done, all int) { bar.of("rollout", "trajectories", int64(done), int64(all)) }
+	p.engine.Prefilling = func(done, all int) { bar.of("prefill", "tokens", int64(done), int64(all)) }
 	var records []trace.Record
 	cfg := l.cfg
 	e, err := trainer.Evaluate(c.Context, trainer.Evaluator{
@@ -154,7 +155,14 @@ func regrade(c *cli.Context) ([]trace.Evaluation, error) {
 	groups := map[phaseStep][]trace.Record{}
 	var order []phaseStep
 	changed, all := 0, 0
-	torn, err := trace.Read(c.String("trace"), func(r trace.Record) error {
+	file, err := os.Open(c.String("trace"))
+	if err != nil {
+		return nil, fmt.Errorf("eval: %w", err)
+	}
+	defer file.Close()
+	in, finish := meteredFile(file, "grade")
+	defer finish()
+	torn, err := trace.ReadFrom(in, c.String("trace"), func(r trace.Record) error {
 		if err := r.Check(); err != nil {
 			return err
 		}

@@ -68,6 +68,8 @@ func (p *program) readFiles(d *learning, train bool, rows *findings) (problems, 
 			}
 		}
 	}
+	finish := set.metered()
+	defer finish()
 	for _, s := range set.files {
 		if d.hashes[s.setting], err = s.file.Hash(); err != nil {
 			return nil, nil, err

@@ -129,6 +129,7 @@ func (t *terminal) Evaluated(e trace.Evaluation) {
 // watch shows how far a program's rollouts, and its reading of weights, are.
 func (t *terminal) watch(p *program) {
 	p.engine.Progress = func(done, all int) { t.work.of("rollout", "trajectories", int64(done), int64(all)) }
+	p.engine.Prefilling = func(done, all int) { t.work.of("prefill", "tokens", int64(done), int64(all)) }
 	for _, m := range []*model.Model{p.policy, p.critic, p.ref} {
 		if m != nil {
 			m.Options.Progress = func(done, all int64) { t.work.of("load", "parameters", done, all) }

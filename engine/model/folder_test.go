@@ -582,14 +582,14 @@ func TestConfigSpellings(t *testing.T) {
 	}
 	for _, s := range []struct{ text, want string }{
 		{`"model_type":"gpt2",` + base, `model_type is "gpt2" (known: llama, qwen2, qwen3)`},
-		{`"architectures":["LlamaModel"],` + base, `architecture "LlamaModel" is not supported`},
+		{`"architectures":["LlamaModel"],` + base, `architectures: "LlamaModel" is not supported`},
 		{`"model_type":"qwen2","architectures":["LlamaForCausalLM"],` + base, `model_type is "qwen2", architecture LlamaForCausalLM`},
 		{`"model_type":"llama"`, "hidden_size is missing"},
 		{
 			`"model_type":"llama","rope_scaling":{"rope_type":"dynamic","factor":2},` + base,
-			`unknown rope type "dynamic" (known: default, linear, llama3, yarn)`,
+			`rope_scaling: rope_type is "dynamic" (known: default, linear, llama3, yarn)`,
 		},
-		{`"model_type":"llama","rope_scaling":{"rope_type":"linear"},` + base, "rope: factor is missing"},
+		{`"model_type":"llama","rope_scaling":{"rope_type":"linear"},` + base, "rope_scaling: factor is missing"},
 		{`"model_type":"llama","partial_rotary_factor":0.5,` + base, "partial_rotary_factor is 0.5"},
 		{`"model_type":"llama","hidden_act":"gelu",` + base, `hidden_act is "gelu"`},
 		{`"model_type":"qwen2","use_sliding_window":true,"max_window_layers":1,` + base, "use_sliding_window"},
