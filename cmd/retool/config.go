@@ -48,7 +48,7 @@ type Config struct {
 
 // Model is a folder in Hugging Face's layout, or the shape of a model made from scratch.
 type Model struct {
-	Path      string  `yaml:"path" doc:"folder with config.json, model.safetensors, tokenizer.json; cache:NAME: that of make pretrained; empty: a new model"`
+	Path      string  `yaml:"path" doc:"a folder of transformers; cache:NAME: one of make pretrained; empty: a new model of the shape below"`
 	Layers    int     `yaml:"layers" doc:"shape of a new model"`
 	Hidden    int     `yaml:"hidden" doc:"shape of a new model"`
 	Heads     int     `yaml:"heads" doc:"shape of a new model: query heads"`

@@ -92,7 +92,7 @@ func TestComparisonOfThreeSeeds(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := page.String()
-	for _, want := range []string{"&lt;title&gt;", "after RL: 80.0 %", "text only, after cold start", "code invocation timing"} {
+	for _, want := range []string{"&lt;title&gt;", ">80.0 %<", "text only, after cold start", "code invocation timing"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page lacks %q", want)
 		}

@@ -89,7 +89,7 @@ func (s *svg) done() template.HTML {
 // bars draws the four accuracies, their intervals and every seed's value.
 func (c *Comparison) bars() template.HTML {
 	const left, top, height, wide, gap = 40.0, 12.0, 190.0, 110.0, 70.0
-	s := &svg{w: left + float64(len(c.Bars))*(wide+gap), h: top + height + 30}
+	s := &svg{w: left + float64(len(c.Bars))*(wide+gap), h: top + height + 36}
 	y := func(v float64) float64 { return top + height*(1-min(1, max(0, v))) }
 	for _, v := range []float64{0, .25, .5, .75, 1} {
 		s.add(`<line class="grid" x1="%g" x2="%g" y1="%.1f" y2="%.1f"/>`, left, s.w, y(v), y(v))
@@ -109,7 +109,8 @@ func (c *Comparison) bars() template.HTML {
 			s.add(`<circle class="seed" cx="%.1f" cy="%.1f" r="3"><title>%s: %.1f %%</title></circle>`, at, y(v),
 				template.HTMLEscapeString(c.Seeds[k]), 100*v)
 		}
-		s.text(mid, top+height+16, "middle", fmt.Sprintf("%s: %.1f %%", b.Name, 100*e.Mean))
+		s.text(mid, top+height+16, "middle", b.Name)
+		s.text(mid, top+height+30, "middle", fmt.Sprintf("%.1f %%", 100*e.Mean))
 	}
 	return s.done()
 }
