@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"retool/engine"
@@ -45,6 +46,7 @@ type Run struct {
 	Tokens trace.Vocabulary
 	Data   Data
 	Report Report
+	Leave  func() bool       // asked whether to save after this step and end with ErrSaved, on any rank; nil: never
 	Comm   dist.Comm         // joins the ranks that share the run; nil: this process is alone
 	Files  map[string][]byte // stored in every checkpoint: config.yaml, tokenizer.json and what else a model's folder holds beside its weights
 
@@ -67,7 +69,7 @@ func (r *Run) Train(ctx context.Context) (*State, error) {
 		r.Comm = &dist.Alone{}
 	}
 	state, err := r.train(ctx)
-	if err != nil && !errors.Is(err, context.Canceled) { // which all ranks have agreed on
+	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, ErrSaved) { // which all ranks have agreed on
 		r.Comm.Abort(err)
 	}
 	return state, err
@@ -254,10 +256,38 @@ func (r *Run) stepped(m trace.Metrics, of, every int) error {
 			return err
 		}
 	}
-	if r.state.Step%every == 0 && r.state.Step < of {
-		return r.save(false)
+	leave, err := r.leaves()
+	if err != nil || r.state.Step == of { // the phase's end saves
+		return err
+	}
+	if r.state.Step%every == 0 || leave {
+		if err := r.save(false); err != nil {
+			return err
+		}
+	}
+	if leave {
+		return ErrSaved
 	}
 	return nil
+}
+
+// ErrSaved is the end of a run that was asked to save and end: the same command goes on.
+var ErrSaved = errors.New("trainer: saved and ended, as asked")
+
+// leaves reports whether any rank was asked to save and end.
+func (r *Run) leaves() (bool, error) {
+	if r.Leave == nil {
+		return false, nil
+	}
+	if r.ranks.Size() == 1 {
+		return r.Leave(), nil
+	}
+	var mine []byte
+	if r.Leave() {
+		mine = []byte{1}
+	}
+	all, err := r.ranks.gather(fmt.Sprintf("end of %s step %d", r.state.Phase, r.state.Step), mine)
+	return slices.ContainsFunc(all, func(b []byte) bool { return len(b) > 0 }), err
 }
 
 // record logs a trajectory, on the rank that does.

@@ -16,6 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"retool/interp"
+	"retool/trainer"
 	"retool/trainer/dist"
 )
 
@@ -48,6 +49,13 @@ func fail(err error) {
 			_ = os.WriteFile(id.ErrorFile, text, 0o600)
 		}
 	}
+	var c coded
+	switch {
+	case errors.As(err, &c):
+		os.Exit(c.code)
+	case errors.Is(err, trainer.ErrSaved):
+		os.Exit(saved)
+	}
 	os.Exit(1)
 }
 
@@ -74,7 +82,7 @@ func commands() []*cli.Command {
 	cs := []*cli.Command{
 		demoCommand(), sftCommand(), trainCommand(), evalCommand(), rolloutCommand(), scoreCommand(), generateCommand(),
 		dataCommand(), fetchCommand(), convertCommand(), configCommand(), reportCommand(), benchCommand(), profileCommand(), execCommand(),
-		gradeCommand(), planCommand(), doctorCommand(),
+		gradeCommand(), planCommand(), doctorCommand(), launchCommand(),
 	}
 	for _, c := range cs {
 		c.OnUsageError = usageError

@@ -9,10 +9,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"retool/engine/atomicfile"
@@ -165,6 +168,18 @@ func (rs *ranks) agreeOn(what string, rank0 func() (string, error)) (string, err
 		return "", &dist.Ended{Rank: 0, Reason: said.Error}
 	}
 	return said.Value, nil
+}
+
+// leaveOnSignal reports whether this process was told by SIGUSR1 to save and end, as schedulers do before they take a host away.
+func leaveOnSignal() func() bool {
+	var told atomic.Bool
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGUSR1)
+	go func() {
+		<-c
+		told.Store(true)
+	}()
+	return told.Load
 }
 
 // writeRoster stores who the ranks are, beside the run. Rank 0 does.

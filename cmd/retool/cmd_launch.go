@@ -1,0 +1,196 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+
+	"github.com/urfave/cli/v2"
+
+	"retool/kernels/driver"
+	"retool/trainer/dist"
+)
+
+func launchCommand() *cli.Command {
+	return &cli.Command{
+		Name: "launch", Usage: "start a command as several ranks: here, or as a script for a cluster", ArgsUsage: "-- COMMAND…",
+		Description: "retool launch --gpus 8 -- train retool-7b --set run=runs/a          8 ranks here; --procs N for device: cpu\n" +
+			"retool launch --gpus 8 --nodes 2 --node 1 --at host0:29400 -- …    the second of two hosts; Kubeflow and SkyPilot say it themselves\n" +
+			"retool launch --slurm | --k8s job|jobset|trainjob | --mpirun … -- …  a script on stdout\n" +
+			"retool launch --check --procs 4                                    the ranks meet, and every collective is held against the host",
+		Flags: []cli.Flag{
+			&cli.IntFlag{Name: "gpus", Usage: "ranks of a host, a GPU each"},
+			&cli.IntFlag{Name: "procs", Usage: "ranks of a host, for device: cpu or emu"},
+			&cli.IntFlag{Name: "nodes", Usage: "hosts"},
+			&cli.IntFlag{Name: "node", Usage: "which of them this is, from 0", Value: -1},
+			&cli.StringFlag{Name: "at", Usage: "`HOST:PORT` of the first host, for ranks without a run directory, and to tell those that do not see it"},
+			&cli.IntFlag{Name: "restarts", Usage: "start again after a failure, so often at most, while each attempt reaches a newer checkpoint"},
+			&cli.BoolFlag{Name: "preemptible", Usage: "SIGTERM, as USR1, saves at the next step and exits with 75"},
+			&cli.BoolFlag{Name: "check", Usage: "no command: meet, measure, and compare every collective with the host, bit for bit"},
+			&cli.StringFlag{Name: "run", Usage: "of --check: the directory where ranks meet that another launcher starts, such as srun"},
+			&cli.StringFlag{Name: "device", Usage: "of --check: cpu, gpu or emu; without it that of --procs or --gpus"},
+			&cli.BoolFlag{Name: "slurm", Usage: "print an sbatch script"},
+			&cli.StringFlag{Name: "k8s", Usage: "print manifests: `KIND` job, jobset or trainjob"},
+			&cli.BoolFlag{Name: "mpirun", Usage: "print the line for Open MPI"},
+			&cli.StringFlag{Name: "name", Usage: "of the job, in scripts", Value: "retool"},
+			&cli.StringFlag{Name: "time", Usage: "limit of the job, in an sbatch script"},
+			&cli.IntFlag{Name: "cores", Usage: "of a rank, in scripts: interpreters run on them too", Value: 8},
+			&cli.StringFlag{Name: "image", Usage: "container image, in manifests"},
+			&cli.StringFlag{Name: "claim", Usage: "persistent volume claim for runs, mounted at /runs, in manifests"},
+			&cli.StringFlag{Name: "secret", Usage: "Kubernetes secret whose key `secret` ranks prove to know"},
+			&cli.StringFlag{Name: "hostfile", Usage: "of mpirun"},
+		},
+		Action: launch,
+	}
+}
+
+// start is what a launch is asked for.
+type start struct {
+	per         int  // ranks of a host
+	gpus        bool // a GPU each
+	nodes, node int
+	at          string // host of rank 0
+	port        int
+	restarts    int
+	preemptible bool
+	command     []string // of a rank, without the program
+	dir         string   // run directory; "": the command has none
+}
+
+func launch(c *cli.Context) error {
+	if c.Bool("check") {
+		if id, err := thisRank(); err != nil || id.Size > 1 {
+			return errors.Join(err, checkAsRank(c, id))
+		}
+	}
+	s, err := startOf(c)
+	if err != nil {
+		return err
+	}
+	if c.Bool("slurm") || c.IsSet("k8s") || c.Bool("mpirun") {
+		return printScript(c, s)
+	}
+	if s.nodes > 1 && (s.node < 0 || s.at == "") {
+		return fmt.Errorf("launch: --nodes %d: want --node, which of them this is, and --at, HOST:PORT of the first (a host of Kubeflow or SkyPilot "+
+			"knows both)", s.nodes)
+	}
+	if err := s.claim(); err != nil {
+		return err
+	}
+	return s.run(c.Context)
+}
+
+// startOf reads the flags, and what they leave open from the host's launcher.
+func startOf(c *cli.Context) (*start, error) {
+	h, err := dist.IdentifyHost(os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	s := &start{
+		gpus: c.IsSet("gpus"), per: cmp.Or(c.Int("gpus"), c.Int("procs"), h.PerNode), nodes: max(1, cmp.Or(c.Int("nodes"), h.Nodes)),
+		node: c.Int("node"), at: h.At, port: cmp.Or(h.Port, 29400), restarts: c.Int("restarts"), preemptible: c.Bool("preemptible"),
+		command: c.Args().Slice(),
+	}
+	if s.node < 0 && h.Launcher != "" {
+		s.node = h.Node
+	}
+	if s.nodes == 1 {
+		s.node = 0
+	}
+	if at := c.String("at"); at != "" {
+		host, port, err := net.SplitHostPort(at)
+		if err == nil {
+			s.at = host
+			s.port, err = strconv.Atoi(port)
+		}
+		if err != nil || s.port < 1 || s.port > 65535-16 {
+			return nil, fmt.Errorf("launch: --at %q: want HOST:PORT, such as host0:29400", at)
+		}
+	}
+	if s.per == 0 && h.Launcher != "" { // auto: a rank a GPU
+		n, err := driver.Count()
+		if err != nil {
+			return nil, fmt.Errorf("launch: how many ranks a host has is to follow from its GPUs: %w: give --procs or --gpus", err)
+		}
+		s.per, s.gpus = n, true
+	}
+	switch {
+	case c.IsSet("gpus") && c.IsSet("procs"):
+		return nil, errors.New("launch: --gpus and --procs are both the ranks of a host: give one of them")
+	case s.per < 1:
+		return nil, fmt.Errorf("launch: want --gpus N or --procs N, ranks of a host, at least 1; got %d", s.per)
+	case s.nodes > 1 && s.node >= s.nodes:
+		return nil, fmt.Errorf("launch: --node %d of --nodes %d: hosts count from 0", s.node, s.nodes)
+	case s.restarts < 0:
+		return nil, fmt.Errorf("launch: --restarts %d: want 0 or more", s.restarts)
+	}
+	if c.Bool("check") {
+		device := "cpu"
+		if s.gpus {
+			device = "gpu"
+		}
+		s.command = []string{"launch", "--check", "--device", cmp.Or(c.String("device"), device)}
+		return s, nil
+	}
+	known := commands()
+	switch {
+	case len(s.command) == 0:
+		return nil, errors.New("launch: want a command after --, such as: retool launch --procs 2 -- train demo")
+	case s.command[0] == "launch" || !slices.ContainsFunc(known, func(k *cli.Command) bool { return k.HasName(s.command[0]) }):
+		return nil, fmt.Errorf("launch: %q is no command that ranks run: want one of retool's, such as train", s.command[0])
+	}
+	s.dir, err = runOf(s.command)
+	return s, err
+}
+
+// runOf is the run directory that a command names; "" where it names none.
+func runOf(command []string) (string, error) {
+	if command[0] != "train" && command[0] != "sft" {
+		return "", nil
+	}
+	source, sets := "demo", []string(nil)
+	for rest := command[1:]; len(rest) > 0; rest = rest[1:] {
+		switch arg := rest[0]; {
+		case (arg == "--set" || arg == "-set") && len(rest) > 1:
+			sets, rest = append(sets, rest[1]), rest[1:]
+		case len(arg) > 6 && arg[:6] == "--set=":
+			sets = append(sets, arg[6:])
+		case arg != "--":
+			source = arg
+		}
+	}
+	cfg, err := loadConfig(source, sets)
+	if err != nil {
+		return "", err
+	}
+	return cfg.Run, nil
+}
+
+// claim makes the run directory, so that ranks meet there, and leaves it to rank 0.
+func (s *start) claim() error {
+	if s.command[0] != "train" && s.command[0] != "sft" {
+		return nil
+	}
+	if s.dir == "" && s.nodes > 1 {
+		return errors.New("launch: ranks on several hosts need one run directory that all of them see: want --set run=DIR")
+	}
+	if s.node > 0 {
+		return nil // that of the first host
+	}
+	named := s.dir
+	d, err := claimRun(s.dir)
+	if err != nil {
+		return err
+	}
+	s.dir = d.path
+	d.created = false // it stays, though empty
+	d.Close()
+	if named == "" {
+		s.command = append(s.command, "--set", "run="+s.dir)
+	}
+	return nil
+}
