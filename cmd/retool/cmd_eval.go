@@ -46,9 +46,9 @@ func evalCommand() *cli.Command {
 				es, err = regrade(c)
 				shown = es
 			} else {
-				shown, err = evaluate(c)
+				shown, err = evaluateOnRanks(c)
 			}
-			if err != nil {
+			if err != nil || shown == nil { // nil: rank 0 shows it
 				return err
 			}
 			if c.Bool("json") {
@@ -69,8 +69,24 @@ func evalCommand() *cli.Command {
 	}
 }
 
-func evaluate(c *cli.Context) (trace.Evaluation, error) {
-	cfg, p, err := loadedProgram(c, func(cfg *Config) (int, error) {
+// evaluateOnRanks is evaluate on all ranks that a launcher started; nil but on the first.
+func evaluateOnRanks(c *cli.Context) (shown any, err error) {
+	cfg, _, err := loadedConfig(c)
+	if err != nil {
+		return nil, err
+	}
+	err = onRanks(c.Context, cfg, func(rs *ranks) error {
+		e, err := evaluate(c, rs)
+		if err == nil && rs.leads() {
+			shown = e
+		}
+		return err
+	})
+	return shown, err
+}
+
+func evaluate(c *cli.Context, rs *ranks) (trace.Evaluation, error) {
+	cfg, p, err := loadedProgram(c, rs, func(cfg *Config) (int, error) {
 		if cfg.Eval.Problems < 1 {
 			return 0, fmt.Errorf("eval.problems: want at least 1, got %d: give --set eval.problems=N", cfg.Eval.Problems)
 		}
@@ -84,14 +100,16 @@ func evaluate(c *cli.Context) (trace.Evaluation, error) {
 	if err != nil {
 		return trace.Evaluation{}, err
 	}
-	for _, note := range read.notes {
-		fmt.Fprintln(c.App.ErrWriter, note)
+	if rs.leads() {
+		for _, note := range read.notes {
+			fmt.Fprintln(c.App.ErrWriter, note)
+		}
+		bar, finish := meterOn(os.Stderr, "rollout", "trajectories")
+		defer finish()
+		p.engine.Progress = func(done, all int) { bar.set(int64(done), int64(all)) }
 	}
-	bar, finish := meterOn(os.Stderr, "rollout", "trajectories")
-	defer finish()
-	p.engine.Progress = func(done, all int) { bar.set(int64(done), int64(all)) }
 	keep := func(trace.Record) error { return nil }
-	if path := c.String("out"); path != "" {
+	if path := c.String("out"); path != "" && rs.leads() {
 		log, err := trace.Open(path, 0)
 		if err != nil {
 			return trace.Evaluation{}, err
@@ -99,8 +117,9 @@ func evaluate(c *cli.Context) (trace.Evaluation, error) {
 		defer log.Close()
 		keep = func(r trace.Record) error { return log.Write(r) }
 	}
-	return trainer.Evaluate(c.Context, trainer.Evaluator{
+	return trainer.Evaluate(rs.ctx, trainer.Evaluator{
 		Engine: p.engine, Proto: p.proto, Tokens: p.tok, Seed: cfg.Seed, Reward: cfg.Reward, Eval: cfg.Eval,
+		Ranks: trainer.NewRanks(rs.Comm, 0),
 	}, "eval", 0, 0, read.Test, keep)
 }
 

@@ -61,9 +61,10 @@ func loadedConfig(c *cli.Context) (cfg *Config, from string, err error) {
 	return cfg, from, err
 }
 
-// loadedProgram is the program of loadedConfig's configuration and weights, with room for as many trajectories as asked. A run that
+// loadedProgram is the program of loadedConfig's configuration and weights, with room for as many trajectories as asked, on one of
+// ranks, or alone where they are nil. A run that
 // trains meanwhile may remove a checkpoint between the choice and the opening: then the newest is chosen again.
-func loadedProgram(c *cli.Context, concurrent func(*Config) (int, error)) (*Config, *program, error) {
+func loadedProgram(c *cli.Context, rs *ranks, concurrent func(*Config) (int, error)) (*Config, *program, error) {
 	for {
 		cfg, from, err := loadedConfig(c)
 		if err != nil {
@@ -73,7 +74,7 @@ func loadedProgram(c *cli.Context, concurrent func(*Config) (int, error)) (*Conf
 		if err != nil {
 			return nil, nil, err
 		}
-		p, err := build(c.Context, cfg, use{from: from, concurrent: n})
+		p, err := build(c.Context, cfg, use{from: from, concurrent: n, ranks: rs})
 		if err == nil {
 			return cfg, p, nil
 		}

@@ -73,6 +73,12 @@ func joinRanks(ctx context.Context, cfg *Config, id dist.ID) (*ranks, error) {
 	return rs, nil
 }
 
+// aloneRank is a process that shares its run with nobody, such as one that rolls out or plans.
+func aloneRank(ctx context.Context) *ranks {
+	id := dist.ID{Size: 1, LocalSize: 1}
+	return &ranks{Comm: &dist.Alone{}, id: id, members: []dist.Member{{}}, ctx: ctx, cancel: func(error) {}}
+}
+
 // sameOnAllRanks is what no two ranks may have different.
 func sameOnAllRanks(cfg *Config) ([]dist.Fact, error) {
 	path, err := os.Executable()
