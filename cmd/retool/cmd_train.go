@@ -52,7 +52,7 @@ func onRanks(ctx context.Context, cfg *Config, f func(rs *ranks) error) error {
 		return err
 	}
 	defer rs.Close()
-	if err = f(rs); err != nil && !errors.Is(err, context.Canceled) { // which all ranks have agreed on
+	if err = f(rs); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, trainer.ErrSaved) { // which all ranks have agreed on
 		rs.Abort(err)
 	}
 	return rs.why(err)
