@@ -52,7 +52,7 @@ func onRanks(ctx context.Context, cfg *Config, f func(rs *ranks) error) error {
 		return err
 	}
 	defer rs.Close()
-	if err = f(rs); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, trainer.ErrSaved) { // on which all ranks have agreed
+	if err = f(rs); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, trainer.ErrSaved) { // which all ranks have agreed on
 		rs.Abort(err)
 	}
 	return rs.why(err)
@@ -95,7 +95,6 @@ func train(cfg *Config, dir *runDir, out *terminal, rs *ranks) (*trainer.State, 
 		}
 		defer metrics.Close()
 	}
-	leave := leaveOnSignal()
 	p, err := build(rs.ctx, cfg, use{train: true, concurrent: cfg.concurrency(), ranks: rs})
 	if err != nil {
 		return nil, err
@@ -106,7 +105,6 @@ func train(cfg *Config, dir *runDir, out *terminal, rs *ranks) (*trainer.State, 
 		if err != nil {
 			return nil, err
 		}
-		run.Leave = leave
 		return run.Train(rs.ctx)
 	}
 	report, end, err := p.followers(dir.path, out, metrics)
@@ -130,7 +128,6 @@ func train(cfg *Config, dir *runDir, out *terminal, rs *ranks) (*trainer.State, 
 			out.Note(note)
 		}
 	}
-	run.Leave = leave
 	state, err := run.Train(rs.ctx)
 	if err == nil {
 		p.footer(out)
