@@ -170,7 +170,8 @@ func (p *program) training(dir string, report trainer.Report) (run *trainer.Run,
 	files := maps.Clone(p.files)
 	files["config.yaml"] = text
 	return &trainer.Run{
-		Config: cfg, Dir: dir, Device: p.dev, Policy: p.policy, Critic: p.critic, Ref: p.ref, Engine: p.engine, Comm: p.ranks.Comm, Leave: leaveOnSignal(),
+		Config: cfg, Dir: dir, Device: p.dev, Policy: p.policy, Critic: p.critic, Ref: p.ref, Engine: p.engine,
+		Comm: p.ranks.Comm, Leave: leaveOnSignal(),
 		Proto: p.proto, Tokens: p.tok, Data: read.Data, Hashes: read.hashes, Report: report,
 		Files:    files,
 		Contract: p.dev.Info().Contract, Protocol: p.proto.Contract(), Tokenizer: p.tok.Hash(),
