@@ -41,7 +41,7 @@ type mesh struct {
 	in             [][]frame // data of each rank, in order
 	given          []frame   // answers to ask
 	left           []bool    // who has said bye
-	aliveZero      bool // rank 0 itself has said why the run ended
+	zeroSpoke      bool      // rank 0 itself has said why the run ended
 	err            *Ended
 	closed         bool
 	missing        []bool // whose part of the round that this rank waits for has not come
@@ -199,7 +199,7 @@ func (m *mesh) deliver(from int, f frame) {
 		m.left[from] = true
 	case abort: // it is passed on: whoever closes has said why
 		if m.err == nil && !m.closed {
-			m.aliveZero = m.aliveZero || from == 0
+			m.zeroSpoke = m.zeroSpoke || from == 0
 			_ = m.endLocked(int(f.call), "%s", f.body)
 		}
 	}
@@ -262,7 +262,7 @@ func (m *mesh) setEnd(e *Ended) {
 		return
 	}
 	speaker := 0
-	if e.Rank == 0 && m.rank != 0 && !m.aliveZero {
+	if e.Rank == 0 && m.rank != 0 && !m.zeroSpoke {
 		speaker = 1
 	}
 	e.Speaks = m.rank == speaker
