@@ -19,6 +19,7 @@ import (
 // program is everything a command runs on, built from a Config. This file is the only wiring.
 type program struct {
 	cfg    *Config
+	ranks  *ranks
 	dev    kernels.Device
 	tok    tokenizer.Tokenizer
 	ends   []int32           // tokens at which a text ends; SFT teaches the first
@@ -36,12 +37,16 @@ type program struct {
 type use struct {
 	train      bool
 	from       string // folder to read weights from: a checkpoint; "": model.path, or a new model
-	concurrent int    // trajectories at a time
+	concurrent int    // trajectories at a time, of all ranks
+	ranks      *ranks // that this process is one of; nil: alone
 }
 
 // build wires device, tokenizer, models, interpreter and engine.
 func build(ctx context.Context, cfg *Config, u use) (*program, error) {
-	p := &program{cfg: cfg}
+	p := &program{cfg: cfg, ranks: u.ranks}
+	if p.ranks == nil {
+		p.ranks = aloneRank(ctx)
+	}
 	if err := p.build(ctx, u); err != nil {
 		p.Close()
 		return nil, err
@@ -51,7 +56,7 @@ func build(ctx context.Context, cfg *Config, u use) (*program, error) {
 
 func (p *program) build(ctx context.Context, u use) (err error) {
 	cfg := p.cfg
-	if p.dev, err = openDevice(cfg.Device, cfg.Variant, cfg.Threads); err != nil {
+	if p.dev, err = openRankDevice(cfg.Device, cfg.Variant, p.ranks.threads(cfg.Threads), p.ranks.id); err != nil {
 		return err
 	}
 	p.closer = append(p.closer, func() { p.dev.Close() })
@@ -83,13 +88,14 @@ func (p *program) build(ctx context.Context, u use) (err error) {
 	var in engine.Interpreter
 	if cfg.tools() {
 		log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-		if p.pool, err = interp.New(ctx, cfg.Interp, log); err != nil {
+		if p.pool, err = interp.New(ctx, p.ranks.interpreters(cfg.Interp), log); err != nil {
 			return err
 		}
 		p.closer = append(p.closer, func() { p.pool.Close() })
 		proto, in = p.proto, python{p.pool, cfg.Interp.Limits}
 	}
-	p.engine, err = engine.New(p.policy, cfg.Engine, p.tok, p.ends, proto, in, u.concurrent)
+	n := p.ranks.Size()
+	p.engine, err = engine.New(p.policy, cfg.Engine, p.tok, p.ends, proto, in, (u.concurrent+n-1)/n)
 	return err
 }
 
@@ -106,6 +112,7 @@ func (p *program) models(shape model.Config, train bool, from string) error {
 		if m.name != policyModel {
 			from = ""
 		}
+		m.options.Sharded = p.ranks.Size() > 1
 		made, err := p.model(m.shape, m.options, from)
 		if err != nil {
 			return err
@@ -130,7 +137,11 @@ func (p *program) model(c model.Config, opt model.Options, from string) (m *mode
 	if from == "" {
 		m, err = model.New(p.dev, c, opt)
 	} else {
-		m, err = loadModel(p.dev, from, c, opt)
+		load := loadModel
+		if !p.ranks.leads() {
+			load = model.Load
+		}
+		m, err = load(p.dev, from, c, opt)
 	}
 	if err != nil {
 		return nil, err
@@ -172,6 +183,7 @@ func (p *program) training(dir string, report trainer.Report) (run *trainer.Run,
 	files["config.yaml"] = text
 	return &trainer.Run{
 		Config: cfg, Dir: dir, Device: p.dev, Policy: p.policy, Critic: p.critic, Ref: p.ref, Engine: p.engine,
+		Comm: p.ranks.Comm, Leave: leaveOnSignal(),
 		Proto: p.proto, Tokens: p.tok, Data: read.Data, Hashes: read.hashes, Report: report,
 		Files:    files,
 		Contract: p.dev.Info().Contract, Protocol: p.proto.Contract(), Tokenizer: p.tok.Hash(),

@@ -132,7 +132,7 @@ func (b *algorithmRuns) train(ctx context.Context, source, dir string, sets ...s
 	}
 	defer log.Close()
 	out := &terminal{out: log, every: 25, patience: time.Minute, work: &meter{out: io.Discard, now: time.Now}}
-	return train(ctx, cfg, claimed, out)
+	return train(cfg, claimed, out, aloneRank(ctx))
 }
 
 // printAlgorithms prints the table.

@@ -34,7 +34,7 @@ func chatCommand() *cli.Command {
 			if err := unusedFlags(c, "out"); err != nil {
 				return err
 			}
-			l, p, err := loadedProgram(c, func(cfg *Config) (int, error) {
+			l, p, err := loadedProgram(c, nil, func(cfg *Config) (int, error) {
 				cfg.Engine.MaxPrompt = 0 // what was said before is part of a prompt here
 				return 1, nil
 			})

@@ -52,36 +52,43 @@ func demoCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			dir, err := claimRun(tool.Run)
-			if err != nil {
-				return err
-			}
-			defer dir.Close()
-			textDir, err := claimRun(filepath.Join(dir.path, "text"))
-			if err != nil {
-				return err
-			}
-			defer textDir.Close()
-			out := newTerminal()
-			defer out.Close()
-			withTool, err := train(c.Context, tool, dir, out)
-			if err != nil {
-				return err
-			}
-			out.Note("\nthe same model, budget and problems without the tool")
-			textOnly, err := train(c.Context, text, textDir, out)
-			if err != nil {
-				return err
-			}
-			s := summary(withTool, textOnly)
-			if err := writeSummary(dir.path, s); err != nil {
-				return err
-			}
-			if err := errors.Join(writeEvaluations(dir.path, withTool), writeEvaluations(textDir.path, textOnly)); err != nil {
-				return err
-			}
-			out.Note("\n" + summaryTable(s))
-			return writeReport(dir.path, out)
+			return onRanks(c.Context, tool, func(rs *ranks) error { return demo(tool, text, rs) })
 		},
 	}
+}
+
+// demo trains with the tool and without it, and says what each came to.
+func demo(tool, text *Config, rs *ranks) error {
+	dir, err := rs.claimRun(tool.Run)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	textDir, err := rs.claimRun(filepath.Join(dir.path, "text"))
+	if err != nil {
+		return err
+	}
+	defer textDir.Close()
+	out := newTerminal()
+	defer out.Close()
+	withTool, err := train(tool, dir, out, rs)
+	if err != nil {
+		return err
+	}
+	if rs.leads() {
+		out.Note("\nthe same model, budget and problems without the tool")
+	}
+	textOnly, err := train(text, textDir, out, rs)
+	if err != nil || !rs.leads() {
+		return err
+	}
+	s := summary(withTool, textOnly)
+	if err := writeSummary(dir.path, s); err != nil {
+		return err
+	}
+	if err := errors.Join(writeEvaluations(dir.path, withTool), writeEvaluations(textDir.path, textOnly)); err != nil {
+		return err
+	}
+	out.Note("\n" + summaryTable(s))
+	return writeReport(dir.path, out)
 }

@@ -59,9 +59,9 @@ func evalCommand() *cli.Command {
 				es, err = regrade(c)
 				shown = es
 			} else {
-				shown, err = evaluate(c)
+				shown, err = evaluateOnRanks(c)
 			}
-			if err != nil {
+			if err != nil || shown == nil { // nil: rank 0 shows it
 				return err
 			}
 			if c.Bool("json") {
@@ -85,8 +85,24 @@ func evalCommand() *cli.Command {
 	}
 }
 
-func evaluate(c *cli.Context) (trace.Evaluation, error) {
-	l, p, err := loadedProgram(c, func(cfg *Config) (int, error) {
+// evaluateOnRanks is evaluate on all ranks that a launcher started; nil but on the first.
+func evaluateOnRanks(c *cli.Context) (shown any, err error) {
+	l, err := loadedConfig(c)
+	if err != nil {
+		return nil, err
+	}
+	err = onRanks(c.Context, l.cfg, func(rs *ranks) error {
+		e, err := evaluate(c, rs)
+		if err == nil && rs.leads() {
+			shown = e
+		}
+		return err
+	})
+	return shown, err
+}
+
+func evaluate(c *cli.Context, rs *ranks) (trace.Evaluation, error) {
+	l, p, err := loadedProgram(c, rs, func(cfg *Config) (int, error) {
 		if cfg.Eval.Problems < 1 {
 			return 0, fmt.Errorf("eval.problems: want at least 1, got %d: give --set eval.problems=N", cfg.Eval.Problems)
 		}
@@ -100,28 +116,31 @@ func evaluate(c *cli.Context) (trace.Evaluation, error) {
 	if err != nil {
 		return trace.Evaluation{}, err
 	}
-	notes := read.notes
-	if l.preset != nil {
-		notes = append([]string{l.preset.note()}, notes...)
+	if rs.leads() {
+		notes := read.notes
+		if l.preset != nil {
+			notes = append([]string{l.preset.note()}, notes...)
+		}
+		for _, note := range notes {
+			fmt.Fprintln(c.App.ErrWriter, note)
+		}
+		bar, finish := meterOn(os.Stderr, "rollout", "trajectories")
+		defer finish()
+		p.engine.Progress = func(done, all int) { bar.of("rollout", "trajectories", int64(done), int64(all)) }
+		p.engine.Prefilling = func(done, all int) { bar.of("prefill", "tokens", int64(done), int64(all)) }
 	}
-	for _, note := range notes {
-		fmt.Fprintln(c.App.ErrWriter, note)
-	}
-	bar, finish := meterOn(os.Stderr, "rollout", "trajectories")
-	defer finish()
-	p.engine.Progress = func(done, all int) { bar.of("rollout", "trajectories", int64(done), int64(all)) }
-	p.engine.Prefilling = func(done, all int) { bar.of("prefill", "tokens", int64(done), int64(all)) }
 	var records []trace.Record
 	cfg := l.cfg
-	e, err := trainer.Evaluate(c.Context, trainer.Evaluator{
+	e, err := trainer.Evaluate(rs.ctx, trainer.Evaluator{
 		Engine: p.engine, Proto: p.proto, Tokens: p.tok, Seed: cfg.Seed, Reward: cfg.Reward, Eval: cfg.Eval,
+		Ranks: trainer.NewRanks(rs.Comm, 0),
 	}, "eval", 0, 0, read.Test, func(r trace.Record) error {
 		if c.IsSet("out") {
 			records = append(records, r)
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil || !rs.leads() {
 		return e, err
 	}
 	if l.preset != nil {

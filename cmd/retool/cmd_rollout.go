@@ -37,7 +37,7 @@ func rolloutCommand() *cli.Command {
 			if n < 1 || c.Int("problem") < 0 {
 				return fmt.Errorf("--samples and --problem: want at least 1 and 0, got %d and %d", n, c.Int("problem"))
 			}
-			_, p, err := loadedProgram(c, func(*Config) (int, error) { return 1, nil })
+			_, p, err := loadedProgram(c, nil, func(*Config) (int, error) { return 1, nil })
 			if err != nil {
 				return err
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,36 +40,59 @@ func sftCommand() *cli.Command {
 	}
 }
 
-// trainOnce claims a run directory, trains in it, and writes its summary and page.
-func trainOnce(ctx context.Context, cfg *Config) error {
-	dir, err := claimRun(cfg.Run)
+// onRanks meets the other ranks of cfg's run, if a launcher started this process as one of several, and does f there. An error of one rank
+// ends the run on all.
+func onRanks(ctx context.Context, cfg *Config, f func(rs *ranks) error) error {
+	id, err := thisRank()
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
-	out := newTerminal()
-	defer out.Close()
-	state, err := train(ctx, cfg, dir, out)
+	rs, err := joinRanks(ctx, cfg, id)
 	if err != nil {
 		return err
 	}
-	if err := writeSummary(dir.path, summary(state, nil)); err != nil {
-		return err
+	defer rs.Close()
+	if err = f(rs); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, trainer.ErrSaved) { // which all ranks have agreed on
+		rs.Abort(err)
 	}
-	if err := writeEvaluations(dir.path, state); err != nil {
-		return err
-	}
-	return writeReport(dir.path, out)
+	return rs.why(err)
 }
 
-// train runs a configuration in a directory, or goes on with it there.
-func train(ctx context.Context, cfg *Config, dir *runDir, out *terminal) (*trainer.State, error) {
+// leads reports whether this rank writes and prints.
+func (rs *ranks) leads() bool { return rs.Rank() == 0 }
+
+// trainOnce claims a run directory, trains in it, and writes its summary and page.
+func trainOnce(ctx context.Context, cfg *Config) error {
+	return onRanks(ctx, cfg, func(rs *ranks) error {
+		dir, err := rs.claimRun(cfg.Run)
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
+		out := newTerminal()
+		defer out.Close()
+		state, err := train(cfg, dir, out, rs)
+		if err != nil || !rs.leads() {
+			return err
+		}
+		if err := writeSummary(dir.path, summary(state, nil)); err != nil {
+			return err
+		}
+		if err := writeEvaluations(dir.path, state); err != nil {
+			return err
+		}
+		return writeReport(dir.path, out)
+	})
+}
+
+// train runs a configuration in a directory, or goes on with it there. Only rank 0 prints.
+func train(cfg *Config, dir *runDir, out *terminal, rs *ranks) (*trainer.State, error) {
 	settled, taken, err := settle(cfg, dir.path)
 	if err != nil {
 		return nil, err
 	}
 	var metrics *exporter
-	if addr := cfg.Follow.Prometheus; addr != "" { // before any work: the address may be taken
+	if addr := cfg.Follow.Prometheus; addr != "" && rs.leads() { // before any work: the address may be taken
 		if metrics, err = openExporter(addr, prometheus.NewRegistry()); err != nil {
 			return nil, err
 		}
@@ -78,11 +102,18 @@ func train(ctx context.Context, cfg *Config, dir *runDir, out *terminal) (*train
 	if err != nil {
 		return nil, err
 	}
-	p, err := build(ctx, cfg, use{train: true, concurrent: cfg.concurrency()})
+	p, err := build(rs.ctx, cfg, use{train: true, concurrent: cfg.concurrency(), ranks: rs})
 	if err != nil {
 		return nil, err
 	}
 	defer p.Close()
+	if !rs.leads() {
+		run, _, err := p.training(dir.path, followers{})
+		if err != nil {
+			return nil, err
+		}
+		return run.Train(rs.ctx)
+	}
 	report, end, err := p.followers(dir.path, out, metrics)
 	if err != nil {
 		return nil, err
@@ -92,19 +123,19 @@ func train(ctx context.Context, cfg *Config, dir *runDir, out *terminal) (*train
 	if err != nil {
 		return nil, err
 	}
-	if err := p.describe(dir.path, settled); err != nil {
+	if err := errors.Join(p.describe(dir.path, settled), rs.writeRoster(dir.path)); err != nil {
 		return nil, fmt.Errorf("run directory: %w", err)
 	}
 	p.header(out, dir.path)
 	if metrics != nil {
 		out.Note("metrics   " + metrics.address())
 	}
-	for _, note := range append(notes, taken) {
+	for _, note := range append(append(rs.lines(), notes...), taken) {
 		if note != "" {
 			out.Note(note)
 		}
 	}
-	state, err := run.Train(ctx)
+	state, err := run.Train(rs.ctx)
 	if err == nil {
 		p.footer(out)
 		if line := memory.ended(p.dev); line != "" {

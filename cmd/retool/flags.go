@@ -80,9 +80,10 @@ func loadedConfig(c *cli.Context) (l loaded, err error) {
 	return l, err
 }
 
-// loadedProgram is the program of loadedConfig's configuration and weights, with room for as many trajectories as asked. A run that
+// loadedProgram is the program of loadedConfig's configuration and weights, with room for as many trajectories as asked, on one of
+// ranks, or alone where they are nil. A run that
 // trains meanwhile may remove a checkpoint between the choice and the opening: then the newest is chosen again.
-func loadedProgram(c *cli.Context, concurrent func(*Config) (int, error)) (loaded, *program, error) {
+func loadedProgram(c *cli.Context, rs *ranks, concurrent func(*Config) (int, error)) (loaded, *program, error) {
 	for {
 		l, err := loadedConfig(c)
 		if err != nil {
@@ -92,7 +93,7 @@ func loadedProgram(c *cli.Context, concurrent func(*Config) (int, error)) (loade
 		if err != nil {
 			return l, nil, err
 		}
-		p, err := build(c.Context, l.cfg, use{from: l.from, concurrent: n})
+		p, err := build(c.Context, l.cfg, use{from: l.from, concurrent: n, ranks: rs})
 		if err == nil {
 			return l, p, nil
 		}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -73,6 +74,12 @@ func joinRanks(ctx context.Context, cfg *Config, id dist.ID) (*ranks, error) {
 	return rs, nil
 }
 
+// aloneRank is a process that shares its run with nobody, such as one that rolls out or plans.
+func aloneRank(ctx context.Context) *ranks {
+	id := dist.ID{Size: 1, LocalSize: 1}
+	return &ranks{Comm: &dist.Alone{}, id: id, members: []dist.Member{{}}, ctx: ctx, cancel: func(error) {}}
+}
+
 // sameOnAllRanks is what no two ranks may have different.
 func sameOnAllRanks(cfg *Config) ([]dist.Fact, error) {
 	path, err := os.Executable()
@@ -90,11 +97,50 @@ func sameOnAllRanks(cfg *Config) ([]dist.Fact, error) {
 	}
 	located := cfg.located()
 	text, err := located.text()
+	if err != nil {
+		return nil, err
+	}
+	files, err := listFiles(cfg.Model.Path, cfg.Data.Problems, cfg.Data.Traces, cfg.Data.Test)
 	return []dist.Fact{
 		{Name: "system", Text: runtime.GOOS + "/" + runtime.GOARCH},
 		{Name: "binary", Text: fmt.Sprintf("sha256 %.16x", binary.Sum(nil))}, // the kernels are in it
 		{Name: "settings", Text: string(text)},
+		{Name: "files", Text: files},
 	}, err
+}
+
+// listFiles is a line for each file that is named, or lies in a folder that is: its size, and up to 64 MiB its hash. Weights are larger, and
+// what ranks make of them is compared when they go on from a checkpoint.
+func listFiles(paths ...string) (string, error) {
+	var b strings.Builder
+	for _, root := range paths {
+		if root == "" {
+			continue
+		}
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			info, err := os.Stat(path) // a hub's cache holds links
+			if err != nil {
+				return err
+			}
+			line := fmt.Sprintf("%s: %d bytes", path, info.Size())
+			if info.Size() <= 64<<20 {
+				text, err := os.ReadFile(path)
+				if err != nil {
+					return err
+				}
+				line += fmt.Sprintf(", sha256 %.16x", sha256.Sum256(text))
+			}
+			b.WriteString(line + "\n")
+			return nil
+		})
+		if err != nil {
+			return "", fmt.Errorf("ranks compare their files: %w", err)
+		}
+	}
+	return b.String(), nil
 }
 
 // rankDevice is a rank's device as a roster shows it.

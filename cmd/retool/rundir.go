@@ -43,12 +43,33 @@ func claimRun(name string) (*runDir, error) {
 	return lockRun(name)
 }
 
+// claimRun takes the directory on rank 0, for all ranks.
+func (rs *ranks) claimRun(name string) (*runDir, error) {
+	var dir *runDir
+	path, err := rs.agreeOn("run directory "+name, func() (path string, err error) {
+		if dir, err = claimRun(name); err != nil {
+			return "", err
+		}
+		return filepath.Abs(dir.path)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if dir == nil { // another rank's
+		dir = &runDir{path: path}
+	}
+	return dir, nil
+}
+
 // ours refuses a directory that holds other things than a run, and one that holds a run's log and nothing to go on from.
 func ours(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("run directory: %w", err)
 	}
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { // what ranks put there before one of them claims it
+		return e.Name() == "ranks" || strings.HasPrefix(e.Name(), ".rank0-")
+	})
 	known := func(name string) bool {
 		return slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() == name })
 	}
@@ -108,6 +129,9 @@ func lockRun(dir string) (*runDir, error) {
 // Close lets another process write. The lock's file stays: to remove it would let two processes hold two files of that name. Only a
 // directory made for a run that never began goes.
 func (d *runDir) Close() {
+	if d.lock == nil { // of another rank
+		return
+	}
 	if entries, err := os.ReadDir(d.path); d.created && err == nil && len(entries) == 1 {
 		_ = os.RemoveAll(d.path)
 	}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/stretchr/testify/require"
+
+	"retool/trainer/dist"
+)
+
+// launchRefused runs the program, which must end with 1 and one sentence.
+func launchRefused(t *testing.T, says string, args ...string) {
+	t.Helper()
+	c, out, errs := command(args...)
+	require.Error(t, c.Run(), "%v\n%s", args, out)
+	require.Equal(t, 1, c.ProcessState.ExitCode())
+	require.Contains(t, errs.String(), says)
+	require.Equal(t, 1, strings.Count(errs.String(), "\n"), errs)
+}
+
+func TestLaunchRefuses(t *testing.T) {
+	train := []string{"--", "train", "demo"}
+	for _, c := range []struct {
+		says string
+		args []string
+	}{
+		{"want --gpus N or --procs N", train},
+		{"want a command after --", []string{"--procs", "2"}},
+		{`"trian" is no command that ranks run`, []string{"--procs", "2", "--", "trian", "demo"}},
+		{`"launch" is no command that ranks run`, []string{"--procs", "2", "--", "launch", "--procs", "2"}},
+		{"give one of them", append([]string{"--procs", "2", "--gpus", "2"}, train...)},
+		{"want --node, which of them this is, and --at", append([]string{"--procs", "2", "--nodes", "2"}, train...)},
+		{`--at "host0": want HOST:PORT`, append([]string{"--procs", "2", "--nodes", "2", "--node", "1", "--at", "host0"}, train...)},
+		{"--node 2 of --nodes 2", append([]string{"--procs", "2", "--nodes", "2", "--node", "2", "--at", "a:1"}, train...)},
+		{"need one run directory that all of them see", append([]string{"--procs", "2", "--nodes", "2", "--node", "0", "--at", "a:1"}, train...)},
+		{"unknown key \"lrr\" in rl", append([]string{"--procs", "2"}, append(train, "--set", "rl.lrr=1")...)},
+		{"name the run directory that they share", append([]string{"--procs", "2", "--slurm"}, train...)},
+		{`--k8s "pod": want job, jobset or trainjob`, append([]string{"--procs", "2", "--k8s", "pod"}, append(train, "--set", "run=/runs/a")...)},
+		{"want --image", append([]string{"--procs", "2", "--k8s", "job"}, append(train, "--set", "run=/runs/a")...)},
+		{"the claim is mounted at /runs", append([]string{"--procs", "2", "--k8s", "job", "--image", "i", "--claim", "c"}, append(train, "--set", "run=a")...)},
+	} {
+		launchRefused(t, c.says, append([]string{"launch"}, c.args...)...)
+	}
+}
+
+func TestScripts(t *testing.T) {
+	train := []string{"--", "train", "demo", "--set", "run=/runs/a", "--set", "data.task=files", "--set", "data.problems=a'b c"}
+	script := func(args ...string) string {
+		return retool(t, append(append([]string{"launch", "--nodes", "2", "--gpus", "8"}, args...), train...)...)
+	}
+	slurm := script("--slurm", "--time", "12:00:00", "--name", "a")
+	check := exec.Command("bash", "-n")
+	check.Stdin = strings.NewReader(slurm)
+	out, err := check.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	for _, line := range []string{"#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=8", "#SBATCH --gpus-per-node=8", "#SBATCH --time=12:00:00",
+		"#SBATCH --signal=USR1@600", "#SBATCH --requeue",
+		`srun --kill-on-bad-exit=1 --wait=60 --cpus-per-task=8 retool train demo --set run=/runs/a --set data.task=files --set 'data.problems=a'\''b c'`} {
+		require.Contains(t, strings.Split(slurm, "\n"), line)
+	}
+	require.Equal(t, `mpirun --bind-to none -n 16 --map-by ppr:8:node --hostfile h retool train demo --set run=/runs/a `+
+		`--set data.task=files --set 'data.problems=a'\''b c'`+"\n", script("--mpirun", "--hostfile", "h"))
+	for kind, kinds := range map[string][]string{"job": {"Service", "Job"}, "jobset": {"JobSet"}, "trainjob": {"TrainJob"}} {
+		text := script("--k8s", kind, "--image", "i:1", "--claim", "runs", "--secret", "s")
+		for i, doc := range strings.Split(text, "\n---\n") {
+			var y map[string]any
+			require.NoError(t, yaml.Unmarshal([]byte(doc), &y), doc)
+			require.Equal(t, kinds[i], y["kind"])
+		}
+		command, err := json.Marshal(train[1:])
+		require.NoError(t, err)
+		require.Contains(t, text, string(command[1:]))
+		require.Contains(t, text, `secretKeyRef: {name: "s", key: secret}`)
+	}
+}
+
+func TestLaunchChecksCollectives(t *testing.T) {
+	out := retool(t, "launch", "--check", "--procs", "2")
+	require.Contains(t, out, "every collective gave what the host computes, bit for bit")
+	require.Contains(t, out, "rank 1 (")
+}
+
+// What a launcher tells a rank, its secret above all, and what a rank has open, is nothing that code of the model sees.
+func TestInterpretersSeeNothingOfARank(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "code.py")
+	require.NoError(t, os.WriteFile(file, []byte("import os\nprint(sorted(os.environ), [os.readlink('/proc/self/fd/%s' % f) if os.path.exists("+
+		"'/proc/self/fd/%s' % f) else '' for f in range(3, 200)])\n"), 0o644))
+	c, out, errs := command("exec", file)
+	c.Env = append(c.Env, dist.SecretVariable+"=s3cret", "RANK=0", "WORLD_SIZE=2", "LOCAL_RANK=0", "MASTER_ADDR=host0")
+	r, w, err := os.Pipe() // as a rank's connection would be
+	require.NoError(t, err)
+	defer r.Close()
+	defer w.Close()
+	c.ExtraFiles = []*os.File{w}
+	require.NoError(t, c.Run(), "%s%s", out, errs)
+	for _, s := range []string{dist.SecretVariable, "RANK", "MASTER", "pipe:"} {
+		require.NotContains(t, out.String(), s)
+	}
+}
+
+// pids are those of a run's ranks.
+func pids(t *testing.T, run string) (pids []int) {
+	text, err := os.ReadFile(filepath.Join(run, "ranks.json"))
+	require.NoError(t, err)
+	var members []dist.Member
+	require.NoError(t, json.Unmarshal(text, &members))
+	for _, m := range members {
+		pids = append(pids, m.PID)
+	}
+	return pids
+}
+
+// await waits until something is so.
+func await(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(3 * time.Minute); !so(); time.Sleep(10 * time.Millisecond) {
+		require.True(t, time.Now().Before(end), "no %s", what)
+	}
+}
+
+// launched starts the demo in miniature as ranks of this host.
+func launched(t *testing.T, ranks int, flags []string, run string, more ...string) (c *exec.Cmd, out, errs *bytes.Buffer) {
+	args := append([]string{"launch", "--procs", strconv.Itoa(ranks)}, flags...)
+	return command(append(append(args, "--", "train", "demo"), tiny(run, append([]string{"dist.slices=4"}, more...)...)...)...)
+}
+
+func inCheckpoint(run string) func() bool {
+	return func() bool {
+		found, _ := filepath.Glob(filepath.Join(run, "checkpoints", "[1-9]*"))
+		return len(found) > 0
+	}
+}
+
+// Ranks started by launch end in the weights of one process. They can be told to save and end, and go on as any number.
+func TestLaunchedRanksEndInTheSameBits(t *testing.T) {
+	dir := t.TempDir()
+	one, two := filepath.Join(dir, "one"), filepath.Join(dir, "two")
+	retool(t, append([]string{"train", "demo"}, tiny(one, "dist.slices=4")...)...)
+
+	c, out, errs := launched(t, 4, nil, two)
+	require.NoError(t, c.Start())
+	await(t, "checkpoint", inCheckpoint(two))
+	require.NoError(t, c.Process.Signal(syscall.SIGUSR1))
+	require.Error(t, c.Wait(), "%s%s", out, errs)
+	require.Equal(t, 75, c.ProcessState.ExitCode(), "%s%s", out, errs)
+
+	c, out, errs = launched(t, 2, nil, two)
+	require.NoError(t, c.Run(), "%s%s", out, errs)
+	require.Contains(t, out.String(), "resumed after step")
+	require.Equal(t, checksum(t, one), checksum(t, two))
+	for r := range 4 {
+		log, err := os.ReadFile(filepath.Join(two, "ranks", fmt.Sprintf("%03d.log", r)))
+		require.NoError(t, err)
+		require.Contains(t, string(log), fmt.Sprintf("start 1 of rank %d of 4", r))
+	}
+	require.NotContains(t, errs.String(), "[1]")
+}
+
+// A rank that is killed ends the run, and its launcher names it; with --restarts it starts again, and the bits are the same. Nothing is left.
+func TestKilledRankUnderLaunch(t *testing.T) {
+	dir := t.TempDir()
+	one, two := filepath.Join(dir, "one"), filepath.Join(dir, "two")
+	retool(t, append([]string{"train", "demo"}, tiny(one, "dist.slices=4")...)...)
+	for _, restarts := range []int{0, 2} {
+		c, out, errs := launched(t, 2, []string{"--restarts", strconv.Itoa(restarts)}, two)
+		require.NoError(t, os.RemoveAll(filepath.Join(two, "ranks.json")))
+		require.NoError(t, c.Start())
+		roster := func() bool { _, err := os.Stat(filepath.Join(two, "ranks.json")); return err == nil }
+		await(t, "roster", roster)
+		before := inCheckpoint(two)()
+		if !before {
+			await(t, "checkpoint", inCheckpoint(two))
+		} else {
+			time.Sleep(300 * time.Millisecond)
+		}
+		members := pids(t, two)
+		require.NoError(t, syscall.Kill(members[1], syscall.SIGKILL))
+		begun := time.Now()
+		err := c.Wait()
+		if restarts == 0 {
+			require.Error(t, err)
+			require.Equal(t, 128+9, c.ProcessState.ExitCode(), "%s%s", out, errs)
+			require.Contains(t, errs.String(), fmt.Sprintf("retool: launch: rank 1 (pid %d): it was killed by signal 9 (killed)", members[1]))
+			require.Contains(t, errs.String(), fmt.Sprintf("rank 1 (%s, cpu, pid %d) has gone", hostname(t), members[1]))
+			t.Logf("all had ended %v after rank 1 was killed", time.Since(begun).Round(time.Millisecond))
+		}
+		for _, pid := range members {
+			require.Error(t, syscall.Kill(pid, 0), "rank %d runs on", pid)
+		}
+	}
+	c, out, errs := launched(t, 2, nil, two)
+	require.NoError(t, c.Run(), "%s%s", out, errs)
+	require.Equal(t, checksum(t, one), checksum(t, two))
+}
+
+func hostname(t *testing.T) string {
+	h, err := os.Hostname()
+	require.NoError(t, err)
+	return h
+}
