@@ -128,6 +128,7 @@ start:                   \
 	SUBQ $2, R15         \
 	JLT one              \
 two:                     \
+	PREFETCHT0 3072(CX)  \
 	EVEN((CX), Y0)       \
 	EVEN(32(CX), Y1)     \
 	STEP(0)              \
