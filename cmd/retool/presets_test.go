@@ -20,8 +20,8 @@ func TestPresetsAreWhatIsPublished(t *testing.T) {
 			"protocol.name tags, protocol.template retool-repo, protocol.cap 400",
 		"retool-eval": "engine.turn_tokens 16384, protocol.error last-line, protocol.no_fence retool-eval, interp.limits.wall 5s, " +
 			"reward.verifier math, protocol.feedback retool-eval",
-		"verl-eval": "eval.samples 30, eval.top_p 0.6, reward.verifier dapo-strict, protocol.name hermes, protocol.template verl, data.wrapper keep, " +
-			"engine.turns 8",
+		"verl-eval": "eval.samples 30, eval.top_p 0.6, reward.verifier dapo-strict, protocol.name hermes, protocol.template verl, " +
+			"data.wrapper keep, engine.turns 8",
 	} {
 		cfg, p, err := underPreset(name, "", false, foreignFolder("qwen2"), []string{"model.path=x", "data.test=y"})
 		require.NoError(t, err, name)
@@ -52,8 +52,9 @@ func TestAPresetYieldsToTheUserAndToTheRun(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 0.9, cfg.Eval.TopP)
 	require.Equal(t, "plain", cfg.Protocol.Template)
-	require.Equal(t, "preset    paper, but protocol.template plain, not retool-repo (as the weights were trained); protocol.error last-line, not "+
-		"traceback (as the weights were trained); engine.max_tokens 512, not 16384 (the positions of the model); eval.top_p 0.9, not 0.7 (--set)",
+	require.Equal(t, "preset    paper, but protocol.template plain, not retool-repo (as the weights were trained); "+
+		"protocol.error last-line, not traceback (as the weights were trained); engine.max_tokens 512, not 16384 "+
+		"(the positions of the model); eval.top_p 0.9, not 0.7 (--set)",
 		p.note())
 	_, _, err = underPreset("paper", "tiny", true, foreignFolder("qwen2"), []string{"eval.top_q=0.9"})
 	require.ErrorContains(t, err, `unknown key "top_q"`)
