@@ -18,21 +18,34 @@ import (
 // optimizerFile is the name of a rank's.
 func optimizerFile(rank int) string { return fmt.Sprintf("optimizer-%03d.safetensors", rank) }
 
-// moments are the optimizer's of this rank, for a checkpoint; prefix comes before their names. They are downloaded when they are written.
-func (l *Learner) moments(prefix string) []safetensors.Named {
+// MomentsRange is how many numbers of a moment a stored range has at most: 64 MiB, all that saving takes of memory beside the moments.
+const MomentsRange = 16 << 20
+
+var momentsRange = MomentsRange // tests have smaller ones
+
+// moments are the optimizer's of this rank, for a checkpoint; prefix comes before their names. They are downloaded when they are written,
+// range by range, into one buffer.
+func (l *Learner) moments(prefix string) (list []safetensors.Named) {
 	o := l.opt
-	if o.own.Len() == 0 {
-		return nil
+	var buf []float32
+	for _, moment := range []struct {
+		name string
+		t    k.Tensor
+	}{{"m", o.m}, {"v", o.v}} {
+		for from := 0; from < o.own.Len(); from += momentsRange {
+			part := moment.t.Rows(from, min(from+momentsRange, o.own.Len()))
+			name := fmt.Sprintf("%s%s@%d", prefix, moment.name, o.own.From+from)
+			list = append(list, safetensors.Named{Name: name, Shape: []int{part.Len()}, Data: func() ([]float32, error) {
+				if cap(buf) < part.Len() {
+					buf = make([]float32, part.Len())
+				}
+				buf = buf[:part.Len()]
+				l.dev.Download(buf, part)
+				return buf, nil
+			}})
+		}
 	}
-	named := func(name string, t k.Tensor) safetensors.Named {
-		name = fmt.Sprintf("%s%s@%d", prefix, name, o.own.From)
-		return safetensors.Named{Name: name, Shape: []int{t.Len()}, Data: func() ([]float32, error) {
-			values := make([]float32, t.Len())
-			l.dev.Download(values, t)
-			return values, nil
-		}}
-	}
-	return []safetensors.Named{named("m", o.m), named("v", o.v)}
+	return list
 }
 
 // restore reads this rank's part of what moments wrote on all ranks, after so many updates.

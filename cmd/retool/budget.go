@@ -62,11 +62,14 @@ func newBudget(cfg *Config, id dist.ID) (*budget, error) {
 	return &budget{plan: p}, nil
 }
 
-// garbagePercent lets Go collect before garbage beside so many bytes is more than 128 MiB, or than 2 % of them. The bytes are tensors,
-// which the collector need not read: to collect often costs little then.
+// garbagePercent lets Go collect before garbage beside so many bytes of tensors is more than 32 MiB, or than 2 % of them: the collector need
+// not read tensors, so that to collect often costs little. A run that is small is left as it is.
 func garbagePercent(bytes int64) int {
-	const garbage = 128 << 20
-	return int(min(100, max(2, 100*garbage/max(bytes, 1))))
+	const garbage, small = 32 << 20, 256 << 20
+	if bytes < small {
+		return 100
+	}
+	return int(max(2, 100*garbage/bytes))
 }
 
 // ended says what the run took beside what was planned.

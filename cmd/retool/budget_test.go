@@ -78,7 +78,8 @@ func TestLimitsOfControlGroups(t *testing.T) {
 func TestGarbageIsBounded(t *testing.T) {
 	require.Equal(t, 100, garbagePercent(0))
 	require.Equal(t, 100, garbagePercent(100<<20))
-	require.Equal(t, 12, garbagePercent(1<<30))
+	require.Equal(t, 12, garbagePercent(256<<20))
+	require.Equal(t, 3, garbagePercent(1<<30))
 	require.Equal(t, 2, garbagePercent(100<<30))
 }
 
