@@ -39,6 +39,9 @@ func chatCommand() *cli.Command {
 				return 1, nil
 			})
 			if err != nil {
+				if c.Context.Err() != nil {
+					return nil // ^C before the first message
+				}
 				return err
 			}
 			defer p.Close()

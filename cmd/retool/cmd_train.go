@@ -9,7 +9,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"retool/trainer"
-	"retool/trainer/dist"
 )
 
 func trainCommand() *cli.Command {
@@ -99,7 +98,7 @@ func train(cfg *Config, dir *runDir, out *terminal, rs *ranks) (*trainer.State, 
 		}
 		defer metrics.Close()
 	}
-	memory, err := newBudget(cfg, dist.ID{Size: 1, LocalSize: 1})
+	memory, err := newBudget(cfg, rs.id)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -103,4 +104,31 @@ func TestPresetsEvaluate(t *testing.T) {
 	require.Contains(t, refused(t, args("paper", "--record", record)...), "r.jsonl:1: want an evaluation as --record writes it")
 	require.Contains(t, refused(t, "eval", "--trace", out, "--preset", "paper"), "eval: --preset goes with --from, which samples")
 	require.Contains(t, refused(t, args("paper", "--out", out)...), "is there already")
+}
+
+// An evaluation that is interrupted leaves neither trajectories nor a record.
+func TestAnInterruptedEvaluationWritesNothing(t *testing.T) {
+	dir := t.TempDir()
+	problems, out, record := filepath.Join(dir, "p.jsonl"), filepath.Join(dir, "t.jsonl"), filepath.Join(dir, "r.jsonl")
+	require.NoError(t, os.WriteFile(problems, []byte(`{"question":"1+1","answer":"2"}`+"\n"), 0o644))
+	args := append([]string{"eval", "--from", foreignFolder("qwen2"), "--preset", "paper", "--out", out, "--record", record},
+		sets([]string{"data.test=" + problems, "protocol.name=none", "protocol.template=plain", "eval.samples=100000"})...)
+	c, _, _ := command(args...)
+	c.Stderr = nil
+	stderr, err := c.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, c.Start())
+	lines := bufio.NewScanner(stderr)
+	require.True(t, lines.Scan())
+	require.Contains(t, lines.Text(), "preset    paper")
+	require.NoError(t, c.Process.Signal(os.Interrupt))
+	said := ""
+	for lines.Scan() {
+		said = lines.Text()
+	}
+	require.Error(t, c.Wait())
+	require.Equal(t, "retool: eval: interrupted: nothing was written", said)
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 1, "the problems alone")
 }
