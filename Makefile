@@ -4,7 +4,7 @@
 GO ?= go
 BIN := bin/retool
 
-.PHONY: build test check lint demo bench soak python python3 clean gpu gpu-vet gpu-check bit-tests kernels
+.PHONY: build test check lint demo bench soak python python3 clean gpu gpu-vet gpu-check bit-tests kernels launchers
 
 build: ## bin/retool
 	@echo "build: $(BIN)"
@@ -69,6 +69,9 @@ SANDBOX := ^(TestSoak|TestAttacks.*|TestOutputIsByteExact|TestEveryKindOfPython|
 
 # The environment lies where interp.DefaultPython looks. The copy of requirements.txt in it says that it is complete.
 VENV := $(if $(filter Darwin,$(shell uname)),$(HOME)/Library/Caches,$(or $(XDG_CACHE_HOME),$(HOME)/.cache))/retool/python
+
+launchers: ## one small run under mpirun, srun, sbatch, torchrun and retool launch: one checksum; installs Open MPI, MPICH and Slurm where it may
+	@.ci/launchers.sh
 
 python: python3 ## numpy, scipy, sympy and mpmath, at fixed versions, in your cache folder: the sandbox takes them from there
 	@if cmp -s interp/requirements.txt '$(VENV)/requirements.txt' && '$(VENV)/bin/python3' -c 'import numpy, scipy, sympy, mpmath' 2>/dev/null; then \

@@ -35,6 +35,7 @@ for s in model.layers=1 model.hidden=32 model.heads=2 model.kv_heads=1 model.hea
 	eval.samples=2 checkpoint.every=2 dist.slices=4 dist.wait=60s; do command+=(--set "$s"); done
 
 sum() { sha256sum "$(find "$dir/$1/checkpoints" -path '*/[0-9]*/model.safetensors' -not -path '*critic*' | sort -V | tail -1)" | cut -c1-16; }
+# Functions that check runs are chains of &&: bash has no -e within an if.
 check() { # check NAME TITLE COMMAND…: a run in its own directory ends in the reference's weights
 	local name=$1 title=$2 begun=$SECONDS
 	shift 2
@@ -56,8 +57,7 @@ check launch2 "retool launch --procs 2" retool launch --procs 2 -- $(run launch2
 hosts() { # two hosts, both here
 	retool launch --procs 1 --nodes 2 --node 1 --at 127.0.0.1:29460 -- $(run hosts) >"$dir/hosts.1" 2>&1 &
 	local other=$!
-	retool launch --procs 1 --nodes 2 --node 0 --at 127.0.0.1:29460 -- $(run hosts)
-	wait "$other"
+	retool launch --procs 1 --nodes 2 --node 0 --at 127.0.0.1:29460 -- $(run hosts) && wait "$other"
 }
 check hosts "retool launch --nodes 2, two hosts in one" hosts
 check openmpi2 "mpirun -n 2, Open MPI" mpirun.openmpi --bind-to none --oversubscribe -n 2 retool $(run openmpi2)
@@ -114,20 +114,31 @@ check srun "srun -n 2" srun -n 2 retool $(run srun)
 # again and ends.
 batch() {
 	retool launch --slurm --procs 2 --cores 1 --name batch -- $(run batch) >"$dir/batch.sh"
-	bash -n "$dir/batch.sh"
 	local job
-	job=$(cd "$dir" && sbatch --parsable batch.sh)
+	bash -n "$dir/batch.sh" && job=$(cd "$dir" && sbatch --parsable batch.sh) || return 1
 	for _ in $(seq 600); do [ -n "$(find "$dir/batch/checkpoints" -maxdepth 1 -name '[0-9]*' 2>/dev/null)" ] && break; sleep 0.1; done
 	scancel --signal=USR1 "$job"
 	for _ in $(seq 1200); do
 		state=$(squeue -h -j "$job" -o %T 2>/dev/null || true)
 		[ -z "$state" ] || [ "$state" = COMPLETED ] && break
-		[ "$state" = PENDING ] && scontrol update JobId="$job" StartTime=now 2>/dev/null || true
+		# Slurm waits two minutes, for what is left of the first start on the node. Here that takes no more than a few seconds.
+		[ "$state" = PENDING ] && sleep 5 && scontrol update JobId="$job" StartTime=now 2>/dev/null || true
 		sleep 0.2
 	done
+	cat "$dir"/batch-*.log
 	scontrol show job "$job" 2>/dev/null | grep -E 'JobState|Restarts|ExitCode' || true
-	scontrol show job "$job" | grep -q 'Restarts=1 '
-	scontrol show job "$job" | grep -q 'JobState=COMPLETED'
+	scontrol show job "$job" | grep -q 'Restarts=1 ' && scontrol show job "$job" | grep -q 'JobState=COMPLETED'
 }
 check batch "sbatch, told to save and queued again" batch
 echo "launchers: one checksum"
+
+# Manifests, decoded into the types that Kubernetes, JobSet and Kubeflow Trainer publish; a misspelt field has to fail.
+(cd cmd/retool/manifests && go build -o "$dir/manifests" .)
+for kind in job jobset trainjob; do
+	retool launch --k8s "$kind" --nodes 2 --gpus 8 --image registry.example/retool:1 --claim runs --secret run -- train demo --set run=/runs/a >"$dir/$kind.yaml"
+	"$dir/manifests" <"$dir/$kind.yaml"
+	if sed 's/backoffLimit:/backofLimit:/; s/numNodes:/numNode:/' "$dir/$kind.yaml" | "$dir/manifests" >/dev/null 2>&1; then
+		echo "launchers: a misspelt field of $kind passed" >&2
+		exit 1
+	fi
+done

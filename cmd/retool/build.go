@@ -60,6 +60,9 @@ func (p *program) build(ctx context.Context, u use) (err error) {
 		return err
 	}
 	p.closer = append(p.closer, func() { p.dev.Close() })
+	if err := p.ranks.moveTensors(p.dev, cfg); err != nil {
+		return err
+	}
 	if g, ok := p.dev.(*kernels.GPU); ok && cfg.Faults {
 		g.Synchronous()
 	}

@@ -42,8 +42,12 @@ func fail(err error) {
 	if errors.As(err, &ended) && !ended.Speaks {
 		os.Exit(1)
 	}
+	id, wrong := thisRank()
+	if wrong == nil && id.Rank > 0 && errors.Is(err, trainer.ErrSaved) {
+		os.Exit(saved)
+	}
 	fmt.Fprintln(os.Stderr, "retool: "+err.Error())
-	if id, wrong := thisRank(); wrong == nil && id.ErrorFile != "" {
+	if wrong == nil && id.ErrorFile != "" {
 		said := map[string]any{"message": err.Error(), "extraInfo": map[string]string{"timestamp": fmt.Sprint(time.Now().Unix())}}
 		if text, wrong := json.Marshal(map[string]any{"message": said}); wrong == nil { // as torchrun reads it
 			_ = os.WriteFile(id.ErrorFile, text, 0o600)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 
 	"retool/engine/atomicfile"
 	"retool/interp"
+	"retool/kernels"
 	"retool/trainer/dist"
 )
 
@@ -96,11 +98,50 @@ func sameOnAllRanks(cfg *Config) ([]dist.Fact, error) {
 	}
 	located := cfg.located()
 	text, err := located.text()
+	if err != nil {
+		return nil, err
+	}
+	files, err := listFiles(cfg.Model.Path, cfg.Data.Problems, cfg.Data.Traces, cfg.Data.Test)
 	return []dist.Fact{
 		{Name: "system", Text: runtime.GOOS + "/" + runtime.GOARCH},
 		{Name: "binary", Text: fmt.Sprintf("sha256 %.16x", binary.Sum(nil))}, // the kernels are in it
 		{Name: "settings", Text: string(text)},
+		{Name: "files", Text: files},
 	}, err
+}
+
+// listFiles is a line for each file that is named, or lies in a folder that is: its size, and up to 64 MiB its hash. Weights are larger, and
+// what ranks make of them is compared when they go on from a checkpoint.
+func listFiles(paths ...string) (string, error) {
+	var b strings.Builder
+	for _, root := range paths {
+		if root == "" {
+			continue
+		}
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			info, err := os.Stat(path) // a hub's cache holds links
+			if err != nil {
+				return err
+			}
+			line := fmt.Sprintf("%s: %d bytes", path, info.Size())
+			if info.Size() <= 64<<20 {
+				text, err := os.ReadFile(path)
+				if err != nil {
+					return err
+				}
+				line += fmt.Sprintf(", sha256 %.16x", sha256.Sum256(text))
+			}
+			b.WriteString(line + "\n")
+			return nil
+		})
+		if err != nil {
+			return "", fmt.Errorf("ranks compare their files: %w", err)
+		}
+	}
+	return b.String(), nil
 }
 
 // rankDevice is a rank's device as a roster shows it.
@@ -170,6 +211,24 @@ func (rs *ranks) agreeOn(what string, rank0 func() (string, error)) (string, err
 	return said.Value, nil
 }
 
+// moveTensors chooses what they travel by, once the device is open.
+func (rs *ranks) moveTensors(dev kernels.Device, cfg *Config) error {
+	transport := cfg.Dist.Transport
+	if rs.Size() == 1 || transport == "tcp" || transport == "auto" && cfg.Device != "gpu" {
+		return nil
+	}
+	gpu, ok := dev.(*kernels.GPU)
+	if !ok || cfg.Device != "gpu" {
+		return fmt.Errorf("dist.transport: nccl is for device gpu, this is %s", cfg.Device)
+	}
+	c, err := dist.OverNCCL(rs.Comm, gpu, cfg.Dist.NCCL)
+	if err != nil {
+		return fmt.Errorf("%w (dist.transport: tcp takes tensors through the hosts' memory)", err)
+	}
+	rs.Comm = c
+	return nil
+}
+
 // leaveOnSignal reports whether this process was told by SIGUSR1 to save and end, as schedulers do before they take a host away.
 func leaveOnSignal() func() bool {
 	var told atomic.Bool
@@ -210,7 +269,8 @@ func (rs *ranks) lines() []string {
 	}
 	var out []string
 	for _, h := range hosts {
-		line := fmt.Sprintf("ranks     %d on %s: %d to %d of %d, %s", h.count, h.name, h.first, h.first+h.count-1, rs.Size(), cmp.Or(rs.id.Launcher, "alone"))
+		line := fmt.Sprintf("ranks     %d on %s: %d to %d of %d, %s, tensors by %s", h.count, h.name, h.first, h.first+h.count-1, rs.Size(),
+			rs.id.Launcher, dist.Transport(rs.Comm))
 		if h.cores < 2 {
 			line += ", bound to one core each: interpreters share it (mpirun --bind-to none, srun --cpus-per-task)"
 		}

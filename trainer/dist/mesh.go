@@ -41,6 +41,7 @@ type mesh struct {
 	in             [][]frame // data of each rank, in order
 	given          []frame   // answers to ask
 	left           []bool    // who has said bye
+	zeroSpoke      bool      // rank 0 itself has said why the run ended
 	err            *Ended
 	closed         bool
 	missing        []bool // whose part of the round that this rank waits for has not come
@@ -197,7 +198,10 @@ func (m *mesh) deliver(from int, f frame) {
 	case bye:
 		m.left[from] = true
 	case abort: // it is passed on: whoever closes has said why
-		_ = m.endLocked(int(f.call), "%s", f.body)
+		if m.err == nil && !m.closed {
+			m.zeroSpoke = m.zeroSpoke || from == 0
+			_ = m.endLocked(int(f.call), "%s", f.body)
+		}
 	}
 	m.arrived.Broadcast()
 }
@@ -258,7 +262,7 @@ func (m *mesh) setEnd(e *Ended) {
 		return
 	}
 	speaker := 0
-	if e.Rank == 0 && m.rank != 0 {
+	if e.Rank == 0 && m.rank != 0 && !m.zeroSpoke {
 		speaker = 1
 	}
 	e.Speaks = m.rank == speaker

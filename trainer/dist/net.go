@@ -122,7 +122,7 @@ func Join(ctx context.Context, id ID, o Options) (Comm, []Member, error) {
 		n.shut()
 		var e *Ended
 		if !errors.As(err, &e) {
-			e = &Ended{Rank: id.Rank, Reason: err.Error(), Speaks: id.Rank == 0}
+			e = &Ended{Rank: id.Rank, Reason: err.Error(), Speaks: true} // rank 0 has not heard of it
 		}
 		return nil, nil, e
 	}

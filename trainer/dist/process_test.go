@@ -137,11 +137,18 @@ type ranks struct {
 // startRanks starts n of them in a role.
 func startRanks(t *testing.T, n int, role string) *ranks {
 	t.Helper()
+	return startRanksAs(t, n, role, func(int) []string { return []string{os.Args[0]} })
+}
+
+// startRanksAs starts them by a command for each.
+func startRanksAs(t *testing.T, n int, role string, as func(rank int) []string) *ranks {
+	t.Helper()
 	rs := &ranks{t: t}
 	rs.seen = sync.NewCond(&rs.mu)
 	dir := t.TempDir()
 	for r := range n {
-		cmd := exec.Command(os.Args[0])
+		args := as(r)
+		cmd := exec.Command(args[0], args[1:]...)
 		cmd.Env = append(os.Environ(), roleVariable+"="+role, "RETOOL_TEST_DIR="+dir, "RANK="+strconv.Itoa(r), "WORLD_SIZE="+strconv.Itoa(n),
 			"LOCAL_RANK="+strconv.Itoa(r), "LOCAL_WORLD_SIZE="+strconv.Itoa(n), "MASTER_ADDR=", "TORCHELASTIC_RUN_ID=test")
 		out, err := cmd.StdoutPipe()
@@ -273,6 +280,31 @@ func TestStoppedRankEndsTheRun(t *testing.T) {
 	rs.await("joined: 4")
 	require.NoError(t, rs.cmds[2].Process.Signal(syscall.SIGSTOP))
 	rs.ended(2, "error: dist: rank 2 (", "has been silent for 800ms (it was stopped, or its host or the network is down)")
+}
+
+// A host that is there no more resets nothing: it is its silence that is noticed. Two hosts are two network namespaces; root alone may make
+// them.
+func TestLostHost(t *testing.T) {
+	name := fmt.Sprint("retool", os.Getpid())
+	ip := func(args ...string) error { return exec.Command("ip", args...).Run() }
+	for i := range 2 {
+		ns := name + strconv.Itoa(i)
+		if err := ip("netns", "add", ns); err != nil {
+			t.Skip("no network namespaces here: ", err)
+		}
+		t.Cleanup(func() { _ = ip("netns", "del", ns) })
+	}
+	require.NoError(t, ip("link", "add", "link0", "netns", name+"0", "type", "veth", "peer", "name", "link0", "netns", name+"1"))
+	for i := range 2 {
+		ns := []string{"-n", name + strconv.Itoa(i)}
+		require.NoError(t, ip(append(ns, "addr", "add", fmt.Sprintf("10.77.0.%d/24", i+1), "dev", "link0")...))
+		require.NoError(t, ip(append(ns, "link", "set", "lo", "up")...))
+		require.NoError(t, ip(append(ns, "link", "set", "link0", "up")...))
+	}
+	rs := startRanksAs(t, 4, "STOP", func(r int) []string { return []string{"ip", "netns", "exec", name + strconv.Itoa(r/2), os.Args[0]} })
+	rs.await("joined: 4")
+	require.NoError(t, ip("-n", name+"0", "link", "set", "link0", "down"))
+	rs.ended(-1, "has been silent for 800ms (it was stopped, or its host or the network is down)")
 }
 
 // The others wait for a rank that does nothing. They name it, and what it was doing; later the run ends with that.
