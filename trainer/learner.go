@@ -49,9 +49,9 @@ func (l *Learner) next() error {
 	return l.Model.ZeroGrad()
 }
 
-// Accumulate adds the gradients of one pass; see model.Train for what loss is given and leaves.
-func (l *Learner) Accumulate(b *Batch, loss func(model.Head)) error {
-	return l.Model.Train(b.inputs(), loss)
+// Accumulate adds the gradients of one pass; see model.Train for what loss is given and leaves, and model.Seen, which may be nil.
+func (l *Learner) Accumulate(b *Batch, seen *model.Seen, loss func(model.Head)) error {
+	return l.Model.TrainSeen(b.inputs(), seen, loss)
 }
 
 // Sliced ends a slice: its gradient joins those of its neighbours.

@@ -49,6 +49,20 @@ func newWeights(dev kernels.Device, c *Config, dtype kernels.DType) *Weights {
 	return w
 }
 
+// arrange lets the device keep the matrices of products as its products read them, and not beside that as they stand in files. It is for
+// weights that nothing updates.
+func (w *Weights) arrange(dev kernels.Device) {
+	for l := range w.Blocks {
+		b := &w.Blocks[l]
+		for _, p := range [...]*Projection{&b.QKV, &b.O, &b.GateUp, &b.Down} {
+			dev.Arrange(p.Weight)
+		}
+	}
+	if !w.Head.Weight.Absent() {
+		dev.Arrange(w.Head.Weight)
+	}
+}
+
 // in makes all views views of t.
 func (w *Weights) in(t kernels.Tensor) {
 	w.All = t
@@ -113,6 +127,20 @@ func (w *Weights) place(a *arena) (split int) {
 	}
 	w.Norm = a.take(c.Hidden)
 	return split
+}
+
+// Projections are all products with weights of a forward pass, in its order.
+func (w *Weights) Projections() (all []*Projection) {
+	for l := range w.Blocks {
+		b := &w.Blocks[l]
+		all = append(all, &b.QKV, &b.O, &b.GateUp, &b.Down)
+	}
+	for _, head := range []*Projection{&w.Head, &w.Value} {
+		if !head.Weight.Absent() {
+			all = append(all, head)
+		}
+	}
+	return all
 }
 
 // Named iterates over the parameters under Hugging Face's names, in the order of the forward pass. Those that share a matrix here
