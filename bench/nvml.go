@@ -48,6 +48,16 @@ type nvmlCounters struct {
 func (c *nvmlCounters) names() []string { return c.list }
 func (c *nvmlCounters) close()          { c.lib.Shutdown() }
 
+func (c *nvmlCounters) memory() []int64 {
+	out := make([]int64, len(c.devices))
+	for i, d := range c.devices {
+		if v, r := d.GetMemoryInfo(); r == nvml.SUCCESS {
+			out[i] = int64(v.Total)
+		}
+	}
+	return out
+}
+
 // read takes what each GPU offers; a counter that one does not have is not a number.
 func (c *nvmlCounters) read() []GPUSample {
 	out := make([]GPUSample, len(c.devices))

@@ -20,6 +20,8 @@ type scripted struct{ reads int }
 
 func (s *scripted) names() []string { return []string{"Scripted"} }
 func (s *scripted) close()          {}
+func (s *scripted) memory() []int64 { return nil }
+
 func (s *scripted) read() []GPUSample {
 	s.reads++
 	g := noSample() // it has no memory clock, say

@@ -17,6 +17,7 @@ import (
 // Options selects what Train and Rollout measure.
 type Options struct {
 	Models []string        // names; none: d128 and d256, on a GPU q05
+	DType  kernels.DType   // of models in memory; 0: float32, on a GPU BF16
 	Budget time.Duration   // per row; 0: 2 s
 	Floor  *Floor          // none: calibrated first; a GPU needs one: GPUFloor
 	Report func(Row) error // called with each row when it is there, so that what comes after cannot lose it; nil: not
@@ -52,7 +53,7 @@ func (o *Options) eachModel(dev kernels.Device, measure func(name string, c mode
 		if err != nil {
 			return rows, err
 		}
-		more, err := measure(name, c, loadOf(dev, c))
+		more, err := measure(name, c, o.loadOf(dev, c))
 		rows = append(rows, more...)
 		if err != nil {
 			return rows, err
@@ -82,10 +83,10 @@ type rlStep struct{ prompts, group, prompt, sampled int }
 func (s rlStep) trajectories() int { return s.prompts * s.group }
 func (s rlStep) length() int       { return s.prompt + s.sampled }
 
-func loadOf(dev kernels.Device, c model.Config) load {
+func (o *Options) loadOf(dev kernels.Device, c model.Config) load {
 	rl := rlStep{8, 8, 16, 128}
 	dtype := kernels.BF16
-	if onCPU(dev) {
+	if onCPU(dev) && o.DType != kernels.BF16 {
 		dtype = kernels.F32
 	}
 	switch {

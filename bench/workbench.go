@@ -83,7 +83,7 @@ func (b *workbench) ints(n int, at func(i int) int, shape ...int) kernels.Tensor
 
 // kv is pages, for attention or to be written.
 func (b *workbench) kv(pages int, h kernels.Heads) kernels.KV {
-	kv := b.dev.AllocKV(pages, h)
+	kv := b.dev.AllocKV(b.dtype, pages, h)
 	b.pages = append(b.pages, kv)
 	return kv
 }

@@ -109,6 +109,8 @@ type Engine struct {
 	Watch func(t *Trajectory, from int)
 	// Progress, when set, is called on the same goroutine while Rollouts runs: trajectories that have ended, of all.
 	Progress func(done, all int)
+	// Prefilling, when set, is called in its place until a token is drawn: tokens of prompts that have been fed, of all.
+	Prefilling func(done, all int)
 }
 
 // Tokens is what the engine asks of a tokenizer: the bytes of an id, and which ids end a text.
@@ -133,7 +135,7 @@ func New(m *model.Model, cfg Config, tok Tokens, eos []int32, proto Protocol, in
 	if n == 0 {
 		perTrajectory := pagesFor(cfg.MaxTokens)
 		c := m.Config
-		pageBytes := c.Layers * m.Device().KVBytes(kernels.Heads{Q: c.Heads, KV: c.KVHeads, Dim: c.HeadDim})
+		pageBytes := c.Layers * m.Device().KVBytes(m.Options.DType, kernels.Heads{Q: c.Heads, KV: c.KVHeads, Dim: c.HeadDim})
 		n = max(min(concurrent*perTrajectory, cfg.KVMemory<<20/pageBytes), perTrajectory) + 1
 	}
 	if err := m.OpenKV(n); err != nil {

@@ -62,13 +62,12 @@ func (r *Stream) run(ctx context.Context, from Supply) (trs []*Trajectory, err e
 	for _, q := range r.live {
 		trs = append(trs, q.tr)
 	}
+	sampled := r.stats.Sampled
 	for {
 		if trs, err = r.fill(&from, trs); err != nil {
 			return nil, err
 		}
-		if r.Progress != nil {
-			r.Progress(len(trs)-r.Live(), max(len(trs), from.All))
-		}
+		r.progress(len(trs)-r.Live(), max(len(trs), from.All), sampled)
 		if r.Live() == 0 {
 			return trs, nil
 		}
@@ -79,6 +78,35 @@ func (r *Stream) run(ctx context.Context, from Supply) (trs []*Trajectory, err e
 			return nil, err
 		}
 	}
+}
+
+// progress says how far the rollouts are: before anything was drawn beyond so many tokens, how far their prompts.
+func (r *Stream) progress(done, all int, sampled int64) {
+	if r.Prefilling != nil {
+		if r.prefilling = r.prefilling && r.stats.Sampled == sampled; r.prefilling {
+			done := 0
+			done, r.prompts = r.fed()
+			r.Prefilling(done, r.prompts)
+			return
+		}
+		if r.prompts > 0 {
+			r.Prefilling(r.prompts, r.prompts)
+			r.prompts = 0
+		}
+	}
+	if r.Progress != nil {
+		r.Progress(done, all)
+	}
+}
+
+// fed is how many tokens of the prompts in flight have been fed, of all.
+func (r *Stream) fed() (done, all int) {
+	for _, q := range r.live {
+		if q.state != waiting { // the others of its group share its first sample's
+			done, all = done+min(q.cached, q.tr.Prompt), all+q.tr.Prompt
+		}
+	}
+	return done, all
 }
 
 // fill takes groups while there is room for one like the last: pages for what is in flight as long as it is, and within Supply.Most.

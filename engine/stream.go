@@ -57,11 +57,14 @@ type Stream struct {
 	batch    []*sequence
 	feeds    []model.Feed
 	last     time.Time
+
+	prefilling bool // nothing was drawn yet
+	prompts    int  // tokens of those that Prefilling was told of
 }
 
 // Stream begins one. Close gives its pages back.
 func (e *Engine) Stream(s Sampling) *Stream {
-	return &Stream{Engine: e, sampling: s, results: mailbox{ready: make(chan struct{}, 1)}, last: time.Now()}
+	return &Stream{Engine: e, sampling: s, prefilling: true, results: mailbox{ready: make(chan struct{}, 1)}, last: time.Now()}
 }
 
 // Add takes groups in, behind those that are there. The error is a prompt that is empty or too long; then none was taken.

@@ -33,9 +33,9 @@ type attentionJob struct {
 	delta      []float32 // (T,Q): Σ do·o
 	first      []int32   // (S+1): the first tile of a sequence, and the number of tiles
 
-	slots []int32   // of AppendKV
-	kv    []float32 // pages; nil for packed tiles
-	pages []int32   // (S,N)
+	slots []int32 // of AppendKV
+	kv    KV      // pages; absent for packed tiles
+	pages []int32 // (S,N)
 	perS  int
 }
 
@@ -114,9 +114,11 @@ func (d *cpu) Attention(o, lse, q, k, v, starts Tensor, h Heads) {
 	}
 	d.writes(op, o)
 	d.writes(op, lse)
+	out := o
+	q, k, v, o = d.wide(0, q), d.wide(1, k), d.wide(2, v), d.wideRoom(3, o)
 	j := &d.att
 	j.set(h, q, o, lse)
-	j.k, j.v, j.do, j.kv, j.pages = k, v, Tensor{}, nil, nil
+	j.k, j.v, j.do, j.kv, j.pages = k, v, Tensor{}, KV{}, nil
 	j.starts = d.sequences(op, starts, T)
 	d.tiles(T)
 	for s := range S {
@@ -126,6 +128,7 @@ func (d *cpu) Attention(o, lse, q, k, v, starts Tensor, h Heads) {
 		}
 	}
 	d.attend()
+	d.settle(out, o)
 }
 
 func (j *attentionJob) set(h Heads, q, o, lse Tensor) {
@@ -164,12 +167,21 @@ func (d *cpu) attend() {
 	})
 }
 
-// tile returns tile i of a sequence: its keys, its values, and the distance of two values.
-func (j *attentionJob) tile(seq, i, g int) (keys, vals *float32, ld int) {
+// tile returns tile i of a sequence, of which n keys are wanted: its keys, its values, and the distance of two values. A page of bf16 is
+// widened into lane slot of the worker.
+func (j *attentionJob) tile(d *cpu, w *worker, slot, seq, i, g, n int) (keys, vals *float32, ld int) {
 	size := keyBlock * j.h.Dim
-	if j.kv != nil {
-		page := j.kv[int(j.pages[seq*j.perS+i])*2*j.h.KV*size:]
-		return &page[g*size], &page[(j.h.KV+g)*size], j.h.Dim
+	if m := j.kv.mem; m != nil {
+		at := (int(j.pages[seq*j.perS+i])*2*j.h.KV + g) * size
+		if m.b16 == nil {
+			return &m.f32[at], &m.f32[at+j.h.KV*size], j.h.Dim
+		}
+		x := w.lane(slot, 2*size)
+		used := (n + tileCols - 1) &^ (tileCols - 1) * j.h.Dim
+		d.v.widen(x[:used], m.b16[at:at+used])
+		at += j.h.KV * size
+		d.v.widen(x[size:size+n*j.h.Dim], m.b16[at:at+n*j.h.Dim])
+		return &x[0], &x[size], j.h.Dim
 	}
 	at := (int(j.first[seq]) + i) * j.h.KV
 	return &j.keys[(at+g)*size], &j.v.at(int(j.starts[seq]) + i*keyBlock)[g*j.h.Dim], j.v.ld
@@ -187,12 +199,12 @@ func (j *attentionJob) rows(d *cpu, w *worker, it attentionItem, g int) {
 		heads, rows, qrs, ors = 1, G, D, D
 	}
 	for i := 0; i <= last/keyBlock; i++ {
-		keys, vals, vld := j.tile(int(it.seq), i, g)
 		from := 0 // rows before it see nothing of this tile
 		if R > 1 {
 			from = max(0, i*keyBlock-int(it.pos))
 		}
 		n := min(keyBlock, last-i*keyBlock+1)
+		keys, vals, vld := j.tile(d, w, 0, int(it.seq), i, g, n)
 		for h := range heads {
 			col := (g*G + h) * D
 			scores := s[(h*R+from)*keyBlock:]
@@ -256,7 +268,7 @@ func (j *attentionJob) pair(d *cpu, w *worker, it attentionItem, g int) {
 		var ld int
 		for h := range 2 {
 			var keys *float32
-			keys, vals[h], ld = j.tile(int(it.seq), i, g+h)
+			keys, vals[h], ld = j.tile(d, w, h, int(it.seq), i, g+h, n)
 			p := s[h*keyBlock:][:keyBlock]
 			w.product(d.v, &product{
 				c: &p[0], a: &q[h*D], aks: 1, b: keys, bps: tileCols * D, bks: tileCols,
@@ -318,9 +330,12 @@ func (d *cpu) AttentionBackward(dq, dk, dv, do, o, lse, q, k, v, starts Tensor, 
 	for _, t := range [...]Tensor{dq, dk, dv} {
 		d.writes(op, t)
 	}
+	outs := [...]Tensor{dq, dk, dv}
+	q, k, v, o, do = d.wide(0, q), d.wide(1, k), d.wide(2, v), d.wide(3, o), d.wide(4, do)
+	dq, dk, dv = d.wide(5, dq), d.wide(6, dk), d.wide(7, dv)
 	j := &d.att
 	j.set(h, q, o, lse)
-	j.k, j.v, j.do, j.dq, j.dk, j.dv, j.kv, j.pages = k, v, do, dq, dk, dv, nil, nil
+	j.k, j.v, j.do, j.dq, j.dk, j.dv, j.kv, j.pages = k, v, do, dq, dk, dv, KV{}, nil
 	j.starts = d.sequences(op, starts, T)
 	d.tiles(T)
 	if cap(j.delta) < T*h.Q {
@@ -347,6 +362,9 @@ func (d *cpu) AttentionBackward(dq, dk, dv, do, o, lse, q, k, v, starts Tensor, 
 			d.att.back(d, w, i/d.att.h.KV, i%d.att.h.KV)
 		}
 	})
+	for i, sum := range [...]Tensor{dq, dk, dv} {
+		d.settle(outs[i], sum)
+	}
 }
 
 func (j *attentionJob) back(d *cpu, w *worker, seq, g int) {

@@ -187,7 +187,7 @@ func BenchmarkDecode(b *testing.B) {
 	const S, length, perS = 64, 144, 3
 	h := Heads{Q: 4, KV: 4, Dim: 32}
 	benchCPUs(b, func(b *testing.B, dev Device) {
-		kv := dev.AllocKV(S*perS, h)
+		kv := dev.AllocKV(F32, S*perS, h)
 		q, o := filled(dev, S, h.Q*h.Dim), filled(dev, S, h.Q*h.Dim)
 		table := PageTable{Pages: dev.Alloc(I32, S, perS), Starts: dev.Alloc(I32, S+1), Len: dev.Alloc(I32, S)}
 		for s := range S {

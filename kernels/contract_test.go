@@ -16,27 +16,43 @@ import (
 
 // The tests of this file compare bits: rollout and training must agree exactly. See the contract in the package comment.
 
-// onCPUs runs f on the CPU device in each of the processor's variants, with one thread and with three.
-func onCPUs(t *testing.T, f func(t *testing.T, d *cpu)) {
+// storing is a CPU device and the type of the weights and activations that a test stores on it.
+type storing struct {
+	*cpu
+	dtype DType
+}
+
+// onCPUs runs f on the CPU device in each of the processor's variants, with one thread and with three, storing float32 and bf16.
+func onCPUs(t *testing.T, f func(t *testing.T, d storing)) {
 	for _, v := range variants() {
 		for _, threads := range []int{1, 3} {
-			t.Run(fmt.Sprintf("%s-%d", v.name, threads), func(t *testing.T) {
-				d := newCPU(threads, v)
-				defer d.Close()
-				f(t, d)
-			})
+			for _, dtype := range []DType{F32, BF16} {
+				t.Run(fmt.Sprintf("%s-%d-%v", v.name, threads, dtype), func(t *testing.T) {
+					d := newCPU(threads, v)
+					defer d.Close()
+					f(t, storing{d, dtype})
+				})
+			}
 		}
 	}
 }
 
-// random is a matrix of normal numbers, as columns of a wider one.
+// random is a matrix of normal numbers, as columns of a wider one, of the type that d stores, or else float32.
 func random(d Device, seed uint64, rows, cols int) Tensor {
+	dtype := F32
+	if s, ok := d.(storing); ok {
+		dtype = s.dtype
+	}
+	return randomOf(d, dtype, seed, rows, cols)
+}
+
+func randomOf(d Device, dtype DType, seed uint64, rows, cols int) Tensor {
 	rng := newRand(seed)
 	x := make([]float32, rows*(cols+8))
 	for i := range x {
 		x[i] = float32(rng.normal())
 	}
-	t := d.Alloc(F32, rows, cols+8)
+	t := d.Alloc(dtype, rows, cols+8)
 	d.Upload(t, x)
 	return t.Cols(8, cols+8)
 }
@@ -77,11 +93,11 @@ func same(t rapid.TB, what string, got, want []float32) {
 }
 
 func TestRowsOfLinearDoNotSeeEachOther(t *testing.T) {
-	onCPUs(t, func(t *testing.T, d *cpu) {
+	onCPUs(t, func(t *testing.T, d storing) {
 		for _, s := range [][2]int{{197, 128}, {64, 700}, {33, 7}, {384, 128}} {
 			const T = 150
 			N, M := s[0], s[1]
-			x, w, b := random(d, 1, T, M), random(d, 2, N, M), d.Alloc(F32, N)
+			x, w, b := random(d, 1, T, M), random(d, 2, N, M), d.Alloc(d.dtype, N)
 			d.Upload(b, content(random(d, 3, 1, N)))
 			whole, part := blank(d, T, N), blank(d, T, N)
 			run(t, d, func() { d.Linear(whole, x, w, b) })
@@ -99,13 +115,13 @@ func TestRowsOfLinearDoNotSeeEachOther(t *testing.T) {
 // A sequence of 150 tokens is fed in slices that end at every place, over pages in any order that hold the keys of others, or none.
 func TestPagedAttentionEqualsPacked(t *testing.T) {
 	for _, h := range []Heads{{Q: 4, KV: 4, Dim: 32}, {Q: 6, KV: 2, Dim: 16}, {Q: 3, KV: 3, Dim: 40}, {Q: 2, KV: 2, Dim: 64}} {
-		onCPUs(t, func(t *testing.T, d *cpu) {
+		onCPUs(t, func(t *testing.T, d storing) {
 			const L, N, pool = 150, 3, 9
 			QD, KD := h.Q*h.Dim, h.KV*h.Dim
 			q, k, v, o := random(d, 1, L, QD), random(d, 2, L, KD), random(d, 3, L, KD), blank(d, L, QD)
 			run(t, d, func() { d.Attention(o, Tensor{}, q, k, v, integers(d, 0, L), h) })
 			want := content(o)
-			kv := d.AllocKV(pool, h)
+			kv := d.AllocKV(d.dtype, pool, h)
 			rng := newRand(5)
 			feed := func(cuts []int) {
 				pages := make([]int32, pool)
@@ -116,8 +132,8 @@ func TestPagedAttentionEqualsPacked(t *testing.T) {
 					j := i + rng.below(pool-i)
 					pages[i], pages[j] = pages[j], pages[i]
 				}
-				for i := range kv.mem.f32 { // what was freed may hold anything
-					kv.mem.f32[i] = float32(math.NaN())
+				for i := range kv.mem.words { // what was freed may hold anything: in either type, these are NaN
+					kv.mem.words[i] = math.Float32frombits(0x7fc07fc0)
 				}
 				table := PageTable{Pages: integers(d, pages[:N]...).Reshape(1, N), Starts: d.Alloc(I32, 2), Len: d.Alloc(I32, 1)}
 				got := blank(d, L, QD)
@@ -158,7 +174,7 @@ func TestPagedAttentionEqualsPacked(t *testing.T) {
 }
 
 func TestSequencesDoNotSeeTheirBatch(t *testing.T) {
-	onCPUs(t, func(t *testing.T, d *cpu) {
+	onCPUs(t, func(t *testing.T, d storing) {
 		h := Heads{Q: 4, KV: 2, Dim: 32}
 		QD, KD := h.Q*h.Dim, h.KV*h.Dim
 		starts := []int32{0, 1, 70, 70, 199, 220, 348}
@@ -167,7 +183,7 @@ func TestSequencesDoNotSeeTheirBatch(t *testing.T) {
 		attend := func(from, to int, starts ...int32) (out [5][]float32) {
 			n := to - from
 			o, lse := blank(d, n, QD), d.Alloc(F32, n, h.Q)
-			dq, dk, dv := d.Alloc(F32, n, QD), d.Alloc(F32, n, KD), d.Alloc(F32, n, KD)
+			dq, dk, dv := d.Alloc(d.dtype, n, QD), d.Alloc(d.dtype, n, KD), d.Alloc(d.dtype, n, KD)
 			q, k, v, do := q.Rows(from, to), k.Rows(from, to), v.Rows(from, to), do.Rows(from, to)
 			run(t, d, func() {
 				s := integers(d, starts...)
@@ -189,7 +205,7 @@ func TestSequencesDoNotSeeTheirBatch(t *testing.T) {
 }
 
 // everything runs all operations on mid-sized shapes, twice over, and returns what they wrote.
-func everything(t rapid.TB, d *cpu) (names []string, results [][]float32) {
+func everything(t rapid.TB, d storing) (names []string, results [][]float32) {
 	const T, C, F, V = 330, 64, 96, 210
 	h := Heads{Q: 4, KV: 2, Dim: 16}
 	starts := integers(d, 0, 100, 101, 330)
@@ -200,21 +216,26 @@ func everything(t rapid.TB, d *cpu) (names []string, results [][]float32) {
 	it, pt := integers(d, ids...), integers(d, pos...)
 	table := d.Alloc(F32, 100, h.Dim)
 	d.Upload(table, float32s(ropeTable(100, h.Dim)))
-	emb, w, wn := random(d, 1, 50, C), random(d, 2, F, C), d.Alloc(F32, C)
+	emb, w, wn := random(d, 1, 50, C), random(d, 2, F, C), d.Alloc(d.dtype, C)
 	d.Upload(wn, content(random(d, 3, 1, C)))
 	qkv := blank(d, T, C+2*h.KV*h.Dim)
 	x, n, g, act, mid := blank(d, T, C), blank(d, T, C), blank(d, T, F), blank(d, T, F), blank(d, T, C)
 	rstd, lse := d.Alloc(F32, T), d.Alloc(F32, T, h.Q)
 	kk, o := random(d, 4, T, h.KV*h.Dim), blank(d, T, C)
-	logits, head, hlse, logp, ent := blank(d, T, V), random(d, 5, V, C), d.Alloc(F32, T), d.Alloc(F32, T), d.Alloc(F32, T)
+	logits, head, hlse, logp, ent := randomOf(d, F32, 99, T, V), random(d, 5, V, C), d.Alloc(F32, T), d.Alloc(F32, T), d.Alloc(F32, T)
 	draws, keys := d.Alloc(I32, T), d.Alloc(I32, T, 3)
 	stats, dlogp, dv := d.Alloc(F32, Stats), d.Alloc(F32, T), d.Alloc(F32, T)
-	grad := func(rows, cols int) Tensor { return d.Alloc(F32, rows, cols) }
-	demb, dw, dwn, dx, dn, dg, du, dq, dk := grad(50, C), grad(F, C), d.Alloc(F32, C), grad(T, C), grad(T, C), grad(T, F), grad(T, F),
-		grad(T, C), grad(T, h.KV*h.Dim)
+	grad := func(rows, cols int) Tensor { return d.Alloc(d.dtype, rows, cols) }
+	demb, dw, dwn, dx, dn, dg, du, dq, dk := d.Alloc(F32, 50, C), d.Alloc(F32, F, C), d.Alloc(F32, C), d.Alloc(F32, T, C), grad(T, C),
+		grad(T, F), grad(T, F), grad(T, C), grad(T, h.KV*h.Dim)
 	dvv, db, out, m, v := grad(T, h.KV*h.Dim), d.Alloc(F32, F), d.Alloc(F32, 1), d.Alloc(F32, 50, C), d.Alloc(F32, 50, C)
 	ones, tree := d.Alloc(F32, T), d.Alloc(F32, C)
 	d.Upload(ones, slices.Repeat([]float32{0.01}, T))
+	learned, master := emb.mem.whole(d.dtype).Reshape(50, C), Tensor{}
+	if d.dtype == BF16 {
+		master = d.Alloc(F32, 50, C)
+		d.Copy(master, learned)
+	}
 	for range 2 {
 		run(t, d, func() {
 			d.Embed(x, emb, it)
@@ -241,8 +262,8 @@ func everything(t rapid.TB, d *cpu) (names []string, results [][]float32) {
 			d.RMSNormBackward(dx, dwn, dn, x, wn, rstd)
 			d.EmbedBackward(demb, dx, it)
 			d.SumSquares(out, demb)
-			d.SumTree(tree, x.Rows(0, 13))
-			d.AdamW(emb.mem.whole().Reshape(50, C), Tensor{}, demb, m, v,
+			d.SumTree(tree, demb.Rows(0, 13))
+			d.AdamW(learned, master, demb, m, v,
 				AdamWStep{LR: 0.01, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Scale: 0.5, Step: 1})
 		})
 	}
@@ -259,29 +280,31 @@ func everything(t rapid.TB, d *cpu) (names []string, results [][]float32) {
 }
 
 // whole is all of a memory.
-func (m *memory) whole() Tensor { return newTensor(m, F32, []int{len(m.f32)}) }
+func (m *memory) whole(dtype DType) Tensor { return newTensor(m, dtype, []int{m.bytes / dtype.Size()}) }
 
 // Neither the number of threads nor the moment changes a bit of any operation, forward or backward; nor do wider registers.
 func TestThreadsAndTimeDoNotChangeBits(t *testing.T) {
-	var fused [][]float32
-	for _, v := range variants() {
-		var want [][]float32
-		for _, threads := range []int{1, 2, 3, 3} {
-			d := newCPU(threads, v)
-			names, got := everything(t, d)
-			d.Close()
-			if want == nil {
-				want = got
-			}
-			for i := range got {
-				same(t, fmt.Sprintf("%s, %d threads: %s", v.name, threads, names[i]), got[i], want[i])
-				if v.fused && fused != nil {
-					same(t, fmt.Sprintf("%s against the variants before it: %s", v.name, names[i]), got[i], fused[i])
+	for _, dtype := range []DType{F32, BF16} {
+		var fused [][]float32
+		for _, v := range variants() {
+			var want [][]float32
+			for _, threads := range []int{1, 2, 3, 3} {
+				d := newCPU(threads, v)
+				names, got := everything(t, storing{d, dtype})
+				d.Close()
+				if want == nil {
+					want = got
+				}
+				for i := range got {
+					same(t, fmt.Sprintf("%v, %s, %d threads: %s", dtype, v.name, threads, names[i]), got[i], want[i])
+					if v.fused && fused != nil {
+						same(t, fmt.Sprintf("%v, %s against the variants before it: %s", dtype, v.name, names[i]), got[i], fused[i])
+					}
 				}
 			}
-		}
-		if v.fused {
-			fused = want
+			if v.fused {
+				fused = want
+			}
 		}
 	}
 }
@@ -292,21 +315,23 @@ func TestBitsAreTheSameOnEveryProcessor(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("elsewhere the compiler may fuse the float64 arithmetic that makes the test's inputs")
 	}
-	for _, v := range variants() {
-		d := newCPU(2, v)
-		names, results := everything(t, d)
-		d.Close()
-		sum := fnv.New64a()
-		for i, x := range results {
-			fmt.Fprint(sum, names[i])
-			binary.Write(sum, binary.LittleEndian, x)
-		}
-		want := uint64(0x32b98779fd3cc558)
-		if v.fused {
-			want = 0xe02e33f479c6288f
-		}
-		if got := sum.Sum64(); got != want {
-			t.Errorf("%s: %#x, want %#x", v.name, got, want)
+	for dtype, sums := range map[DType][2]uint64{F32: {0x983717378c1bcfe8, 0x4649793bbc11c48f}, BF16: {0xd4a062d5a116c520, 0x4e183feb58bc2764}} {
+		for _, v := range variants() {
+			d := newCPU(2, v)
+			names, results := everything(t, storing{d, dtype})
+			d.Close()
+			sum := fnv.New64a()
+			for i, x := range results {
+				fmt.Fprint(sum, names[i])
+				binary.Write(sum, binary.LittleEndian, x)
+			}
+			want := sums[0]
+			if v.fused {
+				want = sums[1]
+			}
+			if got := sum.Sum64(); got != want {
+				t.Errorf("%v, %s: %#x, want %#x", dtype, v.name, got, want)
+			}
 		}
 	}
 }
@@ -314,7 +339,7 @@ func TestBitsAreTheSameOnEveryProcessor(t *testing.T) {
 // The sampler sees rows of a batch, the scorer other rows in another order: the log-probability of an id is the same number, and
 // the id itself depends on its key alone.
 func TestSamplerAndScorerAgree(t *testing.T) {
-	onCPUs(t, func(t *testing.T, d *cpu) {
+	onCPUs(t, func(t *testing.T, d storing) {
 		rapid.Check(t, func(t *rapid.T) {
 			R, V, C := rapid.IntRange(1, 30).Draw(t, "R"), rapid.IntRange(1, 300).Draw(t, "V"), rapid.IntRange(1, 40).Draw(t, "C")
 			temperature := rapid.SampledFrom([]float32{1, 0.6}).Draw(t, "temperature")
@@ -326,7 +351,7 @@ func TestSamplerAndScorerAgree(t *testing.T) {
 			// rows returns ids, their log-probabilities and entropies for the given rows of x.
 			rows := func(from, to int) (drawn []int32, logp []float32) {
 				n := to - from
-				logits, lse, ids, lp, kt := blank(d, n, V), d.Alloc(F32, n), d.Alloc(I32, n), d.Alloc(F32, n),
+				logits, lse, ids, lp, kt := randomOf(d, F32, 99, n, V), d.Alloc(F32, n), d.Alloc(I32, n), d.Alloc(F32, n),
 					integers(d, keys[3*from:3*to]...).Reshape(n, 3)
 				run(t, d, func() {
 					d.Linear(logits, x.Rows(from, to), w, Tensor{})
@@ -351,7 +376,7 @@ func TestSamplerAndScorerAgree(t *testing.T) {
 }
 
 func TestRepeatEqualsDo(t *testing.T) {
-	onCPUs(t, func(t *testing.T, d *cpu) {
+	onCPUs(t, func(t *testing.T, d storing) {
 		x, w, y, z := random(d, 1, 70, 64), random(d, 2, 96, 64), blank(d, 70, 96), blank(d, 70, 96)
 		run(t, d, func() { d.Linear(y, x, w, Tensor{}) })
 		for range 3 {
@@ -363,10 +388,13 @@ func TestRepeatEqualsDo(t *testing.T) {
 
 // A weight may be written by every operation and door there is; the packed copy that products read must follow.
 func TestProductsReadTheNewestWeights(t *testing.T) {
-	onCPUs(t, func(t *testing.T, d *cpu) {
+	onCPUs(t, func(t *testing.T, d storing) {
 		const T, N, M = 9, 40, 24
-		x, all, g := random(d, 1, T, M), d.Alloc(F32, 2*N, M), d.Alloc(F32, 2*N, M)
-		w, y, dx := all.Rows(N, 2*N), blank(d, T, N), d.Alloc(F32, T, M)
+		x, all, g := random(d, 1, T, M), d.Alloc(d.dtype, 2*N, M), d.Alloc(F32, 2*N, M)
+		w, y, dx, master := all.Rows(N, 2*N), blank(d, T, N), d.Alloc(d.dtype, T, M), Tensor{}
+		if d.dtype == BF16 {
+			master = d.Alloc(F32, 2*N, M)
+		}
 		vec := d.Alloc(F32, 2*N, M)
 		ones := slices.Repeat([]float32{1}, 2*N*M)
 		writes := map[string]func(){
@@ -374,7 +402,7 @@ func TestProductsReadTheNewestWeights(t *testing.T) {
 			"Copy":   func() { d.Copy(all, random(d, 7, 2*N, M)) },
 			"Zero":   func() { d.Zero(all) },
 			"AdamW": func() {
-				d.AdamW(all, Tensor{}, g, vec, d.Alloc(F32, 2*N, M),
+				d.AdamW(all, master, g, vec, d.Alloc(F32, 2*N, M),
 					AdamWStep{LR: 0.1, Beta1: 0.9, Beta2: 0.9, Eps: 1e-8, Scale: 1, Step: 1, WeightDecay: 0.5})
 			},
 			"Add":           func() { d.Add(all, g) },
@@ -392,9 +420,9 @@ func TestProductsReadTheNewestWeights(t *testing.T) {
 				d.Zero(dx)
 				d.LinearBackward(dx, Tensor{}, Tensor{}, y, Tensor{}, w)
 			})
-			fresh := d.Alloc(F32, N, M)
+			fresh := d.Alloc(d.dtype, N, M)
 			d.Upload(fresh, content(w))
-			y2, dx2 := blank(d, T, N), d.Alloc(F32, T, M)
+			y2, dx2 := blank(d, T, N), d.Alloc(d.dtype, T, M)
 			run(t, d, func() {
 				d.Linear(y2, x, fresh, Tensor{})
 				d.LinearBackward(dx2, Tensor{}, Tensor{}, y2, Tensor{}, fresh)
@@ -406,17 +434,25 @@ func TestProductsReadTheNewestWeights(t *testing.T) {
 }
 
 func TestOperationsDoNotAllocate(t *testing.T) {
-	for _, threads := range []int{1, 2} {
-		d := newCPU(threads, bestSIMD())
+	for _, c := range []struct {
+		threads int
+		dtype   DType
+	}{{1, F32}, {2, F32}, {1, BF16}, {2, BF16}} {
+		d := storing{newCPU(c.threads, bestSIMD()), c.dtype}
 		const T, C, F, V = 100, 64, 96, 210
 		h := Heads{Q: 4, KV: 2, Dim: 16}
-		x, y, g, w, n := random(d, 1, T, C), blank(d, T, C), blank(d, T, F), random(d, 2, F, C), d.Alloc(F32, C)
-		k, kv, logits, lse := random(d, 3, T, 32), d.AllocKV(2, h), random(d, 4, T, V), d.Alloc(F32, T)
+		x, y, g, w, n := random(d, 1, T, C), blank(d, T, C), blank(d, T, F), random(d, 2, F, C), d.Alloc(d.dtype, C)
+		k, kv, logits, lse := random(d, 3, T, 32), d.AllocKV(d.dtype, 2, h), randomOf(d, F32, 4, T, V), d.Alloc(F32, T)
 		ids, keys, starts, slots := d.Alloc(I32, T), d.Alloc(I32, T, 3), integers(d, 0, T), d.Alloc(I32, T)
 		table := PageTable{Pages: integers(d, 0, 1).Reshape(1, 2), Starts: starts, Len: integers(d, T)}
 		alse, out, m, v := d.Alloc(F32, T, h.Q), d.Alloc(F32, 1), d.Alloc(F32, C), d.Alloc(F32, C)
-		turns, qkv, bias := d.Alloc(F32, 4, 16), blank(d, T, 128), d.Alloc(F32, 128)
-		ones := d.Alloc(F32, 16)
+		turns, qkv, bias := d.Alloc(F32, 4, 16), blank(d, T, 128), d.Alloc(d.dtype, 128)
+		ones, master, tree := d.Alloc(d.dtype, 16), Tensor{}, d.Alloc(F32, V)
+		if d.dtype == BF16 {
+			master = d.Alloc(F32, C)
+		}
+		held := d.Alloc(d.dtype, F, C)
+		d.Arrange(held)
 		f := func() {
 			d.Linear(g, x, w, Tensor{})
 			d.LinearBackward(y, w, Tensor{}, g, x, w)
@@ -440,12 +476,14 @@ func TestOperationsDoNotAllocate(t *testing.T) {
 			d.LogProb(lse, Tensor{}, logits, lse, ids, 1)
 			d.Zero(ids)
 			d.SumSquares(out, n)
-			d.SumTree(n, x.Rows(0, 5))
-			d.AdamW(n, Tensor{}, n, m, v, AdamWStep{Step: 1})
+			d.SumTree(tree, logits.Rows(0, 5))
+			d.Linear(g, x, held, Tensor{})
+			d.Embed(y, held, ids)
+			d.AdamW(n, master, m, m, v, AdamWStep{Step: 1})
 		}
 		run(t, d, f)
 		if got := testing.AllocsPerRun(20, func() { d.Do(f) }); got > 0 {
-			t.Errorf("%d threads: %v allocations a pass", threads, got)
+			t.Errorf("%d threads, %v: %v allocations a pass", c.threads, c.dtype, got)
 		}
 		d.Close()
 	}

@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 )
 
-// cpu is the Device that is always there. It computes in float32; a BF16 tensor is storage, each of its numbers rounded when it is
-// written by Upload or Copy, and no operation but these and Zero takes one.
+// cpu is the Device that is always there. It computes in float32; BF16 is storage: an operation widens what it reads and rounds, once,
+// what it writes. See cpu_bf16.go.
 //
 // An operation has taken effect when its method returns. Workers exist for the length of an operation's rows only: see pool.
 type cpu struct {
@@ -29,6 +29,9 @@ type cpu struct {
 	embed embedJob
 	tree  treeJob
 	zero  []float32
+	move  moveJob
+	order orderJob
+	temps [tempSlots]*memory // tensors that an operation works on in place of BF16 ones
 }
 
 // NewCPU returns the CPU device with that many threads, the caller's among them; 0 takes GOMAXPROCS. The kernels are the fastest
@@ -87,10 +90,14 @@ func (d *cpu) Alloc(dtype DType, shape ...int) Tensor {
 		}
 		n *= s
 	}
-	m := &memory{owner: d, home: d, bytes: 4 * n}
+	m := &memory{owner: d, home: d, bytes: dtype.Size() * n}
 	switch dtype {
-	case F32, BF16:
+	case F32:
 		m.f32 = floats(n)
+		m.words = m.f32
+	case BF16:
+		m.words = floats((n + 1) / 2)
+		m.b16 = halves(m.words, n)
 	case I32:
 		m.i32 = make([]int32, n)
 	default:
@@ -120,7 +127,7 @@ func (d *cpu) free(m *memory, op string) {
 		panic("kernels: " + op + ": the memory was freed before")
 	}
 	d.bytes.Add(-int64(m.bytes))
-	m.home, m.f32, m.i32, m.packs = nil, nil, nil, nil
+	m.home, m.f32, m.b16, m.i32, m.words, m.ordered, m.packs = nil, nil, nil, nil, nil, nil, nil
 }
 
 func (d *cpu) Do(f func()) error {
@@ -155,9 +162,9 @@ func (d *cpu) begin(op string) {
 	}
 }
 
-// reads demands memory of this device that computes in f32 (or i32). It is small enough to be compiled into its callers.
+// reads demands memory of this device. It is small enough to be compiled into its callers.
 func (d *cpu) reads(op string, t Tensor) {
-	if t.mem != nil && (t.mem.home != d || t.dtype == BF16) {
+	if t.mem != nil && (t.mem.home != d || t.mem.ordered != nil) {
 		d.refuse(op, t)
 	}
 }
@@ -165,10 +172,17 @@ func (d *cpu) reads(op string, t Tensor) {
 // writes is reads of an output: what was derived from its content is stale from now on.
 func (d *cpu) writes(op string, t Tensor) {
 	if t.mem != nil {
-		if t.mem.home != d || t.dtype == BF16 {
+		if t.mem.home != d || t.mem.ordered != nil {
 			d.refuse(op, t)
 		}
 		t.mem.version++
+	}
+}
+
+// readsMatrix is reads where a matrix that was arranged will do.
+func (d *cpu) readsMatrix(op string, t Tensor) {
+	if t.mem != nil && t.mem.home != d {
+		d.refuse(op, t)
 	}
 }
 
@@ -178,8 +192,9 @@ func (d *cpu) refuse(op string, t Tensor) {
 		panic(fmt.Sprintf("kernels: %s: %v was freed", op, t))
 	case t.mem.home != d:
 		panic(fmt.Sprintf("kernels: %s: %v belongs to another device", op, t))
+	case t.mem.overlapsPanels(t):
+		panic(fmt.Sprintf("kernels: %s: %v was arranged for Linear: only Linear, Embed, Copy and the doors read it", op, t))
 	}
-	panic(fmt.Sprintf("kernels: %s: a tensor is %v: the CPU computes in f32, bf16 is for storage (Copy converts)", op, t))
 }
 
 // at is a pointer to the first element of row i of the first dimension, and the distance of rows.
@@ -214,87 +229,3 @@ func (d *cpu) door(op string, t Tensor) {
 		panic(fmt.Sprintf("kernels: %s: %v is not in this device's memory", op, t))
 	}
 }
-
-func (d *cpu) Upload(dst Tensor, src any) {
-	d.door("Upload", dst)
-	src = hostNumbers("Upload", "source", dst, src)
-	dst.mem.version++
-	dst.runs(func(at, from, n int) {
-		if dst.dtype == I32 {
-			convert(dst.mem.i32, at, src, from, n)
-			return
-		}
-		convert(dst.mem.f32, at, src, from, n)
-		if dst.dtype == BF16 {
-			roundAll(dst.mem.f32[at : at+n])
-		}
-	})
-}
-
-func (d *cpu) Download(dst any, src Tensor) {
-	d.door("Download", src)
-	dst = hostNumbers("Download", "destination", src, dst)
-	src.runs(func(at, to, n int) {
-		if src.dtype == I32 {
-			convert(dst, to, src.mem.i32, at, n)
-		} else {
-			convert(dst, to, src.mem.f32, at, n)
-		}
-	})
-}
-
-// roundAll makes of float32 what a BF16 tensor holds.
-func roundAll(x []float32) {
-	for i, v := range x {
-		x[i] = roundBF16(v)
-	}
-}
-
-func (d *cpu) Copy(dst, src Tensor) {
-	const op = "Copy"
-	d.door(op, dst)
-	d.door(op, src)
-	if dst.dims != src.dims || dst.rank != src.rank || (dst.dtype == I32) != (src.dtype == I32) {
-		wrong(op, "dst", dst, "src", src, "shapes differ, or only one holds integers")
-	}
-	dst.mem.version++
-	width := dst.dims[1] * dst.dims[2]
-	if dst.dtype == I32 {
-		for r := range dst.dims[0] {
-			copy(dst.mem.i32[dst.off+r*dst.ld:][:width], src.mem.i32[src.off+r*src.ld:])
-		}
-		return
-	}
-	for r := range dst.dims[0] {
-		to := dst.at(r)[:width]
-		copy(to, src.at(r))
-		if dst.dtype == BF16 && src.dtype != BF16 {
-			roundAll(to)
-		}
-	}
-}
-
-func (d *cpu) Zero(t Tensor) {
-	d.door("Zero", t)
-	t.mem.version++
-	width := t.dims[1] * t.dims[2]
-	if t.dtype == I32 {
-		for r := range t.dims[0] {
-			clear(t.mem.i32[t.off+r*t.ld:][:width])
-		}
-		return
-	}
-	if n := t.Len(); d.inDo.Load() && n > 1<<15 && t.Contiguous() {
-		d.zero = t.vec()
-		d.each((n+zeroBlock-1)/zeroBlock, 1, n/8, func(d *cpu, _ *worker, from, to int) {
-			clear(d.zero[from*zeroBlock : min(to*zeroBlock, len(d.zero))])
-		})
-		return
-	}
-	for r := range t.dims[0] {
-		clear(t.at(r)[:width])
-	}
-}
-
-// zeroBlock is how many numbers a thread clears at least.
-const zeroBlock = 1 << 13

@@ -31,7 +31,8 @@ type pool struct {
 type worker struct {
 	index int
 	buf   []float32 // grows to what an operation asks for
-	order []int32   // of ids, by probability
+	lanes [laneSlots][]float32
+	order []int32 // of ids, by probability
 	tiles [2]tile
 	tail  []float32 // columns of a product that do not fill a panel
 	draw  []float32

@@ -20,6 +20,8 @@ type simd struct {
 	rows    int                       // of its largest product kernel
 	product [tileRows + 1]func(*tile) // by rows: rows × 16
 	wide    [4]func(*tile)            // by rows: 1 × 64, 2 × 32, 3 × 32
+	paired  [tileRows + 1]func(*tile) // product where B is pairs of bf16: numbers (2k, j) and (2k+1, j) a word; A's numbers side by side
+	pairedW [4]func(*tile)            // and wide
 	pair    func(*[2]tile)            // two of 1 × 32, of one k, bks and acc, their numbers of A side by side
 	masked  func(*tile)               // 1 × cols, cols below 16; reads and writes nothing beyond them
 
@@ -52,7 +54,10 @@ type simd struct {
 	// panel copies rows of 16 numbers of src, ld bytes apart, to dst, one after the other.
 	panel func(dst, src *float32, ld, rows int)
 	// strip is panel for rows of 24.
-	strip func(dst, src *float32, ld, rows int)
+	strip  func(dst, src *float32, ld, rows int)
+	widen  func(dst []float32, src []uint16)     // from bf16
+	narrow func(dst []uint16, src []float32)     // to bf16, to nearest and even
+	pairs  func(dst *float32, even, odd *uint16) // 16 words of pairs of two rows
 	// fetch asks for rows of src, ld bytes apart, of width bytes, which will soon be read. It may name memory that is not there.
 	fetch func(src *float32, width, ld, rows int)
 	// race is the first j with 1 − u[j] < best·w[j], or a number not below the length. It may read 7 numbers after the last.
@@ -84,6 +89,7 @@ type philoxKey struct{ k0, k1, c1, c2, c3 uint32 }
 // floats is n zeros, aligned to a cache line.
 func floats(n int) []float32 {
 	x := make([]float32, n+15)
+	adviseHuge(x)
 	skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(x)))&63) / 4
 	return x[skip : skip+n : skip+n]
 }
@@ -97,6 +103,7 @@ type product struct {
 	bps, bks      int
 	rows, cols, k int
 	acc, padded   bool
+	paired        bool // B is words of pairs of bf16: bps and bks count words, A's numbers stand side by side, and B is padded
 }
 
 func step(p unsafe.Pointer, elements int) unsafe.Pointer { return unsafe.Add(p, 4*elements) }
@@ -113,6 +120,10 @@ func (w *worker) product(v *simd, p *product) {
 	if p.acc {
 		t.acc = 1
 	}
+	kernels, wideKernels := &v.product, &v.wide
+	if p.paired {
+		kernels, wideKernels = &v.paired, &v.pairedW
+	}
 	c, a, b := unsafe.Pointer(p.c), unsafe.Pointer(p.a), unsafe.Pointer(p.b)
 	panels := p.cols / tileCols
 	for i := 0; i < panels; {
@@ -121,12 +132,12 @@ func (w *worker) product(v *simd, p *product) {
 			if wide := wideCols[p.rows] / tileCols; panels-i >= wide {
 				n = wide
 				t.c, t.a, t.b, t.tiles = step(c, i*tileCols), a, step(b, i*p.bps), 1
-				v.wide[p.rows](t)
+				wideKernels[p.rows](t)
 				i += n
 				continue
 			}
 		}
-		w.column(v, step(c, i*tileCols), a, step(b, i*p.bps), p.rows, p.ldc, p.ars)
+		w.column(v, kernels, step(c, i*tileCols), a, step(b, i*p.bps), p.rows, p.ldc, p.ars)
 		i++
 	}
 	last := p.cols - panels*tileCols
@@ -148,7 +159,7 @@ func (w *worker) product(v *simd, p *product) {
 				copy(w.tail[i*tileCols:], row)
 			}
 		}
-		w.column(v, unsafe.Pointer(&w.tail[0]), step(a, r*p.ars), b, n, tileCols, p.ars)
+		w.column(v, kernels, unsafe.Pointer(&w.tail[0]), step(a, r*p.ars), b, n, tileCols, p.ars)
 		for i := range n {
 			copy(unsafe.Slice((*float32)(step(c, (r+i)*p.ldc)), last), w.tail[i*tileCols:])
 		}
@@ -159,7 +170,7 @@ func (w *worker) product(v *simd, p *product) {
 var wideCols = [4]int{0, 64, 32, 32}
 
 // column is one panel of a product, all rows: blocks of the largest kernel, the rest as even as can be, since small blocks are slow.
-func (w *worker) column(v *simd, c, a, b unsafe.Pointer, rows, ldc, ars int) {
+func (w *worker) column(v *simd, kernels *[tileRows + 1]func(*tile), c, a, b unsafe.Pointer, rows, ldc, ars int) {
 	t := &w.tiles[0]
 	t.b = b
 	full, rest := rows/v.rows, rows%v.rows
@@ -172,7 +183,7 @@ func (w *worker) column(v *simd, c, a, b unsafe.Pointer, rows, ldc, ars int) {
 	}
 	run := func(n, tiles int, at int) {
 		t.c, t.a, t.tiles = step(c, at*ldc), step(a, at*ars), tiles
-		v.product[n](t)
+		kernels[n](t)
 	}
 	if full > 0 {
 		run(v.rows, full, 0)

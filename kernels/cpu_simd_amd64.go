@@ -9,6 +9,11 @@ var avx2SIMD = &simd{
 	rows:       6,
 	product:    [tileRows + 1]func(*tile){nil, product1, product2, product3, product4, product5, product6},
 	wide:       [4]func(*tile){nil, wide1, wide2, wide3},
+	paired:     [tileRows + 1]func(*tile){nil, paired1, paired2, paired3, paired4, paired5, paired6},
+	pairedW:    [4]func(*tile){nil, pairedWide1, pairedWide2, pairedWide3},
+	widen:      avx2Widen,
+	narrow:     avx2Narrow,
+	pairs:      avx2Pairs,
 	pair:       productPair,
 	masked:     productMasked,
 	attend:     avx2Attend,
@@ -44,12 +49,17 @@ var avx2SIMD = &simd{
 	noise:      avx2Noise,
 }
 
-// avx512SIMD does large products in wider registers. Its bits are avx2's, and so is all the rest: nothing else waits for arithmetic.
+// avx512SIMD does large products, and those with weights of bf16, in wider registers. Its bits are avx2's, and so is all the rest: nothing else waits for arithmetic.
 var avx512SIMD = func() *simd {
 	v := *avx2SIMD
 	v.name, v.rows = "avx512", 12
 	v.peak = func(n int) float64 { avx512Peak(n); return 12 * 32 }
 	copy(v.product[7:], []func(*tile){product512x7, product512x8, product512x9, product512x10, product512x11, product512x12})
+	v.paired = [tileRows + 1]func(*tile){
+		nil, paired512x1, paired512x2, paired512x3, paired512x4, paired512x5, paired512x6,
+		paired512x7, paired512x8, paired512x9, paired512x10, paired512x11, paired512x12,
+	}
+	v.pairedW = [4]func(*tile){nil, paired512Wide1, paired512Wide2, paired512Wide3}
 	return &v
 }()
 

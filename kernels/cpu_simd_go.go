@@ -20,6 +20,18 @@ var goSIMD = &simd{
 		nil,
 		func(t *tile) { goProduct(t, 1, 4) }, func(t *tile) { goProduct(t, 2, 2) }, func(t *tile) { goProduct(t, 3, 2) },
 	},
+	paired: [tileRows + 1]func(*tile){
+		nil,
+		func(t *tile) { goPaired(t, 1, 1) }, func(t *tile) { goPaired(t, 2, 1) }, func(t *tile) { goPaired(t, 3, 1) },
+		func(t *tile) { goPaired(t, 4, 1) }, func(t *tile) { goPaired(t, 5, 1) }, func(t *tile) { goPaired(t, 6, 1) },
+	},
+	pairedW: [4]func(*tile){
+		nil,
+		func(t *tile) { goPaired(t, 1, 4) }, func(t *tile) { goPaired(t, 2, 2) }, func(t *tile) { goPaired(t, 3, 2) },
+	},
+	widen:      goWiden,
+	narrow:     goNarrow,
+	pairs:      goPairs,
 	pair:       goPair,
 	masked:     goMasked,
 	attend:     goAttend,

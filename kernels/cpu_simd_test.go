@@ -116,16 +116,17 @@ func TestNoiseIsTheSameEverywhere(t *testing.T) {
 
 // A number that is none is not lost on its way to the loss.
 func TestNaNReachesTheLogProb(t *testing.T) {
-	onCPUs(t, func(t *testing.T, d *cpu) {
+	onCPUs(t, func(t *testing.T, d storing) {
 		x, lse := d.Alloc(F32, 1, 50), d.Alloc(F32, 1)
 		nan := make([]float32, 50)
 		nan[20] = float32(math.NaN())
 		d.Upload(x, nan)
 		h := Heads{Q: 1, KV: 1, Dim: 50}
-		o := d.Alloc(F32, 1, 50)
+		q, o := d.Alloc(d.dtype, 1, 50), d.Alloc(d.dtype, 1, 50)
+		d.Upload(q, nan)
 		run(t, d, func() {
 			d.LogSumExp(lse, x, 1)
-			d.Attention(o, Tensor{}, x, x, x, integers(d, 0, 1), h)
+			d.Attention(o, Tensor{}, q, q, q, integers(d, 0, 1), h)
 		})
 		if y := content(lse)[0]; y == y {
 			t.Errorf("lse is %v", y)

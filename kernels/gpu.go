@@ -47,6 +47,7 @@ type GPU struct {
 	notes       []string
 	loading     atomic.Int64 // nanoseconds that loading kernels has taken
 	bytes       atomic.Int64
+	held, peak  int64 // bytes, working memory included: now, and at most
 }
 
 // mapKey is a matrix of bf16 that the copy engine reads by boxes.
@@ -203,6 +204,7 @@ func (g *GPU) reserve(bytes int) *memory {
 		return drv.Fill32(0, p, 0, words)
 	})
 	g.bytes.Add(int64(bytes))
+	g.took(bytes)
 	return m
 }
 
@@ -248,6 +250,7 @@ func (g *GPU) release(op string, m *memory) {
 	m.ptr = 0
 	g.notReplayable()
 	g.bytes.Add(-int64(m.bytes))
+	g.took(-m.bytes)
 	g.call(op, func(drv driver.Driver) error { return drv.Free(p) })
 }
 
@@ -266,6 +269,7 @@ func (g *GPU) temp(n int) uint64 {
 	})
 	if g.err == nil {
 		g.work = append(g.work, scratch{p, n})
+		g.took(n)
 	}
 	return uint64(p)
 }

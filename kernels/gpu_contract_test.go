@@ -155,7 +155,7 @@ func packedAttention(t testing.TB, d Device, h Heads, n int, seed uint64) attend
 func (a attended) resume(t testing.TB, d Device, cuts []int, pages []int32, spoil bool) []uint16 {
 	h := a.h
 	QD, KD := h.Q*h.Dim, h.KV*h.Dim
-	kv := d.AllocKV(int(slices.Max(pages))+1, h)
+	kv := d.AllocKV(BF16, int(slices.Max(pages))+1, h)
 	q, k, v := upload(d, a.q, a.n, QD), upload(d, a.k, a.n, KD), upload(d, a.v, a.n, KD)
 	slots := make([]int32, a.n)
 	for i := range slots {
@@ -328,7 +328,7 @@ func raggedStepsAreThePackedPass(t *testing.T, d *GPU) {
 			S := len(ragged) + pad
 			pt := PageTable{Pages: ints(slices.Concat(table, make([]int32, pad*width)), S, width), Starts: ints(rows, S+1)}
 			pt.Len = ints(slices.Concat(lens, make([]int32, pad)), S)
-			kv, out, ft := d.AllocKV(len(ragged)*width, h), d.Alloc(BF16, R, QD), upload(d, fresh, R, QD)
+			kv, out, ft := d.AllocKV(BF16, len(ragged)*width, h), d.Alloc(BF16, R, QD), upload(d, fresh, R, QD)
 			at := ints(slots, T)
 			for _, split := range []int{0, 1 << 30} {
 				d.split = split
@@ -451,7 +451,7 @@ func TestGPUMainLoopsHaveNoBankConflicts(t *testing.T) {
 			o, lse, st := d.Alloc(BF16, 128, 2*dim), d.Alloc(F32, 128, 2), d.Alloc(I32, 2)
 			d.Upload(st, []int32{0, 128})
 			count(fmt.Sprint("Attention ", dim), func() { d.Attention(o, lse, q, k, k, st, h) })
-			kv, pages := d.AllocKV(3, h), PageTable{Pages: d.Alloc(I32, 1, 3), Starts: d.Alloc(I32, 2), Len: d.Alloc(I32, 1)}
+			kv, pages := d.AllocKV(BF16, 3, h), PageTable{Pages: d.Alloc(I32, 1, 3), Starts: d.Alloc(I32, 2), Len: d.Alloc(I32, 1)}
 			d.Upload(pages.Pages, []int32{2, 0, 1})
 			d.Upload(pages.Starts, []int32{0, 1})
 			d.Upload(pages.Len, []int32{150})

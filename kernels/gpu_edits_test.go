@@ -83,7 +83,7 @@ var barriers = []struct {
 	{"paged.sm80", "paged_fwd16_bf16_d64", func(t testing.TB, d *GPU) error {
 		d.split = 0
 		h := Heads{Q: 2, KV: 1, Dim: 64, Chunk: 64}
-		kv, q, o := d.AllocKV(4, h), d.Alloc(BF16, 1, 128), d.Alloc(BF16, 1, 128)
+		kv, q, o := d.AllocKV(BF16, 4, h), d.Alloc(BF16, 1, 128), d.Alloc(BF16, 1, 128)
 		table := PageTable{Pages: d.Alloc(I32, 1, 4), Starts: d.Alloc(I32, 2), Len: d.Alloc(I32, 1)}
 		d.Upload(table.Starts, []int32{0, 1})
 		d.Upload(table.Len, []int32{200})
@@ -157,7 +157,7 @@ func pagedOnHopper(t testing.TB, d *GPU) ([]uint16, error) {
 	d.split = 0
 	h := Heads{Q: 2, KV: 1, Dim: 64, Chunk: 64}
 	const n = 330
-	kv, q, o := d.AllocKV(6, h), upload(d, normals(1, 64*128), 64, 128), d.Alloc(BF16, 64, 128)
+	kv, q, o := d.AllocKV(BF16, 6, h), upload(d, normals(1, 64*128), 64, 128), d.Alloc(BF16, 64, 128)
 	k, slots := upload(d, normals(2, n*64), n, 64), make([]int32, n)
 	for i := range slots {
 		slots[i] = int32(i)

@@ -135,7 +135,7 @@ func everyAttention(t *testing.T, d *GPU, h Heads) {
 	for i := range slots {
 		slots[i] = int32(i)
 	}
-	st, kv := d.Alloc(I32, T), d.AllocKV(3, h)
+	st, kv := d.Alloc(I32, T), d.AllocKV(BF16, 3, h)
 	d.Upload(st, slots)
 	table := PageTable{Pages: d.Alloc(I32, 1, 2), Starts: starts, Len: d.Alloc(I32, 1)}
 	d.Upload(table.Pages, []int32{0, 1})

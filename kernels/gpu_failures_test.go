@@ -24,7 +24,7 @@ func TestGPUFailuresNameTheOperation(t *testing.T) {
 	d.Upload(pages.Starts, []int32{0, 1})
 	d.Upload(pages.Len, []int32{5})
 	h := Heads{Q: 1, KV: 1, Dim: 16, Chunk: 64}
-	kv, q := d.AllocKV(1, h), d.Alloc(BF16, 1, 16)
+	kv, q := d.AllocKV(BF16, 1, h), d.Alloc(BF16, 1, 16)
 	err := d.Do(func() { d.PagedAttention(q, q, kv, pages, h) })
 	if err == nil || !contains(err.Error(), "PagedAttention") || !contains(err.Error(), "global-oob") {
 		t.Fatalf("a page that does not exist: %v", err)
@@ -81,7 +81,7 @@ func TestGPURefusalsAreSentences(t *testing.T) {
 	budget := func() *GPU { return emulated(t, emu.Options{Capability: 80, Memory: 1 << 20}) }
 	one("memory", norm(budget(), 1<<14), "kernels: Alloc", "out of memory: asked for 2.0 MiB, 1.0 MiB of 1.0 MiB are free")
 	d := budget()
-	d.AllocKV(40, Heads{Q: 1, KV: 1, Dim: 128})
+	d.AllocKV(BF16, 40, Heads{Q: 1, KV: 1, Dim: 128})
 	one("pages", d.Do(func() {}), "out of memory: asked for 1.2 MiB")
 	d = budget()
 	h := Heads{Q: 1, KV: 1, Dim: 64}
@@ -94,7 +94,7 @@ func TestGPURefusalsAreSentences(t *testing.T) {
 	d = emulated(t, emu.Options{Capability: 80})
 	ids, table, rows := d.Alloc(I32, 1), d.Alloc(BF16, 4, 8), d.Alloc(BF16, 1, 8)
 	src, dst := d.Alloc(I32, 1), d.Alloc(I32, 1)
-	kv := d.AllocKV(1, Heads{Q: 1, KV: 1, Dim: 16})
+	kv := d.AllocKV(BF16, 1, Heads{Q: 1, KV: 1, Dim: 16})
 	d.Upload(src, []int32{9}) // there is one page
 	if err := d.Do(func() { d.Embed(rows, table, ids); d.CopyPages(kv, dst, src) }); err == nil ||
 		!strings.HasPrefix(err.Error(), "kernels: CopyPages: emu: paged.cu:") || !strings.Contains(err.Error(), "global-oob") {

@@ -238,7 +238,7 @@ func TestGPUGraphsEndWithTheirMemory(t *testing.T) {
 // A fault of a queue comes back from what waits; a synchronous device names the operation and its kernel.
 func TestGPUSynchronousNamesTheKernel(t *testing.T) {
 	fault := func(d *GPU) error {
-		kv, src, dst, x := d.AllocKV(1, Heads{Q: 1, KV: 1, Dim: 16}), d.Alloc(I32, 1), d.Alloc(I32, 1), d.Alloc(BF16, 1, 64)
+		kv, src, dst, x := d.AllocKV(BF16, 1, Heads{Q: 1, KV: 1, Dim: 16}), d.Alloc(I32, 1), d.Alloc(I32, 1), d.Alloc(BF16, 1, 64)
 		d.Upload(src, []int32{9}) // there is one page
 		return d.Do(func() { d.Zero(x); d.CopyPages(kv, dst, src); d.Add(x, x) })
 	}

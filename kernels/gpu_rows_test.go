@@ -136,7 +136,7 @@ func sharedPagesDoNotChangeBits(t *testing.T, d *GPU) {
 	mustDo(t, d, func() { d.Attention(o, Tensor{}, q, k, v, starts, h) })
 	b.o = bits16(d, o)
 
-	kv := d.AllocKV(3, h)
+	kv := d.AllocKV(BF16, 3, h)
 	ints := func(x ...int32) Tensor {
 		t := d.Alloc(I32, len(x))
 		d.Upload(t, x)

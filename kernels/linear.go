@@ -6,6 +6,10 @@ import "fmt"
 type Products interface {
 	// Linear is y = x·wᵀ + b. y (T,N), x (T,M), w (N,M), b (N) or absent.
 	Linear(y, x, w, b Tensor)
+	// Arrange lets the device keep w (N,M), the whole of a contiguous matrix, in the order in which Linear reads it, rather than in two.
+	// What it holds is lost. From then on it is for Linear, Embed, Copy, Zero and the doors, whole rows at a time. A device whose
+	// products read rows does nothing.
+	Arrange(w Tensor)
 	// LinearBackward adds dx += dy·w, dw += dyᵀ·x, db += Σ_t dy[t].
 	LinearBackward(dx, dw, db, dy, x, w Tensor)
 }

@@ -3,11 +3,14 @@ package kernels
 // A pack is a matrix in panels of 16 columns, as the product kernels read it, derived from one version of a memory's content.
 //
 // Linear needs wᵀ: panel p holds rows 16p to 16p+15 of w, element (k, j) = w[16p+j, k]. Its gradient by x needs w itself: element
-// (k, j) = w[k, 16p+j]. Columns beyond the last are zeros. Weights change once per update and are read for every batch, decode
-// step and minibatch between, so that packing is some 1 % of an update.
+// (k, j) = w[k, 16p+j]. Columns beyond the last are zeros. Of a BF16 matrix, elements (2k, j) and (2k+1, j) share a word: they are
+// widened by the kernels. Weights change once per update and are read for every batch, decode step and minibatch between, so that
+// packing is some 1 % of an update. A matrix that was arranged is its own pack.
 type pack struct {
 	version uint64
-	data    []float32
+	data    []float32 // words
+	inner   int       // words from a column of a panel to the same of the next, over 16
+	paired  bool
 }
 
 type packKey struct {
@@ -26,6 +29,8 @@ const (
 type linearJob struct {
 	y, x, w, b   Tensor
 	pack         *pack
+	tail         *pack // of the columns from full on, where pack has not all
+	full         int
 	T, N, M      int
 	transposed   bool
 	acc          bool
@@ -33,13 +38,27 @@ type linearJob struct {
 	panels, rows int
 }
 
-// packed returns w in panels, at the price of packing it only if it has been written since.
-func (d *cpu) packed(w Tensor, transposed bool) *pack {
+// packed returns w in panels, at the price of packing it only if it has been written since. tail is another pack, of the columns from
+// full on; nil if there are none.
+func (d *cpu) packed(w Tensor, transposed bool) (p, tail *pack, full int) {
 	m := w.mem
+	if o := m.panels(w.off); o != nil {
+		if !transposed || w.off != o.off || w.dims[0]&^(tileCols-1) != o.rows || w.dims[1] != o.cols {
+			needs("Linear", "w", w, "the whole of the matrix that was arranged, and its product the forward one")
+		}
+		if o.rows < w.dims[0] {
+			tail, _, _ = d.packed(w.Rows(o.rows, w.dims[0]), true)
+		}
+		return &o.pack, tail, o.rows
+	}
 	key := packKey{w.off, w.dims[0], w.dims[1], w.ld, transposed}
-	p := m.packs[key]
+	full = w.dims[1]
+	if transposed {
+		full = w.dims[0]
+	}
+	p = m.packs[key]
 	if p != nil && p.version == m.version {
-		return p
+		return p, nil, full
 	}
 	rows, cols := w.dims[1], w.dims[0]
 	if !transposed {
@@ -50,13 +69,17 @@ func (d *cpu) packed(w Tensor, transposed bool) *pack {
 		if m.packs == nil {
 			m.packs = map[packKey]*pack{}
 		}
-		p = &pack{data: floats(panels * rows * tileCols)}
+		p = &pack{inner: rows, paired: w.dtype == BF16}
+		if p.paired {
+			p.inner = (rows + 1) / 2
+		}
+		p.data = floats(panels * p.inner * tileCols)
 		m.packs[key] = p
 	}
 	p.version = m.version
 	d.lin.w, d.lin.pack, d.lin.transposed = w, p, transposed
 	d.each(panels, 1, rows*cols, packRows)
-	return p
+	return p, nil, full
 }
 
 func packRows(d *cpu, _ *worker, from, to int) {
@@ -64,10 +87,48 @@ func packRows(d *cpu, _ *worker, from, to int) {
 	rows, cols := j.w.dims[0], j.w.dims[1]
 	for p := from; p < to; p++ {
 		first := p * tileCols
-		if j.transposed {
-			packTransposed(d.v, j.pack.data[first*cols:], j.w.at(0), first, min(tileCols, rows-first), cols, j.w.ld)
-		} else {
-			packPanel(d.v, j.pack.data[first*rows:], j.w.at(0)[first:], min(tileCols, cols-first), rows, j.w.ld)
+		panel := j.pack.data[first*j.pack.inner:]
+		switch {
+		case j.pack.paired && j.transposed:
+			packTransposedPairs(d.v, panel, j.w, first, min(tileCols, rows-first))
+		case j.pack.paired:
+			packPairs(d.v, panel, j.w, first, min(tileCols, cols-first))
+		case j.transposed:
+			packTransposed(d.v, panel, j.w.at(0), first, min(tileCols, rows-first), cols, j.w.ld)
+		default:
+			packPanel(d.v, panel, j.w.at(0)[first:], min(tileCols, cols-first), rows, j.w.ld)
+		}
+	}
+}
+
+// packTransposedPairs is packTransposed where w is bf16, in words.
+func packTransposedPairs(v *simd, dst []float32, w Tensor, row, n int) {
+	if M := w.dims[1]; M%2 == 0 && w.off%2 == 0 && w.ld%2 == 0 {
+		packTransposed(v, dst, w.mem.words[w.off/2:], row, n, M/2, w.ld/2)
+		return
+	}
+	for j := range n {
+		at, M := w.place(row + j)
+		for k, x := range w.mem.b16[at : at+M] {
+			halves(dst[k/2*tileCols+j:], 2)[k%2] = x
+		}
+	}
+}
+
+// packPairs is packPanel where w is bf16, in words: rows 2k and 2k+1 of w share one, the last, if it is alone, with zeros.
+func packPairs(v *simd, dst []float32, w Tensor, col, n int) {
+	rows := w.dims[0]
+	for k := 0; k < rows; k += 2 {
+		even, to := w.mem.b16[w.off+k*w.ld+col:], dst[k/2*tileCols:][:tileCols]
+		if k+1 < rows && n == tileCols {
+			v.pairs(&to[0], &even[0], &w.mem.b16[w.off+(k+1)*w.ld+col])
+			continue
+		}
+		for j := range n {
+			pair := halves(to[j:], 2)
+			if pair[0] = even[j]; k+1 < rows {
+				pair[1] = even[w.ld+j]
+			}
 		}
 	}
 }
@@ -121,14 +182,15 @@ func (d *cpu) Linear(y, x, w, b Tensor) {
 	d.begin(op)
 	T, N, M := checkLinear(y, x, w, b)
 	d.reads(op, x)
-	d.reads(op, w)
+	d.readsMatrix(op, w)
 	d.reads(op, b)
 	if T == 0 || N == 0 {
 		return
 	}
-	p := d.packed(w, true)
+	p, tail, full := d.packed(w, true)
 	d.writes(op, y)
-	d.lin = linearJob{y: y, x: x, b: b, pack: p, T: T, N: N, M: M}
+	x = d.wide(0, x)
+	d.lin = linearJob{y: y, x: x, b: b, pack: p, tail: tail, full: full, T: T, N: N, M: M}
 	d.multiply()
 }
 
@@ -161,14 +223,45 @@ func linearPanels(d *cpu, w *worker, from, to int) {
 	linearBlock(d, w, 0, d.lin.T, from*tileCols, min(to*tileCols, d.lin.N))
 }
 
+// roundedFloats is how many outputs a thread computes before it rounds them to bf16.
+const roundedFloats = 1 << 14
+
+// linearBlock computes rows [r0, r1) and columns [c0, c1), c0 the first of a panel.
 func linearBlock(d *cpu, w *worker, r0, r1, c0, c1 int) {
 	j := &d.lin
-	acc := j.acc
+	width := c1 - c0
+	if j.y.dtype == BF16 {
+		width = max(roundedFloats/(r1-r0)/tileCols, 1) * tileCols
+	}
+	for c := c0; c < c1; {
+		to := min(c+width, c1)
+		if c < j.full {
+			to = min(to, j.full)
+		}
+		linearPart(d, w, r0, r1, c, to)
+		c = to
+	}
+}
+
+// linearPart is linearBlock for columns of one pack, which are rounded together.
+func linearPart(d *cpu, w *worker, r0, r1, c0, c1 int) {
+	j := &d.lin
+	y, ldy, acc := []float32(nil), j.y.ld, j.acc
+	if j.y.dtype == BF16 {
+		ldy = c1 - c0
+		y = w.lane(0, (r1-r0)*ldy)
+		if acc {
+			for r := r0; r < r1; r++ {
+				d.v.widen(y[(r-r0)*ldy:][:ldy], j.y.mem.b16[j.y.off+r*j.y.ld+c0:][:ldy])
+			}
+		}
+	} else {
+		y = j.y.at(r0)[c0:]
+	}
 	if j.b.mem != nil || j.M == 0 && !acc {
-		for r := r0; r < r1; r++ {
-			row := j.y.at(r)[c0:c1]
-			if j.b.mem != nil {
-				copy(row, j.b.at(c0))
+		for r := range r1 - r0 {
+			if row := y[r*ldy:][:c1-c0]; j.b.mem != nil {
+				copy(row, w.load(d.v, 1, j.b, j.b.off+c0, c1-c0))
 			} else {
 				clear(row)
 			}
@@ -179,15 +272,28 @@ func linearBlock(d *cpu, w *worker, r0, r1, c0, c1 int) {
 	if r1-r0 >= 2*tileRows && block > innerBlock+innerBlock/2 {
 		block = innerBlock
 	}
+	of, first := j.pack, c0
+	if c0 >= j.full {
+		of, first = j.tail, c0-j.full
+	}
 	for k := 0; k < j.M; k += block {
+		at := k
+		if of.paired {
+			at /= 2
+		}
 		p := product{
-			c: &j.y.at(r0)[c0], ldc: j.y.ld,
+			c: &y[0], ldc: ldy,
 			a: &j.x.at(r0)[k], ars: j.x.ld, aks: 1,
-			b: &j.pack.data[c0*j.M+k*tileCols], bps: tileCols * j.M, bks: tileCols,
-			rows: r1 - r0, cols: c1 - c0, k: min(block, j.M-k), acc: acc, padded: true,
+			b: &of.data[first*of.inner+at*tileCols], bps: tileCols * of.inner, bks: tileCols,
+			rows: r1 - r0, cols: c1 - c0, k: min(block, j.M-k), acc: acc, padded: true, paired: of.paired,
 		}
 		w.product(d.v, &p)
 		acc = true
+	}
+	if j.y.dtype == BF16 {
+		for r := r0; r < r1; r++ {
+			d.v.narrow(j.y.mem.b16[j.y.off+r*j.y.ld+c0:][:ldy], y[(r-r0)*ldy:])
+		}
 	}
 }
 
@@ -201,21 +307,26 @@ func (d *cpu) LinearBackward(dx, dw, db, dy, x, w Tensor) {
 	if T == 0 || N == 0 {
 		return
 	}
+	dy = d.wide(0, dy)
 	if dx.mem != nil && M > 0 {
-		p := d.packed(w, false)
+		p, _, _ := d.packed(w, false)
 		d.writes(op, dx)
-		d.lin = linearJob{y: dx, x: dy, pack: p, T: T, N: M, M: N, acc: true}
+		d.lin = linearJob{y: dx, x: dy, pack: p, full: M, T: T, N: M, M: N, acc: true}
 		d.multiply()
 	}
 	if dw.mem != nil && M > 0 {
 		d.writes(op, dw)
-		d.lin = linearJob{dw: dw, dy: dy, x: x, T: T, N: N, M: M}
+		sum, x := d.wide(2, dw), d.wide(1, x)
+		d.lin = linearJob{dw: sum, dy: dy, x: x, T: T, N: N, M: M}
 		d.weightGradient()
+		d.settle(dw, sum)
 	}
 	if db.mem != nil {
 		d.writes(op, db)
-		d.lin = linearJob{db: db, dy: dy, T: T, N: N}
+		sum := d.wide(2, db)
+		d.lin = linearJob{db: sum, dy: dy, T: T, N: N}
 		d.each(N, 64, T*N/8, biasColumns)
+		d.settle(db, sum)
 	}
 }
 

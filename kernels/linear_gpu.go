@@ -80,6 +80,9 @@ func (g *GPU) product32(kernel string, c, a, b, bias arg, m, n, k int, add int32
 	g.launch("linear_f32", [3]int{ceil(n, 64), ceil(m, 64), 1}, 256, 0, c, a.p, am, ak, b.p, bn, bk, bias, int32(m), int32(n), int32(k), add)
 }
 
+// Arrange does nothing: products read rows.
+func (g *GPU) Arrange(Tensor) {}
+
 // Linear is y = x·wᵀ + b. Factors are taken as bf16 unless both are F32.
 func (g *GPU) Linear(y, x, w, b Tensor) {
 	g.begin("Linear")

@@ -1,11 +1,13 @@
-// loss.cu: the losses of PPO, a number per row.
+// loss.cu: the losses of the policy-gradient family and of the value head, a number per row.
 //
-//   ratio = exp(logp − old)      gain = min(ratio·A, clip(ratio, low, high)·A), for A < 0 at least dual·A
-//   policy loss = −Σ weight·gain + kl·Σ weight·(q − 1 − ln q),  q = exp(ref − logp)
+//   ratio = exp(logp − old), or exp(log_ratio)      gain = min(ratio·A, clip(ratio, low, high)·A), for A < 0 at least dual·A;
+//                                                   constant: clip(ratio, low, high)·A·logp, the clipped ratio a constant
+//   policy loss = −Σ weight·gain + kl·Σ weight·(q − 1 − ln q) + Σ stay·|logp − old| − Σ imitate·logp,  q = exp(ref − logp)
+//                 estimator 1: ln of 1/q, 2: ½ ln² q in place of q − 1 − ln q
 //   value loss  = ½ Σ weight·max((v − ret)², (clip(v, old ± c) − ret)²)
 //
 //   All (R) f32; stats (8) f32 in the order of kernels/device.go. Rows of weight 0, prompts and tool output, get a gradient of 0 and count
-//   nowhere, whatever their other columns hold. Schulman 2017 eq. 7; Yu 2025 §3.1; Ye 2020 eq. 5. Reference: loss_test.go, float64.
+//   nowhere, whatever their other columns hold. log_ratio, stay, imitate may be absent. Papers: loss.go. Reference: loss_test.go, float64.
 //
 // Launch    at most 256 blocks of 256, as many as R needs: sums in fp64, a thread's rows ascending, then a tree. loss_finish adds the blocks.
 // Layout    plain arrays, neighbouring threads at neighbouring rows.
@@ -49,7 +51,7 @@ extern "C" __global__ void __launch_bounds__(STATS * 32) loss_finish(float *stat
 	if (lane == 0) stats[k] = k == MAX_DIFF ? fmaxf(stats[k], (float)v) : stats[k] + (float)v;
 }
 
-extern "C" __global__ void __launch_bounds__(256) policy_loss(float *dlogp, double *sums, const float *logp, const float *weight, const float *old, const float *advantage, const float *ref, int rows, float low, float high, float dual, float kl) {
+extern "C" __global__ void __launch_bounds__(256) policy_loss(float *dlogp, double *sums, const float *logp, const float *weight, const float *old, const float *advantage, const float *ref, const float *log_ratio, const float *stay, const float *imitate, int rows, float low, float high, float dual, float kl, int constant, int estimator) {
 	double s[STATS] = {};
 	for (int r = blockIdx.x * 256 + threadIdx.x; r < rows; r += gridDim.x * 256) {
 		const float w = weight[r];
@@ -57,21 +59,40 @@ extern "C" __global__ void __launch_bounds__(256) policy_loss(float *dlogp, doub
 			dlogp[r] = 0.f;
 			continue;
 		}
-		const float lp = logp[r], a = advantage[r], diff = lp - old[r], ratio = exp_(diff);
+		const float lp = logp[r], a = advantage[r], diff = lp - old[r], own = exp_(diff);
+		const float ratio = log_ratio ? exp_(log_ratio[r]) : own, near = fminf(fmaxf(ratio, low), high);
 		float gain = ratio * a, grad = gain;
-		const float bound = fminf(fmaxf(ratio, low), high) * a;
-		if (bound < gain) gain = bound, grad = 0.f, s[CLIPPED] += w;
-		if (dual > 0.f && a < 0.f && gain < dual * a) gain = dual * a, grad = 0.f, s[DUAL] += w;
+		if (constant) {
+			if (near != ratio) s[CLIPPED] += w;
+			grad = near * a, gain = grad * lp;
+		} else {
+			if (near * a < gain) gain = near * a, grad = 0.f, s[CLIPPED] += w;
+			if (dual > 0.f && a < 0.f && gain < dual * a) gain = dual * a, grad = 0.f, s[DUAL] += w;
+		}
 		float loss = -w * gain, d = -w * grad;
 		if (kl != 0.f) {
-			const float away = ref[r] - lp, q = exp_(away), term = w * (q - 1.f - away);
-			s[REF] += term;
-			loss = fmaf(kl, term, loss);
-			d = fmaf(kl * w, 1.f - q, d);
+			const float away = ref[r] - lp;
+			float term = -away, slope = 1.f; // estimator 1
+			if (estimator == 2) term = 0.5f * (away * away), slope = -away;
+			if (estimator == 0) {
+				const float q = exp_(away);
+				term = q - 1.f - away, slope = 1.f - q;
+			}
+			s[REF] += w * term;
+			loss = fmaf(kl * w, term, loss);
+			d = fmaf(kl * w, slope, d);
+		}
+		if (stay && diff != 0.f) {
+			loss = fmaf(stay[r], fabsf(diff), loss);
+			d += diff > 0.f ? stay[r] : -stay[r];
+		}
+		if (imitate) {
+			loss = fmaf(-imitate[r], lp, loss);
+			d -= imitate[r];
 		}
 		dlogp[r] = d;
 		s[LOSS] += loss;
-		s[KL] += w * (ratio - 1.f - diff);
+		s[KL] += w * (own - 1.f - diff);
 		s[WEIGHT] += w;
 		s[MAX_DIFF] = fmax(s[MAX_DIFF], (double)fabsf(diff));
 	}

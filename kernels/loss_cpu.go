@@ -12,11 +12,11 @@ func (d *cpu) PolicyLoss(dlogp, stats, logp Tensor, t Targets, c Clip) {
 	d.writes(op, stats)
 	out, lp := dlogp.vec(), logp.vec()
 	weight, old, adv := t.Weight.vec(), t.OldLogProb.vec(), t.Advantage.vec()
+	logRatio, stay, imitate := optional(t.LogRatio), optional(t.Stay), optional(t.Imitate)
 	var ref []float32
 	if c.KL != 0 {
 		ref = t.Ref.vec()
 	}
-	low, high := 1-float64(c.Low), 1+float64(c.High)
 	var s [Stats]float64
 	for r := range R {
 		w := float64(weight[r])
@@ -24,24 +24,27 @@ func (d *cpu) PolicyLoss(dlogp, stats, logp Tensor, t Targets, c Clip) {
 			out[r] = 0 // whatever the other columns hold there
 			continue
 		}
-		diff, a := float64(lp[r])-float64(old[r]), float64(adv[r])
+		x, diff := float64(lp[r]), float64(lp[r])-float64(old[r])
 		ratio := math.Exp(diff)
-		gain, grad := ratio*a, ratio*a
-		if bound := min(max(ratio, low), high) * a; bound < gain {
-			gain, grad = bound, 0
-			s[StatClipped] += w
+		used := ratio
+		if logRatio != nil {
+			used = math.Exp(float64(logRatio[r]))
 		}
-		if c.Dual > 0 && a < 0 && gain < float64(c.Dual)*a {
-			gain, grad = float64(c.Dual)*a, 0
-			s[StatDual] += w
-		}
+		gain, grad := c.gain(used, float64(adv[r]), x, w, &s)
 		loss, dl := -w*gain, -w*grad
 		if ref != nil {
-			diff := float64(ref[r]) - float64(lp[r])
-			q := math.Exp(diff)
-			s[StatRef] += w * (q - 1 - diff)
-			loss += float64(c.KL) * w * (q - 1 - diff)
-			dl += float64(c.KL) * w * (1 - q)
+			term, slope := c.Estimator.of(float64(ref[r]) - x)
+			s[StatRef] += w * term
+			loss += float64(c.KL) * w * term
+			dl += float64(c.KL) * w * slope
+		}
+		if stay != nil && diff != 0 {
+			loss += float64(stay[r]) * math.Abs(diff)
+			dl += float64(stay[r]) * diff / math.Abs(diff)
+		}
+		if imitate != nil {
+			loss -= float64(imitate[r]) * x
+			dl -= float64(imitate[r])
 		}
 		out[r] = float32(dl)
 		s[StatLoss] += loss
@@ -50,6 +53,47 @@ func (d *cpu) PolicyLoss(dlogp, stats, logp Tensor, t Targets, c Clip) {
 		s[StatMaxDiff] = max(s[StatMaxDiff], math.Abs(diff))
 	}
 	addStats(stats.vec(), &s)
+}
+
+// gain is the clipped objective of a row of weight w and its derivative by logp, and books what was clipped.
+func (c Clip) gain(ratio, a, logp, w float64, s *[Stats]float64) (gain, grad float64) {
+	near := min(max(ratio, 1-float64(c.Low)), 1+float64(c.High))
+	if c.Constant {
+		if near != ratio {
+			s[StatClipped] += w
+		}
+		return near * a * logp, near * a
+	}
+	gain, grad = ratio*a, ratio*a
+	if bound := near * a; bound < gain {
+		gain, grad = bound, 0
+		s[StatClipped] += w
+	}
+	if c.Dual > 0 && a < 0 && gain < float64(c.Dual)*a {
+		gain, grad = float64(c.Dual)*a, 0
+		s[StatDual] += w
+	}
+	return gain, grad
+}
+
+// of is the estimate of the divergence where x = Ref − logp, and its derivative by logp.
+func (e Estimator) of(x float64) (term, slope float64) {
+	switch e {
+	case K1:
+		return -x, 1
+	case K2:
+		return x * x / 2, -x
+	}
+	q := math.Exp(x)
+	return q - 1 - x, 1 - q
+}
+
+// optional is the numbers of a tensor that may be absent.
+func optional(t Tensor) []float32 {
+	if t.Absent() {
+		return nil
+	}
+	return t.vec()
 }
 
 func addStats(stats []float32, s *[Stats]float64) {

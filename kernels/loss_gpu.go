@@ -13,9 +13,13 @@ func (g *GPU) PolicyLoss(dlogp, stats, logp Tensor, t Targets, c Clip) {
 	}
 	blocks := lossBlocks(R)
 	sums := g.temp(8 * Stats * blocks)
+	constant := int32(0)
+	if c.Constant {
+		constant = 1
+	}
 	g.launch("policy_loss", [3]int{blocks, 1, 1}, 256, 0,
-		g.out(dlogp).p, sums, g.address(logp), g.address(t.Weight), g.address(t.OldLogProb), g.address(t.Advantage), g.address(t.Ref), int32(R),
-		1-c.Low, 1+c.High, c.Dual, c.KL)
+		g.out(dlogp).p, sums, g.address(logp), g.address(t.Weight), g.address(t.OldLogProb), g.address(t.Advantage), g.address(t.Ref),
+		g.address(t.LogRatio), g.address(t.Stay), g.address(t.Imitate), int32(R), 1-c.Low, 1+c.High, c.Dual, c.KL, constant, int32(c.Estimator))
 	g.launch("loss_finish", [3]int{1, 1, 1}, 32*Stats, 0, g.out(stats).p, sums, int32(blocks))
 }
 

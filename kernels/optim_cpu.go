@@ -7,6 +7,7 @@ const squareBlock = 4096
 
 type adamJob struct {
 	w, g, m, v []float32
+	rounded    []uint16 // of w, where that is a master copy
 	c          adamConst
 	partial    []float64
 }
@@ -17,6 +18,7 @@ func (d *cpu) SumSquares(out, x Tensor) {
 	n := checkSumSquares(out, x)
 	d.reads(op, x)
 	d.writes(op, out)
+	x = d.wide(0, x)
 	j := &d.adam
 	blocks := (n + squareBlock - 1) / squareBlock
 	if cap(j.partial) < blocks {
@@ -46,10 +48,15 @@ func (d *cpu) AdamW(w, master, g, m, v Tensor, s AdamWStep) {
 	n := checkAdamW(w, master, g, m, v, s)
 	d.reads(op, g)
 	d.writes(op, w)
+	d.writes(op, master)
 	d.writes(op, m)
 	d.writes(op, v)
 	j := &d.adam
-	j.w, j.g, j.m, j.v = w.vec(), g.vec(), m.vec(), v.vec()
+	whole := w
+	if j.rounded = nil; master.mem != nil {
+		whole, j.rounded = master, w.mem.b16[w.off:w.off+n]
+	}
+	j.w, j.g, j.m, j.v = whole.vec(), g.vec(), m.vec(), v.vec()
 	b1, b2 := float64(s.Beta1), float64(s.Beta2)
 	j.c = adamConst{
 		scale: s.Scale,
@@ -63,5 +70,8 @@ func (d *cpu) AdamW(w, master, g, m, v Tensor, s AdamWStep) {
 		j := &d.adam
 		a, b := from*1024, min(to*1024, len(j.w))
 		d.v.adam(j.w[a:b], j.g[a:b], j.m[a:b], j.v[a:b], &j.c)
+		if j.rounded != nil {
+			d.v.narrow(j.rounded[a:b], j.w[a:b])
+		}
 	})
 }

@@ -10,9 +10,11 @@ type PageTable struct{ Pages, Starts, Len Tensor }
 
 // Pages keep keys and values from step to step, for decoding.
 type Pages interface {
-	AllocKV(pages int, h Heads) KV // one layer's pages, zeroed, in the device's own layout
+	// AllocKV is one layer's pages, zeroed, in the device's own layout: of F32 or BF16 numbers, as the activations are; a GPU's are BF16
+	// in any case.
+	AllocKV(dtype DType, pages int, h Heads) KV
 	FreeKV(kv KV)
-	KVBytes(h Heads) int // memory of one page of one layer
+	KVBytes(dtype DType, h Heads) int // memory of one page of one layer
 
 	// AppendKV stores token t's keys and values, k, v (T,KV·D), at slots[t] = page·P + offset, or nowhere if that is negative.
 	AppendKV(kv KV, k, v, slots Tensor)
@@ -59,6 +61,12 @@ func checkCopyPages(kv KV, dst, src Tensor) (n int) {
 	checkVector(op, "dst", dst, I32, n)
 	checkVector(op, "src", src, I32, n)
 	return n
+}
+
+func checkPages(dtype DType, pages int) {
+	if pages < 0 || dtype != F32 && dtype != BF16 {
+		panic(fmt.Sprintf("kernels: AllocKV of %d pages of %v", pages, dtype))
+	}
 }
 
 func checkKV(op string, kv KV) {

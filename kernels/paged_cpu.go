@@ -1,17 +1,18 @@
 package kernels
 
-import "fmt"
+import (
+	"fmt"
+	"unsafe"
+)
 
 // A page of the CPU is a tile of keys for each key head, [KV][4][D][16], then one of values, [KV][64][D]: see attentionJob.
 
-func (d *cpu) KVBytes(h Heads) int { return h.KV * 2 * PageTokens * h.Dim * F32.Size() }
+func (d *cpu) KVBytes(dtype DType, h Heads) int { return h.KV * 2 * PageTokens * h.Dim * dtype.Size() }
 
-func (d *cpu) AllocKV(pages int, h Heads) KV {
+func (d *cpu) AllocKV(dtype DType, pages int, h Heads) KV {
 	checkHeads("AllocKV", h)
-	if pages < 0 {
-		panic(fmt.Sprintf("kernels: AllocKV of %d pages", pages))
-	}
-	t := d.Alloc(F32, max(pages, 1), 2*h.KV, PageTokens*h.Dim)
+	checkPages(dtype, pages)
+	t := d.Alloc(dtype, max(pages, 1), 2*h.KV, PageTokens*h.Dim)
 	return KV{mem: t.mem, Pages: pages, Heads: h}
 }
 
@@ -34,11 +35,11 @@ func (d *cpu) AppendKV(kv KV, k, v, slots Tensor) {
 		}
 	}
 	j := &d.att
-	j.h, j.k, j.v, j.kv, j.slots = kv.Heads, k, v, kv.mem.f32, at
-	d.each(T, 4, T*kv.Heads.KV*kv.Heads.Dim, func(d *cpu, _ *worker, from, to int) {
+	j.h, j.k, j.v, j.kv, j.slots = kv.Heads, k, v, kv, at
+	d.each(T, 4, T*kv.Heads.KV*kv.Heads.Dim, func(d *cpu, w *worker, from, to int) {
 		for t := from; t < to; t++ {
 			if d.att.slots[t] >= 0 {
-				d.att.append(d.v, t)
+				d.att.append(d.v, w, t)
 			}
 		}
 	})
@@ -48,23 +49,32 @@ const pageBits = 6
 
 var _ = [1]struct{}{}[PageTokens-1<<pageBits] // compiles only if PageTokens is 1<<pageBits
 
-// append stores token t in its slot. A key's numbers go to a line each, which a decode step finds in no cache: all are asked for first.
-func (j *attentionJob) append(v *simd, t int) {
-	D, KV := j.h.Dim, j.h.KV
-	size := PageTokens * D
-	page := j.kv[int(j.slots[t])>>pageBits*2*KV*size:][:2*KV*size]
-	offset := int(j.slots[t]) % PageTokens
-	key, val := j.k.row(t), j.v.row(t)
+// append stores token t in its slot.
+func (j *attentionJob) append(v *simd, w *worker, t int) {
+	page, offset := int(j.slots[t])>>pageBits, int(j.slots[t])%PageTokens
+	if m := j.kv.mem; m.b16 != nil {
+		appendHeads(v, m.b16, page, offset, w.bf16Row(v, 0, j.k, t), w.bf16Row(v, 1, j.v, t), j.h)
+	} else {
+		appendHeads(v, m.f32, page, offset, w.loadRow(v, 0, j.k, t), w.loadRow(v, 1, j.v, t), j.h)
+	}
+}
+
+// appendHeads stores a token's heads in a page. A key's numbers go to a line each, which a decode step finds in no cache: all are asked
+// for first.
+func appendHeads[N float32 | uint16](v *simd, pages []N, page, offset int, key, val []N, h Heads) {
+	D, KV, size := h.Dim, h.KV, PageTokens*h.Dim
+	pages = pages[page*2*KV*size:][:2*KV*size]
 	first := offset/tileCols*tileCols*D + offset%tileCols
 	for g := range KV {
-		v.fetch(&page[g*size+first], 4, 4*tileCols, D)
+		line := &pages[g*size+first]
+		v.fetch((*float32)(unsafe.Pointer(line)), 2, tileCols*int(unsafe.Sizeof(*line)), D)
 	}
 	for g := range KV {
-		panel := page[g*size+first:]
+		panel := pages[g*size+first:]
 		for i, x := range key[g*D : (g+1)*D] {
 			panel[i*tileCols] = x
 		}
-		copy(page[(KV+g)*size+offset*D:][:D], val[g*D:(g+1)*D])
+		copy(pages[(KV+g)*size+offset*D:][:D], val[g*D:(g+1)*D])
 	}
 }
 
@@ -77,9 +87,11 @@ func (d *cpu) PagedAttention(o, q Tensor, kv KV, table PageTable, h Heads) {
 	if !table.Pages.Contiguous() {
 		needs(op, "table.Pages", table.Pages, "contiguous")
 	}
+	out := o
+	q, o = d.wide(0, q), d.wideRoom(3, o)
 	j := &d.att
 	j.set(h, q, o, Tensor{})
-	j.kv, j.pages, j.perS, j.do = kv.mem.f32, table.Pages.ints(), N, Tensor{}
+	j.kv, j.pages, j.perS, j.do = kv, table.Pages.ints(), N, Tensor{}
 	j.starts = d.sequences(op, table.Starts, min(T, int(table.Starts.ints()[S]))) // rows after the last sequence are nobody's
 	lens := table.Len.ints()
 	for s := range S {
@@ -98,6 +110,7 @@ func (d *cpu) PagedAttention(o, q Tensor, kv KV, table PageTable, h Heads) {
 		}
 	}
 	d.attend()
+	d.settle(out, o)
 }
 
 func (d *cpu) CopyPages(kv KV, dst, src Tensor) {
@@ -109,6 +122,11 @@ func (d *cpu) CopyPages(kv KV, dst, src Tensor) {
 	for i := range n {
 		d.checkPage(op, kv, to[i])
 		d.checkPage(op, kv, from[i])
-		copy(kv.mem.f32[int(to[i])*size:][:size], kv.mem.f32[int(from[i])*size:])
+		dst, src := int(to[i])*size, int(from[i])*size
+		if m := kv.mem; m.b16 != nil {
+			copy(m.b16[dst:dst+size], m.b16[src:])
+		} else {
+			copy(m.f32[dst:dst+size], m.f32[src:])
+		}
 	}
 }

@@ -3,16 +3,14 @@ package kernels
 import "fmt"
 
 // KVBytes is, for each key head, a tile of keys and a tile of values, of bf16.
-func (g *GPU) KVBytes(h Heads) int { return h.KV * 2 * tileBytes(h) }
+func (g *GPU) KVBytes(_ DType, h Heads) int { return h.KV * 2 * tileBytes(h) }
 
 // AllocKV is zeroed pages.
-func (g *GPU) AllocKV(pages int, h Heads) KV {
+func (g *GPU) AllocKV(dtype DType, pages int, h Heads) KV {
 	checkHeads("AllocKV", h)
 	attentionDim("AllocKV", h)
-	if pages < 0 {
-		panic(fmt.Sprintf("kernels: AllocKV of %d pages", pages))
-	}
-	return KV{mem: g.reserve(pages * g.KVBytes(h)), Pages: pages, Heads: h}
+	checkPages(dtype, pages)
+	return KV{mem: g.reserve(pages * g.KVBytes(dtype, h)), Pages: pages, Heads: h}
 }
 
 func (g *GPU) kv(kv KV) uint64 {
@@ -27,7 +25,7 @@ func (g *GPU) AppendKV(kv KV, k, v, slots Tensor) {
 	h := kv.Heads
 	kv.mem.version++
 	g.launch("append_"+attentionDim("AppendKV", h), [3]int{ceil(T*h.KV*h.Dim/8, 256), 1, 1}, 256, 0,
-		g.kv(kv), int64(g.KVBytes(h)), g.in(k), g.in(v), g.in(slots), int32(T), int32(h.KV))
+		g.kv(kv), int64(g.KVBytes(BF16, h)), g.in(k), g.in(v), g.in(slots), int32(T), int32(h.KV))
 }
 
 // PagedAttention takes tiles of 16 rows where most sequences have a token or few, else of 64. Where there are fewer such tiles than the GPU
@@ -57,7 +55,7 @@ func (g *GPU) PagedAttention(o, q Tensor, kv KV, table PageTable, h Heads) {
 	if chunks == 1 || tiles*h.KV >= g.split {
 		st.begin()
 		g.launch(name, [3]int{tiles, h.KV, 1}, threads, shared,
-			oa.a, qa.a, g.kv(kv), int64(g.KVBytes(h)), pages, starts, length, int32(S), int32(G), chunkTiles(h), scoreScale(h))
+			oa.a, qa.a, g.kv(kv), int64(g.KVBytes(BF16, h)), pages, starts, length, int32(S), int32(G), chunkTiles(h), scoreScale(h))
 		st.end()
 		return
 	}
@@ -65,7 +63,7 @@ func (g *GPU) PagedAttention(o, q Tensor, kv KV, table PageTable, h Heads) {
 	st.begin()
 	state := st.at + uint64(at)
 	g.launch(part, [3]int{ceil(T*G, partRows) + S, h.KV, chunks}, partThreads, shared,
-		state, qa.a, g.kv(kv), int64(g.KVBytes(h)), pages, starts, length, int32(S), int32(G), int32(chunks), chunkTiles(h), scoreScale(h))
+		state, qa.a, g.kv(kv), int64(g.KVBytes(BF16, h)), pages, starts, length, int32(S), int32(G), int32(chunks), chunkTiles(h), scoreScale(h))
 	g.launch("paged_merge_"+kind, [3]int{ceil(T*h.Q, 4), 1, 1}, 128, 0,
 		oa.a, state, starts, length, int32(S), int32(T), int32(h.Q), int32(chunks), chunkTiles(h), scoreScale(h))
 	st.end()
@@ -77,7 +75,7 @@ func (g *GPU) CopyPages(kv KV, dst, src Tensor) {
 	defer g.end()
 	n := checkCopyPages(kv, dst, src)
 	kv.mem.version++
-	stride := g.KVBytes(kv.Heads)
+	stride := g.KVBytes(BF16, kv.Heads)
 	for from := 0; from < n; from += 65535 {
 		m := min(n-from, 65535)
 		g.launch("copy_pages", [3]int{ceil(stride, 4096), m, 1}, 256, 0,

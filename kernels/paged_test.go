@@ -75,7 +75,7 @@ func checkPagedAttentionOp(t *rapid.T, s *subject) {
 		from, to := int(all[i+1]-n)*QD, int(all[i+1])*QD
 		want, fresh = append(want, whole[from:to]...), append(fresh, q[from:to]...)
 	}
-	kv := s.dev.AllocKV(c.total, h)
+	kv := s.dev.AllocKV(s.dtype, c.total, h)
 	// A padded step: sequences without rows, and rows after the last sequence, whose keys are stored nowhere.
 	pad := rapid.IntRange(0, 3).Draw(t, "pad")
 	for range pad {
@@ -109,7 +109,7 @@ func checkCopyPagesOp(t *rapid.T, s *subject) {
 	QD, KD := h.Q*h.Dim, h.KV*h.Dim
 	T, R := len(c.slots), int(c.starts[len(c.starts)-1])
 	q, k, v := s.numbers(t, R*QD, "q"), s.numbers(t, T*KD, "k"), s.numbers(t, T*KD, "v")
-	kv := s.dev.AllocKV(2*c.total, h)
+	kv := s.dev.AllocKV(s.dtype, 2*c.total, h)
 	qt, kt, vt, o, again := s.place(t, q, R, QD), s.place(t, k, T, KD), s.place(t, v, T, KD), s.place(t, q, R, QD), s.place(t, q, R, QD)
 	slots, table := s.ints(c.slots), c.table(s)
 	var src, dst []int32
@@ -138,15 +138,15 @@ func checkCopyPagesOp(t *rapid.T, s *subject) {
 func TestKVBytesAreThoseOfAPage(t *testing.T) {
 	h := Heads{Q: 6, KV: 3, Dim: 64}
 	c, g := newCPU(1, goSIMD), emulated(t, emu.Options{Capability: 80})
-	c.AllocKV(5, h)
-	if want := int64(5 * c.KVBytes(h)); c.bytes.Load() != want {
+	c.AllocKV(F32, 5, h)
+	if want := int64(5 * c.KVBytes(F32, h)); c.bytes.Load() != want {
 		t.Errorf("the CPU took %d bytes for 5 pages, want %d", c.bytes.Load(), want)
 	}
-	g.AllocKV(5, h)
-	if want := int64(5 * g.KVBytes(h)); g.bytes.Load() != want {
+	g.AllocKV(BF16, 5, h)
+	if want := int64(5 * g.KVBytes(BF16, h)); g.bytes.Load() != want {
 		t.Errorf("the GPU took %d bytes for 5 pages, want %d", g.bytes.Load(), want)
 	}
-	if c.KVBytes(h) != 2*g.KVBytes(h) {
-		t.Errorf("a page has %d bytes on the CPU, float32, and %d on a GPU, bf16", c.KVBytes(h), g.KVBytes(h))
+	if c.KVBytes(F32, h) != 2*g.KVBytes(BF16, h) {
+		t.Errorf("a page has %d bytes on the CPU, float32, and %d on a GPU, bf16", c.KVBytes(F32, h), g.KVBytes(BF16, h))
 	}
 }

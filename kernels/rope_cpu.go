@@ -25,7 +25,7 @@ func (d *cpu) RoPE(qk, qRstd, kRstd, qkv Tensor, r Rotary, h Heads) {
 	for _, t := range [...]Tensor{qk, qRstd, kRstd, qkv} {
 		d.writes(op, t)
 	}
-	d.rope = ropeJob{qk: qk, qkv: qkv, bias: r.Bias.vec(), norm: [2][]float32{r.QNorm.vec(), r.KNorm.vec()},
+	d.rope = ropeJob{qk: qk, qkv: qkv, bias: d.wideVec(0, r.Bias), norm: [2][]float32{d.wideVec(1, r.QNorm), d.wideVec(2, r.KNorm)},
 		rstd: [2][]float32{qRstd.vec(), kRstd.vec()}, table: r.Table, eps: r.Eps, h: h}
 	d.angles(op, r.Pos)
 	d.each(T, 16, T*(h.Q+2*h.KV)*h.Dim/4, ropeRows)
@@ -42,16 +42,27 @@ func (d *cpu) angles(op string, pos Tensor) {
 	}
 }
 
-func ropeRows(d *cpu, _ *worker, from, to int) {
+func ropeRows(d *cpu, w *worker, from, to int) {
 	j := &d.rope
 	D, Q := j.h.Dim, j.h.Q
 	for t := from; t < to; t++ {
-		x, y, turn := j.qkv.row(t), j.qk.row(t), j.table.row(int(j.pos[t]))
+		turn := j.table.row(int(j.pos[t]))
+		x := w.loadRow(d.v, 0, j.qkv, t)
 		if j.bias != nil {
 			d.v.add(x, j.bias)
 		}
-		if j.norm[0] == nil && &x[0] != &y[0] {
-			copy(y, x)
+		own := j.qk.mem != j.qkv.mem || j.qk.off != j.qkv.off // memory of its own
+		if j.bias != nil && (own || j.norm[0] != nil) {
+			storeRow(d.v, j.qkv, t, x)
+			if j.norm[0] != nil { // what is normed is what was stored
+				x = w.loadRow(d.v, 0, j.qkv, t)
+			}
+		}
+		y := x[:j.qk.dims[1]]
+		if own {
+			if y = w.roomRow(1, j.qk, t); j.norm[0] == nil {
+				copy(y, x)
+			}
 		}
 		for i := range Q + j.h.KV {
 			head := y[i*D : (i+1)*D]
@@ -69,6 +80,11 @@ func ropeRows(d *cpu, _ *worker, from, to int) {
 			}
 			d.v.rope(head[:D/2], head[D/2:], turn[:D/2], turn[D/2:], 1)
 		}
+		if own {
+			storeRow(d.v, j.qk, t, y)
+		} else {
+			storeRow(d.v, j.qkv, t, x)
+		}
 	}
 }
 
@@ -80,14 +96,15 @@ func (d *cpu) RoPEBackward(dx, pos, table Tensor) {
 	d.writes(op, dx)
 	d.rope = ropeJob{x: dx, table: table}
 	d.angles(op, pos)
-	d.each(T, 16, T*H*D/4, func(d *cpu, _ *worker, from, to int) {
+	d.each(T, 16, T*H*D/4, func(d *cpu, w *worker, from, to int) {
 		j := &d.rope
 		D := j.x.dims[2]
 		for t := from; t < to; t++ {
-			turn, row := j.table.row(int(j.pos[t])), j.x.row(t)
+			turn, row := j.table.row(int(j.pos[t])), w.loadRow(d.v, 0, j.x, t)
 			for h := 0; h < len(row); h += D {
 				d.v.rope(row[h:h+D/2], row[h+D/2:h+D], turn[:D/2], turn[D/2:], -1)
 			}
+			storeRow(d.v, j.x, t, row)
 		}
 	})
 }

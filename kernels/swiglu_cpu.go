@@ -10,10 +10,12 @@ func (d *cpu) SwiGLU(y, gate, up Tensor) {
 	d.reads(op, up)
 	d.writes(op, y)
 	d.glu = gluJob{y: y, gate: gate, up: up}
-	d.each(y.dims[0], 8, y.Len()/3, func(d *cpu, _ *worker, from, to int) {
+	d.each(y.dims[0], 8, y.Len()/3, func(d *cpu, w *worker, from, to int) {
 		j := &d.glu
 		for t := from; t < to; t++ {
-			d.v.swiglu(j.y.row(t), j.gate.row(t), j.up.row(t))
+			y := w.roomRow(0, j.y, t)
+			d.v.swiglu(y, w.loadRow(d.v, 1, j.gate, t), w.loadRow(d.v, 2, j.up, t))
+			storeRow(d.v, j.y, t, y)
 		}
 	})
 }
@@ -29,17 +31,23 @@ func (d *cpu) SwiGLUBackward(dgate, dup, dy, gate, up Tensor) {
 	d.writes(op, dgate)
 	d.writes(op, dup)
 	d.glu = gluJob{gate: gate, up: up, dgate: dgate, dup: dup, dy: dy}
-	d.each(dy.dims[0], 8, dy.Len()/2, func(d *cpu, _ *worker, from, to int) {
+	d.each(dy.dims[0], 8, dy.Len()/2, func(d *cpu, w *worker, from, to int) {
 		j := &d.glu
 		for t := from; t < to; t++ {
 			var dg, du []float32
 			if j.dgate.mem != nil {
-				dg = j.dgate.row(t)
+				dg = w.loadRow(d.v, 0, j.dgate, t)
 			}
 			if j.dup.mem != nil {
-				du = j.dup.row(t)
+				du = w.loadRow(d.v, 1, j.dup, t)
 			}
-			d.v.swigluBack(dg, du, j.dy.row(t), j.gate.row(t), j.up.row(t))
+			d.v.swigluBack(dg, du, w.loadRow(d.v, 2, j.dy, t), w.loadRow(d.v, 3, j.gate, t), w.loadRow(d.v, 4, j.up, t))
+			if dg != nil {
+				storeRow(d.v, j.dgate, t, dg)
+			}
+			if du != nil {
+				storeRow(d.v, j.dup, t, du)
+			}
 		}
 	})
 }
@@ -51,10 +59,12 @@ func (d *cpu) Add(y, x Tensor) {
 	d.reads(op, x)
 	d.writes(op, y)
 	d.glu = gluJob{y: y, up: x}
-	d.each(y.dims[0], 16, y.Len()/8, func(d *cpu, _ *worker, from, to int) {
+	d.each(y.dims[0], 16, y.Len()/8, func(d *cpu, w *worker, from, to int) {
 		j := &d.glu
 		for t := from; t < to; t++ {
-			d.v.add(j.y.row(t), j.up.row(t))
+			y := w.loadRow(d.v, 0, j.y, t)
+			d.v.add(y, w.loadRow(d.v, 1, j.up, t))
+			storeRow(d.v, j.y, t, y)
 		}
 	})
 }

@@ -122,7 +122,7 @@ func TestGroupBaselineComparesWithinAGroup(t *testing.T) {
 		e.Reward = rewards[i]
 		eps = append(eps, e)
 	}
-	GroupBaseline(eps)
+	GroupBaseline(eps, true)
 	for i, want := range []float32{1.5, -0.5, -0.5, -0.5, 0, 0} {
 		for _, s := range eps[i].Steps {
 			require.InDelta(t, want, s.Advantage, 1e-5)

@@ -11,17 +11,19 @@ import (
 type Batch struct {
 	IDs, Starts  []int32
 	Rows, Target []int32
-	Weight       []float32 // 1 / predictions of the minibatch
+	Weight       []float32 // 1 / predictions of the minibatch, times Step.Share
 	OldLogProb   []float32
 	Ref          []float32
 	Advantage    []float32
 	Return       []float32
 	OldValue     []float32
+	Stay         []float32 // weights of two more terms, see kernels.Targets
+	Imitate      []float32
 	Episodes     []*Episode
 }
 
-// Pack cuts episodes, in order, into batches of at most `tokens` tokens each; an episode is never cut. weight is the weight of
-// each prediction.
+// Pack cuts episodes, in order, into batches of at most `tokens` tokens each; an episode is never cut. weight is that of a prediction
+// whose Step.Share is 1.
 func Pack(eps []*Episode, tokens int, weight float32) []*Batch {
 	var out []*Batch
 	var b *Batch
@@ -50,10 +52,16 @@ func (b *Batch) add(e *Episode, weight float32) {
 	for _, s := range e.Steps {
 		b.Rows = append(b.Rows, base+s.Index-1)
 		b.Target = append(b.Target, s.ID)
-		b.Weight = append(b.Weight, weight)
+		b.Weight = append(b.Weight, weight*s.Share)
 		b.OldLogProb = append(b.OldLogProb, s.LogProb)
 		b.Ref = append(b.Ref, s.Ref)
-		b.Advantage = append(b.Advantage, s.Advantage)
+		advantage := s.Advantage
+		if s.Held {
+			advantage = 0
+		}
+		b.Advantage = append(b.Advantage, advantage)
+		b.Stay = append(b.Stay, weight*s.Share*s.Stay)
+		b.Imitate = append(b.Imitate, weight*s.Imitate)
 		b.Return = append(b.Return, s.Return)
 		b.OldValue = append(b.OldValue, s.Value)
 	}
@@ -81,6 +89,33 @@ func (b *Batch) scored(logp, value, ref []float32) {
 			r++
 		}
 	}
+}
+
+// minibatches cuts episodes, in order, into as few parts of at most size as there must be, all of about one size: what lost trajectories,
+// filters or a bound leave over is no update of its own.
+func minibatches(eps []*Episode, size int) [][]*Episode {
+	n := (len(eps) + size - 1) / size
+	out := make([][]*Episode, n)
+	for i := range out {
+		from, to := (i*len(eps)+n-1)/n, ((i+1)*len(eps)+n-1)/n
+		out[i] = eps[from:to]
+	}
+	return out
+}
+
+// logRatios is, for each row, ln of its response's ratio: the mean over its steps of logp − OldLogProb (Zheng 2025, GSPO).
+func (b *Batch) logRatios(logp []float32) []float32 {
+	out := make([]float32, 0, len(logp))
+	for _, e := range b.Episodes {
+		sum, from := 0.0, len(out)
+		for i, s := range e.Steps {
+			sum += float64(logp[from+i]) - float64(s.LogProb)
+		}
+		for range e.Steps {
+			out = append(out, float32(sum/float64(len(e.Steps))))
+		}
+	}
+	return out
 }
 
 // distance is |a − b|. Two log-probabilities that are both no number are the same: the policy has diverged, not the contract. Of one

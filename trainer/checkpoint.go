@@ -21,7 +21,8 @@ type State struct {
 	Step        int                `json:"step"`  // steps made in the phase
 	Updates     int                `json:"updates"`
 	CriticSteps int                `json:"critic_updates"`
-	Skipped     int                `json:"skipped"` // updates in a row left out
+	Skipped     int                `json:"skipped"`                // updates in a row left out
+	Fresh       int                `json:"fresh_prompts,omitzero"` // drawn beyond rl.prompts a step, for groups that taught nothing
 	Evaluations []trace.Evaluation `json:"evaluations"`
 	Evaluated   int                `json:"evaluated"` // how many evaluations were begun; keys their draws
 	Seconds     float64            `json:"seconds"`   // since the run began, interruptions left out
@@ -178,6 +179,9 @@ func (r *Run) prune(root string, pin bool) error {
 	}
 	var loose []int
 	for _, n := range checkpoints(root) {
+		if n == r.state.Reference && r.state.Phase != "sft" { // read again by a run that goes on
+			continue
+		}
 		if _, err := os.Stat(filepath.Join(root, strconv.Itoa(n), "keep")); err != nil {
 			loose = append(loose, n)
 		}

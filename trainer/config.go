@@ -72,7 +72,7 @@ type SFT struct {
 
 // RL is the reinforcement learning. Batch sizes count trajectories.
 type RL struct {
-	Algorithm   string  `yaml:"algorithm" doc:"ppo (paper) or grpo"`
+	Algorithm   string  `yaml:"algorithm" doc:"ppo (paper), or another that explain rl.algorithm lists"`
 	Steps       int     `yaml:"steps" doc:"paper: 400" resume:"extends"`
 	Prompts     int     `yaml:"prompts" doc:"a step (recipe)"`
 	Group       int     `yaml:"group" doc:"trajectories a prompt (recipe: 1 for ppo, 16 for grpo)"`
@@ -85,14 +85,29 @@ type RL struct {
 	ClipLow     float64 `yaml:"clip_low" doc:"lower clip; the paper's equation 1 has one ε (recipe)"`
 	ClipHigh    float64 `yaml:"clip_high" doc:"upper clip, DAPO's clip-higher (recipe)"`
 	DualClip    float64 `yaml:"dual_clip" doc:"bound on the loss of a negative advantage, in |A| (recipe); 0: none"`
-	KL          float64 `yaml:"kl" doc:"weight of the penalty against the policy RL began with (paper: 0)"`
+	KL          float64 `yaml:"kl" doc:"weight of the penalty against a reference, the policy RL began with (paper: 0)"`
+	KLIn        string  `yaml:"kl_in" doc:"where the penalty stands: loss, or reward (of each token)"`
+	KLEstimator string  `yaml:"kl_estimator" doc:"k1, k2, k3: −x, x²/2, eˣ−1−x of x = ln(reference/policy)"`
+	KLRefresh   int     `yaml:"kl_refresh" doc:"RL steps after which the reference becomes the policy; 0: never"`
 	Entropy     float64 `yaml:"entropy" doc:"weight of the entropy bonus"`
+	Aggregate   string  `yaml:"aggregate" doc:"what a loss is the mean over: token, sequence, group, constant; empty: the algorithm's own"`
+	Horizon     int     `yaml:"horizon" doc:"aggregate constant: tokens that a response's sum is divided by; 0: engine.max_tokens"`
 	Gamma       float64 `yaml:"gamma" doc:"discount a policy token (recipe)"`
 	Lambda      float64 `yaml:"lambda" doc:"of GAE (recipe)"`
-	Whiten      bool    `yaml:"whiten" doc:"advantages of a step to mean 0 and deviation 1 (recipe)"`
-	MaxSkipped  int     `yaml:"max_skipped" doc:"updates in a row that may be left out as not finite" resume:"free"`
-	VerifyEvery int     `yaml:"verify_every" doc:"steps between comparisons of all log-probabilities with rollout's; 0: never" resume:"free"`
+
+	LambdaLength float64 `yaml:"lambda_length" doc:"α: the policy's λ is 1 − 1/(α·tokens of the response) (VAPO: 0.05); 0: rl.lambda"`
+	CriticLambda float64 `yaml:"critic_lambda" doc:"λ of the critic's targets (VAPO: 1); −1: the policy's"`
+	Imitate      float64 `yaml:"imitate" doc:"weight of −log π of correct responses (VAPO: 0.1)"`
+
+	Whiten      bool `yaml:"whiten" doc:"advantages of a step to mean 0 and deviation 1 (recipe)"`
+	Deviation   bool `yaml:"deviation" doc:"advantages of a group in its deviations (GRPO)"`
+	Resample    int  `yaml:"resample" doc:"rounds of fresh prompts a step for groups whose rewards are all equal (DAPO); 0: none"`
+	MaxSkipped  int  `yaml:"max_skipped" doc:"updates in a row that may be left out as not finite" resume:"free"`
+	VerifyEvery int  `yaml:"verify_every" doc:"steps between comparisons of all log-probabilities with rollout's; 0: never" resume:"free"`
 	Optimizer   `yaml:",inline"`
+
+	Filter     Filter     `yaml:"filter"`
+	Covariance Covariance `yaml:"covariance"`
 }
 
 // Critic is the value function of PPO.
@@ -107,10 +122,11 @@ type Critic struct {
 
 // Reward selects what trains; all three rewards and the verdicts of both verifiers are computed and logged.
 type Reward struct {
-	Verifier answer.Verifier `yaml:"verifier" doc:"math compares values (choice), dapo strings, as published figures; both logged"`
+	Verifier answer.Verifier `yaml:"verifier" doc:"math compares values (choice), dapo strings, as published; dapo-strict (verl), lenient: for evaluation"`
 	Use      string          `yaml:"use" doc:"which trains: paper (±1), dapo-strict, tool-shaped; all are logged"`
 	Strict   bool            `yaml:"strict" doc:"dapo-strict: false also accepts a last line Answer: …"`
 	Count    string          `yaml:"count" doc:"tool-shaped: what is use of the tool, turns (verl) or calls (slime)"`
+	Overlong Overlong        `yaml:"overlong"`
 }
 
 // Eval is avg@k over held-out problems.
@@ -151,10 +167,11 @@ func DefaultConfig() Config {
 		RL: RL{
 			Algorithm: "ppo", Steps: 400, Prompts: 1024, Group: 1, Minibatch: 512, Epochs: 1, Tokens: 16384,
 			Temperature: 1, TopP: 1, ClipLow: 0.2, ClipHigh: 0.28, DualClip: 10, Gamma: 1, Lambda: 1, Whiten: true,
+			KLIn: "loss", KLEstimator: "k3", CriticLambda: -1, Deviation: true, Covariance: Covariance{Share: 2e-4, Low: 1, High: 5, KL: 1},
 			MaxSkipped: 3, VerifyEvery: 1, Optimizer: adam,
 		},
 		Critic:     Critic{Trunk: "own", LR: 2e-6, Warmup: 20, WarmupLR: 1e-3, ValueClip: 0.5, Coefficient: 0.5},
-		Reward:     Reward{Verifier: answer.Math, Use: "paper", Strict: true, Count: "turns"},
+		Reward:     Reward{Verifier: answer.Math, Use: "paper", Strict: true, Count: "turns", Overlong: Overlong{Penalty: 1}},
 		Eval:       Eval{Problems: 60, Samples: 32, Temperature: 1, TopP: 0.7, Every: 40},
 		Checkpoint: Checkpoints{Every: 10, Keep: 2},
 		Dist:       Dist{Settings: dist.DefaultSettings()},
@@ -198,6 +215,9 @@ func (c Config) Validate() error {
 		return fmt.Errorf("dist.slices: want 0 (the ranks a run began with) or more, got %d", c.Dist.Slices)
 	}
 	if err := c.Dist.Settings.Validate(); err != nil {
+		return err
+	}
+	if err := c.Reward.Overlong.validate(); err != nil {
 		return err
 	}
 	return sampling("eval", c.Eval.Temperature, c.Eval.TopP, c.Eval.TopK)
@@ -257,7 +277,42 @@ func (r RL) validate() error {
 	case r.VerifyEvery < 0:
 		return fmt.Errorf("rl.verify_every: want 0 (never) or more steps, got %d", r.VerifyEvery)
 	}
+	if err := r.validateAlgorithm(); err != nil {
+		return err
+	}
 	return r.Optimizer.validate("rl")
+}
+
+// validateAlgorithm checks what only some algorithms use.
+func (r RL) validateAlgorithm() error {
+	c := r.Covariance
+	switch {
+	case r.KLIn != "loss" && r.KLIn != "reward":
+		return unknown("rl.kl_in", r.KLIn, "loss", "reward")
+	case r.KLEstimator != "k1" && r.KLEstimator != "k2" && r.KLEstimator != "k3":
+		return unknown("rl.kl_estimator", r.KLEstimator, "k1", "k2", "k3")
+	case r.KLRefresh < 0:
+		return fmt.Errorf("rl.kl_refresh: want 0 (never) or more steps, got %d", r.KLRefresh)
+	case r.Aggregate != "" && !slices.Contains(averages, r.Aggregate):
+		return unknown("rl.aggregate", r.Aggregate, averages...)
+	case r.Horizon < 0:
+		return fmt.Errorf("rl.horizon: want 0 (engine.max_tokens) or a number of tokens, got %d", r.Horizon)
+	case r.LambdaLength < 0:
+		return fmt.Errorf("rl.lambda_length: want 0 (rl.lambda) or more, got %g", r.LambdaLength)
+	case r.CriticLambda != -1 && (r.CriticLambda < 0 || r.CriticLambda > 1):
+		return fmt.Errorf("rl.critic_lambda: want a number in [0, 1], or -1 (the policy's), got %g", r.CriticLambda)
+	case r.Imitate < 0:
+		return fmt.Errorf("rl.imitate: want 0 or more, got %g", r.Imitate)
+	case r.Resample < 0:
+		return fmt.Errorf("rl.resample: want 0 (none) or more rounds, got %d", r.Resample)
+	case c.Share <= 0 || c.Share >= 1:
+		return fmt.Errorf("rl.covariance.share: want a share in (0, 1), got %g", c.Share)
+	case c.Low >= c.High:
+		return fmt.Errorf("rl.covariance.low, high: want the first below the second, got %g and %g", c.Low, c.High)
+	case c.KL <= 0:
+		return fmt.Errorf("rl.covariance.kl: want a positive number, got %g", c.KL)
+	}
+	return r.Filter.validate()
 }
 
 func (c Critic) validate() error {

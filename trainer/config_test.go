@@ -124,11 +124,11 @@ func TestBothVerdictsAreRecordedAndOneCounts(t *testing.T) {
 		var rec trace.Record
 		g.Into(&rec)
 		require.Equal(t, string(c.want), rec.Outcome)
-		require.Equal(t, trace.Verdicts{Math: "wrong", DAPO: "correct"}, rec.Verdicts)
+		require.Equal(t, trace.Verdicts{Math: "wrong", DAPO: "correct", Strict: "wrong", Lenient: "wrong"}, rec.Verdicts)
 	}
 	c := DefaultConfig()
 	c.Reward.Verifier = "sympy"
-	require.ErrorContains(t, c.Validate(), `reward.verifier: "sympy" is not known (known: math, dapo)`)
+	require.ErrorContains(t, c.Validate(), `reward.verifier: "sympy" is not known (known: math, dapo, dapo-strict, lenient)`)
 }
 
 func TestWrapperIsStrippedWhole(t *testing.T) {

@@ -18,8 +18,15 @@ type Step struct {
 	LogProb   float32 // of the rollout
 	Ref       float32 // log-probability under the policy that RL began with; only with rl.kl
 	Value     float32
+	Reward    float32 // beside the episode's, which falls on the last step: the penalty of rl.kl_in reward
 	Advantage float32
 	Return    float32
+
+	// What weigh says of the step in one minibatch.
+	Share   float32 // weight of its loss, in means of a token
+	Held    bool    // its advantage does not count
+	Stay    float32 // weight of |ln ratio|, in means of a token
+	Imitate float32 // weight of −log π, likewise
 }
 
 // Episode is a graded trajectory. Its Steps follow one another whatever tool output lay between them.
@@ -39,10 +46,19 @@ func NewEpisode(t *engine.Trajectory, p *Problem, group int) *Episode {
 	e := &Episode{Trajectory: t, Problem: p, Group: group, Difference: float32(math.NaN())}
 	for i, k := range t.Tokens() {
 		if k.Source == engine.Policy {
-			e.Steps = append(e.Steps, Step{Index: int32(i), ID: k.ID, LogProb: k.LogProb})
+			e.Steps = append(e.Steps, Step{Index: int32(i), ID: k.ID, LogProb: k.LogProb, Share: 1})
 		}
 	}
 	return e
+}
+
+// total is the reward with those of its steps.
+func (e *Episode) total() float64 {
+	r := float64(e.Reward)
+	for _, s := range e.Steps {
+		r += float64(s.Reward)
+	}
+	return r
 }
 
 // Trains reports whether the episode belongs into loss and baselines: not when the sandbox lost it or the verifier gave up.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -169,19 +170,30 @@ func TestPolicyLearnsWhatIsRewarded(t *testing.T) {
 }
 
 func TestLossAndGradientIgnorePacking(t *testing.T) {
-	l := newLab(t, func(c *Config) { c.RL.Minibatch = 64; c.Critic.Warmup = 0 })
+	for _, a := range algorithms {
+		t.Run(a.Name, func(t *testing.T) {
+			l := newLab(t, func(c *Config) {
+				c.RL.Algorithm, c.RL.Prompts, c.RL.Group, c.RL.Minibatch, c.RL.Horizon = a.Name, 16, 4, 64, 3
+				c.RL.ClipLow, c.RL.ClipHigh, c.RL.Imitate, c.Critic.Warmup = 1e-3, 1e-3, 0.1, 0
+			})
+			ignoresPacking(t, l)
+		})
+	}
+}
+
+func ignoresPacking(t *testing.T, l *lab) {
 	p := l.ppo(t)
-	problems := make([]*Problem, 64)
+	problems := make([]*Problem, 16)
 	for i := range problems {
 		problems[i] = l.data.Train[i%4]
 	}
 	eps, err := p.Sample(context.Background(), 0, problems)
 	require.NoError(t, err)
+	require.NoError(t, p.Learn(eps, 5, newStats(p))) // so that ratios are not 1
 	gradient := func(tokens int) (g []float32, loss float64) {
 		p.cfg.RL.Tokens = tokens
 		s := newStats(p)
-		require.NoError(t, p.score(eps, 0, s))
-		p.method.Advantages(p.cfg.RL, eps)
+		p.method.weigh(p.cfg.RL, eps, rand.New(rand.NewPCG(1, 1)))
 		// A learning rate of zero leaves weights and so the gradient in place.
 		p.cfg.RL.LR, p.cfg.RL.WeightDecay = 0, 0
 		require.NoError(t, p.update(eps, 5, s))

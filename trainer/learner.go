@@ -16,72 +16,77 @@ type Learner struct {
 	opt   *adamW
 
 	// Sums of slices wait for their neighbours': the tree of SumTree, two rows at a time.
-	waiting k.Tensor // (levels, numbers); absent where a rank has one slice
-	top     int      // rows of it that hold a sum
-	done    int      // slices that are in
+	grads []*model.Weights // for a slice, and for each sum that may wait; Model.G is one of them
+	rows  k.Tensor         // all of them, (levels, numbers); absent where a rank has one slice
+	top   int              // gradients that hold a sum; the slice at work has the next
+	done  int              // slices that are in
 }
 
 // NewLearner prepares m, made with Options.Train, to learn; name is the model's in messages. Close frees what it allocates, not the model.
 func NewLearner(dev k.Device, m *model.Model, cfg Optimizer, ranks *Ranks, name string) *Learner {
 	l := &Learner{Model: m, dev: dev, opt: newAdamW(dev, m, cfg, ranks, name)}
 	if n := ranks.each(); n > 1 {
-		l.waiting = dev.Alloc(k.F32, bits.Len(uint(n-1))+1, m.G.All.Len())
+		l.grads, l.rows = m.Gradients(bits.Len(uint(n-1)) + 1)
 	}
 	return l
 }
 
-// Close frees moments and sums.
-func (l *Learner) Close() {
-	l.opt.free()
-	l.dev.Free(l.waiting)
-}
+// Close frees the moments.
+func (l *Learner) Close() { l.opt.free() }
 
 // Begin forgets the gradients of the step before, also of one that was given up.
 func (l *Learner) Begin() error {
 	l.top, l.done = 0, 0
+	if l.rows.Absent() {
+		return l.Model.ZeroGrad()
+	}
+	return l.next()
+}
+
+// next gives a slice an empty gradient.
+func (l *Learner) next() error {
+	l.Model.G = l.grads[l.top]
 	return l.Model.ZeroGrad()
 }
 
-// Accumulate adds the gradients of one pass; see model.Train for what loss is given and leaves.
-func (l *Learner) Accumulate(b *Batch, loss func(model.Head)) error {
-	return l.Model.Train(b.inputs(), loss)
+// Accumulate adds the gradients of one pass; see model.Train for what loss is given and leaves, and model.Seen, which may be nil.
+func (l *Learner) Accumulate(b *Batch, seen *model.Seen, loss func(model.Head)) error {
+	return l.Model.TrainSeen(b.inputs(), seen, loss)
 }
 
 // Sliced ends a slice: its gradient joins those of its neighbours.
 func (l *Learner) Sliced() error {
-	if l.waiting.Absent() {
+	if l.rows.Absent() {
 		return nil
 	}
 	last := l.done+1 == l.opt.ranks.each()
-	return l.dev.Do(func() {
-		g := l.Model.G.All
-		l.dev.Copy(l.waiting.Rows(l.top, l.top+1).Reshape(g.Len()), g)
+	err := l.dev.Do(func() {
 		l.top++
 		for i := l.done; i&1 == 1; i >>= 1 {
 			l.join()
 		}
-		l.done++
 		for last && l.top > 1 {
 			l.join()
 		}
-		if !last {
-			l.dev.Zero(g)
-		}
 	})
+	if l.done++; err != nil || last {
+		return err
+	}
+	return l.next()
 }
 
 // join adds the two sums that came last.
 func (l *Learner) join() {
 	l.top--
-	l.dev.SumTree(l.waiting.Rows(l.top-1, l.top).Reshape(l.waiting.Dim(1)), l.waiting.Rows(l.top-1, l.top+1))
+	l.dev.SumTree(l.grads[l.top-1].All, l.rows.Rows(l.top-1, l.top+1))
 }
 
 // gradient is the sum of this rank's slices.
 func (l *Learner) gradient() k.Tensor {
-	if l.waiting.Absent() {
+	if l.rows.Absent() {
 		return l.Model.G.All
 	}
-	return l.waiting.Rows(0, 1).Reshape(l.waiting.Dim(1))
+	return l.grads[0].All
 }
 
 // Apply moves a part of the parameters by what has been accumulated on all ranks; see adamW.update.

@@ -25,8 +25,9 @@ type PPO struct {
 	bytes  func(int32) []byte
 
 	rows    *rows
-	skipped int     // updates in a row left out
-	shares  []share // of the last rollouts, by rank
+	fresh   func(n int) []*Problem // the next problems of the run's sequence; nil: there are none
+	skipped int                    // updates in a row left out
+	shares  []share                // of a step's rollouts, by rank
 }
 
 // NewPPO joins the parts; critic and ref may be nil. Engine and models are the caller's to close. It panics where cfg is not valid.
@@ -40,6 +41,7 @@ func NewPPO(cfg Config, ranks *Ranks, dev k.Device, policy, critic, ref *model.M
 		cfg: cfg, ranks: ranks, method: method, dev: dev, ref: ref, engine: e, proto: proto, bytes: bytes,
 		policy: NewLearner(dev, policy, cfg.RL.Optimizer, ranks, "policy"), rows: newRows(dev, max(cfg.SFT.Tokens, cfg.RL.Tokens)),
 	}
+	p.rows.allow(method, cfg.RL)
 	if critic != nil {
 		p.critic = NewLearner(dev, critic, cfg.RL.Optimizer, ranks, "critic")
 	}
@@ -67,12 +69,13 @@ type Protocol interface {
 // Step samples, grades and learns from one batch of problems. step counts from 0 and keys every draw.
 func (p *PPO) Step(ctx context.Context, step int, problems []*Problem) (*Stats, error) {
 	s := newStats(p)
-	eps, err := p.Sample(ctx, step, problems)
+	p.shares = nil
+	eps, use, err := p.collect(ctx, step, problems, p.fresh, s)
 	if err != nil {
 		return nil, err
 	}
 	s.rolledOut(eps)
-	if err := p.Learn(trainable(eps), step, s); err != nil {
+	if err := p.Learn(use, step, s); err != nil {
 		return nil, err
 	}
 	s.done()
@@ -90,12 +93,20 @@ func (p *PPO) Learn(eps []*Episode, step int, s *Stats) error {
 		return err
 	}
 	s.scored(eps)
+	if p.method.MinGroup > 1 && p.cfg.RL.Resample == 0 {
+		s.Flat = len(flatGroups(eps, p.cfg.RL.Filter.Spread))
+	}
+	if p.ref != nil && p.cfg.RL.KLIn == "reward" {
+		s.Reference = penalise(eps, p.cfg.RL)
+	}
 	p.method.Advantages(p.cfg.RL, eps) // GAE over the policy's tokens, or the group's baseline
+	eps, s.Filtered = p.cfg.RL.Filter.keep(eps)
 	for epoch := range p.cfg.RL.Epochs {
 		// The order is a function of the step alone: a resumed run repeats it.
-		order := shuffled(eps, rand.New(rand.NewPCG(p.cfg.Seed, uint64(step)<<8|uint64(epoch))).IntN)
-		for from := 0; from < len(order); from += p.cfg.RL.Minibatch {
-			mini := order[from:min(from+p.cfg.RL.Minibatch, len(order))]
+		draw := rand.New(rand.NewPCG(p.cfg.Seed, uint64(step)<<8|uint64(epoch)))
+		order := shuffled(eps, draw.IntN)
+		for _, mini := range minibatches(order, p.cfg.RL.Minibatch) {
+			p.method.weigh(p.cfg.RL, mini, draw)
 			if err := p.update(mini, step, s); err != nil {
 				return err
 			}
@@ -106,6 +117,11 @@ func (p *PPO) Learn(eps []*Episode, step int, s *Stats) error {
 
 // Sample rolls out a group of trajectories for each problem and grades them.
 func (p *PPO) Sample(ctx context.Context, step int, problems []*Problem) ([]*Episode, error) {
+	return p.sample(ctx, step, 0, problems)
+}
+
+// sample is Sample after so many groups of the step.
+func (p *PPO) sample(ctx context.Context, step, before int, problems []*Problem) ([]*Episode, error) {
 	groups := make([]engine.Group, len(problems))
 	for i, q := range problems {
 		ids, err := p.proto.Prompt(q.Question)
@@ -114,7 +130,7 @@ func (p *PPO) Sample(ctx context.Context, step int, problems []*Problem) ([]*Epi
 		}
 		groups[i].Prompt = ids
 		for g := range p.cfg.RL.Group {
-			groups[i].Keys = append(groups[i].Keys, Key(trainKeys, step, i*p.cfg.RL.Group+g))
+			groups[i].Keys = append(groups[i].Keys, Key(trainKeys, step, (before+i)*p.cfg.RL.Group+g))
 		}
 	}
 	trs, shares, err := p.ranks.rollouts(ctx, p.engine, fmt.Sprintf("step %d", step+1), groups, engine.Sampling{
@@ -123,8 +139,12 @@ func (p *PPO) Sample(ctx context.Context, step int, problems []*Problem) ([]*Epi
 	if err != nil {
 		return nil, err
 	}
-	p.shares = shares
-	return gradeAll(trs, problems, p.cfg.RL.Group, p.cfg.Reward, p.bytes, p.proto.OutsideCode), nil
+	p.shares = addShares(p.shares, shares)
+	eps := gradeAll(trs, problems, p.cfg.RL.Group, p.cfg.Reward, p.bytes, p.proto.OutsideCode)
+	for _, e := range eps {
+		e.Group += before
+	}
+	return eps, nil
 }
 
 // Key numbers a trajectory uniquely in a run: purpose, step (or evaluation) and place in it.
@@ -247,6 +267,21 @@ func (p *PPO) update(mini []*Episode, step int, s *Stats) error {
 	return p.apply(step, warmup, sums, s)
 }
 
+// seen is what a pass does with all its log-probabilities before its loss: nothing, or the ratio of whole responses.
+func (p *PPO) seen(b *Batch) *model.Seen {
+	if !p.method.Sequence {
+		return nil
+	}
+	read := func(h model.Head) {
+		if !h.Logits.Absent() {
+			p.rows.Score(h, float32(p.cfg.RL.Temperature))
+		}
+	}
+	return &model.Seen{Read: read, Done: func() {
+		p.dev.Upload(p.rows.logRatio.Rows(0, p.rows.n), b.logRatios(p.rows.LogProbs()))
+	}}
+}
+
 // learners are those that learn: the policy, and a critic with a trunk of its own.
 func (p *PPO) learners() []*Learner {
 	if p.critic == nil {
@@ -270,7 +305,7 @@ func (p *PPO) pass(b *Batch, warmup bool) (sum passSums, err error) {
 	}
 	p.rows.load(b, valueScale, -float32(p.cfg.RL.Entropy))
 	if !warmup || p.critic == nil {
-		if err := p.policy.Accumulate(b, p.loss); err != nil {
+		if err := p.policy.Accumulate(b, p.seen(b), p.loss); err != nil {
 			return sum, fmt.Errorf("trainer: policy: %w", err)
 		}
 		for i, h := range p.rows.Entropies() {
@@ -279,7 +314,7 @@ func (p *PPO) pass(b *Batch, warmup bool) (sum passSums, err error) {
 		}
 	}
 	if p.critic != nil {
-		if err := p.critic.Accumulate(b, p.loss); err != nil {
+		if err := p.critic.Accumulate(b, nil, p.loss); err != nil {
 			return sum, fmt.Errorf("trainer: critic: %w", err)
 		}
 	}
@@ -293,9 +328,7 @@ func (p *PPO) loss(h model.Head) {
 	r, temperature := p.rows, float32(p.cfg.RL.Temperature)
 	if !h.Logits.Absent() {
 		r.Score(h, temperature)
-		p.method.loss(p.dev, h.Of(r.dlogp), r.stats, h.Of(r.LogProb), k.Targets{
-			Weight: h.Of(r.weight), OldLogProb: h.Of(r.old), Advantage: h.Of(r.advantage), Ref: h.Of(r.ref),
-		}, p.cfg.RL)
+		r.policyLoss(h, p.method.clip(p.cfg.RL))
 		dentropy := k.Tensor{}
 		if p.cfg.RL.Entropy > 0 {
 			dentropy = r.entropyWeight
@@ -346,6 +379,11 @@ func (p *PPO) apply(step int, warmup bool, sums []float64, s *Stats) error {
 
 // notFinite is the error that ends a run that has diverged.
 func notFinite(where string, loss, norm float64, skipped, most int) error {
-	return fmt.Errorf("trainer: %s: loss %g and gradient norm %g: %d updates in a row were not finite, rl.max_skipped allows %d; "+
-		"weights and optimizer are those before them", where, loss, norm, skipped, most)
+	return Diverged(fmt.Sprintf("trainer: %s: loss %g and gradient norm %g: %d updates in a row were not finite, rl.max_skipped allows %d; "+
+		"weights and optimizer are those before them", where, loss, norm, skipped, most))
 }
+
+// Diverged is why a run ended whose losses or gradients were no numbers.
+type Diverged string
+
+func (d Diverged) Error() string { return string(d) }

@@ -28,6 +28,16 @@ var ways = map[string]func(*Config){
 	"ppo, own critic": func(c *Config) {
 		c.Critic = Critic{Trunk: "own", LR: 1e-3, Warmup: 1, ValueClip: 0.5}
 	},
+	"gspo": func(c *Config) {
+		c.RL.Algorithm, c.RL.Prompts, c.RL.Group, c.RL.ClipLow, c.RL.ClipHigh = "gspo", 4, 4, 1e-3, 1e-3
+	},
+	"dapo, fresh prompts, a reference that moves": func(c *Config) {
+		c.RL.Algorithm, c.RL.Prompts, c.RL.Group, c.RL.Resample, c.RL.KL, c.RL.KLRefresh = "dapo", 4, 4, 2, 0.1, 2
+		c.RL.KLIn, c.RL.Filter = "reward", Filter{Repetition: 0.9}
+	},
+	"clip-cov": func(c *Config) {
+		c.RL.Algorithm, c.RL.Prompts, c.RL.Group, c.RL.Covariance = "clip-cov", 8, 2, Covariance{Share: 0.2, Low: 0.01, High: 5, KL: 1}
+	},
 	"grpo": func(c *Config) { c.RL.Algorithm, c.RL.Prompts, c.RL.Group, c.RL.KL = "grpo", 8, 2, 0.1 },
 }
 

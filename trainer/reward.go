@@ -27,16 +27,20 @@ type Grade struct {
 }
 
 // Grade scores a trajectory. The paper's reward sees what the policy wrote outside its code, never prompt or tool output; the
-// other two see all that it wrote, special tokens left out, as the programs they come from do.
+// other two see all that it wrote, special tokens left out, as the programs they come from do. The penalty of a long response is in the
+// reward that trains alone.
 func (r Reward) Grade(t *engine.Trajectory, truth string, bytes func(int32) []byte, outside func(string) string) (Grade, float32) {
 	sampled := sampledText(t, bytes)
 	text := outside(sampled)
 	g := Grade{}
 	g.Answer, _ = r.Verifier.Box(text)
-	g.Verdicts = trace.Verdicts{Math: answer.Math.Grade(text, truth).String(), DAPO: answer.DAPO.Grade(text, truth).String()}
-	g.Outcome = Outcome(g.Verdicts.Math)
-	if r.Verifier == answer.DAPO {
-		g.Outcome = Outcome(g.Verdicts.DAPO)
+	g.Verdicts = trace.Verdicts{
+		Math: answer.Math.Grade(text, truth).String(), DAPO: answer.DAPO.Grade(text, truth).String(),
+		Strict: answer.Strict.Grade(sampled, truth).String(), Lenient: answer.Lenient.Grade(text, truth).String(),
+	}
+	g.Outcome = Outcome(verdictBy(g.Verdicts, r.Verifier))
+	if r.Verifier == answer.Strict {
+		g.Answer, _ = r.Verifier.Box(sampled)
 	}
 	switch g.Outcome {
 	case Correct:
@@ -51,13 +55,14 @@ func (r Reward) Grade(t *engine.Trajectory, truth string, bytes func(int32) []by
 		n = answer.Turns(len(t.Calls), len(t.Calls)+1)
 	}
 	g.Rewards.DAPOStrict, g.Rewards.ToolShaped = float32(dapo), float32(answer.ToolShaped(strict, n))
+	reward := g.Rewards.Paper
 	switch r.Use {
 	case "dapo-strict":
-		return g, g.Rewards.DAPOStrict
+		reward = g.Rewards.DAPOStrict
 	case "tool-shaped":
-		return g, g.Rewards.ToolShaped
+		reward = g.Rewards.ToolShaped
 	}
-	return g, g.Rewards.Paper
+	return g, reward - float32(r.Overlong.of(t.Len()-t.Prompt))
 }
 
 // Into writes the grade into a record.

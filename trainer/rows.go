@@ -12,7 +12,8 @@ type rows struct {
 	weight, old, ref, advantage, ret, value k.Tensor
 	valueWeight, entropyWeight              k.Tensor
 	dlogp, dvalue, stats, valueStats        k.Tensor
-	n                                       int // predictions of the batch in place
+	logRatio, stay, imitate                 k.Tensor // absent unless an algorithm has them
+	n                                       int      // predictions of the batch in place
 }
 
 func newRows(dev k.Device, n int) *rows {
@@ -23,6 +24,34 @@ func newRows(dev k.Device, n int) *rows {
 	return r
 }
 
+// allow makes room for the columns that an algorithm has beside those of all.
+func (r *rows) allow(a Algorithm, rl RL) {
+	n := r.weight.Len()
+	if a.Sequence {
+		r.logRatio = r.dev.Alloc(k.F32, n)
+	}
+	if a.Mark != nil {
+		r.stay = r.dev.Alloc(k.F32, n)
+	}
+	if rl.Imitate > 0 {
+		r.imitate = r.dev.Alloc(k.F32, n)
+	}
+}
+
+// policyLoss leaves ∂loss/∂logp of a head's scored rows in dlogp and adds to stats.
+func (r *rows) policyLoss(h model.Head, c k.Clip) {
+	t := k.Targets{Weight: h.Of(r.weight), OldLogProb: h.Of(r.old), Advantage: h.Of(r.advantage), Ref: h.Of(r.ref)}
+	for _, also := range []struct {
+		to   *k.Tensor
+		from k.Tensor
+	}{{&t.LogRatio, r.logRatio}, {&t.Stay, r.stay}, {&t.Imitate, r.imitate}} {
+		if !also.from.Absent() {
+			*also.to = h.Of(also.from)
+		}
+	}
+	r.dev.PolicyLoss(h.Of(r.dlogp), r.stats, h.Of(r.LogProb), t, c)
+}
+
 func (r *rows) floats() []*k.Tensor {
 	return []*k.Tensor{
 		&r.weight, &r.old, &r.ref, &r.advantage, &r.ret, &r.value, &r.valueWeight, &r.entropyWeight, &r.dlogp, &r.dvalue,
@@ -31,7 +60,7 @@ func (r *rows) floats() []*k.Tensor {
 
 func (r *rows) free() {
 	r.Scorer.Close()
-	for _, t := range append(r.floats(), &r.stats, &r.valueStats) {
+	for _, t := range append(r.floats(), &r.stats, &r.valueStats, &r.logRatio, &r.stay, &r.imitate) {
 		r.dev.Free(*t)
 	}
 }
@@ -54,6 +83,12 @@ func (r *rows) load(b *Batch, valueScale, entropyScale float32) {
 	put(r.advantage, b.Advantage)
 	put(r.ret, b.Return)
 	put(r.value, b.OldValue)
+	if !r.stay.Absent() {
+		put(r.stay, b.Stay)
+	}
+	if !r.imitate.Absent() {
+		put(r.imitate, b.Imitate)
+	}
 	put(r.valueWeight, scaled(valueScale))
 	put(r.entropyWeight, scaled(entropyScale))
 }

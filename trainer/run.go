@@ -59,6 +59,7 @@ type Run struct {
 	start            time.Time
 	ppo              *PPO
 	sft              *ColdStart
+	watch            watch
 	metrics, records *trace.Log
 }
 
@@ -196,7 +197,7 @@ func (r *Run) guard(s SFTStats, step int) error {
 func (r *Run) reinforce(ctx context.Context) error {
 	rl := r.Config.RL
 	if r.Ref != nil {
-		if err := r.Ref.ReadWeights(filepath.Join(r.Dir, "checkpoints", fmt.Sprint(r.state.Reference))); err != nil {
+		if err := r.readReference(); err != nil {
 			return err
 		}
 	}
@@ -204,11 +205,13 @@ func (r *Run) reinforce(ctx context.Context) error {
 	r.Report.Phase("rl", rl.Steps)
 	for r.state.Step < rl.Steps {
 		i := r.state.Step
-		s, err := r.ppo.Step(ctx, i, pick(r.Data.Train, r.Config.Seed, i*rl.Prompts, rl.Prompts))
+		s, err := r.ppo.Step(ctx, i, r.problems(rl.Prompts))
 		if err != nil {
 			return err
 		}
 		r.state.Step++
+		r.state.Fresh += s.Resampled
+		r.watch.step(s, r.Report.Note)
 		for _, e := range s.Episodes {
 			if err := r.record(e.Record(r.global(), "train", r.Tokens)); err != nil {
 				return err
@@ -219,11 +222,20 @@ func (r *Run) reinforce(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := r.stepped(s.Metrics(r.global(), r.elapsed()), rl.Steps, r.Config.Checkpoint.Every); err != nil {
+		every, refresh := r.Config.Checkpoint.Every, r.refreshes()
+		if refresh {
+			every, r.state.Reference = 1, r.global()
+		}
+		if err := r.stepped(s.Metrics(r.global(), r.elapsed()), rl.Steps, every); err != nil {
 			return err
 		}
 		if s.Difference != 0 && rl.VerifyEvery > 0 {
 			return r.broken(s)
+		}
+		if refresh {
+			if err := r.readReference(); err != nil {
+				return err
+			}
 		}
 	}
 	if err := r.evaluate(ctx, "rl"); err != nil {
@@ -231,6 +243,27 @@ func (r *Run) reinforce(ctx context.Context) error {
 	}
 	r.state.Phase = "done"
 	return r.save(true)
+}
+
+// problems are the next n of the run's sequence. Those after them wait for groups that teach nothing.
+func (r *Run) problems(n int) []*Problem {
+	at := r.state.Step*n + r.state.Fresh
+	r.ppo.fresh = func(m int) []*Problem {
+		at += m
+		return pick(r.Data.Train, r.Config.Seed, at-m, m)
+	}
+	return r.ppo.fresh(n)
+}
+
+// refreshes reports whether the policy becomes the reference after the step that was just made, by rl.kl_refresh. A reference is a
+// checkpoint, so a run that goes on has it too.
+func (r *Run) refreshes() bool {
+	every := r.Config.RL.KLRefresh
+	return r.Ref != nil && every > 0 && r.state.Step%every == 0 && r.state.Step < r.Config.RL.Steps
+}
+
+func (r *Run) readReference() error {
+	return r.Ref.ReadWeights(filepath.Join(r.Dir, "checkpoints", fmt.Sprint(r.state.Reference)))
 }
 
 // broken names the first trajectory whose training log-probabilities are not the rollout's.

@@ -124,6 +124,9 @@ func (s *Stats) losses(sums []float64) (loss float64) {
 	s.KL += (t[k.StatKL] - s.KL) / s.updates
 	s.Clip += (t[k.StatClipped] - s.Clip) / s.updates
 	s.DualClip += (t[k.StatDual] - s.DualClip) / s.updates
+	if s.p.cfg.RL.KLIn == "loss" {
+		s.Reference += (t[k.StatRef] - s.Reference) / s.updates
+	}
 	if s.updates == 1 && s.Skipped == 0 { // before the first update, a ratio that is not 1 is a broken contract
 		s.Difference = max(s.Difference, t[k.StatMaxDiff])
 	}
@@ -134,7 +137,7 @@ func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
 // done closes the step's accounts.
 func (s *Stats) done() {
-	if s.updates == 0 {
+	if s.updates == 0 && s.Skipped > 0 {
 		for _, x := range []*float64{&s.Loss, &s.ValueLoss, &s.KL, &s.Clip, &s.DualClip} {
 			*x = math.NaN()
 		}

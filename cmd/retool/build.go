@@ -68,7 +68,9 @@ func (p *program) build(ctx context.Context, u use) (err error) {
 	}
 	from := u.from
 	if from == "" {
-		from = cfg.Model.Path
+		if from, err = cfg.Model.folder(); err != nil {
+			return err
+		}
 	}
 	f, err := cfg.folder(from)
 	if err != nil {
@@ -109,7 +111,7 @@ func (p *program) Close() {
 
 // models makes those that the configuration asks for. The policy has the weights of the folder, or new ones; a critic begins as it.
 func (p *program) models(shape model.Config, train bool, from string) error {
-	for _, m := range p.cfg.models(shape, train, dtype(p.cfg.Device)) {
+	for _, m := range p.cfg.models(shape, train, dtypeOf(p.cfg.Device, p.cfg.Model.DType, shape)) {
 		if m.name != policyModel {
 			from = ""
 		}
@@ -138,12 +140,11 @@ func (p *program) model(c model.Config, opt model.Options, from string) (m *mode
 	if from == "" {
 		m, err = model.New(p.dev, c, opt)
 	} else {
-		if p.ranks.leads() {
-			bar, finish := meterOn(os.Stderr, "load", "parameters")
-			defer finish()
-			opt.Progress = bar.set
+		load := loadModel
+		if !p.ranks.leads() {
+			load = model.Load
 		}
-		m, err = model.Load(p.dev, from, c, opt)
+		m, err = load(p.dev, from, c, opt)
 	}
 	if err != nil {
 		return nil, err
@@ -153,6 +154,14 @@ func (p *program) model(c model.Config, opt model.Options, from string) (m *mode
 		m.Init(p.cfg.Seed)
 	}
 	return m, nil
+}
+
+// loadModel is model.Load, which shows how far it is.
+func loadModel(dev kernels.Device, dir string, c model.Config, opt model.Options) (*model.Model, error) {
+	bar, finish := meterOn(os.Stderr, "load", "parameters")
+	defer finish()
+	opt.Progress = bar.set
+	return model.Load(dev, dir, c, opt)
 }
 
 // training joins a program to a run directory. notes are what its data are worth saying.
@@ -169,6 +178,9 @@ func (p *program) training(dir string, report trainer.Report) (run *trainer.Run,
 	cfg := p.cfg.Config
 	if cfg.SFT.Steps == 0 {
 		cfg.SFT.Steps = (cfg.SFT.Epochs*len(read.Traces) + cfg.SFT.Batch - 1) / cfg.SFT.Batch
+	}
+	if cfg.RL.Horizon == 0 {
+		cfg.RL.Horizon = p.cfg.Engine.MaxTokens
 	}
 	files := maps.Clone(p.files)
 	files["config.yaml"] = text

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"retool/bench"
+	"retool/engine/model"
 	"retool/kernels"
 )
 
@@ -20,6 +21,7 @@ func benchCommand() *cli.Command {
 		&cli.IntFlag{Name: "threads", Usage: "`N`; 0: one per core"},
 		&cli.StringFlag{Name: "models", Usage: "`NAMES` of shapes: d128 (0.9 M parameters), d256 (5.2 M), q05 (Qwen2.5-0.5B), tiny; " +
 			"none: the first two, on a GPU q05, on emu tiny"},
+		&cli.StringFlag{Name: "dtype", Value: "auto", Usage: "of models in memory: float32, bfloat16; auto: float32, on a GPU bfloat16"},
 		&cli.StringFlag{Name: "json", Usage: "write the rows to `FILE`, after each one"},
 		&cli.DurationFlag{Name: "budget", Usage: "`TIME` for each row"},
 	}
@@ -59,18 +61,20 @@ func benchCommand() *cli.Command {
 		return onCPU(c)
 	}
 	return &cli.Command{
-		Name: "bench", Usage: "how fast: operations, rollouts, training steps and the sandbox, each beside what this machine can do",
+		Name: "bench", Usage: "how fast: operations, rollouts, training steps and the sandbox, each beside what this machine can do; " +
+			"and what each algorithm learns",
 		Subcommands: []*cli.Command{
 			kernelsOn,
 			sub("rollout", "prefill and decode through the engine, sampling included", rollout),
 			sub("train", "training steps, and whole steps of reinforcement learning", train),
 			sandboxBench(),
+			algorithmsBench(),
 			onGPU("load", "compile every kernel with the driver's compiler, and compare with the manifest", loadOnGPU),
 			onGPU("smoke", "every operation once, at small ragged shapes, compared with the CPU", smokeOnGPU, ops),
 			onGPU("probes", "single instructions, compared with the emulator", probeGPU),
 		},
 		Action: func(c *cli.Context) error {
-			return fmt.Errorf("bench: want kernels, rollout, train, sandbox, load, smoke or probes, got %q", c.Args().First())
+			return fmt.Errorf("bench: want kernels, rollout, train, sandbox, algorithms, load, smoke or probes, got %q", c.Args().First())
 		},
 	}
 }
@@ -81,13 +85,16 @@ type measure func(c *cli.Context, dev kernels.Device, o bench.Options) ([]bench.
 // benchModels measures on any device, prints the rows and writes them to the file of --json, the latter after each one.
 func benchModels(c *cli.Context, f measure) error {
 	name := c.String("device")
+	if err := checkDType(name, c.String("dtype")); err != nil {
+		return fmt.Errorf("bench: --%w", err)
+	}
 	dev, err := openDevice(name, c.String("variant"), c.Int("threads"))
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
 	gpu, onGPU := dev.(*kernels.GPU)
-	o := bench.Options{Models: list(c.String("models")), Budget: c.Duration("budget")}
+	o := bench.Options{Models: list(c.String("models")), Budget: c.Duration("budget"), DType: dtypeOf(name, c.String("dtype"), model.Config{})}
 	if name == "emu" && len(o.Models) == 0 {
 		o.Models = []string{"tiny"}
 	}

@@ -18,6 +18,7 @@ import (
 	"retool/engine/gguf"
 	"retool/engine/model"
 	"retool/engine/safetensors"
+	"retool/interp"
 )
 
 func convertCommand() *cli.Command {
@@ -29,7 +30,10 @@ func convertCommand() *cli.Command {
 			"called so, else a folder. Architectures llama, qwen2 and qwen3 with a byte-level BPE tokenizer; what cannot be converted exactly is\n" +
 			"refused. Quantised weights of a GGUF file become the numbers that the reference library computes from them. Without --type, a\n" +
 			"folder is f32, and matrices in a GGUF file keep f32, f16, bf16 or q8_0 if all are of that type; else they become f32.",
-		Flags:  []cli.Flag{&cli.StringFlag{Name: "type", Usage: "of the weights: f32, f16, bf16 and, in a GGUF file, q8_0"}},
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "type", Usage: "of the weights: f32, f16, bf16 and, in a GGUF file, q8_0"},
+			&cli.StringFlag{Name: "shard", Usage: "the most that a file of a folder's weights holds, `SIZE` such as 2GiB; by default 5 GB"},
+		},
 		Action: convert,
 	}
 }
@@ -54,6 +58,12 @@ func convert(c *cli.Context) error {
 		return fmt.Errorf("convert: %w", err)
 	}
 	toFile := strings.EqualFold(filepath.Ext(to), ".gguf")
+	shard := interp.Bytes(safetensors.ShardBytes)
+	if size := c.String("shard"); size != "" {
+		if err := shard.UnmarshalText([]byte(size)); err != nil || shard <= 0 || toFile {
+			return fmt.Errorf("convert: --shard %q: want a size such as 2GiB, and a folder to be written", size)
+		}
+	}
 	src, err := openSource(from)
 	if err != nil {
 		return err
@@ -66,7 +76,7 @@ func convert(c *cli.Context) error {
 	src.print(c.App.Writer)
 
 	begun := time.Now()
-	job := &conversion{ctx: c.Context, src: src, t: t, term: newTerminal()}
+	job := &conversion{ctx: c.Context, src: src, t: t, shard: int64(shard), term: newTerminal()}
 	job.term.Phase("convert, M parameters", src.config.Elements()/1e6)
 	if toFile {
 		err = job.writeFile(to)
@@ -120,6 +130,7 @@ type conversion struct {
 	ctx   context.Context
 	src   *source
 	t     gguf.TensorType // of matrices
+	shard int64           // bytes of a folder's largest file
 	term  *terminal
 	done  int // elements
 	count map[string]int
@@ -241,7 +252,7 @@ func (j *conversion) writeFolder(dir string) (err error) {
 			list[i].Data = func() ([]uint16, error) { return j.rounded(p) }
 		}
 	}
-	if err := safetensors.Write(filepath.Join(tmp, "model.safetensors"), list, nil); err != nil {
+	if err := safetensors.WriteModel(tmp, list, j.shard); err != nil {
 		return err
 	}
 	j.notes = append(j.notes, j.src.left...)

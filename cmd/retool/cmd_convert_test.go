@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +18,7 @@ import (
 
 	"retool/engine/gguf"
 	"retool/engine/model"
+	"retool/engine/safetensors"
 	"retool/kernels"
 )
 
@@ -253,4 +257,54 @@ func TestAValueHeadIsLeftOutAndSaidSo(t *testing.T) {
 	require.NoError(t, err)
 	defer stored.Close()
 	require.NotContains(t, stored.Names(), "value_head.weight")
+}
+
+// A folder in several files is the same model, and its index says of them what transformers' says: see testdata/make_shards.py, by which
+// transformers reads such a folder.
+func TestFoldersAreWrittenInShards(t *testing.T) {
+	dir := t.TempDir()
+	one, many := filepath.Join(dir, "one"), filepath.Join(dir, "many")
+	mustConvert(t, fixtures+"qwen3.gguf", one)
+	mustConvert(t, "--shard", "20KiB", fixtures+"qwen3.gguf", many)
+	require.Equal(t, scoredLogits(t, one), scoredLogits(t, many))
+
+	got, err := safetensors.ReadIndex(filepath.Join(many, safetensors.IndexFile))
+	require.NoError(t, err)
+	theirs, err := safetensors.ReadIndex(filepath.Join("testdata", "shards.index.json"))
+	require.NoError(t, err)
+	require.Equal(t, slices.Sorted(maps.Keys(theirs.WeightMap)), slices.Sorted(maps.Keys(got.WeightMap)))
+	sizes := func(x safetensors.Index) (sizes []int) { // of the files' tensors
+		of := map[string]int{}
+		for name, file := range x.WeightMap {
+			f, err := safetensors.Open(filepath.Join(many, got.WeightMap[name]))
+			require.NoError(t, err)
+			s, ok := f.Tensor(name)
+			require.True(t, ok, name)
+			of[file] += len(s.Bytes)
+			require.NoError(t, f.Close())
+		}
+		for _, file := range x.Files() {
+			sizes = append(sizes, of[file])
+		}
+		return sizes
+	}
+	total := 0
+	for _, size := range sizes(got) {
+		require.LessOrEqual(t, size, 20<<10)
+		total += size
+	}
+	for i, size := range sizes(theirs) {
+		require.LessOrEqual(t, size, 20<<10)
+		require.Regexp(t, `^model-0000\d-of-0000\d\.safetensors$`, theirs.Files()[i])
+	}
+	require.Len(t, got.Files(), len(theirs.Files()))
+	require.Equal(t, theirs.Files(), got.Files(), "shards are called otherwise")
+
+	for _, bad := range []string{"0", "5 GB", "-1"} {
+		_, err := runConvert("--shard", bad, fixtures+"qwen3.gguf", filepath.Join(dir, "bad"))
+		require.ErrorContains(t, err, `convert: --shard "`+bad+`": want a size such as 2GiB`)
+	}
+	text, err := os.ReadFile(filepath.Join(many, safetensors.IndexFile))
+	require.NoError(t, err)
+	require.Contains(t, string(text), fmt.Sprintf(`"total_size": %d`, total))
 }

@@ -162,6 +162,8 @@ func (s *scan) each(problem func(data.Problem) error, trace func(data.Trace) err
 		}
 		return err == nil && (s.limit == 0 || s.read < s.limit), err
 	}
+	finish := s.set.metered()
+	defer finish()
 	r := s.source.reader(s.form, &s.rows)
 	if s.traces {
 		for t, err := range r.Traces() {

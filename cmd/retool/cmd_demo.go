@@ -1,26 +1,54 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 )
 
+// textRecipe ends the name of the recipe that is another's control.
+const textRecipe = "-text"
+
+// demoRecipe is the recipe that the arguments of demo name.
+func demoRecipe(args []string) (string, error) {
+	if len(args) == 0 {
+		return "demo", nil
+	}
+	var known []string
+	for _, name := range recipeNames() {
+		if slices.Contains(recipeNames(), name+textRecipe) {
+			known = append(known, name)
+		}
+	}
+	if len(args) > 1 || !slices.Contains(known, args[0]) {
+		return "", fmt.Errorf("demo takes one recipe that has a control without the tool (%s), got %q; `retool train RECIPE` takes any",
+			strings.Join(known, ", "), strings.Join(args, " "))
+	}
+	return args[0], nil
+}
+
 func demoCommand() *cli.Command {
 	return &cli.Command{
-		Name: "demo", Usage: "the embedded task end to end: cold start, PPO with real Python, and the same without the tool",
+		Name: "demo", Usage: "a recipe end to end: cold start, PPO with real Python, and the same without the tool",
+		ArgsUsage: "[RECIPE]",
+		Description: "RECIPE is demo, which needs nothing, or smollm2-135m, a pretrained model that `make pretrained` fetches. The settings\n" +
+			"of the part without the tool are those of the recipe RECIPE-text.",
 		Flags: []cli.Flag{setFlag()},
 		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return fmt.Errorf("demo takes no argument, got %q; `retool train RECIPE` takes one", c.Args().First())
-			}
-			sets := c.StringSlice("set")
-			tool, err := loadConfig("demo", sets)
+			recipe, err := demoRecipe(c.Args().Slice())
 			if err != nil {
 				return err
 			}
-			text, err := loadConfig("demo-text", sets)
+			sets := c.StringSlice("set")
+			tool, err := loadConfig(recipe, sets)
+			if err != nil {
+				return err
+			}
+			text, err := loadConfig(recipe+textRecipe, sets)
 			if err != nil {
 				return err
 			}
@@ -56,6 +84,9 @@ func demo(tool, text *Config, rs *ranks) error {
 	}
 	s := summary(withTool, textOnly)
 	if err := writeSummary(dir.path, s); err != nil {
+		return err
+	}
+	if err := errors.Join(writeEvaluations(dir.path, withTool), writeEvaluations(textDir.path, textOnly)); err != nil {
 		return err
 	}
 	out.Note("\n" + summaryTable(s))

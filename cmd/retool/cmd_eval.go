@@ -21,8 +21,11 @@ func evalCommand() *cli.Command {
 			&cli.StringFlag{Name: "from", Usage: "weights: a checkpoint, or a run `DIR` whose newest checkpoint is taken"},
 			&cli.StringFlag{Name: "trace", Usage: "grade the trajectories of a `FILE.jsonl` again instead of sampling; differences are shown"},
 			&cli.StringFlag{Name: "phase", Usage: "with --trace: only trajectories of this phase, such as rl or train"},
-			&cli.StringFlag{Name: "verifier", Usage: "with --trace: the rules to grade by, `math|dapo`", Value: string(answer.Math)},
-			&cli.StringFlag{Name: "out", Usage: "write the trajectories sampled to a `FILE.jsonl`"},
+			&cli.StringFlag{Name: "verifier", Value: string(answer.Math),
+				Usage: "with --trace: the rules to grade by, `RULES`: " + strings.Join(answer.Verifiers(), ", ")},
+			presetFlag(),
+			&cli.StringFlag{Name: "out", Usage: "write the trajectories sampled to a `FILE.jsonl`, all of them or none"},
+			&cli.StringFlag{Name: "record", Usage: "append the evaluation to a `FILE.jsonl`, and print all that it holds as a table"},
 			&cli.BoolFlag{Name: "json", Usage: "print the evaluation as JSON"},
 			setFlag(),
 		},
@@ -33,11 +36,21 @@ func evalCommand() *cli.Command {
 			if c.IsSet("verifier") && !c.IsSet("trace") {
 				return fmt.Errorf("eval: --verifier goes with --trace; with --from it is --set reward.verifier=%s", c.String("verifier"))
 			}
-			if c.IsSet("out") && !c.IsSet("from") || c.IsSet("phase") && !c.IsSet("trace") {
-				return fmt.Errorf("eval: --out goes with --from, which samples; --phase with --trace")
+			for _, name := range []string{"out", "preset", "record"} {
+				if c.IsSet(name) && !c.IsSet("from") {
+					return fmt.Errorf("eval: --%s goes with --from, which samples", name)
+				}
+			}
+			if c.IsSet("phase") && !c.IsSet("trace") {
+				return fmt.Errorf("eval: --phase goes with --trace")
 			}
 			if err := unusedFlags(c, "out"); err != nil {
 				return err
+			}
+			if path := c.String("record"); path != "" { // before any work
+				if _, err := readEvaluations(path); err != nil {
+					return err
+				}
 			}
 			var shown any
 			var err error
@@ -61,6 +74,9 @@ func evalCommand() *cli.Command {
 			switch e := shown.(type) {
 			case trace.Evaluation:
 				printEvaluation(e)
+				if path := c.String("record"); path != "" {
+					return printRecorded(path)
+				}
 			case []trace.Evaluation:
 				printEvaluations(e)
 			}
@@ -71,11 +87,11 @@ func evalCommand() *cli.Command {
 
 // evaluateOnRanks is evaluate on all ranks that a launcher started; nil but on the first.
 func evaluateOnRanks(c *cli.Context) (shown any, err error) {
-	cfg, _, err := loadedConfig(c)
+	l, err := loadedConfig(c)
 	if err != nil {
 		return nil, err
 	}
-	err = onRanks(c.Context, cfg, func(rs *ranks) error {
+	err = onRanks(c.Context, l.cfg, func(rs *ranks) error {
 		e, err := evaluate(c, rs)
 		if err == nil && rs.leads() {
 			shown = e
@@ -86,7 +102,7 @@ func evaluateOnRanks(c *cli.Context) (shown any, err error) {
 }
 
 func evaluate(c *cli.Context, rs *ranks) (trace.Evaluation, error) {
-	cfg, p, err := loadedProgram(c, rs, func(cfg *Config) (int, error) {
+	l, p, err := loadedProgram(c, rs, func(cfg *Config) (int, error) {
 		if cfg.Eval.Problems < 1 {
 			return 0, fmt.Errorf("eval.problems: want at least 1, got %d: give --set eval.problems=N", cfg.Eval.Problems)
 		}
@@ -101,26 +117,44 @@ func evaluate(c *cli.Context, rs *ranks) (trace.Evaluation, error) {
 		return trace.Evaluation{}, err
 	}
 	if rs.leads() {
-		for _, note := range read.notes {
+		notes := read.notes
+		if l.preset != nil {
+			notes = append([]string{l.preset.note()}, notes...)
+		}
+		for _, note := range notes {
 			fmt.Fprintln(c.App.ErrWriter, note)
 		}
 		bar, finish := meterOn(os.Stderr, "rollout", "trajectories")
 		defer finish()
-		p.engine.Progress = func(done, all int) { bar.set(int64(done), int64(all)) }
+		p.engine.Progress = func(done, all int) { bar.of("rollout", "trajectories", int64(done), int64(all)) }
+		p.engine.Prefilling = func(done, all int) { bar.of("prefill", "tokens", int64(done), int64(all)) }
 	}
-	keep := func(trace.Record) error { return nil }
-	if path := c.String("out"); path != "" && rs.leads() {
-		log, err := trace.Open(path, 0)
-		if err != nil {
-			return trace.Evaluation{}, err
-		}
-		defer log.Close()
-		keep = func(r trace.Record) error { return log.Write(r) }
-	}
-	return trainer.Evaluate(rs.ctx, trainer.Evaluator{
+	var records []trace.Record
+	cfg := l.cfg
+	e, err := trainer.Evaluate(rs.ctx, trainer.Evaluator{
 		Engine: p.engine, Proto: p.proto, Tokens: p.tok, Seed: cfg.Seed, Reward: cfg.Reward, Eval: cfg.Eval,
 		Ranks: trainer.NewRanks(rs.Comm, 0),
-	}, "eval", 0, 0, read.Test, keep)
+	}, "eval", 0, 0, read.Test, func(r trace.Record) error {
+		if c.IsSet("out") {
+			records = append(records, r)
+		}
+		return nil
+	})
+	if err != nil || !rs.leads() {
+		return e, err
+	}
+	if l.preset != nil {
+		l.preset.into(&e, cfg)
+	}
+	if path := c.String("out"); path != "" {
+		if err := writeRecords(path, records); err != nil {
+			return e, err
+		}
+	}
+	if path := c.String("record"); path != "" {
+		return e, appendEvaluation(path, recordedEvaluation{From: c.String("from"), Weights: l.from, Evaluation: e})
+	}
+	return e, nil
 }
 
 // phaseStep is one evaluation, or the rollouts of one training step, in a trace.
@@ -140,7 +174,14 @@ func regrade(c *cli.Context) ([]trace.Evaluation, error) {
 	groups := map[phaseStep][]trace.Record{}
 	var order []phaseStep
 	changed, all := 0, 0
-	torn, err := trace.Read(c.String("trace"), func(r trace.Record) error {
+	file, err := os.Open(c.String("trace"))
+	if err != nil {
+		return nil, fmt.Errorf("eval: %w", err)
+	}
+	defer file.Close()
+	in, finish := meteredFile(file, "grade")
+	defer finish()
+	torn, err := trace.ReadFrom(in, c.String("trace"), func(r trace.Record) error {
 		if err := r.Check(); err != nil {
 			return err
 		}
@@ -186,54 +227,4 @@ func regrade(c *cli.Context) ([]trace.Evaluation, error) {
 		es = append(es, e)
 	}
 	return es, nil
-}
-
-// printEvaluations prints a row for each, or all there is to say of a single one.
-func printEvaluations(es []trace.Evaluation) {
-	if len(es) == 1 {
-		printEvaluation(es[0])
-		return
-	}
-	var rows [][]string
-	for _, e := range es {
-		b := e.Behaviour
-		rows = append(rows, []string{
-			e.Name, fmt.Sprint(e.Step), fmt.Sprintf("avg@%d over %d", e.Samples, e.Problems), fmt.Sprintf("%.1f %%", 100*e.Accuracy),
-			fmt.Sprintf("%.1f – %.1f", 100*e.Low, 100*e.High), fmt.Sprintf("%.1f %%", 100*b.CodeRatio),
-			fmt.Sprintf("%d of %d", b.CorrectCodeCount, b.Snippets), fmt.Sprintf("%.1f", b.ResponseLength),
-		})
-	}
-	fmt.Println(grid([]string{"phase", "step", "problems", "accuracy", "95 % interval", "code ratio", "snippets that ran", "tokens"}, rows))
-}
-
-func printEvaluation(e trace.Evaluation) {
-	b := e.Behaviour
-	pct := func(x float64) string { return fmt.Sprintf("%.1f %%", 100*x) }
-	again := "unknown: one sample a problem"
-	if e.Samples > 1 {
-		again = fmt.Sprintf("%.1f", 196*e.Sampling)
-	}
-	rows := [][]string{
-		{fmt.Sprintf("accuracy, avg@%d over %d problems", e.Samples, e.Problems), pct(e.Accuracy)},
-		{"  ± these problems sampled again (95 %)", again},
-		{"  ± other problems (95 %)", fmt.Sprintf("%.1f", 196*e.Population)},
-		{"majority vote", pct(e.Majority)},
-		{"responses without a verdict (of these not judged by the verifier)", fmt.Sprintf("%d (%d)", e.Lost, e.Unjudged)},
-		{"problems without a verdict, in no average", fmt.Sprint(e.NoVerdict)},
-	}
-	for j := 2; j <= e.Samples; j *= 2 {
-		rows = append(rows, []string{fmt.Sprintf("pass@%d", j), pct(e.PassAt[j])})
-	}
-	rows = append(rows,
-		[]string{"response length, tokens", fmt.Sprintf("%.1f", b.ResponseLength)},
-		[]string{"code ratio", pct(b.CodeRatio)},
-		[]string{"accuracy of responses with code", pct(e.AccuracyCode)},
-		[]string{"code lines a response", fmt.Sprintf("%.2f", b.CodeLines)},
-		[]string{"snippets that ran to their end", fmt.Sprintf("%d of %d", b.CorrectCodeCount, b.Snippets)},
-		[]string{"last snippet ran, correct responses", pct(b.CodePassCorrect)},
-		[]string{"last snippet ran, wrong responses", pct(b.CodePassWrong)},
-		[]string{"code timing (0 first token, 1 last)", fmt.Sprintf("%.3f", b.CodeTiming)},
-		[]string{"failed calls later corrected", pct(b.FixedRate)},
-	)
-	fmt.Println(grid([]string{e.Name, ""}, rows))
 }

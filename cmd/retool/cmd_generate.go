@@ -4,13 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"retool/engine"
 	"retool/engine/model"
 	"retool/kernels"
 )
@@ -18,13 +18,15 @@ import (
 func generateCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "generate",
-		Usage:     "continue token ids with a model folder",
+		Usage:     "continue a text, a conversation or token ids with a model folder",
 		ArgsUsage: " ",
 		Description: "Prints one object: `ids`, the new tokens, the one that ended the text included, and `logprobs`, one for each: null for\n" +
-			"what is no finite number.",
-		Flags: append([]cli.Flag{
+			"what is no finite number. Of --text and --messages also `text`, what the new tokens spell, and `prompt_ids`. No code is\n" +
+			"run: `retool chat` and `retool rollout` do that.",
+		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "model", Required: true, Usage: "`DIR` with config.json and safetensors"},
-			&cli.StringFlag{Name: "ids", Required: true, Usage: "the prompt, a JSON `LIST` such as '[1,2,3]'"},
+			&cli.StringFlag{Name: "ids", Usage: "the prompt, a JSON `LIST` such as '[1,2,3]'"},
+		}, textFlags("the prompt"), []cli.Flag{
 			&cli.IntFlag{Name: "max-tokens", Value: 64, Usage: "stop after so many"},
 			&cli.BoolFlag{Name: "greedy", Usage: "always the likeliest token: the same as --temperature 0"},
 			&cli.Float64Flag{Name: "temperature", Value: 1, Usage: "divides the logits"},
@@ -32,7 +34,7 @@ func generateCommand() *cli.Command {
 			&cli.IntFlag{Name: "top-k", Usage: "draw from so many likeliest tokens; 0: all"},
 			&cli.Uint64Flag{Name: "seed", Usage: "of the draws"},
 			&cli.BoolFlag{Name: "ignore-eos", Usage: "do not stop where the folder says that a text ends"},
-		}, deviceFlags()...),
+		}, deviceFlags()),
 		Action: generate,
 	}
 }
@@ -56,13 +58,9 @@ func generate(c *cli.Context) error {
 	if !cfg.LMHead {
 		return fmt.Errorf("generate: %s is a critic: it has no language-model head", c.String("model"))
 	}
-	var list []int64
-	if err := json.Unmarshal([]byte(c.String("ids")), &list); err != nil {
-		return fmt.Errorf("generate: --ids %q is not a JSON list of integers: %w", c.String("ids"), err)
-	}
-	prompt, err := checkedIDs(list, cfg.Vocab)
+	t, prompt, err := flaggedPrompt(c, cfg)
 	if err != nil {
-		return fmt.Errorf("generate: --ids: %w", err)
+		return err
 	}
 	ends, err := flaggedEnds(c, cfg)
 	if err != nil {
@@ -75,8 +73,8 @@ func generate(c *cli.Context) error {
 	defer dev.Close()
 	const slice = 512 // tokens of the prompt fed at a time
 	length := len(prompt) + most
-	m, err := model.Load(dev, c.String("model"), cfg, model.Options{
-		DType: dtype(c.String("device")), MaxTokens: min(len(prompt), slice), Positions: length,
+	m, err := loadModel(dev, c.String("model"), cfg, model.Options{
+		DType: dtypeOf(c.String("device"), c.String("dtype"), cfg), MaxTokens: min(len(prompt), slice), Positions: length,
 	})
 	if err != nil {
 		return err
@@ -90,14 +88,18 @@ func generate(c *cli.Context) error {
 		return err
 	}
 
-	out := struct {
-		IDs      []int32   `json:"ids"`
-		LogProbs []float32 `json:"logprobs"`
-	}{IDs: []int32{}, LogProbs: []float32{}}
+	out := continuation{IDs: []int32{}, LogProbs: []float32{}}
+	bar, finish := meterOn(os.Stderr, "prefill", "tokens")
+	defer finish()
 	tokens := prompt
 	for cached := 0; len(out.IDs) < most; {
 		if err := c.Context.Err(); err != nil {
 			return err
+		}
+		if cached < len(prompt) {
+			bar.of("prefill", "tokens", int64(cached), int64(len(prompt)))
+		} else {
+			bar.of("generate", "tokens", int64(len(out.IDs)), int64(most))
 		}
 		n := min(len(tokens)-cached, slice)
 		draw := cached+n == len(tokens)
@@ -115,7 +117,53 @@ func generate(c *cli.Context) error {
 			break
 		}
 	}
+	finish()
+	if t != nil {
+		out.Prompt, out.Text = prompt, strings.ToValidUTF8(t.tok.Decode(out.IDs), "\uFFFD")
+	}
 	return printLine(c.App.Writer, out)
+}
+
+// continuation is what generate prints.
+type continuation struct {
+	Prompt   []int32   `json:"prompt_ids,omitzero"`
+	Text     string    `json:"text,omitzero"`
+	IDs      []int32   `json:"ids"`
+	LogProbs []float32 `json:"logprobs"`
+}
+
+// flaggedPrompt is the prompt that a command gives. t is what encoded it; nil: it came as ids.
+func flaggedPrompt(c *cli.Context, cfg model.Config) (t *texts, prompt []int32, err error) {
+	text, messages, found, err := flaggedText(c)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case found == c.IsSet("ids"):
+		return nil, nil, errors.New("generate: want one of --text, --messages and --ids, the prompt")
+	case !found:
+		var list []int64
+		if err := json.Unmarshal([]byte(c.String("ids")), &list); err != nil {
+			return nil, nil, fmt.Errorf("generate: --ids %q is not a JSON list of integers: %w", c.String("ids"), err)
+		}
+		if prompt, err = checkedIDs(list, cfg.Vocab); err != nil {
+			err = fmt.Errorf("generate: --ids: %w", err)
+		}
+		return nil, prompt, err
+	}
+	if t, err = openTexts(c.String("model"), false); err != nil {
+		return nil, nil, err
+	}
+	_, prompt, err = t.idsOf(text, messages, true)
+	if err == nil && len(prompt) == 0 {
+		err = errors.New("the prompt is empty")
+	}
+	if err == nil && t.tok.Size() > cfg.Vocab {
+		err = fmt.Errorf("tokenizer.json has %d ids, the embedding %d rows", t.tok.Size(), cfg.Vocab)
+	}
+	if err != nil {
+		err = fmt.Errorf("generate: %w", err)
+	}
+	return t, prompt, err
 }
 
 // flaggedEnds are the ids to stop at. A folder without a tokenizer has those of its configs.
@@ -124,14 +172,18 @@ func flaggedEnds(c *cli.Context, cfg model.Config) ([]int32, error) {
 		return nil, nil
 	}
 	dir := c.String("model")
-	if _, err := os.Stat(filepath.Join(dir, tokenizerFile)); errors.Is(err, fs.ErrNotExist) {
+	if !hasTokenizer(dir) {
 		return cfg.EOS, nil
 	}
 	f, err := openFolder(dir)
 	if err != nil {
 		return nil, err
 	}
-	return f.ends, nil
+	if !c.IsSet("messages") {
+		return f.ends, nil
+	}
+	chat, err := f.chat(engine.ProtocolConfig{Chat: "auto"})
+	return chat.Ends(f.ends), err
 }
 
 // flaggedSampling checks the flags of a draw.

@@ -1,51 +1,39 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
-	"retool/engine"
 	"retool/engine/model"
 	"retool/interp"
 	"retool/kernels"
-	"retool/kernels/driver"
-	"retool/trainer"
 	"retool/trainer/trace"
 )
 
 func planCommand() *cli.Command {
 	return &cli.Command{
-		Name: "plan", Usage: "what a run would take of a GPU's memory, before one is taken", ArgsUsage: "[RECIPE|FILE.yaml]",
-		Description: "Builds the run on a GPU that only counts, so every figure is what the program itself would ask for. The shape is\n" +
-			"that of model.path, or of --shape. Exit code 1 if it does not fit.",
+		Name: "plan", Usage: "what a run would take of a GPU's or this machine's memory, before any is taken", ArgsUsage: "[RECIPE|FILE.yaml]",
+		Description: "Builds the run on a device that only counts, so every figure is what the program itself would ask for. With --gpus, it is\n" +
+			"a rank's, computed from those counts: moments and master copies are divided (dist.shard: optimizer), trajectories too. The\n" +
+			"shape is that of model.path, or of --shape. Exit code 1 if it does not fit.",
 		Flags: []cli.Flag{
 			setFlag(),
 			&cli.StringFlag{Name: "shape", Usage: "plan for a model of this `NAME` instead of model.path: " + strings.Join(model.Shapes(), ", ")},
-			&cli.StringFlag{Name: "memory", Value: "80GiB", Usage: "of the GPU, `SIZE`"},
+			&cli.StringFlag{Name: "device", Value: "gpu", Usage: "whose memory, `gpu|cpu`"},
+			&cli.IntFlag{Name: "gpus", Value: 1, Usage: "ranks that share the run, `N`: one a GPU"},
+			&cli.StringFlag{Name: "memory", Usage: "of each GPU, `SIZE` (default: 80GiB; of the CPU, what this machine has)"},
 			&cli.BoolFlag{Name: "json", Usage: "print the plan as JSON"},
 		},
 		Action: func(c *cli.Context) error {
-			var memory interp.Bytes
-			if err := memory.UnmarshalText([]byte(c.String("memory"))); err != nil || memory <= 0 {
-				return fmt.Errorf("plan: --memory %q: want a size such as 80GiB", c.String("memory"))
-			}
-			settings := c.StringSlice("set")
-			if c.String("shape") != "" {
-				settings = append([]string{"model.path=."}, settings...) // any: nothing of it is read
-			}
-			cfg, err := loadConfig(firstOr(c, "demo"), settings)
+			p, err := planOf(c)
 			if err != nil {
 				return err
-			}
-			shape, err := plannedShape(cfg, c.String("shape"))
-			if err != nil {
-				return err
-			}
-			p, err := planned(cfg, shape, int64(memory))
-			if err != nil {
-				return fmt.Errorf("plan: it does not fit %v: %w", memory, err)
 			}
 			if c.Bool("json") {
 				text, err := trace.MarshalIndent(p)
@@ -60,12 +48,98 @@ func planCommand() *cli.Command {
 	}
 }
 
-// firstOr is a command's first argument.
-func firstOr(c *cli.Context, fallback string) string {
-	if c.Args().Present() {
-		return c.Args().First()
+// planOf is the plan that a command asks for. One that does not fit is an error.
+func planOf(c *cli.Context) (*plan, error) {
+	memory, err := flaggedMemory(c)
+	if err != nil {
+		return nil, err
 	}
-	return fallback
+	settings := c.StringSlice("set")
+	name := c.String("shape")
+	if name != "" {
+		settings = append([]string{"model.path=."}, settings...) // any: nothing of it is read
+	}
+	if c.NArg() > 1 {
+		return nil, fmt.Errorf("plan takes one recipe or file, got %q as well (flags come before it)", c.Args().Get(1))
+	}
+	source := cmp.Or(c.Args().First(), "demo")
+	cfg, err := loadConfig(source, settings)
+	if err != nil {
+		return nil, err
+	}
+	shape, err := plannedShape(cfg, name)
+	if known := recipeShapes[source]; errors.Is(err, fs.ErrNotExist) && known != "" && !slices.ContainsFunc(settings, setsModelPath) {
+		shape, err = model.Shape(known)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if shape.MaxPositions < cfg.Engine.MaxTokens {
+		return nil, fmt.Errorf("plan: engine.max_tokens: %d is more than the %d positions of the model", cfg.Engine.MaxTokens, shape.MaxPositions)
+	}
+	cfg.Device = c.String("device")
+	ranks := c.Int("gpus")
+	if err := cfg.shared(ranks); err != nil {
+		return nil, err
+	}
+	p, err := planned(cfg, shape, memory, ranks)
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	return p, p.fits()
+}
+
+// recipeShapes are those of the models that recipes name, whose folders need not be there to plan for them.
+var recipeShapes = map[string]string{"qwen2.5-0.5b": "q05", "qwen2.5-1.5b": "q15", "qwen2.5-7b": "q7", "qwen2.5-32b": "q32"}
+
+func setsModelPath(set string) bool {
+	key, _, _ := strings.Cut(set, "=")
+	return strings.TrimSpace(key) == "model.path"
+}
+
+// flaggedMemory is that of --memory, or what a device of the kind has.
+func flaggedMemory(c *cli.Context) (int64, error) {
+	device := c.String("device")
+	if device != "gpu" && device != "cpu" {
+		return 0, fmt.Errorf("plan: --device %q: want gpu or cpu", device)
+	}
+	if device == "cpu" && c.Int("gpus") != 1 {
+		return 0, fmt.Errorf("plan: --gpus goes with --device gpu")
+	}
+	text := c.String("memory")
+	if text == "" && device == "cpu" {
+		if m, ok := machineMemory(); ok {
+			return m.bytes, nil
+		}
+		return 0, fmt.Errorf("plan: how much memory this machine has is not known: give --memory")
+	}
+	var memory interp.Bytes
+	count, decimal := strings.CutSuffix(cmp.Or(text, "80GiB"), "GB") // as GPUs are sold
+	if err := memory.UnmarshalText([]byte(count)); err != nil || memory <= 0 || decimal && memory > 1e9 {
+		return 0, fmt.Errorf("plan: --memory %q: want a size such as 80GiB or 141GB", text)
+	}
+	if decimal {
+		memory *= 1e9
+	}
+	return int64(memory), nil
+}
+
+// shared refuses numbers of ranks that leave some without work.
+func (c *Config) shared(ranks int) error {
+	switch {
+	case ranks < 1:
+		return fmt.Errorf("plan: --gpus %d: want at least 1", ranks)
+	case c.RL.Steps > 0 && c.RL.Minibatch < ranks:
+		return fmt.Errorf("plan: --gpus %d: rl.minibatch has %d trajectories, fewer than ranks", ranks, c.RL.Minibatch)
+	case c.sftSteps() && c.SFT.Batch < ranks:
+		return fmt.Errorf("plan: --gpus %d: sft.batch has %d traces, fewer than ranks", ranks, c.SFT.Batch)
+	}
+	return nil
+}
+
+// sftSteps reports whether there is a cold start.
+func (c *Config) sftSteps() bool {
+	return c.SFT.Steps > 0 || c.SFT.Epochs > 0 && (c.Data.Traces != "" || c.Data.Task == "arithmetic")
 }
 
 // plannedShape is that of the folder that model.path names, of the settings, or a known one.
@@ -73,8 +147,11 @@ func plannedShape(cfg *Config, name string) (model.Config, error) {
 	if name != "" {
 		return model.Shape(name)
 	}
-	if cfg.Model.Path != "" {
-		return model.ReadConfig(cfg.Model.Path)
+	if dir, err := cfg.Model.folder(); err != nil || dir != "" {
+		if err != nil {
+			return model.Config{}, err
+		}
+		return model.ReadConfig(dir)
 	}
 	f, err := cfg.folder("")
 	if err != nil {
@@ -83,101 +160,140 @@ func plannedShape(cfg *Config, name string) (model.Config, error) {
 	return f.config, nil
 }
 
-// A plan is what a run allocates on its GPU, in bytes, and the arithmetic of its batches.
+// A plan is what a rank allocates, in bytes, and the arithmetic of its batches.
 type plan struct {
-	Model  string     `json:"model"`
-	Memory int64      `json:"memory"`
-	Parts  []planPart `json:"parts"`
-	Peak   int64      `json:"peak"`
-	Pages  int        `json:"kv_pages"` // of 64 tokens
-	Whole  float64    `json:"trajectories_in_pages"`
-	Batch  string     `json:"batch,omitempty"`
+	Model    string           `json:"model"`
+	Device   string           `json:"device"`
+	Ranks    int              `json:"ranks"`
+	Computed bool             `json:"computed"` // from the counts of one rank; false: counted
+	Memory   int64            `json:"memory"`
+	Parts    []memoryPart     `json:"parts"`
+	Phases   map[phase]int64  `json:"phases"` // bytes that each uses; all of Peak is held throughout
+	Peak     int64            `json:"peak"`
+	Pages    int              `json:"kv_pages"` // of 64 tokens
+	Whole    float64          `json:"trajectories_in_pages"`
+	Batch    []string         `json:"batch,omitempty"`
+	Counts   map[string]int64 `json:"counts,omitempty"` // what Batch says in words
+	counted  *memoryPlan
 }
 
-type planPart struct {
-	Name  string `json:"name"`
-	Bytes int64  `json:"bytes"`
-}
-
-// planned builds a run on a counter, in the order of program.build.
-func planned(cfg *Config, shape model.Config, memory int64) (*plan, error) {
-	counter := driver.NewCounter(memory)
-	dev, err := kernels.NewGPU(counter)
+// planned counts a configuration for ranks with so many bytes each.
+func planned(cfg *Config, shape model.Config, memory int64, ranks int) (*plan, error) {
+	m, err := countMemory(cfg, shape, ranks)
 	if err != nil {
 		return nil, err
 	}
-	defer dev.Close()
-	p := &plan{Model: shape.String(), Memory: memory}
-	part := func(name string, f func() error) error {
-		before := counter.Used()
-		err := f()
-		if err == nil {
-			err = dev.Do(func() {}) // a device keeps what failed and tells it here
-		}
-		if err != nil {
-			return fmt.Errorf("%s, beside %.2f GiB: %w", name, float64(before)/(1<<30), err)
-		}
-		if used := counter.Used() - before; used > 0 {
-			p.Parts = append(p.Parts, planPart{name, used})
-		}
-		return nil
+	p := &plan{
+		Model: shape.String(), Device: cfg.Device, Ranks: ranks, Computed: ranks > 1, Memory: memory, Parts: m.parts, Peak: m.peak, Pages: m.pages,
+		Phases: map[phase]int64{}, counted: m,
 	}
-	ms := cfg.models(shape, true, kernels.BF16)
-	made := map[string]*model.Model{}
-	for _, m := range ms {
-		err := part(m.name+": weights, gradients, activations", func() (err error) {
-			made[m.name], err = model.New(dev, m.shape, m.options)
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
+	for _, at := range []phase{inRollout, inScoring, inUpdate, inSaving} {
+		p.Phases[at] = m.in(at)
 	}
-	tok := nothing{shape.Vocab}
-	var e *engine.Engine
-	err = part("KV pages", func() (err error) {
-		e, err = engine.New(made[policyModel], cfg.Engine, tok, []int32{0}, nil, nil, cfg.concurrency())
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	err = part("moments of AdamW, rows of a pass", func() error {
-		trainer.NewPPO(cfg.Config, trainer.NewRanks(nil, 1), dev, made[policyModel], made[criticModel], made[referenceModel], e, nil, tok.Bytes)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	p.Peak, p.Pages = counter.Peak(), e.Pages()
-	p.Whole = float64(e.Pages()-1) * kernels.PageTokens / float64(cfg.Engine.MaxTokens)
-	if cfg.RL.Steps > 0 {
-		p.Batch = cfg.RL.Batches()
-	}
+	p.Whole = float64(p.Pages-1) * kernels.PageTokens / float64(cfg.Engine.MaxTokens)
+	p.arithmetic(cfg)
 	return p, nil
 }
 
-// nothing is the tokenizer of a plan: only its size is asked for.
-type nothing struct{ size int }
+// fits is the error of a plan that takes more than there is.
+func (p *plan) fits() error {
+	if p.Peak <= p.Memory {
+		return nil
+	}
+	rank := "the run"
+	if p.Ranks > 1 {
+		rank = fmt.Sprintf("a rank of %d", p.Ranks)
+	}
+	return fmt.Errorf("plan: it does not fit %s: %s takes %s, %s too much, most of it for %s", gibibytes(p.Memory), rank, gibibytes(p.Peak),
+		gibibytes(p.Peak-p.Memory), p.counted.largest())
+}
 
-func (nothing) Bytes(int32) []byte { return nil }
-func (n nothing) Size() int        { return n.size }
+// arithmetic works out the batches: trajectories, updates, passes and tokens, at the longest.
+func (p *plan) arithmetic(cfg *Config) {
+	rl, n := cfg.RL, int64(p.Ranks)
+	p.Counts = map[string]int64{}
+	passes := func(rows, tokens, limit int64) int64 { // packed in order: of rows of the same length, so many whole ones fit a pass
+		each := max(limit/tokens, 1)
+		return (rows + each - 1) / each
+	}
+	part := func(rows int64) int64 { return (rows + n - 1) / n }
+	rank := ""
+	if n > 1 {
+		rank = " a rank"
+	}
+	longest := int64(cfg.Engine.MaxTokens)
+	if cfg.sftSteps() {
+		limit := int64(cfg.SFT.Tokens)
+		p.Counts["sft_passes"] = passes(part(int64(cfg.SFT.Batch)), min(longest, limit), limit)
+		p.Batch = append(p.Batch, fmt.Sprintf("cold start: %d traces a step of at most %d tokens, passes of %d: at most %d%s", cfg.SFT.Batch,
+			min(longest, limit), limit, p.Counts["sft_passes"], rank))
+	}
+	if rl.Steps > 0 {
+		all := int64(rl.Prompts) * int64(rl.Group)
+		p.Counts["trajectories"], p.Counts["updates"], p.Counts["tokens"] = all, int64(rl.Updates()), all*longest
+		mini := passes(part(int64(rl.Minibatch)), longest, int64(rl.Tokens))
+		p.Counts["minibatch_passes"], p.Counts["score_passes"] = mini, passes(part(all), longest, int64(rl.Tokens))
+		p.Batch = append(p.Batch, rl.Batches())
+		if n > 1 {
+			p.Batch = append(p.Batch, fmt.Sprintf("a rank: %d trajectories, %d of a mini-batch", part(all), part(int64(rl.Minibatch))))
+		}
+		p.Batch = append(p.Batch, fmt.Sprintf("at most %d tokens a trajectory, %s a step; in passes of %d: %d a mini-batch, %d a step%s, and %d to score",
+			longest, millions(p.Counts["tokens"]), rl.Tokens, mini, mini*int64(rl.Updates()), rank, p.Counts["score_passes"]))
+	}
+	if e := cfg.Eval; e.Problems > 0 {
+		p.Counts["evaluated"] = int64(e.Problems * e.Samples)
+		p.Batch = append(p.Batch, fmt.Sprintf("evaluation: %d problems × %d = %d trajectories", e.Problems, e.Samples, e.Problems*e.Samples))
+	}
+}
+
+// millions writes a count of tokens.
+func millions(n int64) string {
+	if n < 1e6 {
+		return fmt.Sprintf("%d tokens", n)
+	}
+	return fmt.Sprintf("%.1f M tokens", float64(n)/1e6)
+}
 
 func (p *plan) print(c *cli.Context) {
+	out := c.App.Writer
 	var rows [][]string
-	row := func(name string, bytes int64) {
-		share := 100 * float64(bytes) / float64(p.Memory)
-		rows = append(rows, []string{name, fmt.Sprintf("%.2f", float64(bytes)/(1<<30)), fmt.Sprintf("%.0f %%", share)})
-	}
+	phases := []phase{inRollout, inScoring, inUpdate, inSaving}
 	for _, x := range p.Parts {
-		row(x.Name, x.Bytes)
+		name := x.Name
+		if x.Sharded {
+			name += fmt.Sprintf(", 1/%d", p.Ranks)
+		}
+		row := []string{name, fmt.Sprintf("%.2f", float64(x.Bytes)/(1<<30)), p.share(x.Bytes)}
+		for _, at := range phases {
+			mark := ""
+			if slices.Contains(x.Phases, at) {
+				mark = "•"
+			}
+			row = append(row, mark)
+		}
+		rows = append(rows, row)
 	}
-	row("all", p.Peak)
-	fmt.Fprintln(c.App.Writer, p.Model)
-	fmt.Fprintln(c.App.Writer, grid([]string{"", "GiB", "of the GPU"}, rows))
-	fmt.Fprintf(c.App.Writer, "%d KV pages of %d tokens: %.1f trajectories of full length at a time; the others wait\n",
+	row := []string{"all, held throughout", fmt.Sprintf("%.2f", float64(p.Peak)/(1<<30)), p.share(p.Peak)}
+	for _, at := range phases {
+		row = append(row, fmt.Sprintf("%.2f", float64(p.Phases[at])/(1<<30)))
+	}
+	of := "of the " + strings.ToUpper(p.Device)
+	header := []string{"", "GiB", of}
+	for _, at := range phases {
+		header = append(header, string(at))
+	}
+	fmt.Fprintln(out, p.Model)
+	if p.Computed {
+		fmt.Fprintf(out, "a rank of %d, computed from the counts of one: moments and master copies divided\n", p.Ranks)
+	}
+	fmt.Fprintln(out, grid(header, append(rows, row)))
+	fmt.Fprintf(out, "%d KV pages of %d tokens: %.1f trajectories of full length at a time; the others wait\n",
 		p.Pages, kernels.PageTokens, p.Whole)
-	if p.Batch != "" {
-		fmt.Fprintln(c.App.Writer, p.Batch)
+	for _, line := range p.Batch {
+		fmt.Fprintln(out, line)
 	}
+}
+
+func (p *plan) share(bytes int64) string {
+	return fmt.Sprintf("%.0f %%", 100*float64(bytes)/float64(p.Memory))
 }

@@ -6,49 +6,72 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"retool/engine/model"
+	"retool/kernels"
+	"retool/trainer"
 )
 
 // A plan counts what the program allocates: 8 bytes of moments for each published parameter, and for a policy without a critic 10 more of
 // weights, gradients and masters.
 func TestPlansCountWhatIsAllocated(t *testing.T) {
-	cfg, err := loadConfig("demo", []string{"critic.trunk=own", "engine.max_tokens=160"})
+	cfg, err := loadConfig("demo", []string{"critic.trunk=own", "engine.max_tokens=160", "device=gpu"})
 	require.NoError(t, err)
 	for name, billions := range map[string]float64{"q05": 0.494, "q15": 1.544, "q3": 3.086, "q7": 7.616, "q32": 32.764} {
 		shape, err := model.Shape(name)
 		require.NoError(t, err)
 		shape.MaxPositions = 1024
-		p, err := planned(cfg, shape, 1<<41)
+		p, err := planned(cfg, shape, 1<<41, 1)
 		require.NoError(t, err)
-		require.Len(t, p.Parts, 4)
-		of := map[string]int64{}
+		of := map[string]float64{}
 		sum := int64(0)
 		for _, x := range p.Parts {
-			of[x.Name] = x.Bytes
+			of[x.Name] = float64(x.Bytes) / 1e9
 			sum += x.Bytes
 		}
 		head := float64(shape.Vocab*shape.Hidden) / 1e9 // the critic has none of its own
 		if shape.Tied {
 			head = 0
 		}
-		require.InEpsilon(t, 8*(2*billions-head), float64(of["moments of AdamW, rows of a pass"])/1e9, 0.005, name)
-		require.Greater(t, float64(of["policy: weights, gradients, activations"])/1e9, 10*billions, name)
+		for model, n := range map[string]float64{"policy": billions, "critic": billions - head} {
+			for part, bytes := range map[string]float64{"weights": 2, "gradients": 4, "float32 master copy": 4, "moments of AdamW": 8} {
+				require.InEpsilon(t, bytes*n, of[model+": "+part], 0.005, "%s %s: %s", name, model, part)
+			}
+		}
 		require.InEpsilon(t, p.Peak, sum, 0.01, name)
 	}
 }
 
 // A run fits into exactly what its plan says, and not into less.
 func TestPlansAreExact(t *testing.T) {
-	cfg, err := loadConfig("tiny", nil)
+	for _, device := range []string{"gpu", "cpu"} {
+		cfg, err := loadConfig("tiny", []string{"device=" + device})
+		require.NoError(t, err)
+		shape, err := plannedShape(cfg, "")
+		require.NoError(t, err)
+		p, err := planned(cfg, shape, 1<<33, 1)
+		require.NoError(t, err)
+		require.NoError(t, p.fits())
+		p.Memory = p.Peak
+		require.NoError(t, p.fits())
+		p.Memory--
+		require.ErrorContains(t, p.fits(), "it does not fit")
+		require.Contains(t, p.Batch[1], "4 prompts")
+	}
+}
+
+// What a plan counts on a GPU is what the same run allocates on one: the emulator's allocator says so at the end.
+func TestPlansAreWhatTheEmulatedGPUAllocates(t *testing.T) {
+	cfg, err := loadConfig("tiny", []string{"device=emu", "protocol.name=none"})
 	require.NoError(t, err)
 	shape, err := plannedShape(cfg, "")
 	require.NoError(t, err)
-	p, err := planned(cfg, shape, 1<<33)
+	counted, err := countMemory(cfg, shape, 1)
 	require.NoError(t, err)
-	_, err = planned(cfg, shape, p.Peak)
+	p, err := build(t.Context(), cfg, use{train: true, concurrent: cfg.concurrency()})
 	require.NoError(t, err)
-	_, err = planned(cfg, shape, p.Peak-256)
-	require.ErrorContains(t, err, "out of memory")
-	require.Contains(t, p.Batch, "4 prompts")
+	defer p.Close()
+	ppo := trainer.NewPPO(cfg.Config, trainer.NewRanks(nil, 1), p.dev, p.policy, p.critic, p.ref, p.engine, p.proto, p.tok.Bytes)
+	defer ppo.Close()
+	require.InEpsilon(t, counted.peak, p.dev.(*kernels.GPU).Peak(), 0.01)
 }
 
 func TestPlanRefuses(t *testing.T) {
@@ -57,7 +80,7 @@ func TestPlanRefuses(t *testing.T) {
 		want string
 	}{
 		{[]string{"plan", "tiny", "--memory", "much"}, `--memory "much": want a size such as 80GiB`},
-		{[]string{"plan", "tiny", "--memory", "1MiB"}, "plan: it does not fit 1MiB: policy: weights, gradients, activations"},
+		{[]string{"plan", "tiny", "--memory", "1MiB"}, "plan: it does not fit 1.0 MiB: the run takes "},
 		{[]string{"plan", "tiny", "--shape", "q8"}, `unknown shape "q8" (known: d128,`},
 		{[]string{"plan", "tiny", "--set", "model.path=/no/such"}, "/no/such"},
 	} {

@@ -18,9 +18,12 @@ import (
 
 func reportCommand() *cli.Command {
 	return &cli.Command{
-		Name: "report", Usage: "one web page of a run: results, curves, trajectories token by token", ArgsUsage: "RUNDIR",
+		Name: "report", Usage: "one web page of a run, or of a demo over several seeds", ArgsUsage: "RUNDIR",
+		Description: "Of a run: results, curves, trajectories token by token. Of a directory that holds several demos, such as one for every\n" +
+			"seed: accuracy with intervals over the seeds, with the tool and without, and the behaviour over RL steps.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "out", Usage: "`FILE` to write (default: RUNDIR/report.html)"},
+			&cli.BoolFlag{Name: "table", Usage: "print the results of a demo, or of several over their seeds, and write no page"},
 			&cli.StringFlag{Name: "serve",
 				Usage: "serve the page at `HOST:PORT` instead, written anew for every visit: for a run that is still training"},
 		},
@@ -29,12 +32,25 @@ func reportCommand() *cli.Command {
 				return fmt.Errorf("report: want one run directory, got %d arguments", c.NArg())
 			}
 			if addr := c.String("serve"); addr != "" {
+				if c.Bool("table") {
+					return fmt.Errorf("report: --serve shows a page, so --table would do nothing")
+				}
 				if c.IsSet("out") {
 					return fmt.Errorf("report: --serve writes no file, so --out %s would do nothing", c.String("out"))
 				}
 				return serveReport(c.Context, c.Args().First(), addr, c.App.Writer)
 			}
 			if err := unusedFlags(c, "out"); err != nil {
+				return err
+			}
+			if c.Bool("table") {
+				if c.IsSet("out") {
+					return fmt.Errorf("report: --table writes no page, so --out %s would do nothing", c.String("out"))
+				}
+				table, err := comparisonTable(c.Args().First())
+				if err == nil {
+					_, err = fmt.Fprintln(c.App.Writer, table)
+				}
 				return err
 			}
 			path, err := reportFile(c.Args().First(), c.String("out"))

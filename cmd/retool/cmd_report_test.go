@@ -144,8 +144,45 @@ func TestReportOfARunWithoutItsSettings(t *testing.T) {
 	require.Equal(t, 1., d.Runs[0].Evaluations[1].Accuracy) // from the records
 }
 
+// demoOf writes the directories of a demo as it leaves them when its checkpoints are gone.
+func demoOf(t *testing.T, dir string) {
+	t.Helper()
+	for part, recipe := range map[string]string{"": "demo", "text": "demo-text"} {
+		path := filepath.Join(dir, part)
+		logged(t, path, recipe)
+		state, err := trainer.ReadState(trainer.Latest(path))
+		require.NoError(t, err)
+		require.NoError(t, writeEvaluations(path, &state))
+		require.NoError(t, os.RemoveAll(filepath.Join(path, "checkpoints")))
+	}
+}
+
+// A folder of demos is a table and a page of all of them, from what is small enough to keep: no checkpoints, no trajectories.
+func TestReportOverSeeds(t *testing.T) {
+	dir := t.TempDir()
+	for _, seed := range []string{"seed-1", "seed-2"} {
+		demoOf(t, filepath.Join(dir, seed))
+		for _, part := range []string{"", "text"} {
+			require.NoError(t, os.Remove(filepath.Join(dir, seed, part, "trajectories.jsonl")))
+		}
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "README.md"), []byte("of a reader"), 0o644))
+	table := retool(t, "report", "--table", dir)
+	for _, want := range []string{"seed-1", "seed-2", "text only, after RL", "75.0   75.0", "gain by RL", "+50.0"} {
+		require.Contains(t, strings.Join(strings.Fields(table), " "), strings.Join(strings.Fields(want), " "))
+	}
+	require.Equal(t, filepath.Join(dir, "report.html")+"\n", retool(t, "report", dir))
+	page, err := os.ReadFile(filepath.Join(dir, "report.html"))
+	require.NoError(t, err)
+	require.Contains(t, string(page), "2 seeds: seed-1, seed-2")
+	one := retool(t, "report", "--table", filepath.Join(dir, "seed-2"))
+	require.Contains(t, one, "70.0 – 80.0") // one seed has its evaluation's interval
+	require.NotContains(t, one, "seed-1")
+}
+
 func TestReportRefusesInOneSentence(t *testing.T) {
-	empty := t.TempDir()
+	empty, half := t.TempDir(), t.TempDir()
+	logged(t, half, "demo")
 	for _, c := range []struct {
 		want string
 		args []string
@@ -154,6 +191,11 @@ func TestReportRefusesInOneSentence(t *testing.T) {
 		{"no directory " + empty + "/no", []string{empty + "/no"}},
 		{"holds no metrics.jsonl: want the directory of a run", []string{empty}},
 		{"--out x would do nothing", []string{empty, "--serve", "127.0.0.1:0", "--out", "x"}},
+		{"--table would do nothing", []string{empty, "--serve", "127.0.0.1:0", "--table"}},
+		{"--out x would do nothing", []string{empty, "--table", "--out", "x"}},
+		{"no directory " + empty + "/no", []string{empty + "/no", "--table"}},
+		{"want the directory of a run, or one of such directories", []string{empty, "--table"}},
+		{"text holds no metrics.jsonl: want both parts", []string{half, "--table"}},
 		{"--serve nowhere", []string{empty, "--serve", "nowhere"}},
 	} {
 		cmd, _, errs := command(append([]string{"report"}, c.args...)...)

@@ -37,11 +37,12 @@ func rolloutCommand() *cli.Command {
 			if n < 1 || c.Int("problem") < 0 {
 				return fmt.Errorf("--samples and --problem: want at least 1 and 0, got %d and %d", n, c.Int("problem"))
 			}
-			cfg, p, err := loadedProgram(c, nil, func(*Config) (int, error) { return 1, nil })
+			_, p, err := loadedProgram(c, nil, func(*Config) (int, error) { return 1, nil })
 			if err != nil {
 				return err
 			}
 			defer p.Close()
+			cfg := p.cfg
 			problem := &trainer.Problem{ID: "question", Question: c.String("question"), Answer: c.String("answer")}
 			if problem.Question == "" {
 				if problem, err = p.heldOut(c.Int("problem")); err != nil {
@@ -102,9 +103,13 @@ func newViewer(tok tokenizer.Tokenizer) *viewer {
 }
 
 func (v *viewer) prompt(ids []int32) {
-	v.stream = tokenizer.NewStream(v.tok)
+	v.begin()
 	v.print(engine.Prompt, v.tok.Decode(ids))
 }
+
+// begin starts a text; flush ends it, with what is there of a character that never ended.
+func (v *viewer) begin() { v.stream = tokenizer.NewStream(v.tok) }
+func (v *viewer) flush() { v.print(engine.Policy, v.stream.Flush()) }
 
 // print styles line by line, so that a colour never runs over a line break.
 func (v *viewer) print(s engine.Source, text string) {
@@ -125,7 +130,7 @@ func (v *viewer) grown(t *engine.Trajectory, from int) {
 }
 
 func (v *viewer) end(t *engine.Trajectory, problem *trainer.Problem, g trainer.Grade) {
-	v.print(engine.Policy, v.stream.Flush()) // of a character that never ended
+	v.flush()
 	line := fmt.Sprintf("finish %s  tokens %d prompt, %d sampled, %d observed", t.Finish, t.Prompt, t.Count(engine.Policy),
 		t.Count(engine.Tool))
 	for i, c := range t.Calls {

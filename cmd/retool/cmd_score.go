@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
+	"retool/engine"
 	"retool/engine/atomicfile"
 	"retool/engine/model"
 	"retool/engine/safetensors"
@@ -22,6 +24,7 @@ func deviceFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "device", Value: "cpu", Usage: "where to compute: cpu, gpu, emu"},
 		&cli.StringFlag{Name: "variant", Usage: "`KERNELS` of the device: avx512, avx2, go; sm80, sm90a"},
+		&cli.StringFlag{Name: "dtype", Value: "auto", Usage: "the model in memory: float32, bfloat16; auto: as its config.json says, on a GPU bfloat16"},
 		&cli.IntFlag{Name: "threads", Usage: "threads of the CPU; 0 takes all"},
 	}
 }
@@ -32,6 +35,9 @@ func flaggedDevice(c *cli.Context) (kernels.Device, error) {
 		return nil, fmt.Errorf("--threads %d must not be negative", n)
 	}
 	d := c.String("device")
+	if err := checkDType(d, c.String("dtype")); err != nil {
+		return nil, fmt.Errorf("--%w", err)
+	}
 	dev, err := openDevice(d, c.String("variant"), c.Int("threads"))
 	if err != nil {
 		err = fmt.Errorf("--device %q: %w", d, err)
@@ -42,20 +48,22 @@ func flaggedDevice(c *cli.Context) (kernels.Device, error) {
 func scoreCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "score",
-		Usage:     "log-probabilities, entropies, logits and gradients of given token ids under a model folder",
+		Usage:     "log-probabilities, entropies, logits and gradients of texts, conversations or token ids under a model folder",
 		ArgsUsage: " ",
-		Description: "Each line of --in is an object with `ids`. Each line of --out has the same `ids`, and for every token `logprobs` (given\n" +
-			"the tokens before it) and `entropy` (of the distribution it was drawn from), in nats; null for the first, and for\n" +
-			"what is no finite number. --loss prints {\"loss\": …}: the mean cross-entropy of all predicted tokens of all rows.\n" +
-			"--gradients stores its gradient by every parameter.",
-		Flags: append([]cli.Flag{
+		Description: "Each line of --in is an object with `ids`, `text` or `messages`; --text and --messages are one such row. Each line of --out\n" +
+			"has the row's `ids`, and for every token `logprobs` (given the tokens before it) and `entropy` (of the distribution it\n" +
+			"was drawn from), in nats; null for the first, and for what is no finite number; of a text or messages also `pieces`.\n" +
+			"Without a flag that says where figures go, those of --text or --messages are printed. --loss prints {\"loss\": …}: the\n" +
+			"mean cross-entropy of all predicted tokens of all rows. --gradients stores its gradient by every parameter.",
+		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "model", Required: true, Usage: "`DIR` with config.json and safetensors"},
-			&cli.StringFlag{Name: "in", Required: true, Usage: "rows to score, `FILE`.jsonl"},
+			&cli.StringFlag{Name: "in", Usage: "rows to score, `FILE`.jsonl"},
+		}, textFlags("one row"), []cli.Flag{
 			&cli.StringFlag{Name: "out", Usage: "where log-probabilities and entropies go, `FILE`.jsonl"},
 			&cli.StringFlag{Name: "logits", Usage: "where logits go, `FILE`.safetensors: logits.0, logits.1, … (tokens, vocabulary)"},
 			&cli.BoolFlag{Name: "loss", Usage: "print the mean cross-entropy"},
 			&cli.StringFlag{Name: "gradients", Usage: "where the loss's gradients go, `FILE`.safetensors; implies --loss"},
-		}, deviceFlags()...),
+		}, deviceFlags()),
 		Action: score,
 	}
 }
@@ -66,7 +74,11 @@ func score(c *cli.Context) error {
 	}
 	out, logits, gradients := c.String("out"), c.String("logits"), c.String("gradients")
 	loss := c.Bool("loss") || gradients != ""
-	if out == "" && logits == "" && !loss {
+	typed := c.IsSet("text") || c.IsSet("messages")
+	if typed == c.IsSet("in") {
+		return errors.New("score: want one of --in, --text and --messages: what to score")
+	}
+	if out == "" && logits == "" && !loss && !typed {
 		return errors.New("score: nothing to do: give --out, --logits, --loss or --gradients")
 	}
 	if err := unusedFlags(c, "out", "logits", "gradients"); err != nil {
@@ -79,13 +91,13 @@ func score(c *cli.Context) error {
 	if !cfg.LMHead {
 		return fmt.Errorf("score: %s is a critic: it has no language-model head", c.String("model"))
 	}
-	rows, err := readIDs(c.String("in"), cfg.Vocab)
+	rows, err := flaggedRows(c, cfg)
 	if err != nil {
 		return err
 	}
 	longest := 0
-	for _, ids := range rows {
-		longest = max(longest, len(ids))
+	for _, row := range rows {
+		longest = max(longest, len(row.ids))
 	}
 	dev, err := flaggedDevice(c)
 	if err != nil {
@@ -93,14 +105,17 @@ func score(c *cli.Context) error {
 	}
 	defer dev.Close()
 	// Longer rows than the model was made for are the caller's choice; the rotary table has no end.
-	m, err := model.Load(dev, c.String("model"), cfg, model.Options{
-		DType: dtype(c.String("device")), MaxTokens: longest, Positions: longest, Train: gradients != "",
+	m, err := loadModel(dev, c.String("model"), cfg, model.Options{
+		DType: dtypeOf(c.String("device"), c.String("dtype"), cfg), MaxTokens: longest, Positions: longest, Train: gradients != "",
 	})
 	if err != nil {
 		return err
 	}
 	defer m.Close()
 	s := newRowScorer(m, longest)
+	if out == "" && logits == "" && !loss {
+		return s.writeRows(c.App.Writer, rows)
+	}
 	if out != "" {
 		err := atomicfile.Write(out, func(w io.Writer) error { return s.writeRows(w, rows) })
 		if err != nil {
@@ -127,31 +142,55 @@ func score(c *cli.Context) error {
 	return printLine(c.App.Writer, map[string]float64{"loss": mean})
 }
 
-// readIDs reads a JSONL file of objects with ids, each inside the vocabulary. An error names file and line.
-func readIDs(path string, vocab int) (rows [][]int32, err error) {
+// A scoreRow is one row of --in.
+type scoreRow struct {
+	ids    []int32
+	pieces []string // of a text or messages
+}
+
+// flaggedRows are the rows that a command gives.
+func flaggedRows(c *cli.Context, cfg model.Config) ([]scoreRow, error) {
+	r := rowReader{dir: c.String("model"), vocab: cfg.Vocab}
+	text, messages, found, err := flaggedText(c)
+	if err != nil {
+		return nil, err
+	}
+	if found {
+		row, err := r.encoded(text, messages)
+		if err != nil {
+			err = fmt.Errorf("score: %w", err)
+		}
+		return []scoreRow{row}, err
+	}
+	return r.file(c.String("in"))
+}
+
+// rowReader reads rows. It opens the folder's tokenizer for the first that is not ids.
+type rowReader struct {
+	dir   string
+	vocab int
+	texts *texts
+}
+
+// file reads a JSONL file of objects with ids, each inside the vocabulary, with a text or with messages. An error names file and line.
+func (r *rowReader) file(path string) (rows []scoreRow, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("score: %w", err)
 	}
 	defer f.Close()
-	r := textReader(f)
+	in := textReader(f)
 	for n := 1; ; n++ {
-		line, err := r.ReadBytes('\n')
+		line, err := in.ReadBytes('\n')
 		if err != nil && err != io.EOF {
 			return nil, fmt.Errorf("score: %s:%d: %w", path, n, err)
 		}
 		if text := bytes.TrimSpace(line); len(text) > 0 {
-			var row struct {
-				IDs []int64 `json:"ids"`
-			}
-			if bad := json.Unmarshal(text, &row); bad != nil {
-				return nil, fmt.Errorf("score: %s:%d: not an object with a list `ids` of integers: %w", path, n, bad)
-			}
-			ids, bad := checkedIDs(row.IDs, vocab)
+			row, bad := r.row(text)
 			if bad != nil {
 				return nil, fmt.Errorf("score: %s:%d: %w", path, n, bad)
 			}
-			rows = append(rows, ids)
+			rows = append(rows, row)
 		}
 		if err == io.EOF {
 			break
@@ -161,6 +200,60 @@ func readIDs(path string, vocab int) (rows [][]int32, err error) {
 		return nil, fmt.Errorf("score: %s holds no rows", path)
 	}
 	return rows, nil
+}
+
+// row reads one line.
+func (r *rowReader) row(line []byte) (row scoreRow, err error) {
+	var of struct {
+		IDs      []int64         `json:"ids"`
+		Text     *string         `json:"text"`
+		Messages json.RawMessage `json:"messages"`
+	}
+	if bad := json.Unmarshal(line, &of); bad != nil {
+		return row, fmt.Errorf("not an object with a list `ids` of integers, a `text` or `messages`: %w", bad)
+	}
+	given := 0
+	for _, there := range []bool{of.IDs != nil, of.Text != nil, of.Messages != nil} {
+		if there {
+			given++
+		}
+	}
+	switch {
+	case given > 1:
+		return row, errors.New("want one of `ids`, `text` and `messages`, got more")
+	case of.Messages != nil:
+		list, err := parseMessages(of.Messages)
+		if err != nil {
+			return row, fmt.Errorf("messages: %w", err)
+		}
+		return r.encoded("", list)
+	case of.Text != nil:
+		return r.encoded(*of.Text, nil)
+	}
+	row.ids, err = checkedIDs(of.IDs, r.vocab)
+	return row, err
+}
+
+// encoded is the row of a text, or of messages.
+func (r *rowReader) encoded(text string, messages []engine.Message) (row scoreRow, err error) {
+	if r.texts == nil {
+		if r.texts, err = openTexts(r.dir, false); err != nil {
+			return row, err
+		}
+	}
+	if _, row.ids, err = r.texts.idsOf(text, messages, false); err != nil {
+		return row, err
+	}
+	row.pieces = r.texts.pieces(row.ids)
+	for _, id := range row.ids {
+		if int(id) >= r.vocab {
+			return row, fmt.Errorf("tokenizer.json has %d ids, the embedding %d rows", r.texts.tok.Size(), r.vocab)
+		}
+	}
+	if len(row.ids) == 0 {
+		return row, errors.New("the text is empty: a row needs at least one token")
+	}
+	return row, nil
 }
 
 // checkedIDs are ids of a row, at least one and each in [0, vocab).
@@ -212,14 +305,19 @@ func (s *rowScorer) read(h model.Head) { s.Score(h, 1) }
 // scored is one line of --out.
 type scored struct {
 	IDs      []int32    `json:"ids"`
+	Pieces   []string   `json:"pieces,omitzero"`
 	LogProbs []*float32 `json:"logprobs"` // of ids[i] given those before; null for the first
 	Entropy  []*float32 `json:"entropy"`  // of the distribution that ids[i] is one draw of
 }
 
-func (s *rowScorer) writeRows(w io.Writer, rows [][]int32) error {
+func (s *rowScorer) writeRows(w io.Writer, rows []scoreRow) error {
 	b := bufio.NewWriter(w)
-	for i, ids := range rows {
-		line := scored{IDs: ids, LogProbs: make([]*float32, len(ids)), Entropy: make([]*float32, len(ids))}
+	bar, finish := meterOn(os.Stderr, "score", "rows")
+	defer finish()
+	for i, row := range rows {
+		bar.set(int64(i), int64(len(rows)))
+		ids := row.ids
+		line := scored{IDs: ids, Pieces: row.pieces, LogProbs: make([]*float32, len(ids)), Entropy: make([]*float32, len(ids))}
 		if len(ids) > 1 {
 			if err := s.m.Score(s.inputs(ids), s.read); err != nil {
 				return fmt.Errorf("row %d: %w", i, err)
@@ -237,11 +335,12 @@ func (s *rowScorer) writeRows(w io.Writer, rows [][]int32) error {
 }
 
 // writeLogits stores the logits after every token of every row, one row in memory at a time.
-func (s *rowScorer) writeLogits(path string, rows [][]int32) error {
+func (s *rowScorer) writeLogits(path string, rows []scoreRow) error {
 	vocab := s.m.Config.Vocab
 	var buf []float32
 	list := make([]safetensors.Named, len(rows))
-	for i, ids := range rows {
+	for i, row := range rows {
+		ids := row.ids
 		list[i] = safetensors.Named{Name: fmt.Sprintf("logits.%d", i), Shape: []int{len(ids), vocab}, Data: func() ([]float32, error) {
 			if n := len(ids) * vocab; cap(buf) < n {
 				buf = make([]float32, n)
@@ -255,10 +354,10 @@ func (s *rowScorer) writeLogits(path string, rows [][]int32) error {
 }
 
 // loss is the mean cross-entropy of all predicted tokens; with backward, its gradient is added to the model's.
-func (s *rowScorer) loss(rows [][]int32, backward bool) (float64, error) {
+func (s *rowScorer) loss(rows []scoreRow, backward bool) (float64, error) {
 	tokens := 0
-	for _, ids := range rows {
-		tokens += len(ids) - 1
+	for _, row := range rows {
+		tokens += len(row.ids) - 1
 	}
 	if tokens == 0 {
 		return 0, errors.New("score: no row has a token to predict: a loss needs a row of two tokens")
@@ -269,7 +368,11 @@ func (s *rowScorer) loss(rows [][]int32, backward bool) (float64, error) {
 	}
 	s.dev.Upload(s.dlogp, dlogp)
 	sum := 0.0
-	for i, ids := range rows {
+	bar, finish := meterOn(os.Stderr, "loss", "rows")
+	defer finish()
+	for i, row := range rows {
+		bar.set(int64(i), int64(len(rows)))
+		ids := row.ids
 		if len(ids) < 2 {
 			continue
 		}

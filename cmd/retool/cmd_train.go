@@ -78,6 +78,9 @@ func trainOnce(ctx context.Context, cfg *Config) error {
 		if err := writeSummary(dir.path, summary(state, nil)); err != nil {
 			return err
 		}
+		if err := writeEvaluations(dir.path, state); err != nil {
+			return err
+		}
 		return writeReport(dir.path, out)
 	})
 }
@@ -94,6 +97,10 @@ func train(cfg *Config, dir *runDir, out *terminal, rs *ranks) (*trainer.State, 
 			return nil, err
 		}
 		defer metrics.Close()
+	}
+	memory, err := newBudget(cfg)
+	if err != nil {
+		return nil, err
 	}
 	p, err := build(rs.ctx, cfg, use{train: true, concurrent: cfg.concurrency(), ranks: rs})
 	if err != nil {
@@ -131,6 +138,9 @@ func train(cfg *Config, dir *runDir, out *terminal, rs *ranks) (*trainer.State, 
 	state, err := run.Train(rs.ctx)
 	if err == nil {
 		p.footer(out)
+		if line := memory.ended(p.dev); line != "" {
+			out.Note(line)
+		}
 	}
 	return state, err
 }

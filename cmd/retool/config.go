@@ -11,6 +11,7 @@ import (
 	"math"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -47,7 +48,7 @@ type Config struct {
 
 // Model is a folder in Hugging Face's layout, or the shape of a model made from scratch.
 type Model struct {
-	Path      string  `yaml:"path" doc:"folder with config.json, model.safetensors, tokenizer.json; empty: a new model of the shape below"`
+	Path      string  `yaml:"path" doc:"a folder of transformers; cache:NAME: one of make pretrained; empty: a new model of the shape below"`
 	Layers    int     `yaml:"layers" doc:"shape of a new model"`
 	Hidden    int     `yaml:"hidden" doc:"shape of a new model"`
 	Heads     int     `yaml:"heads" doc:"shape of a new model: query heads"`
@@ -56,16 +57,17 @@ type Model struct {
 	FFN       int     `yaml:"ffn" doc:"shape of a new model: feed-forward size"`
 	Tied      bool    `yaml:"tied" doc:"shape of a new model: one matrix for embedding and head"`
 	RopeTheta float64 `yaml:"rope_theta" doc:"shape of a new model: base of the rotary frequencies"`
+	DType     string  `yaml:"dtype" doc:"in memory, computed in float32: float32, bfloat16; auto: as model.path's config.json says, on a GPU bfloat16"`
 	Recompute bool    `yaml:"recompute" doc:"activations in the backward pass: less memory, a third more work, equal bits" resume:"free"`
 }
 
 // Data says what is learnt from.
 type Data struct {
-	Task     string    `yaml:"task" doc:"arithmetic: the embedded task, generated; files: the three below"`
+	Task     string    `yaml:"task" doc:"arithmetic, word-problems: the embedded tasks, generated; files: the three below"`
 	Problems string    `yaml:"problems" doc:"RL: JSONL, JSON or Parquet with question, answer, or a public layout" resume:"free"`
 	Traces   string    `yaml:"traces" doc:"cold start: question, answer, segments; or messages with calls and outputs" resume:"free"`
 	Test     string    `yaml:"test" doc:"evaluation: as data.problems" resume:"free"`
-	Pool     int       `yaml:"pool" doc:"generated training problems of the embedded task"`
+	Pool     int       `yaml:"pool" doc:"generated training problems of an embedded task"`
 	Mix      arith.Mix `yaml:"mix"` // generated cold-start traces
 	Wrapper  string    `yaml:"wrapper" doc:"strip: take answer instructions (DAPO) and prompts (ReTool-SFT) off a question; keep"`
 	Check    string    `yaml:"check" doc:"rows no rollout leaves, wrong answers, repeats: count and say, or strict: refuse" resume:"free"`
@@ -78,7 +80,7 @@ type Data struct {
 func DefaultConfig() Config {
 	return Config{
 		Device:   "cpu",
-		Model:    Model{RopeTheta: 10000},
+		Model:    Model{RopeTheta: 10000, DType: "auto"},
 		Data:     Data{Task: "files", Pool: 16384, Mix: arith.DefaultMix(), Wrapper: "strip", Check: "count", Long: "refuse"},
 		Protocol: engine.DefaultProtocol(),
 		Interp:   interp.Default(),
@@ -88,17 +90,33 @@ func DefaultConfig() Config {
 	}
 }
 
-//go:embed recipes/*.yaml
+//go:embed recipes/*.yaml recipes/demo/*.yaml
 var recipes embed.FS
 
-// recipeNames lists the embedded recipes.
-func recipeNames() []string {
-	entries, _ := recipes.ReadDir("recipes")
-	var names []string
-	for _, e := range entries {
-		names = append(names, strings.TrimSuffix(e.Name(), ".yaml"))
+// recipeNames lists the embedded recipes. Those of recipes/demo stand over demo, one for each algorithm.
+func recipeNames() (names []string) {
+	for _, of := range []struct{ dir, prefix string }{{"recipes", ""}, {"recipes/demo", "demo-"}} {
+		entries, _ := recipes.ReadDir(of.dir)
+		for _, e := range entries {
+			if name, ok := strings.CutSuffix(e.Name(), ".yaml"); ok {
+				names = append(names, of.prefix+name)
+			}
+		}
 	}
 	return names
+}
+
+// recipe is the texts of an embedded one, each over those before it; none if there is no such recipe.
+func recipe(name string) (texts [][]byte) {
+	if text, err := recipes.ReadFile("recipes/" + name + ".yaml"); err == nil {
+		return [][]byte{text}
+	}
+	over, ok := strings.CutPrefix(name, "demo-")
+	text, err := recipes.ReadFile("recipes/demo/" + over + ".yaml")
+	if !ok || err != nil {
+		return nil
+	}
+	return append(recipe("demo"), text)
 }
 
 // loadConfig reads defaults, then a recipe or a file, then each key=value of sets. An error names file and line, or the --set.
@@ -106,25 +124,41 @@ func recipeNames() []string {
 // Settings that would do nothing are refused where the user typed them, in a --set or in a file that makes them idle by itself, and
 // take their defaults otherwise. So every configuration that this program prints or stores loads again, with any --set.
 func loadConfig(source string, sets []string) (*Config, error) {
+	return loadOverlaid(source, nil, sets)
+}
+
+// loadOverlaid is loadConfig with lay, if there is one, called between the file and the sets: what it sets is as a recipe's.
+func loadOverlaid(source string, lay func(*Config) error, sets []string) (*Config, error) {
 	c := DefaultConfig()
 	inFile, typed := map[string]string{}, map[string]string{} // key to where it was given
+	given := map[string]string{}                              // in an embedded recipe as well
 	if source != "" {
-		text, err := recipes.ReadFile("recipes/" + source + ".yaml")
 		name, keys := source+".yaml (embedded)", map[string]string{} // a recipe is written to be changed by --set
-		if err != nil {
+		texts := recipe(source)
+		if texts == nil {
 			name, keys = source, inFile
-			if text, err = readText(source); err != nil {
+			text, err := readText(source)
+			if err != nil {
 				return nil, fmt.Errorf("config: %q is neither an embedded recipe (%s) nor a file that can be read: %w", source,
 					strings.Join(recipeNames(), ", "), err)
 			}
+			texts = [][]byte{text}
 		}
-		if err := c.merge(name, text, keys); err != nil {
-			return nil, err
+		for _, text := range texts {
+			if err := c.merge(name, text, keys); err != nil {
+				return nil, err
+			}
 		}
+		maps.Copy(given, keys)
 	}
 	for key := range inFile {
 		if c.idle()[key] == "" {
 			delete(inFile, key) // if it is idle now, a --set makes it so
+		}
+	}
+	if lay != nil {
+		if err := lay(&c); err != nil {
+			return nil, err
 		}
 	}
 	for _, set := range sets {
@@ -136,6 +170,10 @@ func loadConfig(source string, sets []string) (*Config, error) {
 			return nil, err
 		}
 	}
+	maps.Copy(given, typed)
+	if err := c.publish(given); err != nil {
+		return nil, err
+	}
 	for key, where := range inFile {
 		typed[key] = cmp.Or(typed[key], where)
 	}
@@ -146,6 +184,23 @@ func loadConfig(source string, sets []string) (*Config, error) {
 		return nil, fmt.Errorf("config: %w", err)
 	}
 	return &c, nil
+}
+
+// publish takes the algorithm's published values of settings that nobody gave.
+func (c *Config) publish(given map[string]string) error {
+	for key, value := range c.RL.Published() {
+		if given[key] != "" {
+			continue
+		}
+		text, err := setText(key + "=" + value)
+		if err == nil {
+			err = c.merge("rl.algorithm "+c.RL.Algorithm, text, map[string]string{})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // setText is a --set as a YAML file would say it. The value of a text setting is the text itself, whatever YAML would make of it.
@@ -401,6 +456,9 @@ func (c *Config) Validate() error {
 	if err := checkDevice(c.Device, c.Variant); err != nil {
 		return err
 	}
+	if err := checkDType(c.Device, c.Model.DType); err != nil {
+		return fmt.Errorf("model.%w", err)
+	}
 	if c.Threads < 0 || c.Threads > maxThreads {
 		return fmt.Errorf("threads: want 0 (one per core) to %d, got %d", maxThreads, c.Threads)
 	}
@@ -412,8 +470,9 @@ func (c *Config) Validate() error {
 	if err := c.Protocol.Validate(); err != nil {
 		return err
 	}
-	if c.Protocol.Name == "hermes" && c.Data.Task == "arithmetic" {
-		return fmt.Errorf("protocol.name: hermes: data.task arithmetic writes its traces in tags: want data.task files, or protocol.name tags")
+	if c.Protocol.Name == "hermes" && c.Data.embedded() {
+		return fmt.Errorf("protocol.name: hermes: data.task %s writes its traces in tags: want data.task files, or protocol.name tags",
+			c.Data.Task)
 	}
 	if c.tools() {
 		if err := c.Interp.Validate(); err != nil {
@@ -445,11 +504,15 @@ func (m Model) validate() error {
 	return nil
 }
 
+// embedded reports whether the task is one that the program generates.
+func (d Data) embedded() bool { return arith.Tasks[d.Task] != nil }
+
 func (d Data) validate() error {
 	switch {
-	case d.Task != "arithmetic" && d.Task != "files":
-		return fmt.Errorf("data.task: %q is not known (known: arithmetic, files)", d.Task)
-	case d.Task == "arithmetic" && d.Pool < 1:
+	case !d.embedded() && d.Task != "files":
+		return fmt.Errorf("data.task: %q is not known (known: %s, files)", d.Task,
+			strings.Join(slices.Sorted(maps.Keys(arith.Tasks)), ", "))
+	case d.embedded() && d.Pool < 1:
 		return fmt.Errorf("data.pool: want at least 1 problem, got %d", d.Pool)
 	case d.Wrapper != "strip" && d.Wrapper != "keep":
 		return fmt.Errorf("data.wrapper: %q is not known (known: strip, keep)", d.Wrapper)
@@ -476,7 +539,7 @@ func (c *Config) text() ([]byte, error) {
 func (c *Config) located() Config {
 	out := *c
 	for _, path := range []*string{&out.Model.Path, &out.Data.Problems, &out.Data.Traces, &out.Data.Test} {
-		if abs, err := filepath.Abs(*path); err == nil && *path != "" {
+		if abs, err := filepath.Abs(*path); err == nil && *path != "" && !strings.HasPrefix(*path, cached) {
 			*path = abs
 		}
 	}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"retool/trainer"
 )
 
 func TestEverySettingIsExplained(t *testing.T) {
@@ -46,7 +48,8 @@ func TestEveryConfigurationThatIsPrintedReloads(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		recipe := rapid.SampledFrom(recipeNames()).Draw(t, "recipe")
 		sets := rapid.SliceOfDistinct(rapid.SampledFrom([]string{
-			"rl.algorithm=grpo", "rl.group=2", "rl.prompts=64", "protocol.name=none", "data.task=files", "critic.trunk=own", "sft.epochs=3",
+			"rl.algorithm=grpo", "rl.algorithm=gspo", "rl.algorithm=reinforce++", "rl.kl=0.1", "rl.clip_high=0.3", "rl.group=2", "rl.prompts=64",
+			"protocol.name=none", "data.task=files", "critic.trunk=own", "sft.epochs=3",
 			"sft.steps=0",
 			"reward.use=tool-shaped", "reward.count=calls", "interp.warm=3", "critic.warmup=4", "model.path=null", "run=0010", "rl.steps=0",
 			"data.traces=x # y",
@@ -63,6 +66,29 @@ func TestEveryConfigurationThatIsPrintedReloads(t *testing.T) {
 		require.NoError(t, err, "%v", sets)
 		require.Equal(t, c, again)
 	})
+}
+
+// What an algorithm's paper sets differently is taken where nobody says otherwise, recipe, file or --set.
+func TestAnAlgorithmBringsItsPublishedSettings(t *testing.T) {
+	group := []string{"rl.group=8", "rl.prompts=16"}
+	c, err := loadConfig("demo", append(group, "rl.algorithm=gspo"))
+	require.NoError(t, err)
+	require.Equal(t, []float64{3e-4, 4e-4}, []float64{c.RL.ClipLow, c.RL.ClipHigh})
+	c, err = loadConfig("demo", append(group, "rl.algorithm=gspo", "rl.clip_high=1e-3"))
+	require.NoError(t, err)
+	require.Equal(t, []float64{3e-4, 1e-3}, []float64{c.RL.ClipLow, c.RL.ClipHigh})
+	c, err = loadConfig("demo", []string{"rl.algorithm=vapo"})
+	require.NoError(t, err)
+	require.Equal(t, 10, c.Critic.Warmup, "the recipe says so")
+	require.Equal(t, []float64{0.05, 1, 0.1}, []float64{c.RL.LambdaLength, c.RL.CriticLambda, c.RL.Imitate})
+	for _, a := range trainer.Algorithms() { // each key is a setting, each value one that it takes, and each algorithm uses what it publishes
+		sets := []string{"rl.algorithm=" + a.Name, "rl.group=8", "rl.prompts=16", "rl.minibatch=128", "rl.kl=0.1"}
+		_, err := loadConfig("demo", sets)
+		require.NoError(t, err, a.Name)
+		for _, unused := range a.Unused() {
+			require.NotContains(t, a.Published, unused, a.Name)
+		}
+	}
 }
 
 // A setting of a file is idle by the file's own doing, or by a --set that overrides it: only the first is refused.
@@ -129,6 +155,25 @@ func TestBadConfigurationIsOneClearSentence(t *testing.T) {
 		{"demo", []string{"rl.algorithm=grpo", "rl.group=8", "rl.prompts=16", "critic.warmup=3"},
 			[]string{"critic.warmup would do nothing: this rl.algorithm has no critic"}},
 		{"demo", []string{"critic.lr=3e-3"}, []string{"critic.lr would do nothing"}},
+		{"demo", []string{"rl.algorithm=dapo"}, []string{"rl.group: dapo compares the trajectories of one prompt and needs at least 2, got 1"}},
+		{"demo", []string{"rl.algorithm=dapp"}, []string{`rl.algorithm: "dapp" is not known (known: ppo, vapo, grpo,`}},
+		{"demo", []string{"rl.algorithm=reinforce"}, []string{"want one update a step (rl.minibatch 128, rl.epochs 1), got 2"}},
+		{"demo", []string{"rl.algorithm=gspo", "rl.group=8", "rl.prompts=16", "rl.dual_clip=3"},
+			[]string{"rl.dual_clip would do nothing: rl.algorithm gspo does not use it"}},
+		{"demo", []string{"rl.deviation=false"}, []string{"rl.deviation would do nothing: rl.algorithm ppo does not use it"}},
+		{"demo", []string{"rl.resample=3"}, []string{"rl.resample would do nothing: rl.algorithm ppo does not use it"}},
+		{"demo", []string{"rl.covariance.kl=2"}, []string{"rl.covariance.kl would do nothing: rl.algorithm ppo does not use it"}},
+		{"demo", []string{"rl.filter.spread=1"}, []string{"rl.filter.spread would do nothing: rl.algorithm ppo does not use it"}},
+		{"demo", []string{"rl.lambda_length=0.05", "rl.lambda=0.9"}, []string{"rl.lambda would do nothing: rl.lambda_length says what λ is"}},
+		{"demo", []string{"rl.horizon=100"}, []string{"rl.horizon would do nothing: only rl.aggregate constant divides by it"}},
+		{"demo", []string{"rl.kl_refresh=10"}, []string{"rl.kl_refresh would do nothing: rl.kl is 0: there is no reference"}},
+		{"demo", []string{"rl.kl=0.1", "rl.kl_estimator=k4"}, []string{`rl.kl_estimator: "k4" is not known (known: k1, k2, k3)`}},
+		{"demo", []string{"rl.kl=0.1", "rl.kl_in=value"}, []string{`rl.kl_in: "value" is not known (known: loss, reward)`}},
+		{"demo", []string{"rl.aggregate=tokens"}, []string{`rl.aggregate: "tokens" is not known (known: token, sequence, group, constant)`}},
+		{"demo", []string{"rl.filter.repetition=1"}, []string{"rl.filter.repetition: want 0 (no filter) or a share below 1, got 1"}},
+		{"demo", []string{"reward.overlong.cache=10"}, []string{"reward.overlong.cache would do nothing: reward.overlong.budget is 0"}},
+		{"demo", []string{"reward.overlong.budget=9", "reward.overlong.cache=10"}, []string{"reward.overlong.cache: want 1 to the 9 tokens"}},
+		{"demo", []string{"rl.critic_lambda=1.5"}, []string{"rl.critic_lambda: want a number in [0, 1], or -1 (the policy's), got 1.5"}},
 		{"demo-text", []string{"interp.warm=3"}, []string{"interp.warm would do nothing: protocol.name none runs no code"}},
 		{"demo", []string{"rl.top_p=0.9"}, []string{"rl.top_p", "another policy"}},
 		{"demo", []string{"engine.max_tokens=100000"}, []string{"rl.tokens", "100000"}},
@@ -175,4 +220,30 @@ func TestFlagsMayFollowArguments(t *testing.T) {
 	} {
 		require.Equal(t, want, strings.Join(flagsFirst(strings.Fields(in), commands), " "))
 	}
+}
+
+// Every setting of a recipe of the paper says whether the paper gives it, and the recipe is what it says.
+func TestRecipesOfThePaperAreMarked(t *testing.T) {
+	for name := range recipeShapes {
+		text, err := recipes.ReadFile("recipes/" + name + ".yaml")
+		require.NoError(t, err)
+		for n, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
+			value, comment, _ := strings.Cut(line, "#")
+			value = strings.TrimSpace(value)
+			if value != "" && !strings.HasSuffix(value, ":") {
+				require.Regexp(t, `^ (paper|ours|cpu: paper)`, comment, "%s:%d: %s", name, n+1, line)
+			}
+		}
+		c, err := loadConfig(name, nil)
+		require.NoError(t, err, name)
+		require.Equal(t, "models/Qwen2.5-"+strings.ToUpper(strings.TrimPrefix(name, "qwen2.5-"))+"-Instruct", c.Model.Path)
+		require.Equal(t, []any{"ppo", 400, 512, 1e-6, 0.}, []any{c.RL.Algorithm, c.RL.Steps, c.RL.Minibatch, c.RL.LR, c.RL.KL}, "the paper's")
+		require.Equal(t, []any{2, 16384, 32, 1., 0.7}, []any{c.SFT.Epochs, c.Engine.MaxTokens, c.Eval.Samples, c.Eval.Temperature, c.Eval.TopP})
+		require.Equal(t, "tags", c.Protocol.Name)
+		require.Equal(t, "paper", c.Reward.Use)
+		require.Contains(t, retool(t, "config", name), "path: models/Qwen2.5-")
+		require.Equal(t, string(text), retool(t, "config", "--source", name))
+	}
+	require.Contains(t, refused(t, "config", "--source"), "config: --source wants a recipe (demo-text, demo, ")
+	require.Contains(t, refused(t, "config", "--source", "x.yaml"), "config: --source wants a recipe (demo-text, demo, ")
 }

@@ -25,11 +25,11 @@ func (p *program) data(train bool) (*learning, error) {
 	rows := findings{strict: c.Data.Check == "strict", verifier: c.Reward.Verifier}
 	var problems, test []data.Problem
 	var err error
-	if c.Data.Task == "arithmetic" {
-		test = arith.Problems(c.Seed, arith.Test, c.Eval.Problems)
+	if task := arith.Tasks[c.Data.Task]; task != nil {
+		test = task.Problems(c.Seed, arith.Test, c.Eval.Problems)
 		if train {
-			problems = arith.Problems(c.Seed, arith.Train, c.Data.Pool)
-			for i, t := range arith.Traces(c.Seed, c.SFT.Steps*c.SFT.Batch, c.Data.Mix) {
+			problems = task.Problems(c.Seed, arith.Train, c.Data.Pool)
+			for i, t := range task.Traces(c.Seed, c.SFT.Steps*c.SFT.Batch, c.Data.Mix) {
 				if err := p.learn(d, int64(i), t, &rows); err != nil {
 					return nil, err
 				}
@@ -68,6 +68,8 @@ func (p *program) readFiles(d *learning, train bool, rows *findings) (problems, 
 			}
 		}
 	}
+	finish := set.metered()
+	defer finish()
 	for _, s := range set.files {
 		if d.hashes[s.setting], err = s.file.Hash(); err != nil {
 			return nil, nil, err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 
 	"retool/trainer/data"
 )
@@ -42,6 +43,15 @@ func (s *fileSet) open(setting, path string) error {
 	}
 	s.files = append(s.files, &dataFile{setting: setting, file: f})
 	return nil
+}
+
+// metered shows how far the reading of each file is.
+func (s *fileSet) metered() (finish func()) {
+	bar, finish := meterOn(os.Stderr, "read", "bytes")
+	for _, f := range s.files {
+		f.file.Progress = func(done, all int64) { bar.of("read", "bytes", done, all) }
+	}
+	return finish
 }
 
 // recognise finds a file's layout. A file that has none of the columns that data.columns names, where another has them all, is read as its

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"retool/engine/model"
 	"retool/kernels"
 	"retool/kernels/driver"
 	"retool/kernels/emu"
@@ -76,13 +77,27 @@ func openRankDevice(name, variant string, threads int, id dist.ID) (kernels.Devi
 	return g, nil
 }
 
-// dtype is what a model's weights and activations are on a device: bf16 on GPUs, whose products take nothing else at speed, float32 on
-// the CPU.
-func dtype(device string) kernels.DType {
-	if device == "cpu" {
-		return kernels.F32
+// dtypes are the values of model.dtype and --dtype.
+var dtypes = []string{"auto", "float32", "bfloat16"}
+
+// checkDType says whether a device holds models in a type.
+func checkDType(device, name string) error {
+	switch {
+	case !slices.Contains(dtypes, name):
+		return fmt.Errorf("dtype: %q is not known (known: %s)", name, strings.Join(dtypes, ", "))
+	case name == "float32" && device != "cpu":
+		return fmt.Errorf("dtype: float32: device %s holds models in bfloat16: want auto or bfloat16", device)
 	}
-	return kernels.BF16
+	return nil
+}
+
+// dtypeOf is what weights, keys and values and activations of a model are in memory: bf16 on GPUs, whose products take nothing else at
+// speed; on the CPU what was asked for, by default what the model's folder says.
+func dtypeOf(device, name string, c model.Config) kernels.DType {
+	if device != "cpu" || name == "bfloat16" || name == "auto" && c.DType == kernels.BF16 {
+		return kernels.BF16
+	}
+	return kernels.F32
 }
 
 // openGPU opens a device that must be a GPU, or the emulator of one.

@@ -45,41 +45,60 @@ func checkpointOf(path string) (string, error) {
 	return path, nil
 }
 
-// loadedConfig is the configuration stored beside weights, unless the command names another.
-func loadedConfig(c *cli.Context) (cfg *Config, from string, err error) {
-	if from, err = checkpointOf(c.String("from")); err != nil {
-		return nil, "", err
+// A loaded configuration is that of weights to sample from.
+type loaded struct {
+	cfg    *Config
+	preset *preset // nil without --preset
+	from   string  // the weights' folder
+}
+
+// loadedConfig is the configuration stored beside weights, unless the command names another, under the preset that it may name. A preset
+// and a chat need no configuration: what nothing says has its default.
+func loadedConfig(c *cli.Context) (l loaded, err error) {
+	if l.from, err = checkpointOf(c.String("from")); err != nil {
+		return l, err
 	}
-	source := from + "/config.yaml"
+	source, sets, own := l.from+"/config.yaml", c.StringSlice("set"), !c.Args().Present()
 	if c.Args().Present() {
 		source = c.Args().First()
 	} else if _, err := os.Stat(source); errors.Is(err, fs.ErrNotExist) {
-		return nil, "", fmt.Errorf("--from %s: no config.yaml beside the weights, as a run leaves it: name a recipe (%s) or a file of settings",
-			from, strings.Join(recipeNames(), ", "))
+		if !c.IsSet("preset") && c.Command.Name != "chat" {
+			return l, fmt.Errorf("--from %s: no config.yaml beside the weights, as a run leaves it: name a recipe (%s) or a file of settings",
+				l.from, strings.Join(recipeNames(), ", "))
+		}
+		source, own = "", false
+		sets = append([]string{"model.path=" + l.from}, sets...)
 	}
-	cfg, err = loadConfig(source, c.StringSlice("set"))
-	return cfg, from, err
+	switch {
+	case c.IsSet("preset"):
+		l.cfg, l.preset, err = underPreset(c.String("preset"), source, own, l.from, sets)
+	case source == "":
+		l.cfg, err = loadOverlaid("", func(cfg *Config) error { return cfg.fitPositions(l.from) }, sets)
+	default:
+		l.cfg, err = loadConfig(source, sets)
+	}
+	return l, err
 }
 
 // loadedProgram is the program of loadedConfig's configuration and weights, with room for as many trajectories as asked, on one of
 // ranks, or alone where they are nil. A run that
 // trains meanwhile may remove a checkpoint between the choice and the opening: then the newest is chosen again.
-func loadedProgram(c *cli.Context, rs *ranks, concurrent func(*Config) (int, error)) (*Config, *program, error) {
+func loadedProgram(c *cli.Context, rs *ranks, concurrent func(*Config) (int, error)) (loaded, *program, error) {
 	for {
-		cfg, from, err := loadedConfig(c)
+		l, err := loadedConfig(c)
 		if err != nil {
-			return nil, nil, err
+			return l, nil, err
 		}
-		n, err := concurrent(cfg)
+		n, err := concurrent(l.cfg)
 		if err != nil {
-			return nil, nil, err
+			return l, nil, err
 		}
-		p, err := build(c.Context, cfg, use{from: from, concurrent: n, ranks: rs})
+		p, err := build(c.Context, l.cfg, use{from: l.from, concurrent: n, ranks: rs})
 		if err == nil {
-			return cfg, p, nil
+			return l, p, nil
 		}
-		if newest, _ := checkpointOf(c.String("from")); !errors.Is(err, fs.ErrNotExist) || newest == from {
-			return nil, nil, err
+		if newest, _ := checkpointOf(c.String("from")); !errors.Is(err, fs.ErrNotExist) || newest == l.from {
+			return l, nil, err
 		}
 	}
 }

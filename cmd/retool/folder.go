@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,6 +23,26 @@ type folder struct {
 	tok    tokenizer.Tokenizer
 	ends   []int32           // tokens at which a text ends, at least one; SFT teaches the first
 	files  map[string][]byte // those that a checkpoint hands on as they are
+}
+
+// cached begins a model.path that names a folder of the program's own cache, so that a recipe holds no path of a machine.
+const cached = "cache:"
+
+// folder is where the model lies that the settings name; "" for a new one.
+func (m Model) folder() (string, error) {
+	name, ok := strings.CutPrefix(m.Path, cached)
+	if !ok {
+		return m.Path, nil
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("model.path: %s: %w", m.Path, err)
+	}
+	dir := filepath.Join(cache, "retool", "models", name)
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("model.path: %s: there is no folder %s: run `make pretrained`, which fetches smollm2-135m", m.Path, dir)
+	}
+	return dir, nil
 }
 
 const tokenizerFile = "tokenizer.json"
@@ -74,16 +95,21 @@ func (f *folder) read(dir string) error {
 
 // protocolOf builds the configured protocol for a model's folder, chat template included, and says at which tokens a turn ends.
 func protocolOf(cfg engine.ProtocolConfig, f *folder) (engine.Protocol, []int32, error) {
-	template, err := engine.ReadChatTemplate(f.files, cfg.Name == "hermes")
-	if err != nil {
-		return nil, nil, err
-	}
-	chat, err := engine.NewChat(cfg.Chat, f.tok, template)
+	chat, err := f.chat(cfg)
 	if err != nil {
 		return nil, nil, err
 	}
 	p, err := engine.NewProtocol(cfg, f.tok, chat)
 	return p, chat.Ends(f.ends), err
+}
+
+// chat is the configured chat of a model's folder; nil: it has no turns.
+func (f *folder) chat(cfg engine.ProtocolConfig) (*engine.Chat, error) {
+	template, err := engine.ReadChatTemplate(f.files, cfg.Name == "hermes")
+	if err != nil {
+		return nil, err
+	}
+	return engine.NewChat(cfg.Chat, f.tok, template)
 }
 
 // inFolder names the folder that an error is about.

@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"retool/trainer"
 )
 
 // idleRule names settings that do nothing in some configurations.
@@ -15,10 +17,15 @@ type idleRule struct {
 	but    []string // of a section: what does something all the same
 }
 
-var idleRules = []idleRule{
+var idleRules = append(algorithmRules(), []idleRule{
 	{"device cpu has no launches", func(c *Config) bool { return c.Device == "cpu" }, []string{"name_faults"}, nil},
 	{"this rl.algorithm has no critic", func(c *Config) bool { return !c.RL.Values() }, []string{"critic."}, nil},
-	{"this rl.algorithm has no values", func(c *Config) bool { return !c.RL.Values() }, []string{"rl.gamma", "rl.lambda", "rl.whiten"}, nil},
+	{"rl.lambda_length says what λ is", func(c *Config) bool { return c.RL.LambdaLength > 0 }, []string{"rl.lambda"}, nil},
+	{"rl.kl is 0: there is no reference", func(c *Config) bool { return c.RL.KL == 0 },
+		[]string{"rl.kl_in", "rl.kl_estimator", "rl.kl_refresh"}, nil},
+	{"only rl.aggregate constant divides by it", func(c *Config) bool { return c.RL.Averages() != "constant" }, []string{"rl.horizon"}, nil},
+	{"reward.overlong.budget is 0: no response is too long", func(c *Config) bool { return c.Reward.Overlong.Budget == 0 },
+		[]string{"reward.overlong."}, nil},
 	{"critic.trunk shared follows rl.lr", func(c *Config) bool { return c.Critic.Trunk == "shared" }, []string{"critic.lr"}, nil},
 	{"critic.trunk own has a loss of its own", func(c *Config) bool { return c.Critic.Trunk == "own" },
 		[]string{"critic.coefficient", "critic.warmup_lr"}, nil},
@@ -27,10 +34,20 @@ var idleRules = []idleRule{
 	{"protocol.name hermes has its own form", func(c *Config) bool { return c.Protocol.Name == "hermes" },
 		[]string{"protocol.feedback", "protocol.no_fence"}, nil},
 	{"data.task files generates nothing", func(c *Config) bool { return c.Data.Task == "files" }, []string{"data.pool", "data.mix."}, nil},
-	{"data.task arithmetic reads no files", func(c *Config) bool { return c.Data.Task == "arithmetic" },
+	{"an embedded data.task reads no files", func(c *Config) bool { return c.Data.embedded() },
 		[]string{"data."}, []string{"data.task", "data.pool", "data.mix."}},
 	{"only reward.use tool-shaped counts calls", func(c *Config) bool { return c.Reward.Use != "tool-shaped" }, []string{"reward.count"}, nil},
 	{"sft.steps is given", func(c *Config) bool { return c.SFT.Steps > 0 }, []string{"sft.epochs"}, nil},
+}...)
+
+// algorithmRules has a row for each algorithm: the settings of others.
+func algorithmRules() (rules []idleRule) {
+	for _, a := range trainer.Algorithms() {
+		rules = append(rules, idleRule{
+			"rl.algorithm " + a.Name + " does not use it", func(c *Config) bool { return c.RL.Algorithm == a.Name }, a.Unused(), nil,
+		})
+	}
+	return rules
 }
 
 // covers reports whether the rule names a setting, itself or by its section.

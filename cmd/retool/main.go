@@ -84,9 +84,9 @@ func app() *cli.App {
 
 func commands() []*cli.Command {
 	cs := []*cli.Command{
-		demoCommand(), sftCommand(), trainCommand(), evalCommand(), rolloutCommand(), scoreCommand(), generateCommand(),
-		dataCommand(), fetchCommand(), convertCommand(), configCommand(), reportCommand(), benchCommand(), profileCommand(), execCommand(),
-		gradeCommand(), planCommand(), doctorCommand(), launchCommand(),
+		demoCommand(), sftCommand(), trainCommand(), evalCommand(), rolloutCommand(), chatCommand(), scoreCommand(), generateCommand(),
+		tokenizeCommand(), dataCommand(), fetchCommand(), convertCommand(), configCommand(), reportCommand(), benchCommand(), profileCommand(),
+		execCommand(), gradeCommand(), planCommand(), doctorCommand(), launchCommand(),
 	}
 	for _, c := range cs {
 		c.OnUsageError = usageError

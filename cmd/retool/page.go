@@ -15,8 +15,11 @@ import (
 	"retool/trainer/trace"
 )
 
-// reportPage is the page of a run directory.
+// reportPage is the page of a run directory, or of one that holds several.
 func reportPage(dir string) ([]byte, error) {
+	if !isRun(dir) && len(runsIn(dir)) > 0 {
+		return comparisonPage(dir)
+	}
 	r, err := reported(dir)
 	if err != nil {
 		return nil, err
@@ -81,6 +84,8 @@ func reportedRun(dir string) (report.Run, *trainer.State, error) {
 			return r, s, fmt.Errorf("report: %w", err)
 		}
 		s = &state
+	} else if s.Evaluations, err = storedEvaluations(dir); err != nil {
+		return r, s, err
 	}
 	r.Evaluations = s.Evaluations
 	return r, s, nil

@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +81,25 @@ func TestEngineAndModelReportProgress(t *testing.T) {
 	rising()
 	require.EqualValues(t, 3, heard[0][1])
 
+	// Prompts that take several steps are told of before anything is drawn.
+	long, err := p.proto.Prompt(strings.Repeat("1 + ", 15) + "1")
+	require.NoError(t, err)
+	p.cfg.Engine.StepTokens = 8
+	e, err := engine.New(p.policy, p.cfg.Engine, p.tok, p.ends, nil, nil, 2)
+	require.NoError(t, err)
+	heard = nil
+	var order []string
+	e.Prefilling = func(done, all int) {
+		order = append(order, "prefill")
+		heard = append(heard, [2]int64{int64(done), int64(all)})
+	}
+	e.Progress = func(int, int) { order = append(order, "rollout") }
+	_, err = e.Rollouts(t.Context(), []engine.Group{{Prompt: long, Keys: []int64{1, 2}}}, engine.Sampling{Seed: 1, Temperature: 1, TopP: 1})
+	require.NoError(t, err)
+	rising()
+	require.EqualValues(t, len(long), heard[0][1])
+	require.Equal(t, len(heard), strings.LastIndex(strings.Join(order, " "), "prefill")/len("prefill ")+1, "and not afterwards")
+
 	dir := t.TempDir()
 	require.NoError(t, p.policy.Save(dir))
 	heard = nil
@@ -85,4 +107,42 @@ func TestEngineAndModelReportProgress(t *testing.T) {
 	require.NoError(t, p.policy.ReadWeights(dir))
 	rising()
 	require.EqualValues(t, p.policy.Parameters(), heard[0][1])
+}
+
+// Files of every format say how far their reading is, by bytes, and so does the hash.
+func TestFilesOfRowsReportProgress(t *testing.T) {
+	dir := t.TempDir()
+	var lines, rows []string
+	for i := range 3000 {
+		rows = append(rows, fmt.Sprintf(`{"question":"what is %d plus %d, of all things, and why?","answer":"%d"}`, i, i, 2*i))
+	}
+	lines = append(rows, "")
+	for path, text := range map[string]string{"p.jsonl": strings.Join(lines, "\n"), "p.json": "[" + strings.Join(rows, ",") + "]"} {
+		path = filepath.Join(dir, path)
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+		cfg, err := loadConfig("tiny", []string{"data.task=files", "data.test=" + path, "eval.problems=5", "sft.steps=0", "rl.steps=0"})
+		require.NoError(t, err)
+		set := &fileSet{config: cfg}
+		require.NoError(t, set.open("data.test", path))
+		f := set.files[0]
+		_, err = set.recognise(f, false)
+		require.NoError(t, err)
+		var heard []int64
+		f.file.Progress = func(done, all int64) {
+			require.EqualValues(t, len(text), all)
+			heard = append(heard, done)
+		}
+		for _, read := range []func(){
+			func() { _, err = f.file.Hash() },
+			func() { _, err = cfg.problems(f, &findings{verifier: cfg.Reward.Verifier}) },
+		} {
+			heard = nil
+			read()
+			require.NoError(t, err)
+			require.Greater(t, len(heard), 2, path)
+			require.IsNonDecreasing(t, heard)
+			require.EqualValues(t, len(text), heard[len(heard)-1])
+		}
+		set.close()
+	}
 }

@@ -80,6 +80,9 @@ func (t *terminal) Step(m trace.Metrics, done, of int) {
 	if m.RL != nil && m.Unjudged > 0 {
 		skipped += fmt.Sprintf("  %d responses (%.1f%%) without a verdict: verifier error", m.Unjudged, 100*m.UnjudgedShare)
 	}
+	if m.RL != nil {
+		skipped += leftOut(m.RL)
+	}
 	if m.RL == nil {
 		if now := time.Now(); done%t.every == 0 || done == 1 || done == of || now.Sub(t.last) >= t.patience {
 			t.last = now
@@ -93,6 +96,17 @@ func (t *terminal) Step(m trace.Metrics, done, of int) {
 			"entropy %.3f  |Δlogp| %g  %5.0f tok/s  rollout %2.0f%% train %2.0f%% tool wait %2.0f%%%s\n",
 		width, done, of, m.Reward, 100*m.Accuracy, 100*m.CodeRatio, m.Calls, 100*m.CallsOK, m.Length, m.KL, 100*m.Clip, m.Norm, m.RL.Entropy,
 		m.Difference, m.Speed, 100*m.Rollout, 100*(m.Train+m.Score), 100*m.ToolWait, skipped)
+}
+
+// leftOut says what a step sampled and did not learn from.
+func leftOut(m *trace.RL) (text string) {
+	if m.Resampled > 0 {
+		text += fmt.Sprintf("  %d fresh prompts, %d tokens in vain", m.Resampled, m.ResampledIn)
+	}
+	if f := m.Filtered; f != (trace.Filtered{}) {
+		text += fmt.Sprintf("  filtered %d", f.VoidTurns+f.Overlong+f.Repetition+f.Spread)
+	}
+	return text
 }
 
 // Evaluated prints a line of accuracy and behaviour.
@@ -115,6 +129,7 @@ func (t *terminal) Evaluated(e trace.Evaluation) {
 // watch shows how far a program's rollouts, and its reading of weights, are.
 func (t *terminal) watch(p *program) {
 	p.engine.Progress = func(done, all int) { t.work.of("rollout", "trajectories", int64(done), int64(all)) }
+	p.engine.Prefilling = func(done, all int) { t.work.of("prefill", "tokens", int64(done), int64(all)) }
 	for _, m := range []*model.Model{p.policy, p.critic, p.ref} {
 		if m != nil {
 			m.Options.Progress = func(done, all int64) { t.work.of("load", "parameters", done, all) }

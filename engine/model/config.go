@@ -42,6 +42,10 @@ type Config struct {
 	// A policy has LMHead, a critic with a trunk of its own ValueHead (one row), a trunk that both share has both.
 	LMHead, ValueHead bool
 
+	// DType is the type that weights, keys and values and activations have in memory, of a model in use; of a folder, the one that its
+	// config.json names: BF16 where that is bfloat16, or where a BF16 model was saved, else F32. It fixes bits.
+	DType kernels.DType
+
 	EOS []int32 // ids that end a text; may be empty
 
 	source map[string]json.RawMessage // the config.json that this was read from; written back by Save

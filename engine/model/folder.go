@@ -17,8 +17,8 @@ import (
 const (
 	configFile     = "config.json"
 	generationFile = "generation_config.json"
-	weightsFile    = "model.safetensors"
-	indexFile      = "model.safetensors.index.json"
+	weightsFile    = safetensors.ModelFile
+	indexFile      = safetensors.IndexFile
 	valueFile      = "value_head.safetensors" // ours: other tools know no value head, and need not look at it
 )
 
@@ -99,14 +99,21 @@ func (m *Model) fill(f *folder) error {
 		if !slices.Equal(s.Shape, t.Shape()) {
 			return fmt.Errorf("model: %s: %s has shape %v, %s says %v", f.file(name), name, s.Shape, configFile, t.Shape())
 		}
-		if cap(buf) < t.Len() {
-			buf = make([]float32, t.Len())
+		src := s.Numbers()
+		if src == nil {
+			if cap(buf) < t.Len() {
+				buf = make([]float32, t.Len())
+			}
+			buf = buf[:t.Len()]
+			if err := s.Float32s(buf); err != nil {
+				return fmt.Errorf("model: %s: %w", f.file(name), err)
+			}
+			src = buf
 		}
-		buf = buf[:t.Len()]
-		if err := s.Float32s(buf); err != nil {
+		if err := m.dev.Do(func() { m.dev.Upload(t, src) }); err != nil {
 			return fmt.Errorf("model: %s: %w", f.file(name), err)
 		}
-		m.dev.Upload(t, buf)
+		s.Release()
 		progress(t.Len())
 	}
 	if err := f.checkUnused(known); err != nil {
@@ -117,38 +124,27 @@ func (m *Model) fill(f *folder) error {
 }
 
 // Save writes the model to a folder in Hugging Face's layout, as float32, from the master copy where there is one: config.json,
-// model.safetensors with its index and, of a model with a value head, value_head.safetensors, each whole or not at all, and on the disk
-// when Save returns.
-func (m *Model) Save(dir string) error {
+// model.safetensors or, of more than 5 GB, its shards, with their index and, of a model with a value head, value_head.safetensors, each
+// file whole or not at all, and on the disk when Save returns.
+func (m *Model) Save(dir string) error { return m.save(dir, safetensors.ShardBytes) }
+
+// save is Save with another size of shards. Of one file too there is an index: inference servers that find none take every safetensors file
+// of a folder for a part of the model, the value head and a checkpoint's optimizer too.
+func (m *Model) save(dir string, shard int64) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return fmt.Errorf("model: save: %w", err)
 	}
 	isValue := func(name string) bool { return name == valueName }
-	if err := m.saveWeights(filepath.Join(dir, weightsFile), m.full(), func(name string) bool { return !isValue(name) }); err != nil {
-		return err
-	}
-	if err := m.saveIndex(filepath.Join(dir, indexFile)); err != nil {
+	list := m.stored(m.full(), func(name string) bool { return !isValue(name) })
+	if err := safetensors.WriteModel(dir, list, shard); err != nil {
 		return err
 	}
 	if m.Config.ValueHead {
-		if err := m.saveWeights(filepath.Join(dir, valueFile), m.full(), isValue); err != nil {
+		if err := safetensors.Write(filepath.Join(dir, valueFile), m.stored(m.full(), isValue), nil); err != nil {
 			return err
 		}
 	}
 	return m.Config.write(filepath.Join(dir, configFile))
-}
-
-// saveIndex lists what is in model.safetensors. Inference servers that find no index take every safetensors file of a folder for a
-// part of the model, the value head and a checkpoint's optimizer too.
-func (m *Model) saveIndex(path string) error {
-	index := safetensors.Index{WeightMap: map[string]string{}}
-	for name, t := range m.full().Named() {
-		if name != valueName {
-			index.Metadata.TotalSize += 4 * t.Len() // bytes of float32
-			index.WeightMap[name] = weightsFile
-		}
-	}
-	return index.Write(path)
 }
 
 // SaveGradients writes G under the parameters' names.
@@ -156,13 +152,12 @@ func (m *Model) SaveGradients(path string) error {
 	if m.G == nil {
 		return fmt.Errorf("model: SaveGradients: the model was made without Options.Train")
 	}
-	return m.saveWeights(path, m.G, func(string) bool { return true })
+	return safetensors.Write(path, m.stored(m.G, func(string) bool { return true }), nil)
 }
 
-// saveWeights downloads and writes one tensor at a time, those that are to be in the file.
-func (m *Model) saveWeights(path string, w *Weights, in func(name string) bool) error {
+// stored lists the tensors that are to be in a file. They are downloaded one at a time, when their turn comes.
+func (m *Model) stored(w *Weights, in func(name string) bool) (list []safetensors.Named) {
 	var buf []float32
-	var list []safetensors.Named
 	for name, t := range w.Named() {
 		if !in(name) {
 			continue
@@ -176,7 +171,7 @@ func (m *Model) saveWeights(path string, w *Weights, in func(name string) bool) 
 			return buf, nil
 		}})
 	}
-	return safetensors.Write(path, list, nil)
+	return list
 }
 
 // folder is the tensors of a model folder, and what its config.json says of them.

@@ -33,16 +33,20 @@ func TestSavedModelsComeBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := randomConfig(t)
 		c.EOS = rapid.SampledFrom([][]int32{nil, {1}, {0, 1}}).Draw(t, "eos")
-		m, err := New(dev, c, Options{MaxTokens: 2})
+		opt := Options{MaxTokens: 2, DType: stored(t), Train: rapid.Bool().Draw(t, "train")}
+		m, err := New(dev, c, opt)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer m.Close()
 		randomize(m, rapid.Uint64().Draw(t, "weights"))
+		if m.Master != nil {
+			m.dev.Copy(m.Master.All, m.W.All)
+		}
 		if err := m.Save(dir); err != nil {
 			t.Fatal(err)
 		}
-		back, err := loadFolder(dev, dir, Options{MaxTokens: 2})
+		back, err := loadFolder(dev, dir, opt)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,6 +58,54 @@ func TestSavedModelsComeBack(t *testing.T) {
 		}
 		if !equalBits(download(m, m.W.All), download(back, back.W.All)) {
 			t.Fatal("weights differ")
+		}
+	})
+}
+
+// A model in shards of any size is the model, whatever was in the folder before, and nothing of that is left.
+func TestShardsComeBack(t *testing.T) {
+	dev, dir := device(t), t.TempDir()
+	rapid.Check(t, func(t *rapid.T) {
+		m, err := New(dev, randomConfig(t), Options{MaxTokens: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		randomize(m, rapid.Uint64().Draw(t, "weights"))
+		limit := rapid.SampledFrom([]int64{1, 4000, 10000, 40000, safetensors.ShardBytes}).Draw(t, "limit")
+		if err := m.save(dir, limit); err != nil {
+			t.Fatal(err)
+		}
+		back, err := loadFolder(dev, dir, Options{MaxTokens: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer back.Close()
+		if !equalBits(download(m, m.W.All), download(back, back.W.All)) {
+			t.Fatal("weights differ")
+		}
+		index, err := safetensors.ReadIndex(filepath.Join(dir, indexFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := filepath.Glob(filepath.Join(dir, "model*.safetensors"))
+		if err != nil || len(found) != len(index.Files()) {
+			t.Fatalf("%d files, the index lists %d (%v)", len(found), len(index.Files()), err)
+		}
+		for _, path := range found {
+			f, err := safetensors.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			bytes := int64(0)
+			for _, name := range f.Names() {
+				s, _ := f.Tensor(name)
+				bytes += int64(len(s.Bytes))
+			}
+			if bytes > limit && len(f.Names()) > 1 {
+				t.Fatalf("%s holds %d tensors of %d bytes, at most %d were asked for", path, len(f.Names()), bytes, limit)
+			}
+			f.Close()
 		}
 	})
 }
@@ -370,7 +422,7 @@ func TestForeignConfigsStayAsTheyAre(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := values([]byte(strings.Replace(text, "bfloat16", "float32", 1)))
-		want["retool"] = map[string]any{"lm_head": true, "value_head": true, "kv_chunk": 128.0}
+		want["retool"] = map[string]any{"lm_head": true, "value_head": true, "kv_chunk": 128.0, "dtype": "bfloat16"}
 		if got := values(data); !reflect.DeepEqual(got, want) {
 			t.Errorf("%v\nbecame %v", want, got)
 		}
@@ -582,14 +634,14 @@ func TestConfigSpellings(t *testing.T) {
 	}
 	for _, s := range []struct{ text, want string }{
 		{`"model_type":"gpt2",` + base, `model_type is "gpt2" (known: llama, qwen2, qwen3)`},
-		{`"architectures":["LlamaModel"],` + base, `architecture "LlamaModel" is not supported`},
+		{`"architectures":["LlamaModel"],` + base, `architectures: "LlamaModel" is not supported`},
 		{`"model_type":"qwen2","architectures":["LlamaForCausalLM"],` + base, `model_type is "qwen2", architecture LlamaForCausalLM`},
 		{`"model_type":"llama"`, "hidden_size is missing"},
 		{
 			`"model_type":"llama","rope_scaling":{"rope_type":"dynamic","factor":2},` + base,
-			`unknown rope type "dynamic" (known: default, linear, llama3, yarn)`,
+			`rope_scaling: rope_type is "dynamic" (known: default, linear, llama3, yarn)`,
 		},
-		{`"model_type":"llama","rope_scaling":{"rope_type":"linear"},` + base, "rope: factor is missing"},
+		{`"model_type":"llama","rope_scaling":{"rope_type":"linear"},` + base, "rope_scaling: factor is missing"},
 		{`"model_type":"llama","partial_rotary_factor":0.5,` + base, "partial_rotary_factor is 0.5"},
 		{`"model_type":"llama","hidden_act":"gelu",` + base, `hidden_act is "gelu"`},
 		{`"model_type":"qwen2","use_sliding_window":true,"max_window_layers":1,` + base, "use_sliding_window"},

@@ -89,8 +89,8 @@ func goldenFolder(t testing.TB, name, config string, shards int) string {
 	return dir
 }
 
-// closeTo compares with a golden tensor: the largest difference over the tensor's largest magnitude.
-func closeTo(got []float32, golden *safetensors.File, name string) error {
+// closeTo compares with a golden tensor: the largest difference over the tensor's largest magnitude is at most tol.
+func closeTo(got []float32, golden *safetensors.File, name string, tol float64) error {
 	s, ok := golden.Tensor(name)
 	if !ok {
 		return fmt.Errorf("%s: not in the golden file", name)
@@ -110,7 +110,7 @@ func closeTo(got []float32, golden *safetensors.File, name string) error {
 			return fmt.Errorf("%s[%d] is not a number", name, i)
 		}
 	}
-	if diff > 1e-4*top {
+	if diff > tol*top {
 		return fmt.Errorf("%s: off by %.3g, largest magnitude %.3g: %.3g", name, diff, top, diff/top)
 	}
 	return nil
@@ -147,14 +147,19 @@ func TestAgreesWithTransformers(t *testing.T) {
 			if i%2 == 0 {
 				dir = newer // sharded
 			}
-			agrees(t, dir, golden)
+			agrees(t, dir, golden, Options{DType: kernels.F32}, 1e-4, 1e-4)
+			// Of the weights the goldens were made with, bf16 holds the upper eight bits.
+			t.Run("bf16", func(t *testing.T) { agrees(t, dir, golden, Options{DType: kernels.BF16}, 2e-2, 8e-2) })
 		})
 	}
 }
 
-func agrees(t *testing.T, dir string, golden *safetensors.File) {
+// agrees holds a folder's model against transformers: logits and loss within tol, gradients within gradTol, and of a float32 one the
+// greedy tokens.
+func agrees(t *testing.T, dir string, golden *safetensors.File, opt Options, tol, gradTol float64) {
 	dev := device(t)
-	m, err := loadFolder(dev, dir, Options{MaxTokens: 128, Train: true, HeadRows: 50})
+	opt.MaxTokens, opt.Train, opt.HeadRows = 128, true, 50
+	m, err := loadFolder(dev, dir, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +187,7 @@ func agrees(t *testing.T, dir string, golden *safetensors.File) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := closeTo(logits, golden, fmt.Sprintf("logits.%d", i)); err != nil {
+		if err := closeTo(logits, golden, fmt.Sprintf("logits.%d", i), tol); err != nil {
 			t.Error(err)
 		}
 		predicted += len(row) - 1
@@ -201,12 +206,12 @@ func agrees(t *testing.T, dir string, golden *safetensors.File) {
 		t.Fatal(err)
 	}
 	want, err := strconv.ParseFloat(meta["loss"], 64)
-	if err != nil || math.Abs(l.loss-want) > 1e-4*want {
+	if err != nil || math.Abs(l.loss-want) > tol*want {
 		t.Errorf("loss %.6f, transformers says %.6f (%v)", l.loss, want, err)
 	}
 	tensors := 0
 	for name, g := range m.G.Named() {
-		if err := closeTo(download(m, g), golden, "gradient."+name); err != nil {
+		if err := closeTo(download(m, g), golden, "gradient."+name, gradTol); err != nil {
 			t.Error(err)
 		}
 		tensors++
@@ -215,6 +220,9 @@ func agrees(t *testing.T, dir string, golden *safetensors.File) {
 		t.Errorf("%d gradients, transformers has %d", tensors, want)
 	}
 
+	if opt.DType == kernels.BF16 {
+		return
+	}
 	if err := m.OpenKV(2); err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"retool/engine/atomicfile"
 	"retool/engine/jsonfile"
+	"retool/kernels"
 )
 
 // ReadConfig reads the config.json of a model folder, in the spelling of transformers 4 (rope_theta, rope_scaling) or 5
@@ -110,6 +111,12 @@ func (f *fields) text(key, absent string) string {
 	return absent
 }
 
+// says reports whether key has that value; one of another type is another.
+func (f *fields) says(key, value string) bool {
+	var text string
+	return json.Unmarshal(f.of[key], &text) == nil && text == value
+}
+
 // must reports that key is needed.
 func (f *fields) must(keys ...string) {
 	for _, key := range keys {
@@ -150,10 +157,14 @@ var modelTypes = map[string]string{"llama": Llama, "qwen2": Qwen2, "qwen3": Qwen
 
 // own is what config.json says for this package alone.
 type own struct {
-	LMHead    *bool `json:"lm_head,omitempty"`
-	ValueHead bool  `json:"value_head,omitempty"`
-	KVChunk   int   `json:"kv_chunk,omitempty"`
+	LMHead    *bool  `json:"lm_head,omitempty"`
+	ValueHead bool   `json:"value_head,omitempty"`
+	KVChunk   int    `json:"kv_chunk,omitempty"`
+	DType     string `json:"dtype,omitempty"` // of the model in memory: "bfloat16", or absent; its files hold float32
 }
+
+// bfloat16 is how files spell it.
+const bfloat16 = "bfloat16"
 
 func parseConfig(data []byte) (Config, error) {
 	of, err := jsonObject(data)
@@ -182,10 +193,13 @@ func configOf(of map[string]json.RawMessage) (Config, error) {
 	case knownType:
 		c.Arch = byType
 	default:
-		return c, fmt.Errorf("model_type is %q (known: llama, qwen2, qwen3)", modelType)
+		return c, fmt.Errorf("model_type is %q%s (known: llama, qwen2, qwen3)", modelType, f.other())
+	}
+	if f.err != nil {
+		return c, f.err
 	}
 	if c.Arch != Llama && c.Arch != Qwen2 && c.Arch != Qwen3 {
-		return c, fmt.Errorf("architecture %q is not supported (known: %s, %s, %s)", c.Arch, Llama, Qwen2, Qwen3)
+		return c, fmt.Errorf("architectures: %q is not supported%s (known: %s, %s, %s)", c.Arch, f.other(), Llama, Qwen2, Qwen3)
 	}
 	if modelType != "" && byType != c.Arch {
 		return c, fmt.Errorf("model_type is %q, architecture %s", modelType, c.Arch)
@@ -230,6 +244,9 @@ func configOf(of map[string]json.RawMessage) (Config, error) {
 	var o own
 	f.get("retool", &o)
 	c.LMHead, c.ValueHead = o.LMHead == nil || *o.LMHead, o.ValueHead
+	if c.DType = kernels.F32; o.DType == bfloat16 || f.says("dtype", bfloat16) || f.says("torch_dtype", bfloat16) {
+		c.DType = kernels.BF16
+	}
 	c.KVChunk = o.KVChunk
 	if c.KVChunk == 0 && c.KVHeads > 0 {
 		c.KVChunk = DefaultKVChunk(c.KVHeads)
@@ -246,11 +263,16 @@ func configOf(of map[string]json.RawMessage) (Config, error) {
 
 // rope reads the rotary embedding in either spelling.
 func (f *fields) rope(c *Config) {
-	p := fields{}
-	f.get("rope_parameters", &p.of)
+	p, where := fields{}, "rope_parameters"
+	f.get(where, &p.of)
 	var older map[string]json.RawMessage
 	if f.get("rope_scaling", &older) && len(older) > 0 { // transformers 5 lets it go first
-		p.of = older
+		p.of, where = older, "rope_scaling"
+	}
+	for _, key := range sortedKeys(p.of) {
+		if raw := p.of[key]; len(raw) > 0 && raw[0] == '{' && f.err == nil {
+			f.err = fmt.Errorf("%s.%s is an object: another rotation for each type of layer is not supported", where, key)
+		}
 	}
 	c.RopeTheta = p.number("rope_theta", f.number("rope_theta", 10000))
 	kind := p.text("rope_type", p.text("type", "default"))
@@ -280,10 +302,42 @@ func (f *fields) rope(c *Config) {
 		r.MScale, r.MScaleAllDim = p.number("mscale", 0), p.number("mscale_all_dim", 0)
 		r.NoTruncate = !p.flag("truncate", true)
 	}
-	c.Rope = r // an unknown type is Validate's to refuse
-	if p.err != nil && f.err == nil {
-		f.err = fmt.Errorf("rope: %w", p.err)
+	if !slices.Contains([]string{"", "linear", "llama3", "yarn"}, r.Type) && f.err == nil {
+		f.err = fmt.Errorf("%s: rope_type is %q (known: %s)", where, r.Type, knownRope)
 	}
+	c.Rope = r
+	if p.err != nil && f.err == nil {
+		f.err = fmt.Errorf("%s: %w", where, p.err)
+	}
+}
+
+// expertKeys are what configs of mixtures of experts call the number of them.
+var expertKeys = []string{"num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"}
+
+// experts is the key that makes a config one of a mixture of experts; "" if none does.
+func (f *fields) experts() string {
+	for _, key := range expertKeys {
+		var n float64
+		if raw, ok := f.of[key]; ok && json.Unmarshal(raw, &n) == nil && n > 0 {
+			return fmt.Sprintf("%s is %g", key, n)
+		}
+	}
+	return ""
+}
+
+// other says what keeps a config of another class from being near to one of ours, where that is known.
+func (f *fields) other() string {
+	var whole bool
+	_, inner := f.of["text_config"]
+	switch experts := f.experts(); {
+	case experts != "":
+		return fmt.Sprintf(", a mixture of experts (%s)", experts)
+	case json.Unmarshal(f.of["is_encoder_decoder"], &whole) == nil && whole:
+		return ", an encoder and a decoder (is_encoder_decoder)"
+	case inner:
+		return ", a language model inside another (text_config)"
+	}
+	return ""
 }
 
 // unsupported refuses what would make another model of the same tensors.
@@ -295,6 +349,9 @@ func (f *fields) unsupported(c Config) {
 	}
 	if act := f.text("hidden_act", "silu"); act != "silu" && act != "swish" {
 		refuse("hidden_act is %q: only silu is supported", act)
+	}
+	if experts := f.experts(); experts != "" {
+		refuse("%s: mixtures of experts are not supported", experts)
 	}
 	var quantised map[string]json.RawMessage
 	if f.get("quantization_config", &quantised) {
@@ -328,7 +385,11 @@ func (c Config) json() ([]byte, error) {
 		dtype = "dtype"
 	}
 	out[dtype] = "float32"
-	out["retool"] = own{LMHead: &c.LMHead, ValueHead: c.ValueHead, KVChunk: c.KVChunk}
+	mine := own{LMHead: &c.LMHead, ValueHead: c.ValueHead, KVChunk: c.KVChunk}
+	if c.DType == kernels.BF16 {
+		mine.DType = bfloat16
+	}
+	out["retool"] = mine
 	data, err := json.MarshalIndent(out, "", "  ")
 	return append(data, '\n'), err
 }
@@ -342,7 +403,7 @@ func (c Config) isSource() bool {
 	if err != nil || len(p.EOS) > len(c.EOS) || !slices.Equal(p.EOS, c.EOS[:len(p.EOS)]) { // generation_config.json adds some
 		return false
 	}
-	p.LMHead, p.ValueHead, p.KVChunk, p.EOS = c.LMHead, c.ValueHead, c.KVChunk, c.EOS
+	p.LMHead, p.ValueHead, p.KVChunk, p.DType, p.EOS = c.LMHead, c.ValueHead, c.KVChunk, c.DType, c.EOS
 	return reflect.DeepEqual(p, c)
 }
 

@@ -74,6 +74,7 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 	if opt.DType != kernels.F32 && opt.DType != kernels.BF16 {
 		return nil, fmt.Errorf("model: weights of %v: must be f32 or bf16", opt.DType)
 	}
+	cfg.DType = opt.DType
 	if opt.HeadRows == 0 {
 		opt.HeadRows = min(max(16<<20/cfg.Vocab, 64), 512)
 		if opt.DType == kernels.BF16 { // on a GPU each piece adds to the whole gradient of the head, which is far from its processors
@@ -90,6 +91,8 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 		if opt.DType == kernels.BF16 && !opt.Sharded {
 			m.Master = newWeights(dev, &m.Config, kernels.F32)
 		}
+	} else {
+		m.W.arrange(dev)
 	}
 	m.table = dev.Alloc(kernels.F32, opt.Positions, cfg.HeadDim)
 	dev.Upload(m.table, ropeTable(cfg, opt.Positions))

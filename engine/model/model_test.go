@@ -21,6 +21,11 @@ func device(t *testing.T) kernels.Device {
 
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 17)) }
 
+// stored draws what a model's weights and activations are.
+func stored(t *rapid.T) kernels.DType {
+	return rapid.SampledFrom([]kernels.DType{kernels.F32, kernels.BF16}).Draw(t, "stored")
+}
+
 // tiny is a fixed model for tests that are not about shapes.
 func tiny(t testing.TB, dev kernels.Device, opt Options) *Model {
 	m, err := New(dev, Config{
@@ -45,10 +50,10 @@ func TestRecomputedGradientsAreEqual(t *testing.T) {
 		c := randomConfig(t)
 		lengths := randomLengths(t, 90)
 		p := randomProblem(t, c, lengths)
-		seed := rapid.Uint64().Draw(t, "weights")
+		seed, dtype := rapid.Uint64().Draw(t, "weights"), stored(t)
 		var grads [2][]float32
 		for i := range grads {
-			m, err := New(dev, c, Options{MaxTokens: sum(lengths), Train: true, Recompute: i == 1})
+			m, err := New(dev, c, Options{MaxTokens: sum(lengths), Train: true, Recompute: i == 1, DType: dtype})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -73,14 +78,14 @@ func TestLogProbsIgnorePacking(t *testing.T) {
 		c := randomConfig(t)
 		lengths := randomLengths(t, 150)
 		p := randomProblem(t, c, lengths)
-		seed := rapid.Uint64().Draw(t, "weights")
-		together, err := New(dev, c, Options{MaxTokens: sum(lengths) + 5, Train: true})
+		seed, dtype := rapid.Uint64().Draw(t, "weights"), stored(t)
+		together, err := New(dev, c, Options{MaxTokens: sum(lengths) + 5, Train: true, DType: dtype})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer together.Close()
 		randomize(together, seed)
-		alone, err := New(dev, c, Options{MaxTokens: slices.Max(lengths), HeadRows: rapid.IntRange(1, 9).Draw(t, "head rows")})
+		alone, err := New(dev, c, Options{MaxTokens: slices.Max(lengths), HeadRows: rapid.IntRange(1, 9).Draw(t, "head rows"), DType: dtype})
 		if err != nil {
 			t.Fatal(err)
 		}

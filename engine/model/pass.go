@@ -25,7 +25,17 @@ func (h Head) Of(t kernels.Tensor) kernels.Tensor { return t.Rows(h.From, h.To) 
 //
 // loss is called for consecutive rows, inside the device's Do: it may call operations and the two doors, not Do. It leaves
 // ∂loss/∂logits in place of Logits and ∂loss/∂values in place of Values. Without rows there is nothing to learn, and nothing runs.
-func (m *Model) Train(in Inputs, loss func(Head)) error {
+func (m *Model) Train(in Inputs, loss func(Head)) error { return m.TrainSeen(in, nil, loss) }
+
+// Seen is for a loss that needs all of a pass before it has the gradient of any row. Read is called first, for all rows, as Score's is;
+// then Done, in the same Do. The heads are computed once more for the loss.
+type Seen struct {
+	Read func(Head)
+	Done func()
+}
+
+// TrainSeen is Train, where seen, unless it is nil, sees the heads of all rows before loss is given the first.
+func (m *Model) TrainSeen(in Inputs, seen *Seen, loss func(Head)) error {
 	if m.G == nil {
 		return fmt.Errorf("model: Train: the model was made without Options.Train")
 	}
@@ -41,6 +51,10 @@ func (m *Model) Train(in Inputs, loss func(Head)) error {
 		x := m.body(t, true)
 		dx := b.dx.Rows(0, t)
 		m.dev.Zero(dx)
+		if seen != nil {
+			m.eachHead(x, len(in.Rows), false, seen.Read)
+			seen.Done()
+		}
 		m.eachHead(x, len(in.Rows), true, func(h Head) {
 			loss(h)
 			m.headBackward(dx, h)

@@ -104,7 +104,7 @@ func (m *Model) OpenKV(pages int) error {
 	}
 	m.CloseKV()
 	for range m.Config.Layers {
-		m.kv = append(m.kv, m.dev.AllocKV(pages, m.Config.heads()))
+		m.kv = append(m.kv, m.dev.AllocKV(m.Options.DType, pages, m.Config.heads()))
 	}
 	m.pages = pages
 	return nil

@@ -44,7 +44,7 @@ func TestStepEqualsScore(t *testing.T) {
 		c := randomConfig(t)
 		c.LMHead = true
 		const pages, perSequence, most = 40, 4, 4 * kernels.PageTokens
-		m, err := New(dev, c, Options{MaxTokens: 300, HeadRows: rapid.IntRange(0, 3).Draw(t, "head rows")})
+		m, err := New(dev, c, Options{MaxTokens: 300, HeadRows: rapid.IntRange(0, 3).Draw(t, "head rows"), DType: stored(t)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -178,8 +178,12 @@ func TestDrawsIgnoreTheBatch(t *testing.T) {
 }
 
 func TestStepAllocatesNothing(t *testing.T) {
-	dev := device(t)
-	m := tiny(t, dev, Options{MaxTokens: 64})
+	for _, dtype := range []kernels.DType{kernels.F32, kernels.BF16} {
+		stepAllocatesNothing(t, tiny(t, device(t), Options{MaxTokens: 64, DType: dtype}))
+	}
+}
+
+func stepAllocatesNothing(t *testing.T, m *Model) {
 	if err := m.OpenKV(64); err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +198,7 @@ func TestStepAllocatesNothing(t *testing.T) {
 			}
 		})
 		if got != 0 {
-			t.Errorf("a step of %d sequences allocates %v times", n, got)
+			t.Errorf("%v: a step of %d sequences allocates %v times", m.Options.DType, n, got)
 		}
 	}
 }

@@ -45,11 +45,45 @@ func newWeights(dev kernels.Device, c *Config, dtype kernels.DType) *Weights {
 	w := &Weights{Blocks: make([]Block, c.Layers), cfg: c}
 	var a arena
 	w.place(&a)
-	w.All = dev.Alloc(dtype, a.off)
-	a = arena{t: w.All}
-	split := w.place(&a)
-	w.Matrices, w.Vectors = w.All.Rows(0, split), w.All.Rows(split, a.off)
+	w.in(dev.Alloc(dtype, a.off))
 	return w
+}
+
+// arrange lets the device keep the matrices of products as its products read them, and not beside that as they stand in files. It is for
+// weights that nothing updates.
+func (w *Weights) arrange(dev kernels.Device) {
+	for l := range w.Blocks {
+		b := &w.Blocks[l]
+		for _, p := range [...]*Projection{&b.QKV, &b.O, &b.GateUp, &b.Down} {
+			dev.Arrange(p.Weight)
+		}
+	}
+	if !w.Head.Weight.Absent() {
+		dev.Arrange(w.Head.Weight)
+	}
+}
+
+// in makes all views views of t.
+func (w *Weights) in(t kernels.Tensor) {
+	w.All = t
+	a := arena{t: t}
+	split := w.place(&a)
+	w.Matrices, w.Vectors = t.Rows(0, split), t.Rows(split, a.off)
+}
+
+// Gradients makes room for n gradients beside one another, the rows of all (n, numbers), in place of the one that G was: it is the first,
+// and the caller may set G to any of them. What they hold is lost. They are the model's to free.
+func (m *Model) Gradients(n int) (each []*Weights, all kernels.Tensor) {
+	size := m.G.All.Len()
+	m.dev.Free(m.G.All)
+	all = m.dev.Alloc(kernels.F32, n, size)
+	for i := range n {
+		w := &Weights{Blocks: make([]Block, m.Config.Layers), cfg: &m.Config}
+		w.in(all.Rows(i, i+1).Reshape(size))
+		each = append(each, w)
+	}
+	m.G = each[0]
+	return each, all
 }
 
 // place takes every view from a and returns where matrices end.
@@ -93,6 +127,20 @@ func (w *Weights) place(a *arena) (split int) {
 	}
 	w.Norm = a.take(c.Hidden)
 	return split
+}
+
+// Projections are all products with weights of a forward pass, in its order.
+func (w *Weights) Projections() (all []*Projection) {
+	for l := range w.Blocks {
+		b := &w.Blocks[l]
+		all = append(all, &b.QKV, &b.O, &b.GateUp, &b.Down)
+	}
+	for _, head := range []*Projection{&w.Head, &w.Value} {
+		if !head.Weight.Absent() {
+			all = append(all, head)
+		}
+	}
+	return all
 }
 
 // Named iterates over the parameters under Hugging Face's names, in the order of the forward pass. Those that share a matrix here

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // mapFile maps a file for reading. unmap ends the mapping.
@@ -33,4 +36,16 @@ func mapFile(path string) (data []byte, unmap func() error, err error) {
 		return nil, nil, &os.PathError{Op: "map", Path: path, Err: err}
 	}
 	return data, func() error { return syscall.Munmap(data) }, nil
+}
+
+// release drops the whole pages of a part of a mapping.
+func release(b []byte) {
+	page := uintptr(os.Getpagesize())
+	if len(b) == 0 {
+		return
+	}
+	skip := -uintptr(unsafe.Pointer(&b[0])) & (page - 1)
+	if n := uintptr(len(b)); n > skip && (n-skip)&^(page-1) > 0 {
+		_ = unix.Madvise(b[skip:skip+(n-skip)&^(page-1)], unix.MADV_DONTNEED) // advice: nothing depends on it
+	}
 }

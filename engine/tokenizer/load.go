@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,6 +19,10 @@ import (
 func loadBPE(data []byte, eos string) (*BPE, error) {
 	var f bpeFile
 	if err := jsonfile.Unmarshal(data, &f); err != nil {
+		var kind struct{ Model struct{ Type string } }
+		if json.Unmarshal(data, &kind) == nil && kind.Model.Type != "" && kind.Model.Type != "BPE" {
+			err = notBPE(kind.Model.Type) // whose vocabulary has another form
+		}
 		return nil, err
 	}
 	t, err := f.build(eos)

@@ -266,8 +266,8 @@ func (f *bpeFile) bos(size int) ([]int32, error) {
 func (f *bpeFile) checkModel() error {
 	m := f.Model
 	switch {
-	case m.Type != "BPE":
-		return fmt.Errorf("model type is %q, want BPE", m.Type)
+	case m.Type != "BPE" && (m.Type != "" || m.Merges == nil): // files of GPT-2's time name no type
+		return notBPE(m.Type)
 	case m.Dropout != 0:
 		return fmt.Errorf("model.dropout is %v, want none", m.Dropout)
 	case m.Prefix != "" || m.Suffix != "":
@@ -286,3 +286,5 @@ func (f *bpeFile) checkModel() error {
 	}
 	return nil
 }
+
+func notBPE(kind string) error { return fmt.Errorf("model.type is %q, want BPE", kind) }

@@ -18,7 +18,9 @@ const (
 )
 
 // Verifiers are all there are.
-func Verifiers() []string { return []string{string(Math), string(DAPO)} }
+func Verifiers() []string {
+	return []string{string(Math), string(DAPO), string(Strict), string(Lenient)}
+}
 
 // Outcome is what a verifier makes of a response.
 type Outcome int
@@ -66,10 +68,14 @@ func (v Verifier) Grade(text, truth string) Outcome { return v.grade(defaultLimi
 // [ErrLimit].
 func (v Verifier) Equal(a, b string) (bool, error) { return v.equal(defaultLimits, a, b) }
 
-// Box is what the last box of a text holds by the verifier's rules: DAPO knows \boxed{…} alone, Math the forms of [Box].
+// Box is what the last box of a text holds by the verifier's rules: DAPO knows \boxed{…} alone, Strict that of the last 100 characters,
+// the others the forms of [Box].
 func (v Verifier) Box(text string) (content string, ok bool) {
-	if v == DAPO {
+	switch v {
+	case DAPO:
 		return dapoBox(text)
+	case Strict:
+		return dapoBox(last(text, 100))
 	}
 	return Box(text)
 }
@@ -117,6 +123,12 @@ func LooksLikeSolution(truth string) bool {
 }
 
 func (v Verifier) grade(l limits, text, truth string) Outcome {
+	switch v {
+	case Strict:
+		return gradeStrict(text, truth)
+	case Lenient:
+		return gradeLenient(l, text, truth)
+	}
 	w := l.begin()
 	w.spend(len(text))
 	content, ok := v.Box(text)
@@ -173,9 +185,12 @@ func (w *work) compare(v Verifier, a, b string) (equal, gradeable bool) {
 	if !w.admit(a) || !w.admit(b) {
 		return false, true
 	}
-	if v == DAPO {
+	switch v {
+	case DAPO:
 		equal, gradeable = w.equalDAPO(a, b)
-	} else {
+	case Strict:
+		equal, gradeable = a == b && a != "", b != ""
+	default:
 		equal, gradeable = w.equalMath(a, b)
 	}
 	w.checkClock()

@@ -18,6 +18,8 @@ type family struct {
 	wordings []string
 	// solve returns the calls that lead to the answer. The answer is what the last call prints.
 	solve func(ops []int) []call
+	// steps returns the equations of a solution by hand, the last of which has the answer on its right. Nil: the family has none.
+	steps func(ops []int) []string
 }
 
 // A call is a snippet and what the interpreter makes of it.

@@ -29,15 +29,29 @@ func (s Split) String() string {
 	return fmt.Sprintf("Split(%d)", int(s))
 }
 
+// A Task is a list of families and how their problems are worded and worked. It is immutable.
+type Task struct {
+	families []family
+	leads    []lead
+	// inHead is a response without code: it says how d is solved and answers.
+	inHead func(w *writer, d drawn)
+}
+
+// Arithmetic is what a model of a million parameters cannot do in its head.
+var Arithmetic = &Task{families: families, leads: leads, inHead: guessed}
+
+// Tasks are the embedded tasks by the names that settings know.
+var Tasks = map[string]*Task{"arithmetic": Arithmetic, "word-problems": WordProblems}
+
 // draws is how often a problem is drawn again to find one that was not given out before. The smallest family holds some
-// 4,000 test problems, so a caller sees a repetition only when it asks for more than there are.
+// 4,000 test problems (of Arithmetic; 30 of WordProblems), so a caller sees a repetition only when it asks for more than there are.
 const draws = 1000
 
-// Problems returns n problems of one split. They are all different for any n up to several tens of thousands, in every run of
-// ten problems each family occurs once, and a larger n continues the same list.
-func Problems(seed uint64, split Split, n int) []data.Problem {
+// Problems returns n problems of one split. They are all different for any n up to several tens of thousands (WordProblems: 3,000, of
+// Test 300), in every run of ten problems each family occurs once, and a larger n continues the same list.
+func (t *Task) Problems(seed uint64, split Split, n int) []data.Problem {
 	ps := make([]data.Problem, 0, n)
-	each(seed, split, n, func(d drawn, _ *rand.Rand) { ps = append(ps, d.Problem) })
+	t.each(seed, split, n, func(d drawn, _ *rand.Rand) { ps = append(ps, d.Problem) })
 	return ps
 }
 
@@ -45,29 +59,30 @@ func Problems(seed uint64, split Split, n int) []data.Problem {
 type drawn struct {
 	data.Problem
 	calls []call
+	steps []string // of a solution by hand, in families that have one
 }
 
 // each calls f with n problems and a source of random numbers for whatever else is made of each.
-func each(seed uint64, split Split, n int, f func(drawn, *rand.Rand)) {
+func (t *Task) each(seed uint64, split Split, n int, f func(drawn, *rand.Rand)) {
 	if split != Train && split != Test {
 		panic(fmt.Sprintf("arith: %v is neither Train nor Test", split))
 	}
 	r := rand.New(rand.NewPCG(seed, uint64(split)))
 	seen := make(map[string]bool, n)
-	order := make([]int, len(families))
+	order := make([]int, len(t.families))
 	for i := range n {
-		if i%len(families) == 0 {
+		if i%len(t.families) == 0 {
 			for j := range order {
 				order[j] = j
 			}
 			r.Shuffle(len(order), func(a, b int) { order[a], order[b] = order[b], order[a] })
 		}
-		f(drawProblem(r, &families[order[i%len(families)]], split, seen), r)
+		f(t.draw(r, &t.families[order[i%len(t.families)]], split, seen), r)
 	}
 }
 
-// drawProblem returns a problem that is not in seen, and adds it; see draws.
-func drawProblem(r *rand.Rand, fam *family, split Split, seen map[string]bool) drawn {
+// draw returns a problem that is not in seen, and adds it; see draws.
+func (t *Task) draw(r *rand.Rand, fam *family, split Split, seen map[string]bool) drawn {
 	for try := 0; ; try++ {
 		ops := fam.draw(r)
 		if ops == nil || splitOf(fam, ops) != split {
@@ -82,9 +97,12 @@ func drawProblem(r *rand.Rand, fam *family, split Split, seen map[string]bool) d
 			continue
 		}
 		seen[id] = true
-		return drawn{
-			data.Problem{ID: id, Family: fam.name, Question: ask(r, fam, ops), Answer: calls[len(calls)-1].output}, calls,
+		d := drawn{calls: calls}
+		d.Problem = data.Problem{ID: id, Family: fam.name, Question: t.ask(r, fam, ops), Answer: calls[len(calls)-1].output}
+		if fam.steps != nil {
+			d.steps = fam.steps(ops)
 		}
+		return d
 	}
 }
 
@@ -132,11 +150,16 @@ func hasRun(s string) bool {
 }
 
 // ask words the question.
-func ask(r *rand.Rand, fam *family, ops []int) string {
+func (t *Task) ask(r *rand.Rand, fam *family, ops []int) string {
 	wording := fam.wordings[r.IntN(len(fam.wordings))]
 	if !sentence(wording) {
-		l := leads[r.IntN(len(leads))]
+		l := t.leads[r.IntN(len(t.leads))]
 		wording = l.text + wording + l.end
+	}
+	for _, s := range slots {
+		if strings.Contains(wording, s.place) {
+			wording = strings.ReplaceAll(wording, s.place, s.texts[r.IntN(len(s.texts))])
+		}
 	}
 	for i, n := range ops {
 		wording = strings.ReplaceAll(wording, "{"+strconv.Itoa(i)+"}", strconv.Itoa(n))

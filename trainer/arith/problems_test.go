@@ -19,12 +19,12 @@ func TestProblemsRepeatAndContinue(t *testing.T) {
 		seed := rapid.Uint64().Draw(t, "seed")
 		split := rapid.SampledFrom([]Split{Train, Test}).Draw(t, "split")
 		n := rapid.IntRange(0, 60).Draw(t, "n")
-		more := Problems(seed, split, n+rapid.IntRange(0, 40).Draw(t, "more"))
-		if got := Problems(seed, split, n); !reflect.DeepEqual(got, more[:n]) {
+		more := Arithmetic.Problems(seed, split, n+rapid.IntRange(0, 40).Draw(t, "more"))
+		if got := Arithmetic.Problems(seed, split, n); !reflect.DeepEqual(got, more[:n]) {
 			t.Fatalf("the first %d of %d problems differ from %d problems of the same seed", n, len(more), n)
 		}
 	})
-	if reflect.DeepEqual(Problems(1, Train, 10), Problems(2, Train, 10)) {
+	if reflect.DeepEqual(Arithmetic.Problems(1, Train, 10), Arithmetic.Problems(2, Train, 10)) {
 		t.Error("two seeds give the same problems")
 	}
 }
@@ -37,7 +37,7 @@ func TestProblemsOfSeedOne(t *testing.T) {
 		"Give the determinant of the rows 529, 86 and 23, 97. 49335",
 		"Find 466 times 313, and then that modulo 786. 448",
 	}
-	for i, p := range Problems(1, Train, len(want)) {
+	for i, p := range Arithmetic.Problems(1, Train, len(want)) {
 		if got := p.Question + " " + p.Answer; got != want[i] {
 			t.Errorf("problem %d is %q, want %q", i, got, want[i])
 		}
@@ -45,7 +45,7 @@ func TestProblemsOfSeedOne(t *testing.T) {
 }
 
 func TestEveryTenProblemsHoldEveryFamily(t *testing.T) {
-	ps := Problems(7, Train, 200)
+	ps := Arithmetic.Problems(7, Train, 200)
 	for i := 0; i < len(ps); i += len(families) {
 		seen := map[string]bool{}
 		for _, p := range ps[i : i+len(families)] {
@@ -91,7 +91,7 @@ func operands(p data.Problem) string {
 func TestSplitsShareNoOperands(t *testing.T) {
 	train := map[string]map[string]string{}
 	const n = 30000
-	for _, p := range Problems(1, Train, n) {
+	for _, p := range Arithmetic.Problems(1, Train, n) {
 		if train[p.Family] == nil {
 			train[p.Family] = map[string]string{}
 		}
@@ -102,7 +102,7 @@ func TestSplitsShareNoOperands(t *testing.T) {
 		train["product"][ops] = q
 	}
 	counted := map[string]int{}
-	for _, p := range Problems(2, Test, n) {
+	for _, p := range Arithmetic.Problems(2, Test, n) {
 		counted[p.Family]++
 		if q, ok := train[p.Family][operands(p)]; ok {
 			t.Fatalf("test problem %q has the operands of training problem %q", p.Question, q)
@@ -118,11 +118,11 @@ func TestSplitsShareNoOperands(t *testing.T) {
 // Two seeds of one split do meet, so the test above would notice a split that is not one.
 func TestOneSplitRepeatsItselfAcrossSeeds(t *testing.T) {
 	first := map[string]bool{}
-	for _, p := range Problems(1, Test, 20000) {
+	for _, p := range Arithmetic.Problems(1, Test, 20000) {
 		first[p.ID] = true
 	}
 	common := 0
-	for _, p := range Problems(2, Test, 20000) {
+	for _, p := range Arithmetic.Problems(2, Test, 20000) {
 		if first[p.ID] {
 			common++
 		}
@@ -134,7 +134,7 @@ func TestOneSplitRepeatsItselfAcrossSeeds(t *testing.T) {
 
 func TestProblemsAreDistinctAndOneInTenIsForTests(t *testing.T) {
 	seen := map[string]bool{}
-	for _, p := range Problems(3, Test, 20000) {
+	for _, p := range Arithmetic.Problems(3, Test, 20000) {
 		if seen[p.ID] {
 			t.Fatalf("%s occurs twice", p.ID)
 		}
@@ -160,7 +160,7 @@ func TestProblemsAreDistinctAndOneInTenIsForTests(t *testing.T) {
 // Answers once more, by math/big and by definition.
 func TestAnswers(t *testing.T) {
 	n := func(s string) *big.Int { v, _ := new(big.Int).SetString(s, 10); return v }
-	for _, p := range append(Problems(5, Train, 2000), Problems(5, Test, 500)...) {
+	for _, p := range append(Arithmetic.Problems(5, Train, 2000), Arithmetic.Problems(5, Test, 500)...) {
 		var ops []*big.Int
 		for _, s := range strings.Split(strings.TrimPrefix(p.ID, p.Family+"-"), "-") {
 			ops = append(ops, n(s))
@@ -207,7 +207,7 @@ func TestAnswers(t *testing.T) {
 
 func TestNoConstantGuessIsOftenRight(t *testing.T) {
 	count, total := map[string]map[string]int{}, map[string]int{}
-	for _, p := range Problems(11, Test, 20000) {
+	for _, p := range Arithmetic.Problems(11, Test, 20000) {
 		if count[p.Family] == nil {
 			count[p.Family] = map[string]int{}
 		}
@@ -225,7 +225,7 @@ func TestNoConstantGuessIsOftenRight(t *testing.T) {
 
 func TestNumbersAreShortAndWithoutRuns(t *testing.T) {
 	number := regexp.MustCompile(`\d+`)
-	for _, p := range Problems(4, Train, 5000) {
+	for _, p := range Arithmetic.Problems(4, Train, 5000) {
 		ops := number.FindAllString(p.Question, -1)
 		for _, s := range ops {
 			if len(s) < 2 || len(s) > 6 || hasRun(s) {
@@ -246,7 +246,7 @@ func TestNumbersAreShortAndWithoutRuns(t *testing.T) {
 func TestEveryWordingOccurs(t *testing.T) {
 	shapes := map[string]map[string]bool{}
 	number := regexp.MustCompile(`\d+`)
-	for _, p := range Problems(1, Train, 4000) {
+	for _, p := range Arithmetic.Problems(1, Train, 4000) {
 		if shapes[p.Family] == nil {
 			shapes[p.Family] = map[string]bool{}
 		}

@@ -25,7 +25,7 @@ func TestPromptsAndTracesAreShort(t *testing.T) {
 	const n = 2000
 	var prompt, response, observed, calls, called int
 	longest := 0
-	for _, tr := range arith.Traces(1, n, arith.DefaultMix()) {
+	for _, tr := range arith.Arithmetic.Traces(1, n, arith.DefaultMix()) {
 		p := len(tok.Encode(tr.Problem.Question + "\n"))
 		r := 1 // the end of the text
 		for _, s := range tr.Segments {
@@ -42,7 +42,7 @@ func TestPromptsAndTracesAreShort(t *testing.T) {
 		prompt, response, longest = prompt+p, response+r, max(longest, p+r)
 	}
 	with := 0
-	for _, tr := range arith.Traces(1, n, arith.DefaultMix()) {
+	for _, tr := range arith.Arithmetic.Traces(1, n, arith.DefaultMix()) {
 		if len(tr.Segments) > 1 {
 			with++
 		}
@@ -66,7 +66,7 @@ func TestNoWordIsSpelledOut(t *testing.T) {
 		}
 		return false
 	}
-	for _, tr := range arith.Traces(3, 5000, arith.DefaultMix()) {
+	for _, tr := range arith.Arithmetic.Traces(3, 5000, arith.DefaultMix()) {
 		if q := tr.Problem.Question + "\n"; letters(q) {
 			t.Fatalf("the question %q is spelled out", q)
 		}
@@ -81,7 +81,7 @@ func TestNoWordIsSpelledOut(t *testing.T) {
 // The token that completes a call ends with it, so what the runtime appends never begins inside a token.
 func TestCallsEndWithAToken(t *testing.T) {
 	tok := words(t)
-	for _, tr := range arith.Traces(4, 1000, arith.DefaultMix()) {
+	for _, tr := range arith.Arithmetic.Traces(4, 1000, arith.DefaultMix()) {
 		var joined []int32
 		var text strings.Builder
 		for i, s := range tr.Segments {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 
 	"retool/trainer/data"
 )
@@ -12,7 +13,7 @@ import (
 type Mix struct {
 	Working float64 `yaml:"working" doc:"share of generated traces whose code works, to the right answer"`
 	Failing float64 `yaml:"failing" doc:"share of generated traces whose code fails at first"`
-	Text    float64 `yaml:"text" doc:"share of generated traces without code; half of their answers' digits are wrong"`
+	Text    float64 `yaml:"text" doc:"share of generated traces without code: guesses (arithmetic), or worked by hand (word-problems)"`
 
 	Corrected float64 `yaml:"corrected" doc:"share of failing traces that mend their code; the others give up and guess"`
 }
@@ -37,15 +38,15 @@ func (m Mix) Validate() error {
 	return nil
 }
 
-// Traces returns n traces of training problems. The mix must be valid. The same seed gives other problems than [Problems] does, though
-// in a long list some coincide.
-func Traces(seed uint64, n int, mix Mix) []data.Trace {
+// Traces returns n traces of training problems. The mix must be valid. The same seed gives other problems than [Task.Problems] does,
+// though in a long list some coincide.
+func (t *Task) Traces(seed uint64, n int, mix Mix) []data.Trace {
 	if err := mix.Validate(); err != nil {
 		panic(err)
 	}
 	traces := make([]data.Trace, 0, n)
-	each(seed^0x7472616365, Train, n, func(d drawn, r *rand.Rand) {
-		w := writer{r: r}
+	t.each(seed^0x7472616365, Train, n, func(d drawn, r *rand.Rand) {
+		w := writer{r: r, inHead: t.inHead}
 		switch u := r.Float64(); {
 		case u < mix.Working:
 			w.solve(d, -1, false)
@@ -53,7 +54,7 @@ func Traces(seed uint64, n int, mix Mix) []data.Trace {
 			w.solve(d, r.IntN(len(d.calls)), r.Float64() < mix.Corrected)
 		default:
 			w.say(textLeads[r.IntN(len(textLeads))])
-			w.answer(w.guess(d.Answer))
+			t.inHead(&w, d)
 		}
 		traces = append(traces, data.Trace{Problem: d.Problem, Segments: w.segments})
 	})
@@ -115,6 +116,7 @@ var mistakes = []mistake{
 // A writer builds the segments of one response. Neighbouring texts of one author become one segment.
 type writer struct {
 	r        *rand.Rand
+	inHead   func(w *writer, d drawn)
 	segments []data.Segment
 }
 
@@ -127,7 +129,7 @@ func (w *writer) solve(d drawn, wrong int, corrected bool) {
 			remark := w.fail(c)
 			if !corrected {
 				w.say(giveUp)
-				w.answer(w.guess(d.Answer))
+				w.inHead(w, d)
 				return
 			}
 			w.say(remark)
@@ -168,6 +170,15 @@ func (w *writer) say(text string) {
 		return
 	}
 	w.segments = append(w.segments, data.Segment{Text: text, Source: data.Policy})
+}
+
+// guessed answers at once, usually wrong.
+func guessed(w *writer, d drawn) { w.answer(w.guess(d.Answer)) }
+
+// worked writes the steps of a solution by hand, and its answer, all of them right.
+func worked(w *writer, d drawn) {
+	w.say(strings.Join(d.steps, "\n") + "\n")
+	w.answer(d.Answer)
 }
 
 func (w *writer) answer(a string) { w.say(answerOpen + a + answerClose) }

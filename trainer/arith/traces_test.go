@@ -64,7 +64,8 @@ func TestObservationsAreWhatPythonReturns(t *testing.T) {
 	// One snippet of every combination of family and observation kind that occurs.
 	type sort struct{ family, result string }
 	seen := map[sort]bool{}
-	for _, tr := range Traces(1, 3000, Mix{Working: 0.3, Failing: 0.7, Corrected: 1}) {
+	broken := Mix{Working: 0.3, Failing: 0.7, Corrected: 1}
+	for _, tr := range append(Arithmetic.Traces(1, 3000, broken), WordProblems.Traces(1, 3000, broken)...) {
 		codes, outputs := snippets(t, tr)
 		for i, code := range codes {
 			result := "number"
@@ -86,8 +87,8 @@ func TestObservationsAreWhatPythonReturns(t *testing.T) {
 			}
 		}
 	}
-	// ten families: a number, two parentheses, nothing printed; two imports; the inverse that is not there, and its gcd's import
-	if want := 4*len(families) + 2 + 2; len(seen) != want {
+	// ten families each: a number, two parentheses, nothing printed; two imports; the inverse that is not there, and its gcd's import
+	if want := 4*len(families) + 2 + 2 + 4*len(wordFamilies); len(seen) != want {
 		t.Errorf("%d combinations of family and observation, want %d", len(seen), want)
 	}
 }
@@ -101,7 +102,7 @@ func observe(stdout, last string, failed bool) string {
 }
 
 func TestTracesFollowTheProtocol(t *testing.T) {
-	for _, tr := range Traces(9, 3000, DefaultMix()) {
+	for _, tr := range append(Arithmetic.Traces(9, 3000, DefaultMix()), WordProblems.Traces(9, 3000, DefaultMix())...) {
 		for i, s := range tr.Segments {
 			if want := data.Source(i % 2); s.Source != want {
 				t.Fatalf("%s: segment %d is the %v's, want the %v's", tr.Problem.ID, i, s.Source, want)
@@ -129,7 +130,7 @@ func TestTracesFollowTheProtocol(t *testing.T) {
 func TestMixIsWhatWasAskedFor(t *testing.T) {
 	const n = 4000
 	got := map[string]float64{}
-	for _, tr := range Traces(2, n, DefaultMix()) {
+	for _, tr := range Arithmetic.Traces(2, n, DefaultMix()) {
 		got[kind(t, tr)] += 1.0 / n
 	}
 	for k, want := range map[string]float64{"working": 0.35, "corrected": 0.10, "given up": 0.10, "text": 0.45} {
@@ -137,7 +138,7 @@ func TestMixIsWhatWasAskedFor(t *testing.T) {
 			t.Errorf("%s: %.3f of the traces, want %.2f", k, got[k], want)
 		}
 	}
-	for _, tr := range Traces(2, 500, Mix{Text: 1}) {
+	for _, tr := range Arithmetic.Traces(2, 500, Mix{Text: 1}) {
 		if len(tr.Segments) != 1 || strings.Contains(tr.Segments[0].Text, "<code>") {
 			t.Fatalf("a text trace uses code: %q", tr.Segments)
 		}
@@ -152,7 +153,7 @@ func TestMixIsWhatWasAskedFor(t *testing.T) {
 // About half of the digits of a guess are wrong, and most guesses as a whole.
 func TestTextTracesGuess(t *testing.T) {
 	digits, wrong, right, n := 0, 0, 0, 0
-	for _, tr := range Traces(3, 3000, Mix{Text: 1}) {
+	for _, tr := range Arithmetic.Traces(3, 3000, Mix{Text: 1}) {
 		text := tr.Segments[0].Text
 		boxed := strings.TrimSuffix(text[strings.Index(text, answerOpen)+len(answerOpen):], answerClose)
 		for i := range boxed {
@@ -174,17 +175,19 @@ func TestTextTracesGuess(t *testing.T) {
 }
 
 func TestTracesUseTrainingProblemsAndRepeat(t *testing.T) {
-	a, b := Traces(5, 2000, DefaultMix()), Traces(5, 2000, DefaultMix())
-	if !reflect.DeepEqual(a, b) {
-		t.Fatal("one seed gives two lists of traces")
-	}
-	test := map[string]bool{}
-	for _, p := range Problems(5, Test, 20000) {
-		test[p.ID] = true
-	}
-	for _, tr := range a {
-		if test[tr.Problem.ID] {
-			t.Fatalf("%s is a test problem", tr.Problem.ID)
+	for name, task := range Tasks {
+		a, b := task.Traces(5, 2000, DefaultMix()), task.Traces(5, 2000, DefaultMix())
+		if !reflect.DeepEqual(a, b) {
+			t.Fatalf("%s: one seed gives two lists of traces", name)
+		}
+		test := map[string]bool{}
+		for _, p := range task.Problems(5, Test, 20000) {
+			test[p.ID] = true
+		}
+		for _, tr := range a {
+			if test[tr.Problem.ID] {
+				t.Fatalf("%s: %s is a test problem", name, tr.Problem.ID)
+			}
 		}
 	}
 }

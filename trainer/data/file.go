@@ -18,6 +18,8 @@ type File struct {
 	Path   string
 	Format string // "JSON Lines", "JSON" or "Parquet"
 
+	Progress func(done, all int64) // when set, called while rows are read, or the hash is taken: bytes that are done, of all
+
 	in      io.ReaderAt
 	size    int64
 	close   func() error
@@ -126,23 +128,53 @@ func (f *File) Columns() []string { return f.columns }
 // Hash is the SHA-256 of the bytes of the file.
 func (f *File) Hash() (string, error) {
 	sum := sha256.New()
-	if _, err := io.Copy(sum, io.NewSectionReader(f.in, 0, f.size)); err != nil {
+	if _, err := io.Copy(sum, f.reader()); err != nil {
 		return "", fmt.Errorf("data: %s: %w", f.Path, err)
 	}
+	f.done(f.size)
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // rows reads row after row. After a *RowError of a row that could be told from the next, reading goes on.
 func (f *File) rows() iter.Seq2[*row, error] {
 	return func(yield func(*row, error) bool) {
-		in := io.NewSectionReader(f.in, 0, f.size)
 		switch f.Format {
 		case "Parquet":
-			parquetRows(f.parquet, f.Path, yield)
+			read, all := int64(0), f.parquet.NumRows()
+			parquetRows(f.parquet, f.Path, func(r *row, err error) bool {
+				if read++; read&255 == 0 {
+					f.done(int64(float64(f.size) * float64(read) / float64(all)))
+				}
+				return yield(r, err)
+			})
 		case "JSON":
-			array(in, f.Path, yield)
+			array(f.reader(), f.Path, yield)
 		default:
-			lines(in, f.Path, yield)
+			lines(f.reader(), f.Path, yield)
 		}
+		f.done(f.size)
 	}
+}
+
+// done says how far a reading is.
+func (f *File) done(bytes int64) {
+	if f.Progress != nil {
+		f.Progress(bytes, f.size)
+	}
+}
+
+// reader reads the file from its begin.
+func (f *File) reader() io.Reader { return &progressReader{io.NewSectionReader(f.in, 0, f.size), f} }
+
+type progressReader struct {
+	*io.SectionReader
+	file *File
+}
+
+func (r *progressReader) Read(b []byte) (int, error) {
+	n, err := r.SectionReader.Read(b)
+	if at, _ := r.Seek(0, io.SeekCurrent); n > 0 {
+		r.file.done(at)
+	}
+	return n, err
 }

@@ -20,8 +20,18 @@ type Evaluation struct {
 	// Low and High are Wilson's 95 % interval for Accuracy over the choice of problems. It does not shrink to a point at 0 or 1.
 	Low  float64 `json:"low"`
 	High float64 `json:"high"`
+	// SampledLow and SampledHigh are Wilson's 95 % interval for the share of right responses among problems × samples, taken as draws of one
+	// chance: for comparing checkpoints on one set. Chances that differ from problem to problem only make it wider than it need be.
+	SampledLow  float64 `json:"sampled_low"`
+	SampledHigh float64 `json:"sampled_high"`
 
-	PassAt       map[int]float64 `json:"pass_at"` // 1, 2, 4, … k
+	Verifier   string             `json:"verifier,omitempty"`    // whose verdicts Accuracy counts
+	AccuracyBy map[string]float64 `json:"accuracy_by,omitempty"` // the same responses by each verifier; one that judged none is left out
+
+	Preset   string            `json:"preset,omitempty"`   // under which it was made
+	Settings map[string]string `json:"settings,omitempty"` // what the preset names, with the values that were used
+
+	PassAt       map[int]float64 `json:"pass_at"` // 1, 2, 4, … and k; each over the problems with so many verdicts
 	Majority     float64         `json:"majority"`
 	AccuracyCode float64         `json:"accuracy_with_code"`
 	Lost         int             `json:"lost"`                     // samples without a verdict: lost by the sandbox or not judged

@@ -37,6 +37,11 @@ type RL struct {
 	Checked       int            `json:"checked_tokens"` // tokens that figure was taken over
 	ValueLoss     float64        `json:"value_loss"`
 	Explained     float64        `json:"explained_variance"`
+	Reference     float64        `json:"kl_reference,omitzero"`     // of the policy against the reference, by rl.kl_estimator
+	Resampled     int            `json:"resampled,omitzero"`        // fresh prompts for groups whose rewards were all equal
+	ResampledIn   int64          `json:"resampled_tokens,omitzero"` // policy tokens of groups that were left out for that
+	Flat          int            `json:"flat_groups,omitzero"`      // groups whose rewards are all equal, of those that were to be learnt from
+	Filtered      Filtered       `json:"filtered,omitzero"`
 	Finish        map[string]int `json:"finish"`
 	Rollout       float64        `json:"rollout_share"`
 	ToolWait      float64        `json:"tool_wait_share"`
@@ -54,6 +59,14 @@ type Ranks struct {
 	Rollout  []float64 `json:"rollout_seconds"` // each rank's, until it had no trajectory left
 	Tail     float64   `json:"tail_share"`      // of the ranks' time while any of them rolled out: spent without a trajectory
 	Exchange float64   `json:"exchange_share"`  // of rank 0's step: spent in exchanges, the wait for rollouts left out
+}
+
+// Filtered is how many trajectories each filter left out of the loss.
+type Filtered struct {
+	VoidTurns  int `json:"void_turns,omitzero"`
+	Overlong   int `json:"overlong,omitzero"`
+	Repetition int `json:"repetition,omitzero"`
+	Spread     int `json:"spread,omitzero"`
 }
 
 // Behaviour holds the six metrics of the paper's figure 3 over a set of responses, with the alternatives that its wording leaves

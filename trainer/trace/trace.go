@@ -53,10 +53,12 @@ type RawPiece struct {
 	Bytes []byte `json:"bytes"` // base64 in JSON
 }
 
-// Verdicts are outcomes by both verifiers, whichever counts; empty in a record written before there were two.
+// Verdicts are outcomes by every verifier, whichever counts; empty in a record written before there was that one.
 type Verdicts struct {
-	Math string `json:"math"`
-	DAPO string `json:"dapo"`
+	Math    string `json:"math"`
+	DAPO    string `json:"dapo"`
+	Strict  string `json:"dapo_strict,omitempty"`
+	Lenient string `json:"lenient,omitempty"`
 }
 
 // Rewards are all three, whichever trains.
@@ -267,7 +269,12 @@ func Read[T any](path string, f func(T) error) (torn string, err error) {
 		return "", fmt.Errorf("trace: %w", err)
 	}
 	defer file.Close()
-	r := bufio.NewReaderSize(file, 1<<16)
+	return ReadFrom(file, path, f)
+}
+
+// ReadFrom is Read of what in holds, which is called path in messages.
+func ReadFrom[T any](in io.Reader, path string, f func(T) error) (torn string, err error) {
+	r := bufio.NewReaderSize(in, 1<<16)
 	for n := 1; ; n++ {
 		line, end := r.ReadBytes('\n')
 		if end != nil && end != io.EOF {

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+
+	"retool/bench"
+	"retool/kernels"
+)
+
+// A budget holds a run to its plan: it is refused before any device is taken if it cannot fit, and what it took is shown beside the plan
+// when it ends. A nil budget, of an emulated device, holds to nothing.
+type budget struct {
+	plan *plan
+}
+
+// memoryLimit is how much there is, and who says so.
+type memoryLimit struct {
+	bytes int64
+	of    string
+}
+
+// newBudget plans a run. The error is that it does not fit, in a sentence; a configuration that cannot be planned is left to the program
+// to refuse, where it builds what is missing.
+func newBudget(cfg *Config) (*budget, error) {
+	if cfg.Device == "emu" {
+		return nil, nil
+	}
+	shape, err := plannedShape(cfg, "")
+	if err != nil || shape.MaxPositions < cfg.Engine.MaxTokens {
+		return nil, nil
+	}
+	limit, known := machineMemory()
+	if cfg.Device == "gpu" {
+		limit, known = gpuMemory()
+	}
+	if !known {
+		limit.bytes = unlimited
+	}
+	p, err := planned(cfg, shape, limit.bytes, 1)
+	if err != nil {
+		return nil, nil
+	}
+	if p.Peak > limit.bytes {
+		return nil, fmt.Errorf("memory: the run takes %s, %s has %s: most of it is for %s; `retool plan --device %s` shows all", gibibytes(p.Peak),
+			limit.of, gibibytes(limit.bytes), p.counted.largest(), cfg.Device)
+	}
+	if cfg.Device == "cpu" && os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbagePercent(p.Peak))
+	}
+	return &budget{plan: p}, nil
+}
+
+// garbagePercent lets Go collect before garbage beside so many bytes is more than 128 MiB, or than 2 % of them. The bytes are tensors,
+// which the collector need not read: to collect often costs little then.
+func garbagePercent(bytes int64) int {
+	const garbage = 128 << 20
+	return int(min(100, max(2, 100*garbage/max(bytes, 1))))
+}
+
+// ended says what the run took beside what was planned.
+func (b *budget) ended(dev kernels.Device) string {
+	if b == nil {
+		return ""
+	}
+	line := "memory    planned " + gibibytes(b.plan.Peak)
+	if g, ok := dev.(*kernels.GPU); ok {
+		return line + fmt.Sprintf(", at most %s were allocated on the GPU", gibibytes(g.Peak()))
+	}
+	if n, ok := peakResident(); ok {
+		line += fmt.Sprintf(" of tensors, at most %s were resident, with the program and its data", gibibytes(n))
+	}
+	return line
+}
+
+// peakResident is the most memory that this process has had in use, in bytes.
+func peakResident() (int64, bool) { return kibibytes("/proc/self/status", "VmHWM:") }
+
+// kibibytes is the value of a line "NAME: n kB" of a file, in bytes.
+func kibibytes(path, name string) (int64, bool) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, false
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if fields := strings.Fields(lines.Text()); len(fields) > 1 && fields[0] == name {
+			n, err := strconv.ParseInt(fields[1], 10, 64)
+			return n << 10, err == nil
+		}
+	}
+	return 0, false
+}
+
+// machineMemory is this machine's, or what a control group of this process allows of it. False: not known.
+func machineMemory() (memoryLimit, bool) {
+	n, ok := kibibytes("/proc/meminfo", "MemTotal:")
+	limit := memoryLimit{n, "this machine"}
+	groups, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return limit, ok
+	}
+	for line := range strings.Lines(string(groups)) {
+		if n, found := groupLimit("/sys/fs/cgroup", strings.TrimSpace(line)); found && (!ok || n < limit.bytes) {
+			limit, ok = memoryLimit{n, "the control group of this process"}, true
+		}
+	}
+	return limit, ok
+}
+
+// groupLimit is the smallest limit from the group that a line of /proc/self/cgroup names up to the root, of version 2 or of version 1.
+func groupLimit(root, line string) (least int64, found bool) {
+	parts := strings.SplitN(line, ":", 3)
+	if len(parts) != 3 {
+		return 0, false
+	}
+	file := "memory.max"
+	switch {
+	case parts[0] == "0" && parts[1] == "":
+	case parts[1] == "memory" || strings.HasPrefix(parts[1], "memory,") || strings.HasSuffix(parts[1], ",memory"):
+		root, file = filepath.Join(root, "memory"), "memory.limit_in_bytes"
+	default:
+		return 0, false
+	}
+	for at := filepath.Clean("/" + parts[2]); ; at = filepath.Dir(at) {
+		text, err := os.ReadFile(filepath.Join(root, at, file))
+		n, wrong := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64) // "max": none
+		if err == nil && wrong == nil && n > 0 && (!found || n < least) {
+			least, found = n, true
+		}
+		if at == "/" {
+			return least, found
+		}
+	}
+}
+
+// gpuMemory is that of the largest GPU, by NVML, without taking it. False: not known.
+func gpuMemory() (memoryLimit, bool) {
+	n, err := bench.GPUMemory()
+	return memoryLimit{n, "the GPU"}, err == nil
+}

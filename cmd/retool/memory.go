@@ -1,0 +1,276 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"retool/engine"
+	"retool/engine/model"
+	"retool/kernels"
+	"retool/kernels/driver"
+	"retool/trainer"
+)
+
+// A phase of a run is what reads or writes a part of its memory. Every part is held through all of them.
+type phase string
+
+const (
+	inRollout phase = "rollout" // and evaluation
+	inScoring phase = "scoring" // values, reference, comparison with the rollout
+	inUpdate  phase = "update"  // cold start and RL
+	inSaving  phase = "saving"  // checkpoints
+)
+
+// A memoryPart is bytes that a rank allocates for one thing.
+type memoryPart struct {
+	Name    string  `json:"name"`
+	Bytes   int64   `json:"bytes"`
+	Phases  []phase `json:"phases"`            // that use it
+	Sharded bool    `json:"sharded,omitempty"` // Bytes are one rank's share of it
+}
+
+// countingDevice is one that allocates nothing.
+type countingDevice interface {
+	kernels.Device
+	Used() int64
+	Peak() int64
+}
+
+// countedGPU is a GPU's wrappers over a driver that counts.
+type countedGPU struct {
+	*kernels.GPU
+	counter *driver.Counter
+}
+
+func (c countedGPU) Used() int64 { return c.counter.Used() }
+func (c countedGPU) Peak() int64 { return c.counter.Peak() }
+
+// unlimited is more memory than any device has: what fits is asked when all is counted.
+const unlimited = 1 << 50
+
+func newCounting(device string) (countingDevice, error) {
+	if device == "cpu" {
+		return kernels.NewCounter(unlimited), nil
+	}
+	counter := driver.NewCounter(unlimited)
+	g, err := kernels.NewGPU(counter)
+	return countedGPU{g, counter}, err
+}
+
+// memoryPlan is what a rank of a run allocates.
+type memoryPlan struct {
+	parts []memoryPart
+	peak  int64
+	pages int // of the KV cache
+}
+
+// counter fills a memoryPlan while a run is built on its device, in the order of program.build.
+type counter struct {
+	memoryPlan
+	cfg   *Config
+	dev   countingDevice
+	ranks int
+	made  map[string]*model.Model
+}
+
+// countMemory builds a run of so many ranks on a device that only counts. Figures of one rank are exact; with more, moments and master
+// copies are taken as divided among them, and their collective operations' memory as estimated.
+func countMemory(cfg *Config, shape model.Config, ranks int) (*memoryPlan, error) {
+	dev, err := newCounting(cfg.Device)
+	if err != nil {
+		return nil, err
+	}
+	defer dev.Close()
+	c := &counter{cfg: cfg, dev: dev, ranks: ranks, made: map[string]*model.Model{}}
+	for _, m := range cfg.models(shape, true, dtypeOf(cfg.Device, cfg.Model.DType, shape)) {
+		if err := c.model(m); err != nil {
+			return nil, err
+		}
+	}
+	tok := nothing{shape.Vocab}
+	e, err := c.pages(tok)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.optimizer(e, tok); err != nil {
+		return nil, err
+	}
+	if cfg.Device == "cpu" {
+		c.host()
+	}
+	if ranks > 1 {
+		c.between()
+	}
+	c.memoryPlan.peak = c.dev.Peak()
+	if ranks > 1 {
+		c.memoryPlan.peak = 0
+		for _, p := range c.parts {
+			c.memoryPlan.peak += p.Bytes
+		}
+	}
+	return &c.memoryPlan, nil
+}
+
+func (c *counter) add(name string, bytes int64, phases ...phase) {
+	if bytes > 0 {
+		c.parts = append(c.parts, memoryPart{Name: name, Bytes: bytes, Phases: phases})
+	}
+}
+
+// share is add of what ranks divide.
+func (c *counter) share(name string, bytes int64, phases ...phase) {
+	c.add(name, (bytes+int64(c.ranks)-1)/int64(c.ranks), phases...)
+	if bytes > 0 && c.ranks > 1 {
+		c.parts[len(c.parts)-1].Sharded = true
+	}
+}
+
+// failed is what the device kept.
+func (c *counter) failed() error { return c.dev.Do(func() {}) }
+
+// model counts one model, taken apart.
+func (c *counter) model(m modelOf) error {
+	before := c.dev.Used()
+	made, err := model.New(c.dev, m.shape, m.options)
+	if err == nil {
+		err = c.failed()
+	}
+	if err != nil {
+		return err
+	}
+	c.made[m.name] = made
+	use := []phase{inRollout, inScoring, inUpdate}
+	switch m.name {
+	case criticModel:
+		use = []phase{inScoring, inUpdate}
+	case referenceModel:
+		use = []phase{inScoring}
+	}
+	rest := c.dev.Used() - before
+	part := func(of string, w *model.Weights, add func(string, int64, ...phase), phases ...phase) {
+		if w == nil {
+			return
+		}
+		n := int64(w.All.Len() * w.All.DType().Size())
+		rest -= n
+		add(m.name+": "+of, n, phases...)
+	}
+	part("weights", made.W, c.add, use...)
+	part("gradients", made.G, c.add, inUpdate)
+	part("float32 master copy", made.Master, c.share, inUpdate, inSaving)
+	c.add(m.name+": activations", rest, use...)
+	return nil
+}
+
+// pages counts the KV cache, for a rank's part of the trajectories.
+func (c *counter) pages(tok engine.Tokens) (*engine.Engine, error) {
+	before := c.dev.Used()
+	concurrent := (c.cfg.concurrency() + c.ranks - 1) / c.ranks
+	e, err := engine.New(c.made[policyModel], c.cfg.Engine, tok, []int32{0}, nil, nil, concurrent)
+	if err == nil {
+		err = c.failed()
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.memoryPlan.pages = e.Pages()
+	c.add("KV pages", c.dev.Used()-before, inRollout)
+	return e, nil
+}
+
+// optimizer counts what trainer.NewPPO allocates: the moments, and vectors of a pass's predictions.
+func (c *counter) optimizer(e *engine.Engine, tok nothing) error {
+	before := c.dev.Used()
+	ranks := trainer.NewRanks(nil, max(1, c.cfg.Dist.Slices/c.ranks)) // as many slices as one of them has
+	trainer.NewPPO(c.cfg.Config, ranks, c.dev, c.made[policyModel], c.made[criticModel], c.made[referenceModel], e, nil, tok.Bytes)
+	if err := c.failed(); err != nil {
+		return err
+	}
+	rest := c.dev.Used() - before
+	for _, name := range []string{policyModel, criticModel} {
+		if m := c.made[name]; m != nil {
+			moments := int64(8 * m.W.All.Len())
+			rest -= moments
+			c.share(name+": moments of AdamW", moments, inUpdate, inSaving)
+		}
+	}
+	c.add("rows of a pass", rest, inScoring, inUpdate)
+	return nil
+}
+
+// host counts what only the CPU keeps: weights once more in the order that products read them, forward and backward, and the buffers that
+// a checkpoint's two moments pass through, of which the first is garbage while the second is written.
+func (c *counter) host() {
+	dev, ok := c.dev.(*kernels.Counter)
+	if !ok {
+		return
+	}
+	largest := 0
+	for _, name := range []string{policyModel, criticModel, referenceModel} {
+		m := c.made[name]
+		if m == nil {
+			continue
+		}
+		before := dev.Used()
+		for _, p := range m.W.Projections() {
+			dev.Pack(p.Weight, false)
+			if m.Options.Train {
+				dev.Pack(p.Weight, true)
+			}
+		}
+		use := []phase{inRollout, inScoring, inUpdate}
+		if name != policyModel {
+			use = use[1:]
+		}
+		c.add(name+": packed weights", dev.Used()-before, use...)
+		if m.Options.Train {
+			largest = max(largest, 8*m.W.All.Len())
+		}
+	}
+	dev.Alloc(kernels.I32, largest/4)
+	c.add("a checkpoint's buffers", int64(largest), inSaving)
+}
+
+// Memory of collective operations on a GPU, estimated: CUDA's context, NCCL and its channels; buffers of a reduction and a gathering.
+const collectiveMemory = 3_000_000_000
+
+func (c *counter) between() {
+	if c.cfg.Device != "cpu" {
+		c.add("context, NCCL, its buffers (an estimate)", collectiveMemory, inRollout, inScoring, inUpdate, inSaving)
+	}
+}
+
+// in is what a phase uses.
+func (m *memoryPlan) in(p phase) (bytes int64) {
+	for _, x := range m.parts {
+		if slices.Contains(x.Phases, p) {
+			bytes += x.Bytes
+		}
+	}
+	return bytes
+}
+
+// largest names the parts that take most.
+func (m *memoryPlan) largest() string {
+	parts := slices.SortedStableFunc(slices.Values(m.parts), func(a, b memoryPart) int { return int(b.Bytes>>10 - a.Bytes>>10) })
+	var names []string
+	for _, p := range parts[:min(3, len(parts))] {
+		names = append(names, fmt.Sprintf("%s %s", p.Name, gibibytes(p.Bytes)))
+	}
+	return strings.Join(names, ", ")
+}
+
+// gibibytes writes a size in the unit that memory comes in.
+func gibibytes(n int64) string {
+	if n < 1<<30 {
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	}
+	return fmt.Sprintf("%.2f GiB", float64(n)/(1<<30))
+}
+
+// nothing is the tokenizer of a plan: only its size is asked for.
+type nothing struct{ size int }
+
+func (nothing) Bytes(int32) []byte { return nil }
+func (n nothing) Size() int        { return n.size }
