@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -130,7 +131,9 @@ func TestFabricFailuresEndTheRun(t *testing.T) {
 			if err == nil {
 				_, err = comm.Gather("after", nil)
 			}
-			require.ErrorContains(t, err, c.says)
+			if err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("rank %d: %v", comm.Rank(), err)
+			}
 		})
 	}
 }
