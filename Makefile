@@ -61,8 +61,9 @@ check: python lint test ## test, and what takes longer: another architecture, th
 	$(GO) test -count=1 -run Killed ./cmd/retool -kills 20
 	$(GO) test -count=1 -timeout 60m -v -run '$(SANDBOX)' ./interp -soak.runs 10000
 
-soak: python ## a hundred thousand executions in the sandbox, 15 % of them hostile, its fork servers killed every 5 s
+soak: python ## a hundred thousand executions in the sandbox, 15 % of them hostile, its fork servers killed every 5 s; ranks killed and stopped while they train
 	$(GO) test -count=1 -timeout 180m -v -run '^TestSoak$$' ./interp -soak.runs 100000
+	$(GO) test -count=1 -timeout 60m -v -run '^TestSoakOfRanks$$' ./cmd/retool -soak.ranks 5m
 
 # Tests of the sandbox that take longer with -soak.runs, and those that need the libraries of `make python`.
 SANDBOX := ^(TestSoak|TestAttacks.*|TestOutputIsByteExact|TestEveryKindOfPython|TestManyStarts|TestSpawns.*|TestLibraries.*|TestDeterminism.*)$$

@@ -305,6 +305,16 @@ func (g *GPU) Raw(f func(drv driver.Driver) error) error {
 	return g.err
 }
 
+// Address is where t's first element lies, for Raw. t is this device's and contiguous.
+func (g *GPU) Address(t Tensor) uint64 {
+	g.door("Address", t)
+	if !t.Contiguous() {
+		panic(fmt.Sprintf("kernels: Address: %v has gaps", t))
+	}
+	t.mem.version++ // it may be written
+	return t.first()
+}
+
 // Close ends the owner's goroutine. The device must not be used afterwards.
 func (g *GPU) Close() error {
 	g.do.Lock()

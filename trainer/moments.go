@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"retool/engine/safetensors"
-	k "retool/kernels"
 	"retool/trainer/dist"
 )
 
@@ -28,19 +27,12 @@ var momentsRange = MomentsRange // tests have smaller ones
 func (l *Learner) moments(prefix string) (list []safetensors.Named) {
 	o := l.opt
 	var buf []float32
-	for _, moment := range []struct {
-		name string
-		t    k.Tensor
-	}{{"m", o.m}, {"v", o.v}} {
+	for kind, moment := range []string{stateM: "m", stateV: "v"} {
 		for from := 0; from < o.own.Len(); from += momentsRange {
-			part := moment.t.Rows(from, min(from+momentsRange, o.own.Len()))
-			name := fmt.Sprintf("%s%s@%d", prefix, moment.name, o.own.From+from)
-			list = append(list, safetensors.Named{Name: name, Shape: []int{part.Len()}, Data: func() ([]float32, error) {
-				if cap(buf) < part.Len() {
-					buf = make([]float32, part.Len())
-				}
-				buf = buf[:part.Len()]
-				l.dev.Download(buf, part)
+			to := min(from+momentsRange, o.own.Len())
+			name := fmt.Sprintf("%s%s@%d", prefix, moment, o.own.From+from)
+			list = append(list, safetensors.Named{Name: name, Shape: []int{to - from}, Data: func() ([]float32, error) {
+				buf = o.state.read(kind, from, to, buf)
 				return buf, nil
 			}})
 		}
@@ -51,17 +43,12 @@ func (l *Learner) moments(prefix string) (list []safetensors.Named) {
 // restore reads this rank's part of what moments wrote on all ranks, after so many updates.
 func (l *Learner) restore(f *optimizerFiles, prefix string, updates int) error {
 	o := l.opt
-	for _, t := range []struct {
-		name string
-		to   k.Tensor
-	}{{prefix + "m", o.m}, {prefix + "v", o.v}} {
-		values, err := f.read(t.name, l.Model.W.All.Len(), o.own)
+	for kind, name := range []string{stateM: prefix + "m", stateV: prefix + "v"} {
+		values, err := f.read(name, l.Model.W.All.Len(), o.own)
 		if err != nil {
 			return err
 		}
-		if len(values) > 0 {
-			l.dev.Upload(t.to, values)
-		}
+		o.state.write(kind, values)
 	}
 	o.step = updates
 	return nil

@@ -60,6 +60,9 @@ func (p *program) build(ctx context.Context, u use) (err error) {
 		return err
 	}
 	p.closer = append(p.closer, func() { p.dev.Close() })
+	if err := p.ranks.moveTensors(p.dev, cfg); err != nil {
+		return err
+	}
 	if g, ok := p.dev.(*kernels.GPU); ok && cfg.Faults {
 		g.Synchronous()
 	}
@@ -112,7 +115,7 @@ func (p *program) models(shape model.Config, train bool, from string) error {
 		if m.name != policyModel {
 			from = ""
 		}
-		m.options.Sharded = p.ranks.Size() > 1
+		m.options.Sharded = m.options.Sharded || p.ranks.Size() > 1
 		made, err := p.model(m.shape, m.options, from)
 		if err != nil {
 			return err

@@ -31,7 +31,9 @@ func checkAsRank(c *cli.Context, id dist.ID) error {
 	dev, err := openRankDevice(cfg.Device, cfg.Variant, rs.threads(0), id)
 	if err == nil {
 		defer dev.Close()
-		err = rs.check(dev, joined)
+		if err = rs.moveTensors(dev, cfg); err == nil {
+			err = rs.check(dev, joined)
+		}
 	}
 	if err != nil {
 		var ended *dist.Ended
@@ -54,6 +56,7 @@ func (rs *ranks) check(dev kernels.Device, joined time.Duration) error {
 	for _, m := range rs.members {
 		say("%v, local rank %d, %d cores (%s)", m, m.LocalRank, m.Cores, m.Affinity)
 	}
+	say("tensors by %s", dist.Transport(rs.Comm))
 	say("join                    %8.1f ms", joined.Seconds()*1e3)
 	if err := rs.checkBytes(say); err != nil {
 		return err

@@ -25,17 +25,21 @@ func TestSoakOfRanks(t *testing.T) {
 	}
 	dir := t.TempDir()
 	one, many := filepath.Join(dir, "one"), filepath.Join(dir, "many")
-	c, out, errs := launched(t, 4, nil, one)
-	begun := time.Now()
-	require.NoError(t, c.Run(), "%s%s", out, errs)
-	steps := int(6 * *ranksSoak / time.Since(begun)) // of RL: as long as the soak is to last, kills not counted
+	undisturbed := func(steps int, run string) time.Duration {
+		c, out, errs := launched(t, 4, nil, run, "rl.steps="+strconv.Itoa(steps), "checkpoint.every=1")
+		begun := time.Now()
+		require.NoError(t, c.Run(), "%s%s", out, errs)
+		return time.Since(begun)
+	}
+	few := undisturbed(10, filepath.Join(dir, "10"))
+	step := (undisturbed(60, filepath.Join(dir, "60")) - few) / 50
+	steps := 10 + int(*ranksSoak/max(step, time.Millisecond)) // as long as the soak is to last, starts not counted
+	undisturbed(steps, one)
 	set := []string{"rl.steps=" + strconv.Itoa(steps), "checkpoint.every=1"}
-	one = filepath.Join(dir, "undisturbed")
-	c, out, errs = launched(t, 4, nil, one, set...)
-	require.NoError(t, c.Run(), "%s%s", out, errs)
 
 	before := listening(t)
-	c, out, errs = launched(t, 4, []string{"--restarts", "100000"}, many, set...)
+	begun := time.Now()
+	c, out, errs := launched(t, 4, []string{"--restarts", "100000"}, many, set...)
 	require.NoError(t, c.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- c.Wait() }()
@@ -60,6 +64,7 @@ func TestSoakOfRanks(t *testing.T) {
 		}
 	}
 	t.Logf("%d steps, %d ranks killed or stopped (%d), %v", steps, kills, stops, time.Since(begun).Round(time.Second))
+	require.Positive(t, kills)
 	require.Equal(t, checksum(t, one), checksum(t, many))
 	for _, left := range processesNaming(many) {
 		t.Errorf("left running: %s", left)

@@ -21,6 +21,7 @@ import (
 
 	"retool/engine/atomicfile"
 	"retool/interp"
+	"retool/kernels"
 	"retool/trainer/dist"
 )
 
@@ -210,6 +211,24 @@ func (rs *ranks) agreeOn(what string, rank0 func() (string, error)) (string, err
 	return said.Value, nil
 }
 
+// moveTensors chooses what they travel by, once the device is open.
+func (rs *ranks) moveTensors(dev kernels.Device, cfg *Config) error {
+	transport := cfg.Dist.Transport
+	if rs.Size() == 1 || transport == "tcp" || transport == "auto" && cfg.Device != "gpu" {
+		return nil
+	}
+	gpu, ok := dev.(*kernels.GPU)
+	if !ok || cfg.Device != "gpu" {
+		return fmt.Errorf("dist.transport: nccl is for device gpu, this is %s", cfg.Device)
+	}
+	c, err := dist.OverNCCL(rs.Comm, gpu, cfg.Dist.NCCL)
+	if err != nil {
+		return fmt.Errorf("%w (dist.transport: tcp takes tensors through the hosts' memory)", err)
+	}
+	rs.Comm = c
+	return nil
+}
+
 // leaveOnSignal reports whether this process was told by SIGUSR1 to save and end, as schedulers do before they take a host away.
 func leaveOnSignal() func() bool {
 	var told atomic.Bool
@@ -250,7 +269,8 @@ func (rs *ranks) lines() []string {
 	}
 	var out []string
 	for _, h := range hosts {
-		line := fmt.Sprintf("ranks     %d on %s: %d to %d of %d, %s", h.count, h.name, h.first, h.first+h.count-1, rs.Size(), cmp.Or(rs.id.Launcher, "alone"))
+		line := fmt.Sprintf("ranks     %d on %s: %d to %d of %d, %s, tensors by %s", h.count, h.name, h.first, h.first+h.count-1, rs.Size(),
+			rs.id.Launcher, dist.Transport(rs.Comm))
 		if h.cores < 2 {
 			line += ", bound to one core each: interpreters share it (mpirun --bind-to none, srun --cpus-per-task)"
 		}

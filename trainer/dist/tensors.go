@@ -12,14 +12,8 @@ const chunk = 1 << 18
 
 // ReduceScatter adds whole[p[rank]] of all ranks in the tree, and is over when it returns.
 func (m *mesh) ReduceScatter(what string, part, whole k.Tensor, p Parts) Pending {
-	if err := m.checkParts(what, whole, part, p); err != nil {
+	if err := m.checkSum(what, whole, part, p); err != nil {
 		return done{err}
-	}
-	if m.size > k.MaxTree {
-		return done{m.fault("%q: sums are of at most %d ranks, these are %d", what, k.MaxTree, m.size)}
-	}
-	if whole.DType() != k.F32 || part.DType() != k.F32 {
-		return done{m.fault("%q: sums are of f32, got %v and %v", what, whole, part)}
 	}
 	own := p[m.rank].Len()
 	var sums adder
@@ -41,11 +35,8 @@ func (m *mesh) ReduceScatter(what string, part, whole k.Tensor, p Parts) Pending
 
 // AllGather writes every rank's part into whole, and is over when it returns.
 func (m *mesh) AllGather(what string, whole, part k.Tensor, p Parts) Pending {
-	if err := m.checkParts(what, whole, part, p); err != nil {
+	if err := m.checkGather(what, whole, part, p); err != nil {
 		return done{err}
-	}
-	if whole.DType() != part.DType() {
-		return done{m.fault("%q: whole is %v, a part %v", what, whole, part)}
 	}
 	own := Range{0, p[m.rank].Len()}
 	if own.Len() > 0 {
@@ -85,11 +76,7 @@ func (m *mesh) rounds(what string, p Parts, body func(to, round int) []byte, dea
 		return err
 	}
 	defer m.leave()
-	longest := 0
-	for _, r := range p {
-		longest = max(longest, r.Len())
-	}
-	n := (longest + chunk - 1) / chunk
+	n := (longest(p) + chunk - 1) / chunk
 	mine := make([][]byte, n) // what this rank keeps of its own
 	post := func(round int) {
 		if round < n {
@@ -112,6 +99,30 @@ func (m *mesh) rounds(what string, p Parts, body func(to, round int) []byte, dea
 		if err := deal(round, got); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// checkSum and checkGather hold the arguments of a collective against one another and its rules.
+func (m *mesh) checkSum(what string, whole, part k.Tensor, p Parts) error {
+	if err := m.checkParts(what, whole, part, p); err != nil {
+		return err
+	}
+	if m.size > k.MaxTree {
+		return m.fault("%q: sums are of at most %d ranks, these are %d", what, k.MaxTree, m.size)
+	}
+	if whole.DType() != k.F32 || part.DType() != k.F32 {
+		return m.fault("%q: sums are of f32, got %v and %v", what, whole, part)
+	}
+	return nil
+}
+
+func (m *mesh) checkGather(what string, whole, part k.Tensor, p Parts) error {
+	if err := m.checkParts(what, whole, part, p); err != nil {
+		return err
+	}
+	if whole.DType() != part.DType() {
+		return m.fault("%q: whole is %v, a part %v", what, whole, part)
 	}
 	return nil
 }
