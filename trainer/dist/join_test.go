@@ -107,7 +107,8 @@ func TestJoinRefuses(t *testing.T) {
 		{"one GPU", 3, func(id *ID, o *Options) {
 			o.Device, o.PCI = fmt.Sprint("GPU ", id.Rank%2), fmt.Sprint("0000:0", id.Rank%2, ":00.0")
 		}, []string{"rank 0 (", "GPU 0", "and rank 2 (", "are on one GPU (PCI 0000:00:00.0): local ranks 0 and 2"}},
-		{"no place", 2, func(_ *ID, o *Options) { o.Dir = "" }, []string{"does not know where rank 0 is: want a run directory that all hosts see (run=DIR), or MASTER_ADDR"}},
+		{"no place", 2, func(_ *ID, o *Options) { o.Dir = "" },
+			[]string{"does not know where rank 0 is: want a run directory that all hosts see (run=DIR), or MASTER_ADDR"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, errs := joinAll(t, c.n, c.edit)
@@ -153,7 +154,8 @@ func TestMissingRanksAreNamed(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	_, _, err := Join(t.Context(), ID{Rank: 1, Size: 2, LocalSize: 2, Job: "2"}, Options{Dir: dir, Wait: 200 * time.Millisecond, Log: func(string) {}})
+	_, _, err := Join(t.Context(), ID{Rank: 1, Size: 2, LocalSize: 2, Job: "2"},
+		Options{Dir: dir, Wait: 200 * time.Millisecond, Log: func(string) {}})
 	require.ErrorContains(t, err, "rank 1 has not found rank 0 within 200ms: "+filepath.Join(dir, ".rank0-2")+" is not there")
 }
 
@@ -174,7 +176,8 @@ func TestStaleFileAndSecondJob(t *testing.T) {
 				if r == 0 {
 					time.Sleep(100 * time.Millisecond) // so that the other meets the old file first
 				}
-				c, members, err := Join(t.Context(), ID{Rank: r, Size: 2, LocalSize: 2, Job: job}, Options{Dir: dir, Wait: time.Minute, Log: func(string) {}})
+				c, members, err := Join(t.Context(), ID{Rank: r, Size: 2, LocalSize: 2, Job: job},
+					Options{Dir: dir, Wait: time.Minute, Log: func(string) {}})
 				if err != nil {
 					t.Error(err)
 					return
@@ -220,7 +223,11 @@ func TestStrangersCostALogLine(t *testing.T) {
 			joined <- err
 		}()
 		var at place
-		require.Eventually(t, func() (ok bool) { p, err := readPlace(placeFile(dir, "1")); at = p; return err == nil }, time.Minute, time.Millisecond)
+		require.Eventually(t, func() bool {
+			var err error
+			at, err = readPlace(placeFile(dir, "1"))
+			return err == nil
+		}, time.Minute, time.Millisecond)
 		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(at.Port))
 		dial := func() net.Conn {
 			c, err := net.Dial("tcp", address)

@@ -91,7 +91,8 @@ func (c *counted) Read(b []byte) (int, error) {
 // every rank gets that can be told. A run of one rank meets nobody.
 func Join(ctx context.Context, id ID, o Options) (Comm, []Member, error) {
 	host, _ := os.Hostname()
-	self := Member{Rank: id.Rank, LocalRank: id.LocalRank, Host: host, PID: os.Getpid(), Device: o.Device, PCI: o.PCI, Cores: o.Cores, Affinity: o.Affinity}
+	self := Member{Rank: id.Rank, LocalRank: id.LocalRank, Host: host, PID: os.Getpid(), Device: o.Device, PCI: o.PCI,
+		Cores: o.Cores, Affinity: o.Affinity}
 	if id.Size == 1 {
 		return &Alone{}, []Member{self}, nil
 	}

@@ -44,7 +44,8 @@ func rankProcess(role string) error {
 		return err
 	}
 	ended := make(chan *Ended, 1)
-	o := Options{Dir: os.Getenv("RETOOL_TEST_DIR"), Wait: time.Minute, Log: func(s string) { fmt.Println("log:", s) }, Ended: func(e *Ended) { ended <- e }}
+	o := Options{Dir: os.Getenv("RETOOL_TEST_DIR"), Wait: time.Minute, Log: func(s string) { fmt.Println("log:", s) },
+		Ended: func(e *Ended) { ended <- e }}
 	if role == "STOP" || role == "hang" {
 		o.Limits = Limits{Beat: 20 * time.Millisecond, Silence: 800 * time.Millisecond, Stall: 200 * time.Millisecond, Timeout: time.Second}
 	}
@@ -310,7 +311,8 @@ func TestLostHost(t *testing.T) {
 // The others wait for a rank that does nothing. They name it, and what it was doing; later the run ends with that.
 func TestStallNamesTheRank(t *testing.T) {
 	rs := startRanks(t, 3, "hang")
-	rs.ended(2, "error: dist: rank 2 (", "has made no progress for 1s in trajectory 804: call 3; rank ", `waits for it in "trajectories of step 50"`)
+	rs.ended(2, "error: dist: rank 2 (", "has made no progress for 1s in trajectory 804: call 3; rank ",
+		`waits for it in "trajectories of step 50"`)
 	require.Contains(t, rs.text(0), `in "trajectories of step 50" for rank 2 (`)
 	require.Contains(t, rs.text(0), "): trajectory 804: call 3\n")
 	require.NotContains(t, rs.text(1), "log: waiting", "one rank speaks")
