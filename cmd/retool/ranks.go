@@ -168,7 +168,7 @@ func listFiles(paths ...string) (string, error) {
 // rankDevice is a rank's device as a roster shows it.
 func rankDevice(device string, id dist.ID) string {
 	if device == "gpu" {
-		return fmt.Sprintf("GPU of local rank %d", id.LocalRank)
+		return fmt.Sprintf("GPU %d", id.LocalRank)
 	}
 	return device
 }

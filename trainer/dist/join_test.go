@@ -22,10 +22,12 @@ import (
 func joinAll(t *testing.T, n int, edit func(id *ID, o *Options)) (comms []Comm, errs []error) {
 	t.Helper()
 	dir := t.TempDir()
+	secret, err := newToken() // this test may run twice on a machine, on the same ports
+	require.NoError(t, err)
 	comms, errs = make([]Comm, n), make([]error, n)
 	var wg sync.WaitGroup
 	for r := range n {
-		id := ID{Launcher: "test", Rank: r, Size: n, LocalRank: r, LocalSize: n, Job: "1"}
+		id := ID{Launcher: "test", Rank: r, Size: n, LocalRank: r, LocalSize: n, Job: "1", Secret: secret}
 		o := Options{Dir: dir, Wait: time.Minute, Log: func(string) {}}
 		if edit != nil {
 			edit(&id, &o)
@@ -44,7 +46,7 @@ func TestRanksJoin(t *testing.T) {
 	}{
 		{"by file", 4, nil},
 		{"by file, encrypted", 3, func(_ *ID, o *Options) { o.TLS = true }},
-		{"at an address", 4, func(id *ID, o *Options) { o.Dir, id.At, id.Port, id.Secret = "", "localhost", 23456, "s" }},
+		{"at an address", 4, func(id *ID, o *Options) { o.Dir, id.At, id.Port, id.Secret = "", "localhost", 23456, id.Secret + "s" }},
 		{"at an address, encrypted", 3, func(id *ID, o *Options) { o.Dir, id.At, id.Port, o.TLS = "", "127.0.0.1", 23476, true }},
 		{"sixteen", 16, nil},
 	} {

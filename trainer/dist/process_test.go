@@ -46,7 +46,7 @@ func rankProcess(role string) error {
 	ended := make(chan *Ended, 1)
 	o := Options{Dir: os.Getenv("RETOOL_TEST_DIR"), Wait: time.Minute, Log: func(s string) { fmt.Println("log:", s) },
 		Ended: func(e *Ended) { ended <- e }}
-	if role == "STOP" || role == "hang" {
+	if role == "STOP" || role == "hang" || role == "slow" {
 		o.Limits = Limits{Beat: 20 * time.Millisecond, Silence: 800 * time.Millisecond, Stall: 200 * time.Millisecond, Timeout: time.Second}
 	}
 	if role == "hang" || role == "slow" {
@@ -81,7 +81,15 @@ func rankProcess(role string) error {
 				select {}
 			case "leave":
 				return nil
+			case "slow": // three times as long as a rank may stand still
+				for k := range 60 {
+					c.Doing(1000+int64(k), "call %d of 60", k)
+					time.Sleep(50 * time.Millisecond)
+				}
 			}
+		}
+		if i == 60 && role == "slow" {
+			return nil
 		}
 		if role == "compute" { // in no call: it hears of the end by Ended
 			fmt.Println("computing")
@@ -316,6 +324,17 @@ func TestStallNamesTheRank(t *testing.T) {
 	require.Contains(t, rs.text(0), `in "trajectories of step 50" for rank 2 (`)
 	require.Contains(t, rs.text(0), "): trajectory 804: call 3\n")
 	require.NotContains(t, rs.text(1), "log: waiting", "one rank speaks")
+}
+
+// A rank that moves is waited for, however long it takes.
+func TestSlowRankIsNamedAndWaitedFor(t *testing.T) {
+	rs := startRanks(t, 3, "slow")
+	rs.done.Wait()
+	for r, c := range rs.cmds {
+		require.Zero(t, c.ProcessState.ExitCode(), "rank %d: %s", r, rs.text(r))
+	}
+	require.Contains(t, rs.text(0), `in "trajectories of step 50" for rank 2 (`)
+	require.Contains(t, rs.text(0), " of 60\n")
 }
 
 func TestDesyncNamesBothCalls(t *testing.T) {
