@@ -196,6 +196,7 @@ func TestKilledRankUnderLaunch(t *testing.T) {
 			require.Error(t, err)
 			require.Equal(t, 128+9, c.ProcessState.ExitCode(), "%s%s", out, errs)
 			require.Contains(t, errs.String(), fmt.Sprintf("retool: launch: rank 1 (pid %d): it was killed by signal 9 (killed)", members[1]))
+			require.Contains(t, errs.String(), filepath.Join(two, "ranks", "001.log"))
 			require.Contains(t, errs.String(), fmt.Sprintf("rank 1 (%s, cpu, pid %d) has gone", hostname(t), members[1]))
 			t.Logf("all had ended %v after rank 1 was killed", time.Since(begun).Round(time.Millisecond))
 		}

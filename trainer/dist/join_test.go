@@ -46,7 +46,7 @@ func TestRanksJoin(t *testing.T) {
 	}{
 		{"by file", 4, nil},
 		{"by file, encrypted", 3, func(_ *ID, o *Options) { o.TLS = true }},
-		{"at an address", 4, func(id *ID, o *Options) { o.Dir, id.At, id.Port, id.Secret = "", "localhost", 23456, id.Secret + "s" }},
+		{"at an address", 4, func(id *ID, o *Options) { o.Dir, id.At, id.Port, id.Secret = "", "localhost", 23456, id.Secret+"s" }},
 		{"at an address, encrypted", 3, func(id *ID, o *Options) { o.Dir, id.At, id.Port, o.TLS = "", "127.0.0.1", 23476, true }},
 		{"sixteen", 16, nil},
 	} {
