@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"debug/elf"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -83,17 +85,8 @@ func aloneRank(ctx context.Context) *ranks {
 
 // sameOnAllRanks is what no two ranks may have different.
 func sameOnAllRanks(cfg *Config) ([]dist.Fact, error) {
-	path, err := os.Executable()
+	binary, err := buildOf()
 	if err != nil {
-		return nil, err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	binary := sha256.New()
-	if _, err := io.Copy(binary, f); err != nil {
 		return nil, err
 	}
 	located := cfg.located()
@@ -104,10 +97,36 @@ func sameOnAllRanks(cfg *Config) ([]dist.Fact, error) {
 	files, err := listFiles(cfg.Model.Path, cfg.Data.Problems, cfg.Data.Traces, cfg.Data.Test)
 	return []dist.Fact{
 		{Name: "system", Text: runtime.GOOS + "/" + runtime.GOARCH},
-		{Name: "binary", Text: fmt.Sprintf("sha256 %.16x", binary.Sum(nil))}, // the kernels are in it
+		{Name: "binary", Text: binary}, // the kernels are in it
 		{Name: "settings", Text: string(text)},
 		{Name: "files", Text: files},
 	}, err
+}
+
+// buildOf names this program's content: by the identifier that Go's linker makes of all that went into it, or where there is none by its hash.
+func buildOf() (string, error) {
+	path, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	if f, err := elf.Open(path); err == nil {
+		defer f.Close()
+		if s := f.Section(".note.go.buildid"); s != nil {
+			if note, err := s.Data(); err == nil && len(note) > 16 { // sizes, type, "Go"
+				return "build " + string(bytes.TrimRight(note[16:], "\x00")), nil
+			}
+		}
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("sha256 %x", h.Sum(nil)), nil
 }
 
 // listFiles is a line for each file that is named, or lies in a folder that is: its size, and up to 64 MiB its hash. Weights are larger, and
