@@ -224,7 +224,7 @@ func TestNothingMovesOnWhatIsNotFinite(t *testing.T) {
 	GAE(eps[0], 1, 1)
 	eps[0].Steps[0].Advantage = float32(math.NaN())
 	read := func() (out []float32) {
-		for _, x := range []k.Tensor{l.policy.W.All, p.policy.opt.m, p.policy.opt.v} {
+		for _, x := range []k.Tensor{l.policy.W.All, p.policy.opt.state.on[stateM], p.policy.opt.state.on[stateV]} {
 			v := make([]float32, x.Len())
 			l.dev.Download(v, x)
 			out = append(out, v...)

@@ -22,9 +22,10 @@ type Learner struct {
 	done  int              // slices that are in
 }
 
-// NewLearner prepares m, made with Options.Train, to learn; name is the model's in messages. Close frees what it allocates, not the model.
-func NewLearner(dev k.Device, m *model.Model, cfg Optimizer, ranks *Ranks, name string) *Learner {
-	l := &Learner{Model: m, dev: dev, opt: newAdamW(dev, m, cfg, ranks, name)}
+// NewLearner prepares m, made with Options.Train, to learn; name is the model's in messages, offload keeps
+// the optimizer's memory on the host. Close frees what it allocates, not the model.
+func NewLearner(dev k.Device, m *model.Model, cfg Optimizer, ranks *Ranks, name string, offload bool) *Learner {
+	l := &Learner{Model: m, dev: dev, opt: newAdamW(dev, m, cfg, ranks, name, offload)}
 	if n := ranks.each(); n > 1 {
 		l.grads, l.rows = m.Gradients(bits.Len(uint(n-1)) + 1)
 	}

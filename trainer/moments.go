@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"retool/engine/safetensors"
-	k "retool/kernels"
 	"retool/trainer/dist"
 )
 
@@ -24,31 +23,22 @@ func (l *Learner) moments(prefix string) []safetensors.Named {
 	if o.own.Len() == 0 {
 		return nil
 	}
-	named := func(name string, t k.Tensor) safetensors.Named {
+	named := func(name string, kind int) safetensors.Named {
 		name = fmt.Sprintf("%s%s@%d", prefix, name, o.own.From)
-		return safetensors.Named{Name: name, Shape: []int{t.Len()}, Data: func() ([]float32, error) {
-			values := make([]float32, t.Len())
-			l.dev.Download(values, t)
-			return values, nil
-		}}
+		return safetensors.Named{Name: name, Shape: []int{o.own.Len()}, Data: func() ([]float32, error) { return o.state.read(kind), nil }}
 	}
-	return []safetensors.Named{named("m", o.m), named("v", o.v)}
+	return []safetensors.Named{named("m", stateM), named("v", stateV)}
 }
 
 // restore reads this rank's part of what moments wrote on all ranks, after so many updates.
 func (l *Learner) restore(f *optimizerFiles, prefix string, updates int) error {
 	o := l.opt
-	for _, t := range []struct {
-		name string
-		to   k.Tensor
-	}{{prefix + "m", o.m}, {prefix + "v", o.v}} {
-		values, err := f.read(t.name, l.Model.W.All.Len(), o.own)
+	for kind, name := range []string{stateM: prefix + "m", stateV: prefix + "v"} {
+		values, err := f.read(name, l.Model.W.All.Len(), o.own)
 		if err != nil {
 			return err
 		}
-		if len(values) > 0 {
-			l.dev.Upload(t.to, values)
-		}
+		o.state.write(kind, values)
 	}
 	o.step = updates
 	return nil

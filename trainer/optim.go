@@ -21,10 +21,9 @@ type adamW struct {
 	parts dist.Parts
 	own   dist.Range // of the weights' flat order: this rank's part
 
-	m, v   k.Tensor // moments of own; absent where own is empty
-	master k.Tensor // of own; absent where the weights themselves are float32
-	tiles  k.Tensor // sums of squares of own
-	step   int      // updates made; the next is step+1
+	state *adamState // of own: moments, and the master copy, unless the weights themselves are float32
+	tiles k.Tensor   // sums of squares of own
+	step  int        // updates made; the next is step+1
 }
 
 // part picks the numbers that an update moves. Their norm is the one that is clipped.
@@ -36,53 +35,35 @@ func valueHead(w *model.Weights) dist.Range {
 	return dist.Range{From: from, To: from + w.Value.Weight.Len()}
 }
 
-// newAdamW panics where a model of several ranks has a whole master copy: nobody would keep it true.
-func newAdamW(dev k.Device, m *model.Model, cfg Optimizer, ranks *Ranks, name string) *adamW {
+// newAdamW panics where a model of several ranks has a whole master copy, which nobody would keep true, and where one that is to be
+// offloaded has it on the device.
+func newAdamW(dev k.Device, m *model.Model, cfg Optimizer, ranks *Ranks, name string, offload bool) *adamW {
+	if m.Master != nil && (ranks.Size() > 1 || offload) {
+		panic("trainer: a bf16 model whose optimizer is divided or offloaded is to be made with Options.Sharded")
+	}
 	parts := dist.Divide(m.W.All.Len(), ranks.Size())
 	a := &adamW{cfg: cfg, dev: dev, model: m, ranks: ranks, name: name, parts: parts, own: parts[ranks.Rank()]}
-	n := a.own.Len()
-	alloc := func(n int) k.Tensor {
-		if n == 0 {
-			return k.Tensor{}
-		}
-		return dev.Alloc(k.F32, n)
-	}
-	a.m, a.v, a.tiles = alloc(n), alloc(n), dev.Alloc(k.F32, k.SumTiles(n)+1)
-	switch {
-	case m.Options.Sharded:
-		a.master = alloc(n)
-		a.adopt()
-	case m.Master != nil && ranks.Size() > 1:
-		panic("trainer: a bf16 model of several ranks is to be made with Options.Sharded")
-	case m.Master != nil:
-		a.master = m.Master.All
-	}
+	a.state = newAdamState(dev, a.own.Len(), offload, m.Options.Sharded, m.MasterAll())
+	a.tiles = dev.Alloc(k.F32, k.SumTiles(a.own.Len())+1)
+	a.adopt()
 	return a
 }
 
 func (a *adamW) free() {
-	for _, t := range []k.Tensor{a.m, a.v, a.tiles} {
-		a.dev.Free(t)
-	}
-	if a.model.Options.Sharded {
-		a.dev.Free(a.master)
-	}
+	a.state.free(a.model.Options.Sharded)
+	a.dev.Free(a.tiles)
 }
 
 // reset forgets the moments: a new phase begins.
 func (a *adamW) reset(cfg Optimizer) error {
 	a.cfg, a.step = cfg, 0
-	if a.own.Len() == 0 {
-		return nil
-	}
-	return a.dev.Do(func() { a.dev.Zero(a.m); a.dev.Zero(a.v) })
+	return a.state.forget()
 }
 
-// adopt takes this rank's part of the master copy of a sharded model that was just given weights. A failure of the device is the next
-// pass's to report.
+// adopt takes this rank's part of the master copy of a sharded model that was just given weights.
 func (a *adamW) adopt() {
-	if a.model.Options.Sharded && a.own.Len() > 0 {
-		_ = a.dev.Do(func() { a.dev.Copy(a.master, view(a.model.G.All, a.own)) })
+	if a.model.Options.Sharded {
+		a.state.take(view(a.model.G.All, a.own))
 	}
 }
 
@@ -91,7 +72,11 @@ func (a *adamW) whole() error {
 	if !a.model.Options.Sharded {
 		return nil
 	}
-	return a.ranks.wait(time.Now(), a.ranks.AllGather(a.name+": master copy", a.model.G.All, a.master, a.parts))
+	all := a.model.G.All
+	if err := a.state.put(view(all, a.own)); err != nil {
+		return err
+	}
+	return a.ranks.wait(time.Now(), a.ranks.AllGather(a.name+": master copy", all, view(all, a.own), a.parts))
 }
 
 // view is a range of a flat tensor.
@@ -154,21 +139,16 @@ func (a *adamW) update(g k.Tensor, over dist.Range, lr, decay float64) (norm flo
 		scale = a.cfg.Clip / norm
 	}
 	a.step++
-	if mine.Len() > 0 {
-		err = a.dev.Do(func() {
-			here := dist.Range{From: mine.From - a.own.From, To: mine.To - a.own.From} // in what is own's alone
-			var master k.Tensor
-			if !a.master.Absent() {
-				master = view(a.master, here)
-			}
-			a.dev.AdamW(view(a.model.W.All, mine), master, view(g, mine), view(a.m, here), view(a.v, here), k.AdamWStep{
-				LR: float32(lr), Beta1: float32(a.cfg.Beta1), Beta2: float32(a.cfg.Beta2), Eps: float32(a.cfg.Eps),
-				WeightDecay: float32(decay), Scale: float32(scale), Step: a.step,
-			})
+	first := a.own.From
+	err = a.state.each(mine.From-first, mine.To-first, func(from, to int, m, v, master k.Tensor) {
+		r := dist.Range{From: first + from, To: first + to}
+		a.dev.AdamW(view(a.model.W.All, r), master, view(g, r), m, v, k.AdamWStep{
+			LR: float32(lr), Beta1: float32(a.cfg.Beta1), Beta2: float32(a.cfg.Beta2), Eps: float32(a.cfg.Eps),
+			WeightDecay: float32(decay), Scale: float32(scale), Step: a.step,
 		})
-		if err != nil {
-			return norm, false, fmt.Errorf("trainer: update: %w", err)
-		}
+	})
+	if err != nil {
+		return norm, false, fmt.Errorf("trainer: update: %w", err)
 	}
 	weights := a.model.W.All
 	err = a.ranks.wait(time.Now(), a.ranks.AllGather(a.name+": weights", weights, view(weights, a.own), a.parts))

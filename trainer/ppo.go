@@ -37,13 +37,14 @@ func NewPPO(cfg Config, ranks *Ranks, dev k.Device, policy, critic, ref *model.M
 	if err != nil {
 		panic("trainer: NewPPO: " + err.Error())
 	}
+	offload := cfg.Dist.Offload == "optimizer"
 	p := &PPO{
 		cfg: cfg, ranks: ranks, method: method, dev: dev, ref: ref, engine: e, proto: proto, bytes: bytes,
-		policy: NewLearner(dev, policy, cfg.RL.Optimizer, ranks, "policy"), rows: newRows(dev, max(cfg.SFT.Tokens, cfg.RL.Tokens)),
+		policy: NewLearner(dev, policy, cfg.RL.Optimizer, ranks, "policy", offload), rows: newRows(dev, max(cfg.SFT.Tokens, cfg.RL.Tokens)),
 	}
 	p.rows.allow(method, cfg.RL)
 	if critic != nil {
-		p.critic = NewLearner(dev, critic, cfg.RL.Optimizer, ranks, "critic")
+		p.critic = NewLearner(dev, critic, cfg.RL.Optimizer, ranks, "critic", offload)
 	}
 	return p
 }

@@ -19,6 +19,8 @@ type Dist struct {
 	dist.Settings `yaml:",inline"`
 
 	Slices int `yaml:"slices" doc:"parts of a minibatch, whose gradients are added in pairs; 0: the ranks a run began with"`
+
+	Offload string `yaml:"offload" doc:"none; optimizer: moments and master copy on the host, streamed at an update; equal bits" resume:"free"`
 }
 
 // Ranks are the processes that share a run, each with a device; Comm.Rank is this one's place. Whatever is a function of the

@@ -69,7 +69,7 @@ func togetherOn(t *testing.T, device func() k.Device, opt model.Options, shape f
 	contexts := make([]context.Context, ranks)
 	comms := dist.Local(ranks)
 	for i := range runs {
-		opt.Sharded = ranks > 1
+		opt.Sharded = opt.Sharded || ranks > 1
 		l := newLabOn(t, device(), opt, func(c *Config) {
 			small(c)
 			for _, edit := range edits {
@@ -219,11 +219,15 @@ func TestRanksOfGPUsGiveTheSameBits(t *testing.T) {
 		c.Layers, c.Hidden, c.Heads, c.KVHeads, c.HeadDim, c.FFN = 2, 64, 1, 1, 64, 256
 	}
 	var want map[string]string
-	for _, ranks := range []int{1, 2} {
+	for _, c := range []struct {
+		ranks   int
+		offload string
+	}{{1, "none"}, {2, "none"}, {1, "optimizer"}, {2, "optimizer"}} {
+		ranks, offload := c.ranks, c.offload
 		dir := t.TempDir()
-		s, _, err := togetherOn(t, device, model.Options{DType: k.BF16}, half, dir, ranks, 0, ways["ppo, own critic"], func(c *Config) {
+		s, _, err := togetherOn(t, device, model.Options{DType: k.BF16, Sharded: c.offload != "none"}, half, dir, ranks, 0, ways["ppo, own critic"], func(c *Config) {
 			c.Dist.Slices, c.SFT.Steps, c.RL.Steps, c.RL.Prompts, c.RL.Minibatch, c.Eval.Problems = 2, 1, 1, 4, 4, 0
-			c.Critic.Warmup = 0
+			c.Critic.Warmup, c.Dist.Offload = 0, offload
 			c.SFT.Batch, c.SFT.Tokens, c.RL.Tokens = 4, 64, 64
 		})
 		require.NoError(t, err)
@@ -231,7 +235,7 @@ func TestRanksOfGPUsGiveTheSameBits(t *testing.T) {
 		if want == nil {
 			want = got
 		}
-		same(t, want, got, fmt.Sprintf("%d ranks", ranks))
+		same(t, want, got, fmt.Sprintf("%d ranks, offload %s", ranks, offload))
 	}
 }
 
@@ -291,7 +295,7 @@ func TestCheckpointVote(t *testing.T) {
 // A step that was given up leaves no sum behind.
 func TestNoSumOutlivesAStep(t *testing.T) {
 	l := newLab(t, nil)
-	learner := NewLearner(l.dev, l.policy, l.cfg.SFT.Optimizer, NewRanks(nil, 4), "policy")
+	learner := NewLearner(l.dev, l.policy, l.cfg.SFT.Optimizer, NewRanks(nil, 4), "policy", false)
 	defer learner.Close()
 	gradient := func(slices int) []float32 {
 		require.NoError(t, learner.Begin())

@@ -18,7 +18,7 @@ type ColdStart struct {
 
 // NewColdStart prepares the fine-tuning of m. Close frees what it allocates.
 func NewColdStart(cfg SFT, ranks *Ranks, dev k.Device, m *model.Model) *ColdStart {
-	policy := NewLearner(dev, m, cfg.Optimizer, ranks, "policy")
+	policy := NewLearner(dev, m, cfg.Optimizer, ranks, "policy", false)
 	return &ColdStart{cfg: cfg, ranks: ranks, dev: dev, policy: policy, rows: newRows(dev, cfg.Tokens)}
 }
 

@@ -27,7 +27,7 @@ type memoryLimit struct {
 
 // newBudget plans a run. The error is that it does not fit, in a sentence; a configuration that cannot be planned is left to the program
 // to refuse, where it builds what is missing.
-func newBudget(cfg *Config) (*budget, error) {
+func newBudget(cfg *Config, rs *ranks) (*budget, error) {
 	if cfg.Device == "emu" {
 		return nil, nil
 	}
@@ -42,7 +42,10 @@ func newBudget(cfg *Config) (*budget, error) {
 	if !known {
 		limit.bytes = unlimited
 	}
-	p, err := planned(cfg, shape, limit.bytes, 1)
+	if n := rs.id.LocalSize; cfg.Device == "cpu" && n > 1 {
+		limit.bytes, limit.of = limit.bytes/int64(n), fmt.Sprintf("%s, divided among %d ranks,", limit.of, n)
+	}
+	p, err := planned(cfg, shape, limit.bytes, rs.Size())
 	if err != nil {
 		return nil, nil
 	}

@@ -115,7 +115,7 @@ func (p *program) models(shape model.Config, train bool, from string) error {
 		if m.name != policyModel {
 			from = ""
 		}
-		m.options.Sharded = p.ranks.Size() > 1
+		m.options.Sharded = m.options.Sharded || p.ranks.Size() > 1
 		made, err := p.model(m.shape, m.options, from)
 		if err != nil {
 			return err

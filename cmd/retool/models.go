@@ -27,6 +27,7 @@ func (c *Config) models(shape model.Config, train bool, dtype kernels.DType) []m
 	opt := model.Options{
 		DType: dtype, MaxTokens: c.Engine.StepTokens, Train: train, Recompute: train && c.Model.Recompute, Positions: c.Engine.MaxTokens,
 	}
+	opt.Sharded = c.Dist.Offload == "optimizer"
 	if train {
 		opt.MaxTokens = max(opt.MaxTokens, c.SFT.Tokens)
 	}
