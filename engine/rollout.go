@@ -67,10 +67,11 @@ func (r *Stream) run(ctx context.Context, from Supply) (trs []*Trajectory, err e
 		if trs, err = r.fill(&from, trs); err != nil {
 			return nil, err
 		}
-		r.progress(len(trs)-r.Live(), max(len(trs), from.All), sampled)
 		if r.Live() == 0 {
+			r.progress(len(trs), len(trs), sampled) // of those expected, others may have taken some
 			return trs, nil
 		}
+		r.progress(len(trs)-r.Live(), max(len(trs), from.All), sampled)
 		if from.Step != nil {
 			from.Step(len(trs)-r.Live(), r.Live())
 		}

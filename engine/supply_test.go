@@ -24,6 +24,8 @@ func TestGroupsOnDemandEndAlike(t *testing.T) {
 		defer e.Close()
 		most := rapid.IntRange(0, 6).Draw(r, "most")
 		given, steps := 0, 0
+		done, all := 0, 0
+		e.Progress = func(d, a int) { done, all = d, a }
 		got, err := e.RolloutsFrom(context.Background(), Supply{
 			Next: func() (Group, bool, error) {
 				if given == len(groups) {
@@ -32,7 +34,7 @@ func TestGroupsOnDemandEndAlike(t *testing.T) {
 				given++
 				return groups[given-1], true, nil
 			},
-			Most: most,
+			Most: most, All: 1000,
 			Step: func(done, live int) {
 				steps++
 				if most > 0 {
@@ -42,6 +44,7 @@ func TestGroupsOnDemandEndAlike(t *testing.T) {
 		}, Sampling{Seed: 7, Temperature: 1, TopP: 1})
 		require.NoError(t, err)
 		require.Positive(t, steps)
+		require.Equal(t, [2]int{len(want), len(want)}, [2]int{done, all}, "the others were others' to take")
 		requireSame(r, want, got)
 		require.Equal(t, e.Pages()-1, len(e.pages.free))
 	})

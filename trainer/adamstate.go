@@ -25,8 +25,8 @@ const (
 	stateMaster
 )
 
-// window is how many numbers pass through the device at a time.
-const window = 1 << 22
+// Window is how many numbers pass through the device at a time.
+const Window = 1 << 22
 
 // newAdamState makes room for n numbers, of zero. A master copy that is elsewhere on the device is taken as it is.
 func newAdamState(dev k.Device, n int, offload, masters bool, master k.Tensor) *adamState {
@@ -37,7 +37,7 @@ func newAdamState(dev k.Device, n int, offload, masters bool, master k.Tensor) *
 		}
 		if offload {
 			h.host[i] = make([]float32, n)
-			h.on[i] = dev.Alloc(k.F32, min(n, window))
+			h.on[i] = dev.Alloc(k.F32, min(n, Window))
 		} else {
 			h.on[i] = dev.Alloc(k.F32, n)
 		}
@@ -74,7 +74,7 @@ func (h *adamState) forget() error {
 func (h *adamState) each(from, to int, f func(from, to int, m, v, master k.Tensor)) error {
 	step := max(1, to-from)
 	if h.off {
-		step = window
+		step = Window
 	}
 	for at := from; at < to; at += step {
 		end := min(at+step, to)

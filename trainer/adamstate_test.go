@@ -13,7 +13,7 @@ import (
 func TestWindowsDoNotShow(t *testing.T) {
 	dev := k.NewCPU(2)
 	defer dev.Close()
-	const n = window + 1000
+	const n = Window + 1000
 	x := make([]float32, n)
 	for i := range x {
 		x[i] = float32(i%977)/977 - 0.5

@@ -11,5 +11,19 @@
 //   - watch.go says why a run learns nothing.
 //   - A Run strings them together: cursor, evaluations, checkpoints, records.
 //
+// # Ranks
+//
+// Several processes, each with a device, train as one (Ranks, over a dist.Comm). Every rank rolls out the prompts it has tickets for and is
+// given all trajectories; what follows from them, it computes like all others. Only three things are divided: rollouts, passes (of scoring
+// by turns, of an update by slices), and the optimizer's memory with its work (adamW, a part of the weights' flat order a rank).
+//
+//   - Sums have one order: passes of a slice into one gradient, slices over the tree of kernels.SumTree, statistics and tiles of the norm
+//     on the host. With dist.slices a power of two, 1, 2, 4 … ranks end in the same bits, and a run may change their number between two
+//     checkpoints. One slice a rank costs no memory; 2ⁿ cost n more gradients.
+//   - Rank 0 alone writes logs, reports and weights. A checkpoint is in place when all ranks have written theirs, or not at all.
+//   - The master copy of a bf16 model is divided as the moments are. What saves or copies a model gathers it first, in the gradient's memory,
+//     so that weights on disk are float32 as those of one rank, and no file of the optimizer holds them a second time.
+//   - An error of one rank ends the run on all. What all compute alike, such as a loss that is no number, they find alike.
+//
 // Read ppo.go first.
 package trainer

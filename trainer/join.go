@@ -28,7 +28,7 @@ func (r *Run) join() error {
 		}
 		r.ranks = NewRanks(r.Comm, slices)
 		if n := r.ranks.Slices; n != began || !sameSums(n, ranks, size) {
-			r.Report.Note(fmt.Sprintf("the run went on %s in minibatches of %s and goes on on %s in minibatches of %s: from here on its bits differ "+
+			r.Report.Note(fmt.Sprintf("the run ran on %s in minibatches of %s and goes on on %s in minibatches of %s: from here on its bits differ "+
 				"from an uninterrupted run's", count(ranks, "rank"), count(began, "slice"), count(size, "rank"), count(n, "slice")))
 		}
 	}

@@ -86,15 +86,16 @@ func TestGarbageIsBounded(t *testing.T) {
 // The memory of training (all but the pages of the KV cache) is what the design of distributed training reckons, in GB a GPU.
 func TestPlansOfManyRanksAgreeWithTheDesign(t *testing.T) {
 	for _, c := range []struct {
-		recipe, trunk string
-		ranks         int
-		training      float64
+		recipe, trunk, offload string
+		ranks                  int
+		training               float64
 	}{
-		{"qwen2.5-1.5b", "shared", 1, 35 - 3}, {"qwen2.5-7b", "shared", 1, 149 - 3}, // less what collectives take
-		{"qwen2.5-7b", "shared", 2, 103}, {"qwen2.5-7b", "own", 2, 195},
-		{"qwen2.5-7b", "shared", 8, 69}, {"qwen2.5-7b", "own", 8, 126},
+		{"qwen2.5-1.5b", "shared", "none", 1, 35 - 3}, {"qwen2.5-7b", "shared", "none", 1, 149 - 3},
+		{"qwen2.5-7b", "shared", "none", 2, 103}, {"qwen2.5-7b", "own", "none", 2, 195},
+		{"qwen2.5-7b", "shared", "none", 8, 69}, {"qwen2.5-7b", "own", "none", 8, 126},
+		{"qwen2.5-7b", "shared", "optimizer", 1, 58 - 3}, {"qwen2.5-7b", "own", "optimizer", 1, 103 - 3},
 	} {
-		cfg, err := loadConfig(c.recipe, []string{"critic.trunk=" + c.trunk})
+		cfg, err := loadConfig(c.recipe, []string{"critic.trunk=" + c.trunk, "dist.offload=" + c.offload})
 		require.NoError(t, err)
 		shape, err := model.Shape(recipeShapes[c.recipe])
 		require.NoError(t, err)
@@ -121,7 +122,7 @@ func TestPlansOfManyRanksAgreeWithTheDesign(t *testing.T) {
 func TestRecipesPlan(t *testing.T) {
 	for recipe := range recipeShapes {
 		out := retool(t, "plan", recipe, "--gpus", "8", "--memory", "1024GiB")
-		require.Contains(t, out, "a rank of 8, computed from the counts of one", recipe)
+		require.Contains(t, out, "a rank of 8, moments and master copies divided", recipe)
 		require.Contains(t, out, "1024 prompts × 1 = 1024 trajectories, mini-batch 512 × 1 epochs → 2 updates a step")
 		require.Contains(t, out, "a rank: 128 trajectories, 64 of a mini-batch")
 		require.Contains(t, out, "at most 16384 tokens a trajectory, 16.8 M tokens a step; in passes of 16384: 64 a mini-batch, "+

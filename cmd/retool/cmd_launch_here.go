@@ -191,14 +191,14 @@ func (s *start) supervise(children []*child, ends <-chan *child, signals <-chan 
 // environment is what all ranks of an attempt are given.
 func (s *start) environment(attempt int) ([]string, error) {
 	env := os.Environ()
-	at, job := s.at, "launch"
+	at, job := s.at, dist.LaunchJob
 	if s.nodes == 1 { // nobody else is to know it
 		b := make([]byte, 16)
 		if _, err := rand.Read(b); err != nil {
 			return nil, err
 		}
 		env = append(env, dist.SecretVariable+"="+hex.EncodeToString(b))
-		at, job = "127.0.0.1", fmt.Sprintf("launch-%d-%d", os.Getpid(), attempt)
+		at, job = "127.0.0.1", fmt.Sprintf("%s-%d-%d", dist.LaunchJob, os.Getpid(), attempt)
 	}
 	return append(env, "WORLD_SIZE="+strconv.Itoa(s.nodes*s.per), "LOCAL_WORLD_SIZE="+strconv.Itoa(s.per), "GROUP_RANK="+strconv.Itoa(s.node),
 		"MASTER_ADDR="+at, "MASTER_PORT="+strconv.Itoa(s.port), "TORCHELASTIC_RUN_ID="+job, "TORCHELASTIC_RESTART_COUNT="), nil

@@ -19,9 +19,9 @@ import (
 func planCommand() *cli.Command {
 	return &cli.Command{
 		Name: "plan", Usage: "what a run would take of a GPU's or this machine's memory, before any is taken", ArgsUsage: "[RECIPE|FILE.yaml]",
-		Description: "Builds the run on a device that only counts, so every figure is what the program itself would ask for. With --gpus, it\n" +
-			"is a rank's, computed from those counts: moments and master copies are divided, trajectories too. The shape is that of\n" +
-			"model.path, or of --shape. Exit code 1 if it does not fit.",
+		Description: "Builds the run on a device that only counts, so every figure is what the program itself would ask for. With --gpus, it is\n" +
+			"a rank's: moments and master copies are divided, trajectories too; what NCCL takes is estimated. The\n" +
+			"shape is that of model.path, or of --shape. Exit code 1 if it does not fit.",
 		Flags: []cli.Flag{
 			setFlag(),
 			&cli.StringFlag{Name: "shape", Usage: "plan for a model of this `NAME` instead of model.path: " + strings.Join(model.Shapes(), ", ")},
@@ -165,7 +165,7 @@ type plan struct {
 	Model    string           `json:"model"`
 	Device   string           `json:"device"`
 	Ranks    int              `json:"ranks"`
-	Computed bool             `json:"computed"` // from the counts of one rank; false: counted
+	Computed bool             `json:"computed"` // in part: NCCL's memory is an estimate
 	Memory   int64            `json:"memory"`
 	Parts    []memoryPart     `json:"parts"`
 	Phases   map[phase]int64  `json:"phases"` // bytes that each uses; all of Peak is held throughout
@@ -285,7 +285,7 @@ func (p *plan) print(c *cli.Context) {
 	}
 	fmt.Fprintln(out, p.Model)
 	if p.Computed {
-		fmt.Fprintf(out, "a rank of %d, computed from the counts of one: moments and master copies divided\n", p.Ranks)
+		fmt.Fprintf(out, "a rank of %d, moments and master copies divided; what NCCL takes is an estimate\n", p.Ranks)
 	}
 	fmt.Fprintln(out, grid(header, append(rows, row)))
 	fmt.Fprintf(out, "%d KV pages of %d tokens: %.1f trajectories of full length at a time; the others wait\n",

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 	"retool/kernels"
 	"retool/kernels/driver"
 	"retool/trainer"
+	"retool/trainer/dist"
 )
 
 // A phase of a run is what reads or writes a part of its memory. Every part is held through all of them.
@@ -74,8 +76,8 @@ type counter struct {
 	made  map[string]*model.Model
 }
 
-// countMemory builds a run of so many ranks on a device that only counts. Figures of one rank are exact; with more, moments and master
-// copies are taken as divided among them, and their collective operations' memory as estimated.
+// countMemory builds the last of so many ranks of a run, whose part is the largest, on a device that only counts. The memory of their
+// collective operations is estimated.
 func countMemory(cfg *Config, shape model.Config, ranks int) (*memoryPlan, error) {
 	dev, err := newCounting(cfg.Device)
 	if err != nil {
@@ -103,7 +105,7 @@ func countMemory(cfg *Config, shape model.Config, ranks int) (*memoryPlan, error
 		c.between()
 	}
 	c.memoryPlan.peak = c.dev.Peak()
-	if ranks > 1 {
+	if ranks > 1 || c.offloads() {
 		c.memoryPlan.peak = 0
 		for _, p := range c.parts {
 			c.memoryPlan.peak += p.Bytes
@@ -118,13 +120,16 @@ func (c *counter) add(name string, bytes int64, phases ...phase) {
 	}
 }
 
-// share is add of what ranks divide.
+// share is add of a rank's share.
 func (c *counter) share(name string, bytes int64, phases ...phase) {
-	c.add(name, (bytes+int64(c.ranks)-1)/int64(c.ranks), phases...)
+	c.add(name, bytes, phases...)
 	if bytes > 0 && c.ranks > 1 {
 		c.parts[len(c.parts)-1].Sharded = true
 	}
 }
+
+// offloads reports whether the optimizer's memory is the host's, but for a window.
+func (c *counter) offloads() bool { return c.cfg.Dist.Offload == "optimizer" }
 
 // failed is what the device kept.
 func (c *counter) failed() error { return c.dev.Do(func() {}) }
@@ -132,6 +137,7 @@ func (c *counter) failed() error { return c.dev.Do(func() {}) }
 // model counts one model, taken apart.
 func (c *counter) model(m modelOf) error {
 	before := c.dev.Used()
+	m.options.Sharded = m.options.Sharded || c.ranks > 1
 	made, err := model.New(c.dev, m.shape, m.options)
 	if err == nil {
 		err = c.failed()
@@ -148,17 +154,17 @@ func (c *counter) model(m modelOf) error {
 		use = []phase{inScoring}
 	}
 	rest := c.dev.Used() - before
-	part := func(of string, w *model.Weights, add func(string, int64, ...phase), phases ...phase) {
+	part := func(of string, w *model.Weights, phases ...phase) {
 		if w == nil {
 			return
 		}
 		n := int64(w.All.Len() * w.All.DType().Size())
 		rest -= n
-		add(m.name+": "+of, n, phases...)
+		c.add(m.name+": "+of, n, phases...)
 	}
-	part("weights", made.W, c.add, use...)
-	part("gradients", made.G, c.add, inUpdate)
-	part("float32 master copy", made.Master, c.share, inUpdate, inSaving)
+	part("weights", made.W, use...)
+	part("gradients", made.G, inUpdate)
+	part("float32 master copy", made.Master, inUpdate, inSaving)
 	c.add(m.name+": activations", rest, use...)
 	return nil
 }
@@ -182,22 +188,48 @@ func (c *counter) pages(tok engine.Tokens) (*engine.Engine, error) {
 // optimizer counts what trainer.NewPPO allocates: the moments, and vectors of a pass's predictions.
 func (c *counter) optimizer(e *engine.Engine, tok nothing) error {
 	before := c.dev.Used()
-	ranks := trainer.NewRanks(nil, max(1, c.cfg.Dist.Slices/c.ranks)) // as many slices as one of them has
-	trainer.NewPPO(c.cfg.Config, ranks, c.dev, c.made[policyModel], c.made[criticModel], c.made[referenceModel], e, nil, tok.Bytes)
+	slices := c.cfg.Dist.Slices
+	if slices%c.ranks != 0 {
+		slices = 0
+	}
+	ranks := trainer.NewRanks(countedRank{&dist.Alone{}, c.ranks}, slices)
+	cfg := c.cfg.Config
+	cfg.Dist.Offload = "none" // the host's memory is not to be taken
+	trainer.NewPPO(cfg, ranks, c.dev, c.made[policyModel], c.made[criticModel], c.made[referenceModel], e, nil, tok.Bytes)
 	if err := c.failed(); err != nil {
 		return err
 	}
 	rest := c.dev.Used() - before
 	for _, name := range []string{policyModel, criticModel} {
 		if m := c.made[name]; m != nil {
-			moments := int64(8 * m.W.All.Len())
-			rest -= moments
-			c.share(name+": moments of AdamW", moments, inUpdate, inSaving)
+			own := dist.Divide(m.W.All.Len(), c.ranks)[c.ranks-1].Len()
+			there := own
+			if c.offloads() {
+				there = min(own, trainer.Window)
+			}
+			c.share(name+": moments of AdamW", int64(8*there), inUpdate, inSaving)
+			rest -= int64(8 * own)
+			if m.Options.Sharded {
+				c.share(name+": float32 master copy", int64(4*there), inUpdate, inSaving)
+				rest -= int64(4 * own)
+			}
+			waiting := int64(4 * bits.Len(uint(ranks.Slices/c.ranks-1)) * m.G.All.Len())
+			c.add(name+": sums of slices", waiting, inUpdate)
+			rest -= waiting
 		}
 	}
 	c.add("rows of a pass", rest, inScoring, inUpdate)
 	return nil
 }
+
+// countedRank is the last of so many ranks that need nobody yet.
+type countedRank struct {
+	*dist.Alone
+	n int
+}
+
+func (c countedRank) Rank() int { return c.n - 1 }
+func (c countedRank) Size() int { return c.n }
 
 // host counts what only the CPU keeps: weights once more in the order that products read them, forward and backward, and the buffers that
 // a checkpoint's largest tensor and the ranges of its moments pass through.

@@ -39,6 +39,9 @@ var families = []family{
 		[]string{"SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT"}, "MASTER_ADDR", "MASTER_PORT"},
 }
 
+// LaunchJob begins the name of every job of `retool launch`, which sets torchrun's variables.
+const LaunchJob = "retool-launch"
+
 // SecretVariable holds ID.Secret.
 const SecretVariable = "RETOOL_SECRET"
 
@@ -115,6 +118,9 @@ func (f family) identify(getenv func(string) string) (ID, error) {
 		}
 	}
 	id.Job = strings.Join(job, ".")
+	if strings.HasPrefix(id.Job, LaunchJob) {
+		id.Launcher = "retool launch"
+	}
 	switch {
 	case err != nil:
 		return ID{}, err
