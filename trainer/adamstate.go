@@ -100,16 +100,13 @@ func (h *adamState) each(from, to int, f func(from, to int, m, v, master k.Tenso
 	return nil
 }
 
-// read is all numbers of a kind, on the host. The caller must not change them.
-func (h *adamState) read(kind int) []float32 {
+// read copies the numbers of a kind from number from on to the host.
+func (h *adamState) read(kind, from int, to []float32) {
 	if h.off {
-		return h.host[kind]
+		copy(to, h.host[kind][from:])
+		return
 	}
-	values := make([]float32, h.n)
-	if h.n > 0 {
-		h.dev.Download(values, h.on[kind])
-	}
-	return values
+	h.dev.Download(to, h.on[kind].Rows(from, from+len(to)))
 }
 
 // write takes all numbers of a kind from the host.

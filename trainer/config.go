@@ -120,9 +120,9 @@ type Critic struct {
 	Coefficient float64 `yaml:"coefficient" doc:"weight of the value loss beside the policy's, shared trunk"`
 }
 
-// Reward selects what trains; all three rewards and the verdicts of both verifiers are computed and logged.
+// Reward selects what trains; all three rewards and the verdicts of every verifier are computed and logged.
 type Reward struct {
-	Verifier answer.Verifier `yaml:"verifier" doc:"math compares values (choice), dapo strings, as published; dapo-strict (verl), lenient: for evaluation"`
+	Verifier answer.Verifier `yaml:"verifier" doc:"math (choice): values; dapo: published strings; to evaluate: dapo-strict (verl), lenient"`
 	Use      string          `yaml:"use" doc:"which trains: paper (±1), dapo-strict, tool-shaped; all are logged"`
 	Strict   bool            `yaml:"strict" doc:"dapo-strict: false also accepts a last line Answer: …"`
 	Count    string          `yaml:"count" doc:"tool-shaped: what is use of the tool, turns (verl) or calls (slime)"`

@@ -322,6 +322,13 @@ func read[T any](t *testing.T, path string, f func(T) error) {
 	require.Empty(t, torn)
 }
 
+// So does one whose moments are stored in many ranges.
+func TestResumeFromManyRangesRepeatsTheRun(t *testing.T) {
+	momentsRange = 1001
+	defer func() { momentsRange = MomentsRange }()
+	TestResumeRepeatsTheRun(t)
+}
+
 func TestMetricsAreWhatTheTraceSays(t *testing.T) {
 	l := newLab(t, func(c *Config) { c.RL.Steps = 3 })
 	dir := t.TempDir()

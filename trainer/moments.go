@@ -17,17 +17,31 @@ import (
 // optimizerFile is the name of a rank's.
 func optimizerFile(rank int) string { return fmt.Sprintf("optimizer-%03d.safetensors", rank) }
 
-// moments are the optimizer's of this rank, for a checkpoint; prefix comes before their names. They are downloaded when they are written.
-func (l *Learner) moments(prefix string) []safetensors.Named {
+// MomentsRange is how many numbers of a moment a stored range has at most: 64 MiB, all that saving takes of memory beside the moments.
+const MomentsRange = 16 << 20
+
+var momentsRange = MomentsRange // tests have smaller ones
+
+// moments are the optimizer's of this rank, for a checkpoint; prefix comes before their names. They are downloaded when they are written,
+// range by range, into one buffer.
+func (l *Learner) moments(prefix string) (list []safetensors.Named) {
 	o := l.opt
-	if o.own.Len() == 0 {
-		return nil
+	var buf []float32
+	for kind, moment := range []string{stateM: "m", stateV: "v"} {
+		for from := 0; from < o.own.Len(); from += momentsRange {
+			n := min(momentsRange, o.own.Len()-from)
+			name := fmt.Sprintf("%s%s@%d", prefix, moment, o.own.From+from)
+			list = append(list, safetensors.Named{Name: name, Shape: []int{n}, Data: func() ([]float32, error) {
+				if cap(buf) < n {
+					buf = make([]float32, n)
+				}
+				buf = buf[:n]
+				o.state.read(kind, from, buf)
+				return buf, nil
+			}})
+		}
 	}
-	named := func(name string, kind int) safetensors.Named {
-		name = fmt.Sprintf("%s%s@%d", prefix, name, o.own.From)
-		return safetensors.Named{Name: name, Shape: []int{o.own.Len()}, Data: func() ([]float32, error) { return o.state.read(kind), nil }}
-	}
-	return []safetensors.Named{named("m", stateM), named("v", stateV)}
+	return list
 }
 
 // restore reads this rank's part of what moments wrote on all ranks, after so many updates.

@@ -11,6 +11,7 @@ import (
 
 	"retool/bench"
 	"retool/kernels"
+	"retool/trainer/dist"
 )
 
 // A budget holds a run to its plan: it is refused before any device is taken if it cannot fit, and what it took is shown beside the plan
@@ -27,7 +28,9 @@ type memoryLimit struct {
 
 // newBudget plans a run. The error is that it does not fit, in a sentence; a configuration that cannot be planned is left to the program
 // to refuse, where it builds what is missing.
-func newBudget(cfg *Config, rs *ranks) (*budget, error) {
+//
+// id is who of how many ranks this is: those of one host share the memory of its CPU.
+func newBudget(cfg *Config, id dist.ID) (*budget, error) {
 	if cfg.Device == "emu" {
 		return nil, nil
 	}
@@ -36,22 +39,22 @@ func newBudget(cfg *Config, rs *ranks) (*budget, error) {
 		return nil, nil
 	}
 	limit, known := machineMemory()
+	if n := int64(id.LocalSize); n > 1 {
+		limit = memoryLimit{limit.bytes / n, fmt.Sprintf("each of %d ranks on %s", n, limit.of)}
+	}
 	if cfg.Device == "gpu" {
 		limit, known = gpuMemory()
 	}
 	if !known {
 		limit.bytes = unlimited
 	}
-	if n := rs.id.LocalSize; cfg.Device == "cpu" && n > 1 {
-		limit.bytes, limit.of = limit.bytes/int64(n), fmt.Sprintf("%s, divided among %d ranks,", limit.of, n)
-	}
-	p, err := planned(cfg, shape, limit.bytes, rs.Size())
+	p, err := planned(cfg, shape, limit.bytes, max(1, id.Size))
 	if err != nil {
 		return nil, nil
 	}
 	if p.Peak > limit.bytes {
-		return nil, fmt.Errorf("memory: the run takes %s, %s has %s: most of it is for %s; `retool plan --device %s` shows all", gibibytes(p.Peak),
-			limit.of, gibibytes(limit.bytes), p.counted.largest(), cfg.Device)
+		return nil, fmt.Errorf("memory: the run takes %s, %s has %s: most of it is for %s; `retool plan --device %s` shows all",
+			gibibytes(p.Peak), limit.of, gibibytes(limit.bytes), p.counted.largest(), cfg.Device)
 	}
 	if cfg.Device == "cpu" && os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbagePercent(p.Peak))
@@ -59,11 +62,14 @@ func newBudget(cfg *Config, rs *ranks) (*budget, error) {
 	return &budget{plan: p}, nil
 }
 
-// garbagePercent lets Go collect before garbage beside so many bytes is more than 128 MiB, or than 2 % of them. The bytes are tensors,
-// which the collector need not read: to collect often costs little then.
+// garbagePercent lets Go collect before garbage beside so many bytes of tensors is more than 32 MiB, or than 2 % of them: the collector need
+// not read tensors, so that to collect often costs little. A run that is small is left as it is.
 func garbagePercent(bytes int64) int {
-	const garbage = 128 << 20
-	return int(min(100, max(2, 100*garbage/max(bytes, 1))))
+	const garbage, small = 32 << 20, 256 << 20
+	if bytes < small {
+		return 100
+	}
+	return int(max(2, 100*garbage/bytes))
 }
 
 // ended says what the run took beside what was planned.

@@ -35,7 +35,8 @@ func TestPlansOfTheCPUAreWhatIsResident(t *testing.T) {
 	p0, r0 := took()
 	require.Less(t, p0, 10.)
 	p, r := took("model.hidden=512", "model.layers=3", "model.ffn=1536", "model.heads=8", "model.kv_heads=8", "model.head_dim=64",
-		"engine.step_tokens=64", "engine.pages=4", "sft.steps=2", "sft.batch=16", "sft.tokens=128", "rl.tokens=128", "rl.steps=1", "eval.problems=2", "protocol.name=none")
+		"engine.step_tokens=64", "engine.pages=4", "sft.steps=2", "sft.batch=16", "sft.tokens=128", "rl.tokens=128", "rl.steps=1",
+		"eval.problems=2", "protocol.name=none")
 	require.Greater(t, p-p0, 300.)
 	t.Logf("planned %.1f − %.1f MiB, resident %.1f − %.1f MiB", p, p0, r, r0)
 	require.InEpsilon(t, p-p0, r-r0, 0.05, "planned %.1f − %.1f MiB, resident %.1f − %.1f", p, p0, r, r0)
@@ -44,8 +45,10 @@ func TestPlansOfTheCPUAreWhatIsResident(t *testing.T) {
 // A run that cannot fit is refused before it begins, and leaves nothing behind.
 func TestARunThatCannotFitIsRefused(t *testing.T) {
 	run := filepath.Join(t.TempDir(), "runs", "0001")
-	message := refused(t, "train", "tiny", "--set", "run="+run, "--set", "model.hidden=65536", "--set", "model.ffn=262144", "--set", "model.layers=90")
-	require.Regexp(t, `^retool: memory: the run takes \d+\.\d\d GiB, (this machine|the control group of this process) has \d+\.\d\d GiB: most of it is `+
+	huge := sets([]string{"run=" + run, "model.hidden=65536", "model.ffn=262144", "model.layers=90"})
+	message := refused(t, append([]string{"train", "tiny"}, huge...)...)
+	require.Regexp(t, `^retool: memory: the run takes \d+\.\d\d GiB, `+
+		`(this machine|the control group of this process) has \d+\.\d\d GiB: most of it is `+
 		`for policy: moments of AdamW .* GiB, .*; .retool plan --device cpu. shows all$`, message)
 	_, err := os.Stat(filepath.Join(run, "config.yaml"))
 	require.ErrorIs(t, err, os.ErrNotExist)
@@ -75,7 +78,8 @@ func TestLimitsOfControlGroups(t *testing.T) {
 func TestGarbageIsBounded(t *testing.T) {
 	require.Equal(t, 100, garbagePercent(0))
 	require.Equal(t, 100, garbagePercent(100<<20))
-	require.Equal(t, 12, garbagePercent(1<<30))
+	require.Equal(t, 12, garbagePercent(256<<20))
+	require.Equal(t, 3, garbagePercent(1<<30))
 	require.Equal(t, 2, garbagePercent(100<<30))
 }
 
@@ -86,7 +90,7 @@ func TestPlansOfManyRanksAgreeWithTheDesign(t *testing.T) {
 		ranks                  int
 		training               float64
 	}{
-		{"qwen2.5-1.5b", "shared", "none", 1, 35 - 3}, {"qwen2.5-7b", "shared", "none", 1, 149 - 3},
+		{"qwen2.5-1.5b", "shared", "none", 1, 35 - 3}, {"qwen2.5-7b", "shared", "none", 1, 149 - 3}, // less what collectives take
 		{"qwen2.5-7b", "shared", "none", 2, 103}, {"qwen2.5-7b", "own", "none", 2, 195},
 		{"qwen2.5-7b", "shared", "none", 8, 69}, {"qwen2.5-7b", "own", "none", 8, 126},
 		{"qwen2.5-7b", "shared", "optimizer", 1, 58 - 3}, {"qwen2.5-7b", "own", "optimizer", 1, 103 - 3},
@@ -121,8 +125,8 @@ func TestRecipesPlan(t *testing.T) {
 		require.Contains(t, out, "a rank of 8, moments and master copies divided", recipe)
 		require.Contains(t, out, "1024 prompts × 1 = 1024 trajectories, mini-batch 512 × 1 epochs → 2 updates a step")
 		require.Contains(t, out, "a rank: 128 trajectories, 64 of a mini-batch")
-		require.Contains(t, out, "at most 16384 tokens a trajectory, 16.8 M tokens a step; in passes of 16384: 64 a mini-batch, 128 a step a rank, and "+
-			"128 to score")
+		require.Contains(t, out, "at most 16384 tokens a trajectory, 16.8 M tokens a step; in passes of 16384: 64 a mini-batch, "+
+			"128 a step a rank, and 128 to score")
 		require.Contains(t, out, "evaluation: 60 problems × 32 = 1920 trajectories")
 	}
 	require.Regexp(t, `plan: it does not fit 74\.51 GiB: a rank of 8 takes .* too much, most of it for `,

@@ -20,10 +20,10 @@ import (
 func chatCommand() *cli.Command {
 	return &cli.Command{
 		Name: "chat", Usage: "talk with a model that runs Python as in a rollout", ArgsUsage: "[RECIPE|FILE.yaml]",
-		Description: "On a terminal, a line is a message; /new begins another conversation, ^D or ^C ends. Otherwise each line of standard input\n" +
-			"is a message, or with --whole all of it. The first message goes into protocol.template, and the model's code runs in the\n" +
-			"sandbox, by the code of rollouts. Weights without a configuration beside them have the paper's. Without a chat template\n" +
-			"there are no turns: each message is a conversation of its own.",
+		Description: "On a terminal, a line is a message; /new begins another conversation, ^D or ^C ends. Otherwise each line of standard\n" +
+			"input is a message, or with --whole all of it. The first message goes into protocol.template, and the model's code runs in\n" +
+			"the sandbox, by the code of rollouts. Weights without a configuration beside them have the paper's. Without a chat\n" +
+			"template there are no turns: each message is a conversation of its own.",
 		Flags: []cli.Flag{
 			fromFlag(), setFlag(),
 			&cli.BoolFlag{Name: "greedy", Usage: "take the likeliest token instead of sampling as eval.temperature and eval.top_p say"},
@@ -39,6 +39,9 @@ func chatCommand() *cli.Command {
 				return 1, nil
 			})
 			if err != nil {
+				if c.Context.Err() != nil {
+					return nil // ^C before the first message
+				}
 				return err
 			}
 			defer p.Close()

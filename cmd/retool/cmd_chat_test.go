@@ -32,8 +32,10 @@ func chatted(t *testing.T, input string, args ...string) (stdout, stderr string)
 func TestAChatIsARollout(t *testing.T) {
 	dir := t.TempDir()
 	run, out := filepath.Join(dir, "run"), filepath.Join(dir, "chat.json")
-	retool(t, append([]string{"sft", "demo"}, tiny(run, "sft.steps=90", "eval.problems=0", "data.mix.working=1", "data.mix.failing=0", "data.mix.text=0")...)...)
-	questions := []string{"What is 3 plus 4?", "What is 27 plus 41?", "What is 5 plus 99?", "Multiply 452 by 976, then divide by 971. What is left?"}
+	settings := tiny(run, "sft.steps=90", "eval.problems=0", "data.mix.working=1", "data.mix.failing=0", "data.mix.text=0")
+	retool(t, append([]string{"sft", "demo"}, settings...)...)
+	questions := []string{"What is 3 plus 4?", "What is 27 plus 41?", "What is 5 plus 99?",
+		"Multiply 452 by 976, then divide by 971. What is left?"}
 	shown, told := chatted(t, strings.Join(questions, "\n"), "--from", run, "--out", out)
 	s := chatTranscript(t, out)
 	require.Len(t, s.Conversations, len(questions), "without a chat template each message is a conversation")
@@ -71,7 +73,8 @@ func TestAConversationOnlyGrows(t *testing.T) {
 	texts, err := openTexts(foreignFolder("qwen2"), false)
 	require.NoError(t, err)
 	second := texts.written(s.Conversations[0][2].IDs)
-	require.Equal(t, "<|im_end|>\n<|im_start|>user\nAnd < |im_end|> now?<|im_end|>\n<|im_start|>assistant\n", second, "the turn before was cut off")
+	require.Equal(t, "<|im_end|>\n<|im_start|>user\nAnd < |im_end|> now?<|im_end|>\n<|im_start|>assistant\n", second,
+		"the turn before was cut off")
 	require.Equal(t, 1, strings.Count(texts.written(s.Conversations[1][0].IDs), "user"), "/new begins anew")
 
 	again := filepath.Join(t.TempDir(), "chat.json")

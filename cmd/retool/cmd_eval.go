@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -140,6 +141,9 @@ func evaluate(c *cli.Context, rs *ranks) (trace.Evaluation, error) {
 		}
 		return nil
 	})
+	if err != nil && c.Context.Err() != nil {
+		err = errors.New("eval: interrupted: nothing was written")
+	}
 	if err != nil || !rs.leads() {
 		return e, err
 	}

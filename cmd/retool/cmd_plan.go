@@ -19,9 +19,9 @@ import (
 func planCommand() *cli.Command {
 	return &cli.Command{
 		Name: "plan", Usage: "what a run would take of a GPU's or this machine's memory, before any is taken", ArgsUsage: "[RECIPE|FILE.yaml]",
-		Description: "Builds the run on a device that only counts, so every figure is what the program itself would ask for. With --gpus, it is\n" +
-			"a rank's: moments and master copies are divided, trajectories too; what NCCL takes is estimated. The\n" +
-			"shape is that of model.path, or of --shape. Exit code 1 if it does not fit.",
+		Description: "Builds the run on a device that only counts, so every figure is what the program itself would ask for. With --gpus, it\n" +
+			"is a rank's: moments and master copies are divided, trajectories too; what NCCL takes is estimated. The shape is that of\n" +
+			"model.path, or of --shape. Exit code 1 if it does not fit.",
 		Flags: []cli.Flag{
 			setFlag(),
 			&cli.StringFlag{Name: "shape", Usage: "plan for a model of this `NAME` instead of model.path: " + strings.Join(model.Shapes(), ", ")},
@@ -184,8 +184,8 @@ func planned(cfg *Config, shape model.Config, memory int64, ranks int) (*plan, e
 		return nil, err
 	}
 	p := &plan{
-		Model: shape.String(), Device: cfg.Device, Ranks: ranks, Computed: ranks > 1, Memory: memory, Parts: m.parts, Peak: m.peak, Pages: m.pages,
-		Phases: map[phase]int64{}, counted: m,
+		Model: shape.String(), Device: cfg.Device, Ranks: ranks, Computed: ranks > 1, Memory: memory, Parts: m.parts, Peak: m.peak,
+		Pages: m.pages, Phases: map[phase]int64{}, counted: m,
 	}
 	for _, at := range []phase{inRollout, inScoring, inUpdate, inSaving} {
 		p.Phases[at] = m.in(at)
@@ -237,8 +237,9 @@ func (p *plan) arithmetic(cfg *Config) {
 		if n > 1 {
 			p.Batch = append(p.Batch, fmt.Sprintf("a rank: %d trajectories, %d of a mini-batch", part(all), part(int64(rl.Minibatch))))
 		}
-		p.Batch = append(p.Batch, fmt.Sprintf("at most %d tokens a trajectory, %s a step; in passes of %d: %d a mini-batch, %d a step%s, and %d to score",
-			longest, millions(p.Counts["tokens"]), rl.Tokens, mini, mini*int64(rl.Updates()), rank, p.Counts["score_passes"]))
+		p.Batch = append(p.Batch, fmt.Sprintf("at most %d tokens a trajectory, %s a step; "+
+			"in passes of %d: %d a mini-batch, %d a step%s, and %d to score", longest, millions(p.Counts["tokens"]), rl.Tokens,
+			mini, mini*int64(rl.Updates()), rank, p.Counts["score_passes"]))
 	}
 	if e := cfg.Eval; e.Problems > 0 {
 		p.Counts["evaluated"] = int64(e.Problems * e.Samples)

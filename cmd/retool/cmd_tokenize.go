@@ -14,9 +14,9 @@ import (
 func tokenizeCommand() *cli.Command {
 	return &cli.Command{
 		Name: "tokenize", Usage: "ids and pieces of a text or a conversation, or the text of ids", ArgsUsage: "[TEXT]",
-		Description: "Takes a text from its argument or from standard input, as a model's folder would have it in a rollout: what the tokenizer puts\n" +
-			"before a text comes first, and no special token comes of the text itself, unless --special says so. Shows each token with\n" +
-			"its id, which of them are special, and whether they decode to the text again.",
+		Description: "Takes a text from its argument or from standard input, as a model's folder would have it in a rollout: what the\n" +
+			"tokenizer puts before a text comes first, and no special token comes of the text itself, unless --special says so. Shows\n" +
+			"each token with its id, which of them are special, and whether they decode to the text again.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "model", Required: true, Usage: "`DIR` with tokenizer.json; a chat template is taken from there too"},
 			&cli.StringFlag{Name: "messages", Usage: `a conversation, which the chat template renders: a JSON list of {"role", "content"}, a ` +
@@ -158,11 +158,12 @@ func printTokens(w io.Writer, t *texts, out tokenized) error {
 		fmt.Fprintf(&b, "%*d  %s\n", width, id, piece)
 	}
 	fmt.Fprintf(&b, "%d tokens, %d special, %d bytes", out.Count, len(out.Special), len(out.Text))
-	switch at := differAt(out.Text, t.written(out.IDs)); {
-	case out.RoundTrip:
+	if out.RoundTrip {
 		b.WriteString("; they decode to the text again\n")
-	default:
-		fmt.Fprintf(&b, "; they decode to another text, from byte %d on: %.40q where there was %.40q\n", at, t.written(out.IDs)[at:], out.Text[at:])
+	} else {
+		decoded := t.written(out.IDs)
+		at := differAt(out.Text, decoded)
+		fmt.Fprintf(&b, "; they decode to another text, from byte %d on: %.40q where there was %.40q\n", at, decoded[at:], out.Text[at:])
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

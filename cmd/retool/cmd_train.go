@@ -98,7 +98,7 @@ func train(cfg *Config, dir *runDir, out *terminal, rs *ranks) (*trainer.State, 
 		}
 		defer metrics.Close()
 	}
-	memory, err := newBudget(cfg, rs)
+	memory, err := newBudget(cfg, rs.id)
 	if err != nil {
 		return nil, err
 	}

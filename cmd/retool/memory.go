@@ -232,13 +232,13 @@ func (c countedRank) Rank() int { return c.n - 1 }
 func (c countedRank) Size() int { return c.n }
 
 // host counts what only the CPU keeps: weights once more in the order that products read them, forward and backward, and the buffers that
-// a checkpoint's two moments pass through, of which the first is garbage while the second is written.
+// a checkpoint's largest tensor and the ranges of its moments pass through.
 func (c *counter) host() {
 	dev, ok := c.dev.(*kernels.Counter)
 	if !ok {
 		return
 	}
-	largest := 0
+	buffers := 0
 	for _, name := range []string{policyModel, criticModel, referenceModel} {
 		m := c.made[name]
 		if m == nil {
@@ -257,11 +257,19 @@ func (c *counter) host() {
 		}
 		c.add(name+": packed weights", dev.Used()-before, use...)
 		if m.Options.Train {
-			largest = max(largest, 8*m.W.All.Len())
+			buffers = max(buffers, largestTensor(m)+min(trainer.MomentsRange, m.W.All.Len()))
 		}
 	}
-	dev.Alloc(kernels.I32, largest/4)
-	c.add("a checkpoint's buffers", int64(largest), inSaving)
+	dev.Alloc(kernels.F32, buffers)
+	c.add("a checkpoint's buffers", int64(4*buffers), inSaving)
+}
+
+// largestTensor is the numbers of a model's largest parameter.
+func largestTensor(m *model.Model) (n int) {
+	for _, t := range m.W.Named() {
+		n = max(n, t.Len())
+	}
+	return n
 }
 
 // Memory of collective operations on a GPU, estimated: CUDA's context, NCCL and its channels; buffers of a reduction and a gathering.

@@ -134,6 +134,6 @@ func (p *preset) into(e *trace.Evaluation, c *Config) {
 
 // presetFlag names a preset.
 func presetFlag() cli.Flag {
-	return &cli.StringFlag{Name: "preset", Usage: "sample, bound and grade as a published evaluation does, `NAME`: " + strings.Join(presetNames(), ", ") +
-		"; a --set goes before it"}
+	return &cli.StringFlag{Name: "preset", Usage: "sample, bound and grade as a published evaluation does, `NAME`: " +
+		strings.Join(presetNames(), ", ") + "; a --set goes before it"}
 }

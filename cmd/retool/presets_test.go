@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -20,8 +21,8 @@ func TestPresetsAreWhatIsPublished(t *testing.T) {
 			"protocol.name tags, protocol.template retool-repo, protocol.cap 400",
 		"retool-eval": "engine.turn_tokens 16384, protocol.error last-line, protocol.no_fence retool-eval, interp.limits.wall 5s, " +
 			"reward.verifier math, protocol.feedback retool-eval",
-		"verl-eval": "eval.samples 30, eval.top_p 0.6, reward.verifier dapo-strict, protocol.name hermes, protocol.template verl, data.wrapper keep, " +
-			"engine.turns 8",
+		"verl-eval": "eval.samples 30, eval.top_p 0.6, reward.verifier dapo-strict, protocol.name hermes, protocol.template verl, " +
+			"data.wrapper keep, engine.turns 8",
 	} {
 		cfg, p, err := underPreset(name, "", false, foreignFolder("qwen2"), []string{"model.path=x", "data.test=y"})
 		require.NoError(t, err, name)
@@ -52,8 +53,9 @@ func TestAPresetYieldsToTheUserAndToTheRun(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 0.9, cfg.Eval.TopP)
 	require.Equal(t, "plain", cfg.Protocol.Template)
-	require.Equal(t, "preset    paper, but protocol.template plain, not retool-repo (as the weights were trained); protocol.error last-line, not "+
-		"traceback (as the weights were trained); engine.max_tokens 512, not 16384 (the positions of the model); eval.top_p 0.9, not 0.7 (--set)",
+	require.Equal(t, "preset    paper, but protocol.template plain, not retool-repo (as the weights were trained); "+
+		"protocol.error last-line, not traceback (as the weights were trained); engine.max_tokens 512, not 16384 "+
+		"(the positions of the model); eval.top_p 0.9, not 0.7 (--set)",
 		p.note())
 	_, _, err = underPreset("paper", "tiny", true, foreignFolder("qwen2"), []string{"eval.top_q=0.9"})
 	require.ErrorContains(t, err, `unknown key "top_q"`)
@@ -102,4 +104,31 @@ func TestPresetsEvaluate(t *testing.T) {
 	require.Contains(t, refused(t, args("paper", "--record", record)...), "r.jsonl:1: want an evaluation as --record writes it")
 	require.Contains(t, refused(t, "eval", "--trace", out, "--preset", "paper"), "eval: --preset goes with --from, which samples")
 	require.Contains(t, refused(t, args("paper", "--out", out)...), "is there already")
+}
+
+// An evaluation that is interrupted leaves neither trajectories nor a record.
+func TestAnInterruptedEvaluationWritesNothing(t *testing.T) {
+	dir := t.TempDir()
+	problems, out, record := filepath.Join(dir, "p.jsonl"), filepath.Join(dir, "t.jsonl"), filepath.Join(dir, "r.jsonl")
+	require.NoError(t, os.WriteFile(problems, []byte(`{"question":"1+1","answer":"2"}`+"\n"), 0o644))
+	args := append([]string{"eval", "--from", foreignFolder("qwen2"), "--preset", "paper", "--out", out, "--record", record},
+		sets([]string{"data.test=" + problems, "protocol.name=none", "protocol.template=plain", "eval.samples=100000"})...)
+	c, _, _ := command(args...)
+	c.Stderr = nil
+	stderr, err := c.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, c.Start())
+	lines := bufio.NewScanner(stderr)
+	require.True(t, lines.Scan())
+	require.Contains(t, lines.Text(), "preset    paper")
+	require.NoError(t, c.Process.Signal(os.Interrupt))
+	said := ""
+	for lines.Scan() {
+		said = lines.Text()
+	}
+	require.Error(t, c.Wait())
+	require.Equal(t, "retool: eval: interrupted: nothing was written", said)
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 1, "the problems alone")
 }

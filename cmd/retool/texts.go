@@ -48,8 +48,8 @@ func (t *texts) plain(text string) []int32 { return slices.Concat(t.tok.BOS(), t
 // messages is a conversation's tokens.
 func (t *texts) messages(list []engine.Message, tools, generate bool) (text string, ids []int32, err error) {
 	if t.chat == nil {
-		return "", nil, fmt.Errorf("messages want a chat template, and %s has none (chat_template.jinja, or chat_template in tokenizer_config.json)",
-			t.dir)
+		return "", nil, fmt.Errorf("messages want a chat template, and %s has none "+
+			"(chat_template.jinja, or chat_template in tokenizer_config.json)", t.dir)
 	}
 	return t.chat.Conversation(list, tools, generate)
 }
@@ -90,8 +90,8 @@ func parseMessages(text []byte) ([]engine.Message, error) {
 func textFlags(what string) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "text", Usage: what + " as `TEXT`; - is standard input"},
-		&cli.StringFlag{Name: "messages", Usage: what + ` as a conversation, which the chat template renders: a JSON list of {"role", "content"}, ` +
-			"a `FILE` of one, or - for standard input"},
+		&cli.StringFlag{Name: "messages", Usage: what + ` as a conversation, which the chat template renders: a JSON list of ` +
+			`{"role", "content"}, ` + "a `FILE` of one, or - for standard input"},
 	}
 }
 

@@ -30,8 +30,8 @@ func patched(file, change any) any {
 	return out
 }
 
-// Tokenizers as published, cut to their pipelines over one small vocabulary: what this package does not reproduce is refused in one sentence
-// that names file, part and kind; what it does opens.
+// Tokenizers as published, cut to their pipelines over one small vocabulary: what this package does not reproduce is refused in one
+// sentence that names file, part and kind; what it does opens.
 func TestPublishedPipelines(t *testing.T) {
 	text, err := os.ReadFile("testdata/published.json")
 	require.NoError(t, err)

@@ -10,7 +10,8 @@ import (
 
 func TestStrictIsDAPOStrict(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		piece := rapid.SampledFrom([]string{`\boxed{7}`, `\boxed{ 7}`, `\boxed{42`, "7", " ", "\n", strings.Repeat("x", 90), `</code>`, "Answer: 7"})
+		piece := rapid.SampledFrom([]string{`\boxed{7}`, `\boxed{ 7}`, `\boxed{42`, "7", " ", "\n", strings.Repeat("x", 90), "</code>",
+			"Answer: 7"})
 		text := strings.Join(rapid.SliceOfN(piece, 0, 6).Draw(t, "text"), "")
 		truth := rapid.SampledFrom([]string{"7", "42", " 7"}).Draw(t, "truth")
 		reward, _ := DAPOStrict(text, truth, true)
@@ -46,7 +47,8 @@ func TestLenientTakesTheLastLinesInteger(t *testing.T) {
 // What Math takes for right, Lenient does.
 func TestLenientIsNoStricterThanMath(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		text := strings.Join(rapid.SliceOfN(rapid.SampledFrom([]string{`\boxed{7}`, "7", "8", "\n", " ", `\boxed{1/2}`, "3.5"}), 0, 6).Draw(t, "text"), " ")
+		piece := rapid.SampledFrom([]string{`\boxed{7}`, "7", "8", "\n", " ", `\boxed{1/2}`, "3.5"})
+		text := strings.Join(rapid.SliceOfN(piece, 0, 6).Draw(t, "text"), " ")
 		truth := rapid.SampledFrom([]string{"7", "0.5", "8"}).Draw(t, "truth")
 		if Math.Grade(text, truth) == Correct {
 			require.Equal(t, Correct, Lenient.Grade(text, truth))

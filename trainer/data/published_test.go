@@ -33,15 +33,16 @@ func TestPublishedColumnsAreRead(t *testing.T) {
 		{"GSM8K", "GSM8K", `{"question":"Q","answer":"40 and 2.\n#### 42"}`, 0},
 		{"OpenR1-Math", "problem and answer (AIME)", `{"problem":"Q","solution":"It is 42.","answer":"42","problem_type":"Algebra","uuid":"u",
 			"generations":["x"],"messages":[{"role":"user","content":"Q"},{"role":"assistant","content":"42"}]}`, 0},
-		{"Big-Math", "problem and answer (AIME)", `{"problem":"Q","answer":"42","source":"orca_math","domain":["Algebra"],"llama8b_solve_rate":0.5}`, 0},
+		{"Big-Math", "problem and answer (AIME)", `{"problem":"Q","answer":"42","source":"orca_math","domain":["Algebra"],
+			"llama8b_solve_rate":0.5}`, 0},
 		{"prompts", "prompt and answer", `{"prompt":"Q","answer":"42"}`, 0},
 		{"slime", "prompt and label (slime)", `{"prompt":[{"role":"user","content":"Q"}],"label":"42"}`, 0},
 		{"responses", "prompt, answer and response", `{"prompt":"Q","answer":"42","response":"` + response + `"}`, 3},
 		{"messages", "messages", `{"messages":[{"role":"user","content":"Q"},{"role":"assistant","content":"\\boxed{42}"}],"answer":"42"}`, 1},
 		{"ReTool-SFT", "messages (ReTool-SFT)", `{"messages":[{"role":"user","content":"Q"},{"role":"assistant","content":"` + response + `"}],
 			"answer":"42"}`, 3},
-		{"OpenThoughts", "conversations (ShareGPT)", `{"conversations":[{"from":"user","value":"Q"},{"from":"assistant","value":"` + response + `"}],
-			"answer":"42"}`, 3},
+		{"OpenThoughts", "conversations (ShareGPT)", `{"conversations":[{"from":"user","value":"Q"},
+			{"from":"assistant","value":"` + response + `"}],"answer":"42"}`, 3},
 	} {
 		path := written(t, "rows.jsonl", strings.NewReplacer("\n", "", "\t", "", `"Q"`, `"`+q+`"`).Replace(c.row))
 		r, err := reading(path, Columns{}, c.segments > 0)
