@@ -27,7 +27,7 @@ func launchCommand() *cli.Command {
 			&cli.IntFlag{Name: "procs", Usage: "ranks of a host, for device: cpu or emu"},
 			&cli.IntFlag{Name: "nodes", Usage: "hosts"},
 			&cli.IntFlag{Name: "node", Usage: "which of them this is, from 0", Value: -1},
-			&cli.StringFlag{Name: "at", Usage: "`HOST:PORT` of the first host, for ranks without a run directory, and to tell those that do not see it"},
+			&cli.StringFlag{Name: "at", Usage: "`HOST:PORT` of the first host: where ranks without a run directory meet"},
 			&cli.IntFlag{Name: "restarts", Usage: "start again after a failure, so often at most, while each attempt reaches a newer checkpoint"},
 			&cli.BoolFlag{Name: "preemptible", Usage: "SIGTERM, as USR1, saves at the next step and exits with 75"},
 			&cli.BoolFlag{Name: "check", Usage: "no command: meet, measure, and compare every collective with the host, bit for bit"},
@@ -75,8 +75,8 @@ func launch(c *cli.Context) error {
 		return printScript(c, s)
 	}
 	if s.nodes > 1 && (s.node < 0 || s.at == "") {
-		return fmt.Errorf("launch: --nodes %d: want --node, which of them this is, and --at, HOST:PORT of the first (a host of Kubeflow or SkyPilot "+
-			"knows both)", s.nodes)
+		return fmt.Errorf("launch: --nodes %d: want --node, which of them this is, and --at, HOST:PORT of the first (hosts of Kubeflow "+
+			"and SkyPilot know both)", s.nodes)
 	}
 	if err := s.claim(); err != nil {
 		return err

@@ -92,7 +92,8 @@ func (rs *ranks) checkBytes(say func(string, ...any)) error {
 		}
 		slices.Sort(took)
 		best := took[0]
-		say("gather      %8d B   %8.3f ms, median %.3f ms, %.2f GB/s a rank", n, best*1e3, took[len(took)/2]*1e3, float64(n*(rs.Size()-1))/best/1e9)
+		say("gather      %8d B   %8.3f ms, median %.3f ms, %.2f GB/s a rank", n, best*1e3, took[len(took)/2]*1e3,
+			float64(n*(rs.Size()-1))/best/1e9)
 	}
 	first, err := rs.Ticket("check")
 	if err != nil {

@@ -48,7 +48,8 @@ func TestLaunchRefuses(t *testing.T) {
 		{"name the run directory that they share", append([]string{"--procs", "2", "--slurm"}, train...)},
 		{`--k8s "pod": want job, jobset or trainjob`, append([]string{"--procs", "2", "--k8s", "pod"}, append(train, "--set", "run=/runs/a")...)},
 		{"want --image", append([]string{"--procs", "2", "--k8s", "job"}, append(train, "--set", "run=/runs/a")...)},
-		{"the claim is mounted at /runs", append([]string{"--procs", "2", "--k8s", "job", "--image", "i", "--claim", "c"}, append(train, "--set", "run=a")...)},
+		{"the claim is mounted at /runs", append([]string{"--procs", "2", "--k8s", "job", "--image", "i", "--claim", "c"},
+			append(train, "--set", "run=a")...)},
 	} {
 		launchRefused(t, c.says, append([]string{"launch"}, c.args...)...)
 	}
@@ -66,7 +67,8 @@ func TestScripts(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 	for _, line := range []string{"#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=8", "#SBATCH --gpus-per-node=8", "#SBATCH --time=12:00:00",
 		"#SBATCH --signal=USR1@600", "#SBATCH --requeue",
-		`srun --kill-on-bad-exit=1 --wait=60 --cpus-per-task=8 retool train demo --set run=/runs/a --set data.task=files --set 'data.problems=a'\''b c'`} {
+		`srun --kill-on-bad-exit=1 --wait=60 --cpus-per-task=8 retool train demo --set run=/runs/a --set data.task=files ` +
+			`--set 'data.problems=a'\''b c'`} {
 		require.Contains(t, strings.Split(slurm, "\n"), line)
 	}
 	require.Equal(t, `mpirun --bind-to none -n 16 --map-by ppr:8:node --hostfile h retool train demo --set run=/runs/a `+
@@ -95,8 +97,8 @@ func TestLaunchChecksCollectives(t *testing.T) {
 func TestInterpretersSeeNothingOfARank(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "code.py")
-	require.NoError(t, os.WriteFile(file, []byte("import os\nprint(sorted(os.environ), [os.readlink('/proc/self/fd/%s' % f) if os.path.exists("+
-		"'/proc/self/fd/%s' % f) else '' for f in range(3, 200)])\n"), 0o644))
+	require.NoError(t, os.WriteFile(file, []byte("import os\nat = '/proc/self/fd/%d'\n"+
+		"print(sorted(os.environ), [os.readlink(at % f) for f in range(3, 200) if os.path.exists(at % f)])\n"), 0o644))
 	c, out, errs := command("exec", file)
 	c.Env = append(c.Env, dist.SecretVariable+"=s3cret", "RANK=0", "WORLD_SIZE=2", "LOCAL_RANK=0", "MASTER_ADDR=host0")
 	r, w, err := os.Pipe() // as a rank's connection would be
@@ -168,7 +170,8 @@ func TestLaunchedRanksEndInTheSameBits(t *testing.T) {
 	require.NotContains(t, errs.String(), "[1]")
 }
 
-// A rank that is killed ends the run, and its launcher names it; with --restarts it starts again, and the bits are the same. Nothing is left.
+// A rank that is killed ends the run, and its launcher names it; with --restarts it starts again, and the bits are the same. Nothing is
+// left.
 func TestKilledRankUnderLaunch(t *testing.T) {
 	dir := t.TempDir()
 	one, two := filepath.Join(dir, "one"), filepath.Join(dir, "two")
@@ -193,6 +196,7 @@ func TestKilledRankUnderLaunch(t *testing.T) {
 			require.Error(t, err)
 			require.Equal(t, 128+9, c.ProcessState.ExitCode(), "%s%s", out, errs)
 			require.Contains(t, errs.String(), fmt.Sprintf("retool: launch: rank 1 (pid %d): it was killed by signal 9 (killed)", members[1]))
+			require.Contains(t, errs.String(), filepath.Join(two, "ranks", "001.log"))
 			require.Contains(t, errs.String(), fmt.Sprintf("rank 1 (%s, cpu, pid %d) has gone", hostname(t), members[1]))
 			t.Logf("all had ended %v after rank 1 was killed", time.Since(begun).Round(time.Millisecond))
 		}

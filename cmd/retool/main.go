@@ -35,8 +35,8 @@ func main() {
 	fail(err)
 }
 
-// fail ends the process with a sentence. Of several ranks' one sentence, one rank prints it; a launcher that asks for it in a file gets it of
-// each that has one of its own.
+// fail ends the process with a sentence. Of several ranks' one sentence, one rank prints it; a launcher that asks for it in a file gets
+// it of each that has one of its own.
 func fail(err error) {
 	var ended *dist.Ended
 	if errors.As(err, &ended) && !ended.Speaks {

@@ -48,16 +48,17 @@ type ranks struct {
 // thisRank is who this process is.
 func thisRank() (dist.ID, error) { return dist.Identify(os.Getenv) }
 
-// joinRanks meets the other ranks of a run: in cfg.Run, or where that is empty at the launcher's address. Ranks with another binary or other
-// settings are refused. Where the run ends for a reason of another rank's, ctx ends, and soon after that the process, whatever it does.
+// joinRanks meets the other ranks of a run: in cfg.Run, or where that is empty at the launcher's address. Ranks with another binary or
+// other settings are refused. Where the run ends for a reason of another rank's, ctx ends, and soon after that the process, whatever it
+// does.
 func joinRanks(ctx context.Context, cfg *Config, id dist.ID) (*ranks, error) {
 	rs := &ranks{id: id}
 	rs.ctx, rs.cancel = context.WithCancelCause(ctx)
 	o := dist.Options{
-		Dir: cfg.Run, Device: rankDevice(cfg.Device, id), Cores: runtime.NumCPU(), Affinity: affinity(), TLS: cfg.Dist.Encrypt, Wait: cfg.Dist.Wait,
-		Limits: dist.Limits{Stall: cfg.Dist.Stall, Timeout: cfg.Dist.Timeout},
-		Log:    func(line string) { fmt.Fprintln(os.Stderr, line) },
-		Ended:  rs.end,
+		Dir: cfg.Run, Device: rankDevice(cfg.Device, id), Cores: runtime.NumCPU(), Affinity: affinity(),
+		TLS: cfg.Dist.Encrypt, Wait: cfg.Dist.Wait, Limits: dist.Limits{Stall: cfg.Dist.Stall, Timeout: cfg.Dist.Timeout},
+		Log:   func(line string) { fmt.Fprintln(os.Stderr, line) },
+		Ended: rs.end,
 	}
 	if id.Size > 1 {
 		var err error
@@ -103,7 +104,8 @@ func sameOnAllRanks(cfg *Config) ([]dist.Fact, error) {
 	}, err
 }
 
-// buildOf names this program's content: by the identifier that Go's linker makes of all that went into it, or where there is none by its hash.
+// buildOf names this program's content: by the identifier that Go's linker makes of all that went into it, or where there is none by its
+// hash.
 func buildOf() (string, error) {
 	path, err := os.Executable()
 	if err != nil {
@@ -129,8 +131,8 @@ func buildOf() (string, error) {
 	return fmt.Sprintf("sha256 %x", h.Sum(nil)), nil
 }
 
-// listFiles is a line for each file that is named, or lies in a folder that is: its size, and up to 64 MiB its hash. Weights are larger, and
-// what ranks make of them is compared when they go on from a checkpoint.
+// listFiles is a line for each file that is named, or lies in a folder that is: its size, and up to 64 MiB its hash. Weights are larger,
+// and what ranks make of them is compared when they go on from a checkpoint.
 func listFiles(paths ...string) (string, error) {
 	var b strings.Builder
 	for _, root := range paths {
@@ -166,7 +168,7 @@ func listFiles(paths ...string) (string, error) {
 // rankDevice is a rank's device as a roster shows it.
 func rankDevice(device string, id dist.ID) string {
 	if device == "gpu" {
-		return fmt.Sprintf("GPU of local rank %d", id.LocalRank)
+		return fmt.Sprintf("GPU %d", id.LocalRank)
 	}
 	return device
 }
@@ -338,8 +340,8 @@ func (rs *ranks) interpreters(c interp.Config) interp.Config {
 	return c
 }
 
-// gpuOrdinal is the GPU of a local rank: its own number where a host shows as many as it has ranks, the only one where a launcher shows each
-// rank its own.
+// gpuOrdinal is the GPU of a local rank: its own number where a host shows as many as it has ranks, the only one where a launcher shows
+// each rank its own.
 func gpuOrdinal(id dist.ID, visible int) (int, error) {
 	switch {
 	case id.Size == 1:
@@ -349,6 +351,6 @@ func gpuOrdinal(id dist.ID, visible int) (int, error) {
 	case visible >= id.LocalSize:
 		return id.LocalRank, nil
 	}
-	return 0, fmt.Errorf("device: rank %d is local rank %d of %d, and this host shows %d GPUs: want as many as local ranks, or exactly one a rank "+
-		"(CUDA_VISIBLE_DEVICES)", id.Rank, id.LocalRank, id.LocalSize, visible)
+	return 0, fmt.Errorf("device: rank %d is local rank %d of %d, and this host shows %d GPUs: want as many as local ranks, or exactly one a "+
+		"rank (CUDA_VISIBLE_DEVICES)", id.Rank, id.LocalRank, id.LocalSize, visible)
 }

@@ -61,7 +61,8 @@ typedef struct { int peer, send; unsigned long long at; size_t bytes; } nccl_op;
 static int nccl_exchange(nccl_lib *l, void *c, int n, const nccl_op *o, CUstream s) {
 	int r = l->GroupStart(), end;
 	for (int i = 0; i < n && (r == NCCL_SUCCESS || r == NCCL_IN_PROGRESS); i++)
-		r = o[i].send ? l->Send((void *)o[i].at, o[i].bytes, NCCL_UINT8, o[i].peer, c, s) : l->Recv((void *)o[i].at, o[i].bytes, NCCL_UINT8, o[i].peer, c, s);
+		r = o[i].send ? l->Send((void *)o[i].at, o[i].bytes, NCCL_UINT8, o[i].peer, c, s)
+		                : l->Recv((void *)o[i].at, o[i].bytes, NCCL_UINT8, o[i].peer, c, s);
 	end = l->GroupEnd();
 	return r == NCCL_SUCCESS || r == NCCL_IN_PROGRESS ? end : r;
 }
@@ -103,7 +104,8 @@ func OpenNCCL(path string) (*NCCL, error) {
 		if missing != 0 {
 			return nil, fmt.Errorf("driver: %s has no %s: want NCCL 2.18 or newer", path, text)
 		}
-		return nil, fmt.Errorf("driver: no NCCL: %s: install libnccl2, or name the file (dist.nccl), such as that of the pip package nvidia-nccl", text)
+		return nil, fmt.Errorf("driver: no NCCL: %s: install libnccl2, or name the file (dist.nccl), such as that of pip's "+
+			"nvidia-nccl", text)
 	}
 	var v C.int
 	if r := C.nccl_version(n.lib, &v); r != C.NCCL_SUCCESS {

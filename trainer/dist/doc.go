@@ -17,12 +17,12 @@
 //
 // # Over TCP
 //
-// It is always there, for bytes and for tensors in host memory, and is no engine for scale. Every pair of ranks has a connection. Nothing of
-// a connection is believed before its other end has proved that it knows the run's secret; that is never sent. With Options.TLS what
-// follows is encrypted as well.
+// It is always there, for bytes and for tensors in host memory, and is no engine for scale. Every pair of ranks has a connection.
+// Nothing of a connection is believed before its other end has proved that it knows the run's secret; that is never sent. With
+// Options.TLS what follows is encrypted as well.
 //
-// Between GPUs (OverNCCL) tensors go by NVIDIA's library, which copies and adds nothing; bytes, tickets, signs of life and ends stay on TCP,
-// and each collective begins there. Sums have the same bits over either.
+// Between GPUs (OverNCCL) tensors go by NVIDIA's library, which copies and adds nothing; bytes, tickets, signs of life and ends stay on
+// TCP, and each collective begins there. Sums have the same bits over either.
 //
 // # What a caller that stops on a signal does
 //

@@ -29,7 +29,8 @@ type gpus struct {
 	fabric fabric
 }
 
-// OverNCCL makes tensors of GPUs go by NVIDIA's library: libnccl.so.2, or the file that is named. c is Join's; of one rank it stays as it is.
+// OverNCCL makes tensors of GPUs go by NVIDIA's library: libnccl.so.2, or the file that is named. c is Join's; of one rank it stays as
+// it is.
 func OverNCCL(c Comm, dev *k.GPU, library string) (Comm, error) {
 	n, ok := c.(*network)
 	if !ok {

@@ -56,7 +56,8 @@ func wired(n int) []*wires {
 	return ws
 }
 
-// Over a fabric of devices sums and parts have the bits that they have over TCP, in one piece or several, on the CPU and on an emulated GPU.
+// Over a fabric of devices sums and parts have the bits that they have over TCP, in one piece or several, on the CPU and on an emulated
+// GPU.
 func TestFabricGivesTheSameBits(t *testing.T) {
 	old := gpuPiece
 	gpuPiece = Tile + 1000

@@ -56,7 +56,9 @@ func TestIdentity(t *testing.T) {
 
 // A batch script outside srun is a single process, though it has a rank and a number of tasks. So is one that nobody started.
 func TestWhoIsNoRank(t *testing.T) {
-	for _, getenv := range []func(string) string{environment(t, "sbatch-batch"), environment(t, "indexed-job"), func(string) string { return "" }} {
+	for _, getenv := range []func(string) string{
+		environment(t, "sbatch-batch"), environment(t, "indexed-job"), func(string) string { return "" },
+	} {
 		id, err := Identify(getenv)
 		require.NoError(t, err)
 		require.Equal(t, ID{Size: 1, LocalSize: 1}, id)

@@ -277,7 +277,8 @@ func (n *network) unfit(a arrival, before hello, twice bool) string {
 	case a.Rank < 0 || a.Rank >= n.id.Size:
 		return fmt.Sprintf("pid %d on %s is rank %d of %d", a.PID, a.Host, a.Rank, a.Size)
 	case a.blind:
-		return fmt.Sprintf("%s does not see %s, the run directory of rank 0 (%s): it must be one that all hosts share", a.Member, n.o.Dir, n.self.Host)
+		return fmt.Sprintf("%s does not see %s, the run directory of rank 0 (%s): it must be one that all hosts share", a.Member, n.o.Dir,
+			n.self.Host)
 	case twice:
 		return fmt.Sprintf("two processes are rank %d: pid %d on %s and pid %d on %s", a.Rank, before.PID, before.Host, a.PID, a.Host)
 	}

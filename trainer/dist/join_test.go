@@ -22,10 +22,12 @@ import (
 func joinAll(t *testing.T, n int, edit func(id *ID, o *Options)) (comms []Comm, errs []error) {
 	t.Helper()
 	dir := t.TempDir()
+	secret, err := newToken() // this test may run twice on a machine, on the same ports
+	require.NoError(t, err)
 	comms, errs = make([]Comm, n), make([]error, n)
 	var wg sync.WaitGroup
 	for r := range n {
-		id := ID{Launcher: "test", Rank: r, Size: n, LocalRank: r, LocalSize: n, Job: "1"}
+		id := ID{Launcher: "test", Rank: r, Size: n, LocalRank: r, LocalSize: n, Job: "1", Secret: secret}
 		o := Options{Dir: dir, Wait: time.Minute, Log: func(string) {}}
 		if edit != nil {
 			edit(&id, &o)
@@ -44,7 +46,7 @@ func TestRanksJoin(t *testing.T) {
 	}{
 		{"by file", 4, nil},
 		{"by file, encrypted", 3, func(_ *ID, o *Options) { o.TLS = true }},
-		{"at an address", 4, func(id *ID, o *Options) { o.Dir, id.At, id.Port, id.Secret = "", "localhost", 23456, "s" }},
+		{"at an address", 4, func(id *ID, o *Options) { o.Dir, id.At, id.Port, id.Secret = "", "localhost", 23456, id.Secret+"s" }},
 		{"at an address, encrypted", 3, func(id *ID, o *Options) { o.Dir, id.At, id.Port, o.TLS = "", "127.0.0.1", 23476, true }},
 		{"sixteen", 16, nil},
 	} {
@@ -107,7 +109,8 @@ func TestJoinRefuses(t *testing.T) {
 		{"one GPU", 3, func(id *ID, o *Options) {
 			o.Device, o.PCI = fmt.Sprint("GPU ", id.Rank%2), fmt.Sprint("0000:0", id.Rank%2, ":00.0")
 		}, []string{"rank 0 (", "GPU 0", "and rank 2 (", "are on one GPU (PCI 0000:00:00.0): local ranks 0 and 2"}},
-		{"no place", 2, func(_ *ID, o *Options) { o.Dir = "" }, []string{"does not know where rank 0 is: want a run directory that all hosts see (run=DIR), or MASTER_ADDR"}},
+		{"no place", 2, func(_ *ID, o *Options) { o.Dir = "" },
+			[]string{"does not know where rank 0 is: want a run directory that all hosts see (run=DIR), or MASTER_ADDR"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, errs := joinAll(t, c.n, c.edit)
@@ -153,7 +156,8 @@ func TestMissingRanksAreNamed(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	_, _, err := Join(t.Context(), ID{Rank: 1, Size: 2, LocalSize: 2, Job: "2"}, Options{Dir: dir, Wait: 200 * time.Millisecond, Log: func(string) {}})
+	_, _, err := Join(t.Context(), ID{Rank: 1, Size: 2, LocalSize: 2, Job: "2"},
+		Options{Dir: dir, Wait: 200 * time.Millisecond, Log: func(string) {}})
 	require.ErrorContains(t, err, "rank 1 has not found rank 0 within 200ms: "+filepath.Join(dir, ".rank0-2")+" is not there")
 }
 
@@ -174,7 +178,8 @@ func TestStaleFileAndSecondJob(t *testing.T) {
 				if r == 0 {
 					time.Sleep(100 * time.Millisecond) // so that the other meets the old file first
 				}
-				c, members, err := Join(t.Context(), ID{Rank: r, Size: 2, LocalSize: 2, Job: job}, Options{Dir: dir, Wait: time.Minute, Log: func(string) {}})
+				c, members, err := Join(t.Context(), ID{Rank: r, Size: 2, LocalSize: 2, Job: job},
+					Options{Dir: dir, Wait: time.Minute, Log: func(string) {}})
 				if err != nil {
 					t.Error(err)
 					return
@@ -220,7 +225,11 @@ func TestStrangersCostALogLine(t *testing.T) {
 			joined <- err
 		}()
 		var at place
-		require.Eventually(t, func() (ok bool) { p, err := readPlace(placeFile(dir, "1")); at = p; return err == nil }, time.Minute, time.Millisecond)
+		require.Eventually(t, func() bool {
+			var err error
+			at, err = readPlace(placeFile(dir, "1"))
+			return err == nil
+		}, time.Minute, time.Millisecond)
 		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(at.Port))
 		dial := func() net.Conn {
 			c, err := net.Dial("tcp", address)

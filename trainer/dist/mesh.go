@@ -32,6 +32,7 @@ type mesh struct {
 	rank, size int
 	send       func(to int, f frame)
 	name       func(rank int) string // as a sentence names it: rank 2 (host b, GPU 2, pid 4711)
+	logOf      func(rank int) string // "; its log: FILE", or nothing
 	tickets    tickets               // rank 0's
 	watch      *watch
 	ended      func(*Ended) // told once, when the run has ended before its end
@@ -53,6 +54,7 @@ func newMesh(rank, size int) *mesh {
 	m := &mesh{rank: rank, size: size, in: make([][]frame, size), left: make([]bool, size), missing: make([]bool, size)}
 	m.arrived = sync.NewCond(&m.mu)
 	m.name = func(r int) string { return fmt.Sprintf("rank %d", r) }
+	m.logOf = func(int) string { return "" }
 	m.ended = func(*Ended) {}
 	m.watch = newWatch(m)
 	return m
@@ -218,7 +220,7 @@ func (m *mesh) lost(from int, how string) {
 		m.arrived.Broadcast()
 		return
 	}
-	m.endLocked(from, "%s %s%s", m.name(from), how, m.watch.lastly(from))
+	m.endLocked(from, "%s %s%s%s", m.name(from), how, m.watch.lastly(from), m.logOf(from))
 }
 
 // Abort ends the run with this rank's reason. That of a run which has ended already is kept.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 )
@@ -91,7 +92,8 @@ func (c *counted) Read(b []byte) (int, error) {
 // every rank gets that can be told. A run of one rank meets nobody.
 func Join(ctx context.Context, id ID, o Options) (Comm, []Member, error) {
 	host, _ := os.Hostname()
-	self := Member{Rank: id.Rank, LocalRank: id.LocalRank, Host: host, PID: os.Getpid(), Device: o.Device, PCI: o.PCI, Cores: o.Cores, Affinity: o.Affinity}
+	self := Member{Rank: id.Rank, LocalRank: id.LocalRank, Host: host, PID: os.Getpid(), Device: o.Device, PCI: o.PCI,
+		Cores: o.Cores, Affinity: o.Affinity}
 	if id.Size == 1 {
 		return &Alone{}, []Member{self}, nil
 	}
@@ -111,6 +113,14 @@ func Join(ctx context.Context, id ID, o Options) (Comm, []Member, error) {
 			return n.members[r].String()
 		}
 		return fmt.Sprintf("rank %d", r)
+	}
+	begun := time.Now()
+	n.mesh.logOf = func(r int) string {
+		path := filepath.Join(o.Dir, "ranks", fmt.Sprintf("%03d.log", r)) // where retool launch writes it
+		if info, err := os.Stat(path); o.Dir == "" || err != nil || info.ModTime().Before(begun.Add(-time.Minute)) {
+			return ""
+		}
+		return "; its log: " + path
 	}
 	n.mesh.ended = func(e *Ended) {
 		close(n.over)

@@ -44,8 +44,9 @@ func rankProcess(role string) error {
 		return err
 	}
 	ended := make(chan *Ended, 1)
-	o := Options{Dir: os.Getenv("RETOOL_TEST_DIR"), Wait: time.Minute, Log: func(s string) { fmt.Println("log:", s) }, Ended: func(e *Ended) { ended <- e }}
-	if role == "STOP" || role == "hang" {
+	o := Options{Dir: os.Getenv("RETOOL_TEST_DIR"), Wait: time.Minute, Log: func(s string) { fmt.Println("log:", s) },
+		Ended: func(e *Ended) { ended <- e }}
+	if role == "STOP" || role == "hang" || role == "slow" {
 		o.Limits = Limits{Beat: 20 * time.Millisecond, Silence: 800 * time.Millisecond, Stall: 200 * time.Millisecond, Timeout: time.Second}
 	}
 	if role == "hang" || role == "slow" {
@@ -80,7 +81,15 @@ func rankProcess(role string) error {
 				select {}
 			case "leave":
 				return nil
+			case "slow": // three times as long as a rank may stand still
+				for k := range 60 {
+					c.Doing(1000+int64(k), "call %d of 60", k)
+					time.Sleep(50 * time.Millisecond)
+				}
 			}
+		}
+		if i == 60 && role == "slow" {
+			return nil
 		}
 		if role == "compute" { // in no call: it hears of the end by Ended
 			fmt.Println("computing")
@@ -310,10 +319,22 @@ func TestLostHost(t *testing.T) {
 // The others wait for a rank that does nothing. They name it, and what it was doing; later the run ends with that.
 func TestStallNamesTheRank(t *testing.T) {
 	rs := startRanks(t, 3, "hang")
-	rs.ended(2, "error: dist: rank 2 (", "has made no progress for 1s in trajectory 804: call 3; rank ", `waits for it in "trajectories of step 50"`)
+	rs.ended(2, "error: dist: rank 2 (", "has made no progress for 1s in trajectory 804: call 3; rank ",
+		`waits for it in "trajectories of step 50"`)
 	require.Contains(t, rs.text(0), `in "trajectories of step 50" for rank 2 (`)
 	require.Contains(t, rs.text(0), "): trajectory 804: call 3\n")
 	require.NotContains(t, rs.text(1), "log: waiting", "one rank speaks")
+}
+
+// A rank that moves is waited for, however long it takes.
+func TestSlowRankIsNamedAndWaitedFor(t *testing.T) {
+	rs := startRanks(t, 3, "slow")
+	rs.done.Wait()
+	for r, c := range rs.cmds {
+		require.Zero(t, c.ProcessState.ExitCode(), "rank %d: %s", r, rs.text(r))
+	}
+	require.Contains(t, rs.text(0), `in "trajectories of step 50" for rank 2 (`)
+	require.Contains(t, rs.text(0), " of 60\n")
 }
 
 func TestDesyncNamesBothCalls(t *testing.T) {

@@ -254,7 +254,8 @@ func (n *network) findByFile(ctx context.Context) (s *secured, raw *counted, see
 		where = append([]string{"127.0.0.1"}, where...)
 	}
 	if s, raw, err = reach(ctx, c, where, p.Port); err != nil {
-		return nil, nil, true, fmt.Errorf("nobody at %s %v port %d, where %s says it is, answers for this start (%w)", p.Host, p.Addresses, p.Port, file, err)
+		return nil, nil, true, fmt.Errorf("nobody at %s %v port %d, where %s says it is, answers for this start (%w)", p.Host,
+			p.Addresses, p.Port, file, err)
 	}
 	n.key = c
 	return s, raw, true, nil

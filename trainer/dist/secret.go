@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// key is what the ranks of a run know, and nobody else. It never travels: a MAC of what both ends just chose shows that it is known, so what
-// was heard on one connection is worth nothing on another.
+// key is what the ranks of a run know, and nobody else. It never travels: a MAC of what both ends just chose shows that it is known, so
+// what was heard on one connection is worth nothing on another.
 type key [32]byte
 
 // newKey derives it: from the secret that the launcher gave, the run's name, and the token that lies in the run's directory. Where there is

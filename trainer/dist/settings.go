@@ -13,7 +13,7 @@ type Settings struct {
 	Timeout   time.Duration `yaml:"timeout" doc:"without progress of a rank that others wait for, after which the run ends" resume:"free"`
 	Transport string        `yaml:"transport" doc:"of tensors: auto is nccl on device gpu, else tcp" resume:"free"`
 	NCCL      string        `yaml:"nccl" doc:"file of NVIDIA's library; empty: libnccl.so.2 where the loader finds it" resume:"free"`
-	Encrypt   bool          `yaml:"encrypt" doc:"TLS between ranks, with a key of the run; without it only who they are is proved" resume:"free"`
+	Encrypt   bool          `yaml:"encrypt" doc:"TLS between ranks with the run's key; else they only prove who they are" resume:"free"`
 }
 
 // DefaultSettings waits as long as schedulers take, and as no step does.

@@ -1,5 +1,5 @@
-// Command manifests decodes what `retool launch --k8s` prints into the types that Kubernetes, JobSet and Kubeflow Trainer publish, strictly:
-// an unknown or misspelt field fails. It is a module of its own, so that retool's go.mod stays free of theirs.
+// Command manifests decodes what `retool launch --k8s` prints into the types that Kubernetes, JobSet and Kubeflow Trainer publish,
+// strictly: an unknown or misspelt field fails. It is a module of its own, so that retool's go.mod stays free of theirs.
 //
 //	retool launch --k8s jobset … -- train … | go run .
 package main
