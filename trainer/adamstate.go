@@ -2,7 +2,6 @@ package trainer
 
 import (
 	"fmt"
-	"slices"
 
 	k "retool/kernels"
 )
@@ -101,15 +100,13 @@ func (h *adamState) each(from, to int, f func(from, to int, m, v, master k.Tenso
 	return nil
 }
 
-// read is numbers [from, to) of a kind, on the host, in buf where they fit.
-func (h *adamState) read(kind, from, to int, buf []float32) []float32 {
-	buf = slices.Grow(buf[:0], to-from)[:to-from]
+// read copies the numbers of a kind from number from on to the host.
+func (h *adamState) read(kind, from int, to []float32) {
 	if h.off {
-		copy(buf, h.host[kind][from:to])
-	} else if to > from {
-		h.dev.Download(buf, h.on[kind].Rows(from, to))
+		copy(to, h.host[kind][from:])
+		return
 	}
-	return buf
+	h.dev.Download(to, h.on[kind].Rows(from, from+len(to)))
 }
 
 // write takes all numbers of a kind from the host.

@@ -34,7 +34,7 @@ func TestWindowsDoNotShow(t *testing.T) {
 			}))
 			require.Equal(t, offload, windows == 2)
 		}
-		got := [3][]float32{make([]float32, n), s.read(stateM, 0, n, nil), s.read(stateV, 0, n, nil)}
+		got := [3][]float32{make([]float32, n), all(s, stateM), all(s, stateV)}
 		dev.Download(got[0], w)
 		if !offload {
 			want = got
@@ -43,9 +43,9 @@ func TestWindowsDoNotShow(t *testing.T) {
 			require.True(t, equal(want[i], got[i]), "kind %d", i)
 		}
 		s.write(stateM, x)
-		require.True(t, equal(x, s.read(stateM, 0, n, nil)))
+		require.True(t, equal(x, all(s, stateM)))
 		require.NoError(t, s.forget())
-		require.True(t, equal(make([]float32, n), s.read(stateM, 0, n, nil)))
+		require.True(t, equal(make([]float32, n), all(s, stateM)))
 		s.free(false)
 		dev.Free(w)
 		dev.Free(g)
@@ -59,4 +59,10 @@ func equal(a, b []float32) bool {
 		}
 	}
 	return len(a) == len(b)
+}
+
+func all(s *adamState, kind int) []float32 {
+	x := make([]float32, s.n)
+	s.read(kind, 0, x)
+	return x
 }

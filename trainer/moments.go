@@ -29,10 +29,14 @@ func (l *Learner) moments(prefix string) (list []safetensors.Named) {
 	var buf []float32
 	for kind, moment := range []string{stateM: "m", stateV: "v"} {
 		for from := 0; from < o.own.Len(); from += momentsRange {
-			to := min(from+momentsRange, o.own.Len())
+			n := min(momentsRange, o.own.Len()-from)
 			name := fmt.Sprintf("%s%s@%d", prefix, moment, o.own.From+from)
-			list = append(list, safetensors.Named{Name: name, Shape: []int{to - from}, Data: func() ([]float32, error) {
-				buf = o.state.read(kind, from, to, buf)
+			list = append(list, safetensors.Named{Name: name, Shape: []int{n}, Data: func() ([]float32, error) {
+				if cap(buf) < n {
+					buf = make([]float32, n)
+				}
+				buf = buf[:n]
+				o.state.read(kind, from, buf)
 				return buf, nil
 			}})
 		}

@@ -19,9 +19,9 @@ import (
 func planCommand() *cli.Command {
 	return &cli.Command{
 		Name: "plan", Usage: "what a run would take of a GPU's or this machine's memory, before any is taken", ArgsUsage: "[RECIPE|FILE.yaml]",
-		Description: "Builds the run on a device that only counts, so every figure is what the program itself would ask for. With --gpus, it is\n" +
-			"a rank's: moments and master copies are divided, trajectories too; what NCCL takes is estimated. The\n" +
-			"shape is that of model.path, or of --shape. Exit code 1 if it does not fit.",
+		Description: "Builds the run on a device that only counts, so every figure is what the program itself would ask for. With --gpus, it\n" +
+			"is a rank's: moments and master copies are divided, trajectories too; what NCCL takes is estimated. The shape is that of\n" +
+			"model.path, or of --shape. Exit code 1 if it does not fit.",
 		Flags: []cli.Flag{
 			setFlag(),
 			&cli.StringFlag{Name: "shape", Usage: "plan for a model of this `NAME` instead of model.path: " + strings.Join(model.Shapes(), ", ")},
