@@ -74,8 +74,8 @@ func bf16Agrees(t *testing.T, dev kernels.Device, c Config) {
 	}
 	defer m.Close()
 	if m.W.All.DType() != kernels.BF16 || m.Master.All.DType() != kernels.F32 || m.G.All.DType() != kernels.F32 ||
-		m.b.x[0].DType() != kernels.BF16 {
-		t.Fatalf("weights %v, master %v, gradients %v, activations %v", m.W.All, m.Master.All, m.G.All, m.b.x[0])
+		m.b.acts[0].gateUp.DType() != kernels.BF16 {
+		t.Fatalf("weights %v, master %v, gradients %v, activations %v", m.W.All, m.Master.All, m.G.All, m.b.acts[0].gateUp)
 	}
 	randomize(m, 3) // W alone: its numbers are bf16's
 	for name, w := range m.W.Named() {
