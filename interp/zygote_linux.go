@@ -416,6 +416,11 @@ func (z *zygote) spawn(id int64, uid int, group *cgroup, creds bool) (_ *session
 	}
 	if err = z.send(fmt.Appendf(nil, `{"t":"spawn","id":%d,"uid":%d}`, id, uid), sp[1], po[1], pe[1]); err != nil {
 		forget()
+		select {
+		case <-z.dead: // soon, if that is why: its end is one failure, however often it is asked until then
+			return nil, errLost
+		case <-time.After(time.Second):
+		}
 		return nil, err
 	}
 	for _, fd := range []int{sp[1], po[1], pe[1]} {

@@ -36,6 +36,9 @@ func algorithmsBench() *cli.Command {
 			if c.Args().Present() {
 				return fmt.Errorf("bench algorithms takes no argument, got %q", c.Args().First())
 			}
+			if err := unusedFlags(c, "json"); err != nil {
+				return err
+			}
 			b := &algorithmRuns{dir: c.String("dir"), json: c.String("json"), sets: c.StringSlice("set"), names: list(c.String("algorithms"))}
 			if len(b.names) == 0 {
 				b.names = trainer.AlgorithmNames()

@@ -27,16 +27,17 @@ func TestAFileNamedForOutputIsNeverOverwritten(t *testing.T) {
 		"bench smoke --json":   {"bench", "smoke", "--json", taken},
 		"bench probes --json":  {"bench", "probes", "--json", taken},
 		// of one row, of another device, of --resume where it means nothing
-		"bench kernels --device": {"bench", "kernels", "--device", "gpu", "--json", taken},
-		"bench kernels --resume": {"bench", "kernels", "--resume", "--json", taken},
-		"bench kernels --cases":  {"bench", "kernels", "--cases", taken},
-		"profile --out":          {"profile", "--out", taken, "--", "touch", filepath.Join(dir, "run")},
-		"convert":                {"convert", dir, taken},
-		"data convert":           {"data", "convert", dir, taken},
-		"score --out":            {"score", "--model", dir, "--in", taken, "--out", taken},
-		"score --logits":         {"score", "--model", dir, "--in", taken, "--logits", taken},
-		"score --gradients":      {"score", "--model", dir, "--in", taken, "--gradients", taken},
-		"data rewrite":           {"data", "rewrite", "--endpoint", "http://localhost:1", "--model", "m", "in.jsonl", taken},
+		"bench kernels --device":  {"bench", "kernels", "--device", "gpu", "--json", taken},
+		"bench kernels --resume":  {"bench", "kernels", "--resume", "--json", taken},
+		"bench kernels --cases":   {"bench", "kernels", "--cases", taken},
+		"bench algorithms --json": {"bench", "algorithms", "--json", taken},
+		"profile --out":           {"profile", "--out", taken, "--", "touch", filepath.Join(dir, "run")},
+		"convert":                 {"convert", dir, taken},
+		"data convert":            {"data", "convert", dir, taken},
+		"score --out":             {"score", "--model", dir, "--in", taken, "--out", taken},
+		"score --logits":          {"score", "--model", dir, "--in", taken, "--logits", taken},
+		"score --gradients":       {"score", "--model", dir, "--in", taken, "--gradients", taken},
+		"data rewrite":            {"data", "rewrite", "--endpoint", "http://localhost:1", "--model", "m", "in.jsonl", taken},
 	}
 	for _, path := range []string{taken, taken + ".svg"} {
 		require.NoError(t, os.WriteFile(path, []byte("mine"), 0o644))
