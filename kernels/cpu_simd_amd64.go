@@ -49,7 +49,8 @@ var avx2SIMD = &simd{
 	noise:      avx2Noise,
 }
 
-// avx512SIMD does large products, and those with weights of bf16, in wider registers. Its bits are avx2's, and so is all the rest: nothing else waits for arithmetic.
+// avx512SIMD does large products, and those with weights of bf16, in wider registers. Its bits are avx2's, and so is all the rest: nothing
+// else waits for arithmetic.
 var avx512SIMD = func() *simd {
 	v := *avx2SIMD
 	v.name, v.rows = "avx512", 12

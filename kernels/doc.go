@@ -61,4 +61,12 @@
 // with the same numbers, on any number of threads. They use no approximate instruction, whose results differ between makers: roots
 // and quotients are rounded as IEEE 754 demands. "go" follows the same order of sums and lanes but rounds every product before it is
 // added, and so computes bits of its own; Info.Contract tells the two apart. TestBitsAreTheSameOnEveryProcessor pins both.
+//
+// # bf16 on the CPU
+//
+// A BF16 tensor of the CPU device takes two bytes a number and is storage: every operation widens what it reads, computes in float32, and
+// rounds what it writes once. So the contract holds for a model in bf16 as for one in float32, on every processor. Weights are read in
+// panels of pairs (pack), which product kernels widen by a shift and a mask; a matrix that nothing updates is kept in that order alone
+// (Arrange), filled from a file's pages by all threads. The processor's own bf16 products (vdpbf16ps) add two terms at a time and round
+// otherwise: they would be a variant with bits of its own, and there is none.
 package kernels

@@ -120,7 +120,7 @@ func TestRunsReadPublicFiles(t *testing.T) {
 	require.ErrorContains(t, err,
 		`dapo.parquet: data.columns.question: no column "nowhere"; there are "data_source", "prompt", "ability", "reward_model", "extra_info"`)
 	_, err = loadConfig("tiny", []string{"data.columns.question=x"})
-	require.ErrorContains(t, err, "data.columns.question would do nothing: data.task arithmetic reads no files")
+	require.ErrorContains(t, err, "data.columns.question would do nothing: an embedded data.task reads no files")
 }
 
 func TestQuestionsOfPublicSetsLoseTheirTemplates(t *testing.T) {

@@ -57,7 +57,7 @@ type Model struct {
 	FFN       int     `yaml:"ffn" doc:"shape of a new model: feed-forward size"`
 	Tied      bool    `yaml:"tied" doc:"shape of a new model: one matrix for embedding and head"`
 	RopeTheta float64 `yaml:"rope_theta" doc:"shape of a new model: base of the rotary frequencies"`
-	DType     string  `yaml:"dtype" doc:"in memory, computed in float32: float32, bfloat16; auto: as model.path's config.json says, on a GPU bfloat16"`
+	DType     string  `yaml:"dtype" doc:"of the model in memory: float32, bfloat16; auto: that of its config.json, on a GPU bfloat16"`
 	Recompute bool    `yaml:"recompute" doc:"activations in the backward pass: less memory, a third more work, equal bits" resume:"free"`
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"retool/bench"
+	"retool/engine/model"
 	"retool/kernels"
 )
 
@@ -45,6 +46,35 @@ func TestTinyRecipe(t *testing.T) {
 		require.Contains(t, out, want)
 	}
 	require.FileExists(t, filepath.Join(run, "report.html"))
+}
+
+// What a model is in memory is said in one place, and refused where the device has no such models.
+func TestTypesOfModelsInMemory(t *testing.T) {
+	half, full := model.Config{DType: kernels.BF16}, model.Config{DType: kernels.F32}
+	for _, c := range []struct {
+		device, name string
+		folder       model.Config
+		want         kernels.DType
+	}{
+		{"cpu", "auto", half, kernels.BF16}, {"cpu", "auto", full, kernels.F32}, {"cpu", "auto", model.Config{}, kernels.F32},
+		{"cpu", "float32", half, kernels.F32}, {"cpu", "bfloat16", full, kernels.BF16}, {"gpu", "auto", full, kernels.BF16},
+	} {
+		require.NoError(t, checkDType(c.device, c.name))
+		require.Equal(t, c.want, dtypeOf(c.device, c.name, c.folder), "%+v", c)
+	}
+	dir := foreignFolder("qwen2")
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"generate", "--model", dir, "--ids", "[1]", "--dtype", "half"}, `--dtype: "half" is not known (known: auto, float32, bfloat16)`},
+		{[]string{"generate", "--model", dir, "--ids", "[1]", "--dtype", "float32", "--device", "emu"},
+			"--dtype: float32: device emu holds models in bfloat16: want auto or bfloat16"},
+		{append([]string{"train", "demo"}, tiny(filepath.Join(t.TempDir(), "run"), "model.dtype=f32")...),
+			`model.dtype: "f32" is not known (known: auto, float32, bfloat16)`},
+	} {
+		require.Contains(t, refused(t, c.args...), c.want)
+	}
 }
 
 // A GPU that is not there is one sentence with its remedy, whoever asks.

@@ -17,6 +17,7 @@ func TestAFileNamedForOutputIsNeverOverwritten(t *testing.T) {
 	taken := filepath.Join(dir, "taken")
 	table := map[string][]string{
 		"eval --out":           {"eval", "--from", dir, "--out", taken},
+		"chat --out":           {"chat", "--from", dir, "--out", taken},
 		"report --out":         {"report", dir, "--out", taken},
 		"bench kernels --json": {"bench", "kernels", "--json", taken},
 		"bench rollout --json": {"bench", "rollout", "--json", taken},

@@ -118,7 +118,8 @@ func checksum(t *testing.T, run string) string {
 
 func TestKilledRunsEndInTheSameBits(t *testing.T) {
 	for name, sets := range map[string][]string{
-		"ppo": nil,
+		"ppo":  nil,
+		"bf16": {"model.dtype=bfloat16"},
 		"dapo": {"rl.algorithm=dapo", "rl.prompts=4", "rl.group=4", "rl.resample=2", "sft.steps=60", "rl.kl=0.01", "rl.kl_refresh=3",
 			"rl.filter.void_turns=true",
 			"reward.use=tool-shaped", "reward.count=calls"},

@@ -32,8 +32,9 @@ func relative(a, b []float32) float64 {
 	return math.Sqrt(d / n)
 }
 
-// What a GPU trains, and a CPU where it is told: bf16 weights and activations. Logits, values, loss and all gradients are those of the CPU's float32 model with the
-// same weights, within what bf16 rounds; and what Step records for a token is what a packed pass computes for it, bit for bit.
+// What a GPU trains, and a CPU where it is told: bf16 weights and activations. Logits, values, loss and all gradients are those of the CPU's
+// float32 model with the same weights, within what bf16 rounds; and what Step records for a token is what a packed pass computes for it,
+// bit for bit.
 func TestBF16ModelsAgreeWithFloat32(t *testing.T) {
 	devices := map[string]kernels.Device{"emulated": emulated(t), "cpu": device(t)} // one emulated: it compiles its kernels on first use
 	for _, variant := range []string{"sm80", "sm90a"} {
@@ -74,8 +75,8 @@ func bf16Agrees(t *testing.T, dev kernels.Device, c Config) {
 	}
 	defer m.Close()
 	if m.W.All.DType() != kernels.BF16 || m.Master.All.DType() != kernels.F32 || m.G.All.DType() != kernels.F32 ||
-		m.b.x[0].DType() != kernels.BF16 {
-		t.Fatalf("weights %v, master %v, gradients %v, activations %v", m.W.All, m.Master.All, m.G.All, m.b.x[0])
+		m.b.acts[0].gateUp.DType() != kernels.BF16 {
+		t.Fatalf("weights %v, master %v, gradients %v, activations %v", m.W.All, m.Master.All, m.G.All, m.b.acts[0].gateUp)
 	}
 	randomize(m, 3) // W alone: its numbers are bf16's
 	for name, w := range m.W.Named() {

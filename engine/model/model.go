@@ -98,10 +98,11 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 	dev.Upload(m.table, ropeTable(cfg, opt.Positions))
 
 	var a, exact arena
-	m.b.place(&a, &exact, cfg, opt)
+	cpu := dev.Info().Name == "cpu"
+	m.b.place(&a, &exact, cfg, opt, cpu)
 	m.floats, m.exact = dev.Alloc(opt.DType, a.off), dev.Alloc(kernels.F32, exact.off)
 	a, exact = arena{t: m.floats}, arena{t: m.exact}
-	m.b.place(&a, &exact, cfg, opt)
+	m.b.place(&a, &exact, cfg, opt, cpu)
 	m.step.init(m)
 	return m, nil
 }
@@ -164,8 +165,13 @@ type buffers struct {
 }
 
 // place takes the activations and their gradients from a; from exact, what is float32 whatever the model is: logits, values,
-// log-probabilities, what norms and attention keep of a row, and the gradient of the residual stream, which adds up over all layers.
-func (b *buffers) place(a, exact *arena, c Config, opt Options) {
+// log-probabilities, what norms and attention keep of a row, and the gradient of the residual stream, which adds up over all layers. On a
+// CPU the stream itself is exact too: it is where rounding adds up, a tenth of what a layer keeps, and to round it costs time there.
+func (b *buffers) place(a, exact *arena, c Config, opt Options, cpu bool) {
+	stream := a
+	if cpu {
+		stream = exact
+	}
 	t, q, kv := opt.MaxTokens, c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	xs, sets := 1, 1
 	if opt.Train {
@@ -176,7 +182,7 @@ func (b *buffers) place(a, exact *arena, c Config, opt Options) {
 	}
 	b.x = make([]kernels.Tensor, xs)
 	for i := range b.x {
-		b.x[i] = a.take(t, c.Hidden)
+		b.x[i] = stream.take(t, c.Hidden)
 	}
 	b.acts, b.cut = make([]activations, sets), make([]activations, sets)
 	for i := range b.acts {
@@ -185,7 +191,7 @@ func (b *buffers) place(a, exact *arena, c Config, opt Options) {
 		if c.QKNorm {
 			s.qk = a.take(t, q+kv)
 		}
-		s.o, s.mid, s.mlpNorm = a.take(t, q), a.take(t, c.Hidden), a.take(t, c.Hidden)
+		s.o, s.mid, s.mlpNorm = a.take(t, q), stream.take(t, c.Hidden), a.take(t, c.Hidden)
 		s.gateUp, s.act = a.take(t, 2*c.FFN), a.take(t, c.FFN)
 		if opt.Train {
 			s.attnRstd, s.mlpRstd, s.lse = exact.take(t), exact.take(t), exact.take(t, c.Heads)
@@ -195,7 +201,7 @@ func (b *buffers) place(a, exact *arena, c Config, opt Options) {
 		}
 	}
 	r := opt.HeadRows
-	b.rows, b.rowsNorm, b.rowsRstd = a.take(r, c.Hidden), a.take(r, c.Hidden), exact.take(r)
+	b.rows, b.rowsNorm, b.rowsRstd = stream.take(r, c.Hidden), a.take(r, c.Hidden), exact.take(r)
 	if c.LMHead {
 		b.logits = exact.take(r, c.Vocab)
 		b.lse = exact.take(r)
