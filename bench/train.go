@@ -197,7 +197,8 @@ func stepRow(ctx context.Context, m *model.Model, name string, l load, o Options
 	cfg := trainer.DefaultConfig()
 	cfg.RL.Algorithm, cfg.RL.Prompts, cfg.RL.Group = "grpo", l.rl.prompts, l.rl.group
 	cfg.RL.Minibatch, cfg.RL.Tokens, cfg.RL.VerifyEvery = trajectories, trajectories*length, 0
-	ppo := trainer.NewPPO(cfg, trainer.NewRanks(nil, 1), m.Device(), m, nil, nil, e, prompts(c.Vocab, l.rl.prompt), func(int32) []byte { return []byte("x") })
+	ranks := trainer.NewRanks(nil, 1)
+	ppo := trainer.NewPPO(cfg, ranks, m.Device(), m, nil, nil, e, prompts(c.Vocab, l.rl.prompt), func(int32) []byte { return []byte("x") })
 	defer ppo.Close()
 	problems := make([]*trainer.Problem, l.rl.prompts)
 	for i := range problems {

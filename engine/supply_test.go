@@ -52,8 +52,8 @@ func TestGroupsOnDemandEndAlike(t *testing.T) {
 	e, err := New(b.model, cfg, few{b.tok}, []int32{testEOS}, b.proto, upper{}, 1)
 	require.NoError(t, err)
 	defer e.Close()
-	_, err = e.RolloutsFrom(context.Background(), Supply{Next: func() (Group, bool, error) { return Group{}, false, context.DeadlineExceeded }},
-		Sampling{Temperature: 1, TopP: 1})
+	late := Supply{Next: func() (Group, bool, error) { return Group{}, false, context.DeadlineExceeded }}
+	_, err = e.RolloutsFrom(context.Background(), late, Sampling{Temperature: 1, TopP: 1})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 

@@ -50,7 +50,8 @@ func AppendTrajectories(b []byte, trs []*Trajectory) ([]byte, error) {
 const tokenBytes = 9
 
 func wireOf(t *Trajectory) wire {
-	w := wire{Key: t.Key, Prompt: t.Prompt, Calls: t.Calls, Finish: t.Finish, Overshoot: t.Overshoot, Evicted: t.Evicted, Tokens: len(t.tokens)}
+	w := wire{Key: t.Key, Prompt: t.Prompt, Calls: t.Calls, Finish: t.Finish, Overshoot: t.Overshoot, Evicted: t.Evicted,
+		Tokens: len(t.tokens)}
 	if t.Err != nil {
 		w.Err = t.Err.Error()
 	}

@@ -6,8 +6,8 @@ import (
 	k "retool/kernels"
 )
 
-// adamState is what an optimizer keeps for each number that it updates, in float32: two moments and, of a sharded bf16 model, the master copy.
-// It lies on the device; offloaded, in the host's memory, from where it passes through the device a window at a time. Where it lies
+// adamState is what an optimizer keeps for each number that it updates, in float32: two moments and, of a sharded bf16 model, the master
+// copy. It lies on the device; offloaded, in the host's memory, from where it passes through the device a window at a time. Where it lies
 // changes no bit.
 type adamState struct {
 	dev  k.Device

@@ -42,8 +42,8 @@ func Evaluate(ctx context.Context, v Evaluator, name string, index, step int, pr
 	if ranks == nil {
 		ranks = NewRanks(nil, 1)
 	}
-	trs, _, err := ranks.rollouts(ctx, v.Engine, "evaluation "+name, groups, engine.Sampling{Seed: v.Seed, Temperature: float32(v.Eval.Temperature),
-		TopP: float32(v.Eval.TopP), TopK: v.Eval.TopK})
+	trs, _, err := ranks.rollouts(ctx, v.Engine, "evaluation "+name, groups, engine.Sampling{Seed: v.Seed,
+		Temperature: float32(v.Eval.Temperature), TopP: float32(v.Eval.TopP), TopK: v.Eval.TopK})
 	if err != nil {
 		return trace.Evaluation{}, fmt.Errorf("evaluation %s: %w", name, err)
 	}

@@ -121,7 +121,8 @@ func (l *lab) ppo(t testing.TB) *PPO {
 func (l *lab) run(dir string) (*Run, *listener) {
 	heard := &listener{}
 	return &Run{
-		Config: l.cfg, Dir: dir, Device: l.dev, Policy: l.policy, Critic: l.critic, Ref: l.ref, Engine: l.engine, Proto: l, Tokens: l.tok, Data: l.data,
+		Config: l.cfg, Dir: dir, Device: l.dev, Policy: l.policy, Critic: l.critic, Ref: l.ref, Engine: l.engine,
+		Proto: l, Tokens: l.tok, Data: l.data,
 		Report: heard, Contract: l.dev.Info().Contract, Protocol: "none", Tokenizer: l.tok.Hash(),
 	}, heard
 }

@@ -225,7 +225,8 @@ func TestRanksOfGPUsGiveTheSameBits(t *testing.T) {
 	}{{1, "none"}, {2, "none"}, {1, "optimizer"}, {2, "optimizer"}} {
 		ranks, offload := c.ranks, c.offload
 		dir := t.TempDir()
-		s, _, err := togetherOn(t, device, model.Options{DType: k.BF16, Sharded: c.offload != "none"}, half, dir, ranks, 0, ways["ppo, own critic"], func(c *Config) {
+		opt := model.Options{DType: k.BF16, Sharded: offload != "none"}
+		s, _, err := togetherOn(t, device, opt, half, dir, ranks, 0, ways["ppo, own critic"], func(c *Config) {
 			c.Dist.Slices, c.SFT.Steps, c.RL.Steps, c.RL.Prompts, c.RL.Minibatch, c.Eval.Problems = 2, 1, 1, 4, 4, 0
 			c.Critic.Warmup, c.Dist.Offload = 0, offload
 			c.SFT.Batch, c.SFT.Tokens, c.RL.Tokens = 4, 64, 64

@@ -28,7 +28,8 @@ func startRanks(t *testing.T, n int, args ...string) []rankProcess {
 	all := make([]rankProcess, n)
 	for i := range all {
 		c, out, errs := command(args...)
-		for name, value := range map[string]any{"RANK": i, "WORLD_SIZE": n, "LOCAL_RANK": i, "LOCAL_WORLD_SIZE": n, "TORCHELASTIC_RUN_ID": t.Name()} {
+		for name, value := range map[string]any{"RANK": i, "WORLD_SIZE": n, "LOCAL_RANK": i, "LOCAL_WORLD_SIZE": n,
+			"TORCHELASTIC_RUN_ID": t.Name()} {
 			c.Env = append(c.Env, fmt.Sprintf("%s=%v", name, value))
 		}
 		all[i] = rankProcess{c, out, errs}
@@ -40,8 +41,8 @@ func startRanks(t *testing.T, n int, args ...string) []rankProcess {
 
 // manyRanks is a run whose optimizer has a part for each of four ranks.
 func manyRanks(run string, more ...string) []string {
-	return append([]string{"train", "demo"}, tiny(run, append([]string{"model.hidden=128", "model.head_dim=64", "model.ffn=320", "dist.slices=4",
-		"sft.steps=8", "checkpoint.every=1", "checkpoint.keep=2", "rl.prompts=16", "interp.zygotes=1"}, more...)...)...)
+	return append([]string{"train", "demo"}, tiny(run, append([]string{"model.hidden=128", "model.head_dim=64", "model.ffn=320",
+		"dist.slices=4", "sft.steps=8", "checkpoint.every=1", "checkpoint.keep=2", "rl.prompts=16", "interp.zygotes=1"}, more...)...)...)
 }
 
 // cameTo is what no number of ranks may change: weights, moments, trajectories with what Python said, losses.
