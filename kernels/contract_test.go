@@ -22,11 +22,14 @@ type storing struct {
 	dtype DType
 }
 
-// onCPUs runs f on the CPU device in each of the processor's variants, with one thread and with three, storing float32 and bf16.
+// onCPUs runs f on the CPU device in each variant, storing float32 with one thread and with three, bf16 with three.
 func onCPUs(t *testing.T, f func(t *testing.T, d storing)) {
 	for _, v := range variants() {
 		for _, threads := range []int{1, 3} {
 			for _, dtype := range []DType{F32, BF16} {
+				if dtype == BF16 && threads == 1 {
+					continue
+				}
 				t.Run(fmt.Sprintf("%s-%d-%v", v.name, threads, dtype), func(t *testing.T) {
 					d := newCPU(threads, v)
 					defer d.Close()

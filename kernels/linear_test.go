@@ -40,7 +40,7 @@ func checkLinearOp(t *rapid.T, s *subject) {
 		bt = s.vector(s.dtype, b)
 	}
 	s.do(t, func() { s.dev.Linear(y, xt, wt, bt) })
-	s.near(t, "y", s.read(y), refLinear(x, w, b, T, N, M), 1)
+	s.near(t, "y", s.read(y), refLinear(x, w, b, T, N, M), 1+float64(M)/500) // a long chain rounds at sizes that its end need not have
 	s.free(y, xt, wt, bt)
 }
 
