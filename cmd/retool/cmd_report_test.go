@@ -180,6 +180,19 @@ func TestReportOverSeeds(t *testing.T) {
 	require.NotContains(t, one, "seed-1")
 }
 
+// The results that the repository keeps are read by the program as it is now.
+func TestStoredResultsMakeTheirTable(t *testing.T) {
+	dir := filepath.Join("..", "..", "bench", "results", "smollm2-135m")
+	table := retool(t, "report", "--table", dir)
+	for _, row := range []string{"after cold start", "after RL", "text only, after cold start", "text only, after RL", "difference of the gains"} {
+		require.Contains(t, table, row)
+	}
+	require.NotContains(t, table, "NaN")
+	page, err := reportPage(dir)
+	require.NoError(t, err)
+	require.Contains(t, string(page), "code invocation timing")
+}
+
 func TestReportRefusesInOneSentence(t *testing.T) {
 	empty, half := t.TempDir(), t.TempDir()
 	logged(t, half, "demo")
