@@ -168,6 +168,7 @@ func TestReportOverSeeds(t *testing.T) {
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "README.md"), []byte("of a reader"), 0o644))
 	table := retool(t, "report", "--table", dir)
+	require.True(t, strings.HasPrefix(table, "   "), "columns stand under their names: %q", table)
 	for _, want := range []string{"seed-1", "seed-2", "text only, after RL", "75.0   75.0", "gain by RL", "+50.0"} {
 		require.Contains(t, strings.Join(strings.Fields(table), " "), strings.Join(strings.Fields(want), " "))
 	}
