@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -78,6 +79,7 @@ func demo(tool, text *Config, rs *ranks) error {
 	if rs.leads() {
 		out.Note("\nthe same model, budget and problems without the tool")
 	}
+	debug.FreeOSMemory() // a pretrained model's first part leaves gigabytes that would otherwise stay beside the second's
 	textOnly, err := train(text, textDir, out, rs)
 	if err != nil || !rs.leads() {
 		return err

@@ -168,6 +168,7 @@ func TestReportOverSeeds(t *testing.T) {
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "README.md"), []byte("of a reader"), 0o644))
 	table := retool(t, "report", "--table", dir)
+	require.True(t, strings.HasPrefix(table, "   "), "columns stand under their names: %q", table)
 	for _, want := range []string{"seed-1", "seed-2", "text only, after RL", "75.0   75.0", "gain by RL", "+50.0"} {
 		require.Contains(t, strings.Join(strings.Fields(table), " "), strings.Join(strings.Fields(want), " "))
 	}
@@ -178,6 +179,19 @@ func TestReportOverSeeds(t *testing.T) {
 	one := retool(t, "report", "--table", filepath.Join(dir, "seed-2"))
 	require.Contains(t, one, "70.0 – 80.0") // one seed has its evaluation's interval
 	require.NotContains(t, one, "seed-1")
+}
+
+// The results that the repository keeps are read by the program as it is now.
+func TestStoredResultsMakeTheirTable(t *testing.T) {
+	dir := filepath.Join("..", "..", "bench", "results", "smollm2-135m")
+	table := retool(t, "report", "--table", dir)
+	for _, row := range []string{"after cold start", "after RL", "text only, after cold start", "text only, after RL", "difference of the gains"} {
+		require.Contains(t, table, row)
+	}
+	require.NotContains(t, table, "NaN")
+	page, err := reportPage(dir)
+	require.NoError(t, err)
+	require.Contains(t, string(page), "code invocation timing")
 }
 
 func TestReportRefusesInOneSentence(t *testing.T) {

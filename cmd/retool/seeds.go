@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"retool/cmd/retool/report"
 	"retool/trainer"
@@ -148,5 +147,5 @@ func comparisonTable(dir string) (string, error) {
 			out += fmt.Sprintf("\nRL step, %s: median %.1f s, %.1f – %.1f, of %d", name, s.Median, s.Least, s.Most, s.Steps)
 		}
 	}
-	return strings.TrimSpace(out), nil
+	return out, nil
 }
