@@ -185,7 +185,9 @@ func TestReportOverSeeds(t *testing.T) {
 func TestStoredResultsMakeTheirTable(t *testing.T) {
 	dir := filepath.Join("..", "..", "bench", "results", "smollm2-135m")
 	table := retool(t, "report", "--table", dir)
-	for _, row := range []string{"after cold start", "after RL", "text only, after cold start", "text only, after RL", "difference of the gains"} {
+	for _, row := range []string{
+		"after cold start", "after RL", "text only, after cold start", "text only, after RL", "difference of the gains",
+	} {
 		require.Contains(t, table, row)
 	}
 	require.NotContains(t, table, "NaN")
