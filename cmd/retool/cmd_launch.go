@@ -129,6 +129,9 @@ func startOf(c *cli.Context) (*start, error) {
 		return nil, fmt.Errorf("launch: --restarts %d: want 0 or more", s.restarts)
 	}
 	if c.Bool("check") {
+		if len(s.command) > 0 {
+			return nil, fmt.Errorf("launch: --check takes no command, got %q", s.command[0])
+		}
 		device := "cpu"
 		if s.gpus {
 			device = "gpu"

@@ -66,6 +66,12 @@ func printScript(c *cli.Context, s *start) error {
 	case c.Bool("mpirun"):
 		return f.writeMpirun(os.Stdout)
 	case c.Bool("slurm"):
+		if !slurmName.MatchString(f.Name) {
+			return fmt.Errorf("launch: --name %q: an sbatch script wants letters, digits, dots, hyphens and underscores", f.Name)
+		}
+		if f.Time != "" && !slurmTime.MatchString(f.Time) {
+			return fmt.Errorf("launch: --time %q: want a limit as sbatch takes it, such as 90, 12:00:00 or 2-12:00:00", f.Time)
+		}
 		return f.write(os.Stdout, slurmTemplate)
 	}
 	return f.writeK8s(os.Stdout)
@@ -83,6 +89,12 @@ func (s script) write(w io.Writer, text string) error {
 	}
 	return t.Execute(w, s)
 }
+
+// slurmName is a job's name that needs no quotes in an #SBATCH line; slurmTime are the forms of sbatch --time.
+var (
+	slurmName = regexp.MustCompile(`^[A-Za-z0-9_][-.A-Za-z0-9_]*$`)
+	slurmTime = regexp.MustCompile(`^(\d+|\d+:\d+|\d+:\d+:\d+|\d+-\d+(:\d+){0,2}|UNLIMITED|INFINITE)$`)
+)
 
 // dnsName is what Kubernetes takes as a job's name; pods add to it.
 var dnsName = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$`)
