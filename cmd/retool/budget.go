@@ -62,7 +62,7 @@ func newBudget(cfg *Config, id dist.ID) (*budget, error) {
 	return &budget{plan: p}, nil
 }
 
-// garbagePercent lets Go collect before garbage beside so many bytes of tensors is more than 32 MiB, or than 2 % of them: the collector need
+// garbagePercent lets Go collect before garbage beside so many bytes of tensors is more than 32 MiB, or 2 % of them: the collector need
 // not read tensors, so that to collect often costs little. A run that is small is left as it is.
 func garbagePercent(bytes int64) int {
 	const garbage, small = 32 << 20, 256 << 20

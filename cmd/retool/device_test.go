@@ -67,7 +67,7 @@ func TestTypesOfModelsInMemory(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"generate", "--model", dir, "--ids", "[1]", "--dtype", "half"}, `--dtype: "half" is not known (known: auto, float32, bfloat16)`},
+		{[]string{"generate", "--model", dir, "--ids", "[1]", "--dtype", "half"}, `"half" is not known (known: auto, float32, bfloat16)`},
 		{[]string{"generate", "--model", dir, "--ids", "[1]", "--dtype", "float32", "--device", "emu"},
 			"--dtype: float32: device emu holds models in bfloat16: want auto or bfloat16"},
 		{append([]string{"train", "demo"}, tiny(filepath.Join(t.TempDir(), "run"), "model.dtype=f32")...),

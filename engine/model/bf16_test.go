@@ -32,7 +32,7 @@ func relative(a, b []float32) float64 {
 	return math.Sqrt(d / n)
 }
 
-// What a GPU trains, and a CPU where it is told: bf16 weights and activations. Logits, values, loss and all gradients are those of the CPU's
+// What a GPU trains, and a CPU if told to: bf16 weights and activations. Logits, values, loss and all gradients are those of the CPU's
 // float32 model with the same weights, within what bf16 rounds; and what Step records for a token is what a packed pass computes for it,
 // bit for bit.
 func TestBF16ModelsAgreeWithFloat32(t *testing.T) {
