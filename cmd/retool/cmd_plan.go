@@ -28,11 +28,16 @@ func planCommand() *cli.Command {
 			&cli.StringFlag{Name: "device", Value: "gpu", Usage: "whose memory, `gpu|cpu`"},
 			&cli.IntFlag{Name: "gpus", Value: 1, Usage: "ranks that share the run, `N`: one a GPU"},
 			&cli.StringFlag{Name: "memory", Usage: "of each GPU, `SIZE` (default: 80GiB; of the CPU, what this machine has)"},
+			&cli.BoolFlag{Name: "estimate", Usage: "say what an update and a rollout would take on H200s, computed, also where it does not fit"},
 			&cli.BoolFlag{Name: "json", Usage: "print the plan as JSON"},
 		},
 		Action: func(c *cli.Context) error {
 			p, err := planOf(c)
-			if err != nil {
+			if err != nil && !(p != nil && c.Bool("estimate")) {
+				return err
+			}
+			if err != nil { // it does not fit: what it would take in time, all the same
+				p.printEstimate(c.App.Writer)
 				return err
 			}
 			if c.Bool("json") {
@@ -85,6 +90,9 @@ func planOf(c *cli.Context) (*plan, error) {
 	p, err := planned(cfg, shape, memory, ranks)
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
+	}
+	if (c.Bool("estimate") || ranks > 1) && cfg.RL.Steps > 0 && cfg.Device == "gpu" {
+		p.estimate(cfg, shape)
 	}
 	return p, p.fits()
 }
@@ -174,6 +182,7 @@ type plan struct {
 	Whole    float64          `json:"trajectories_in_pages"`
 	Batch    []string         `json:"batch,omitempty"`
 	Counts   map[string]int64 `json:"counts,omitempty"` // what Batch says in words
+	Estimate *estimate        `json:"estimate,omitempty"`
 	counted  *memoryPlan
 }
 
@@ -293,6 +302,7 @@ func (p *plan) print(c *cli.Context) {
 	for _, line := range p.Batch {
 		fmt.Fprintln(out, line)
 	}
+	p.printEstimate(out)
 }
 
 func (p *plan) share(bytes int64) string {
