@@ -36,6 +36,9 @@ func planCommand() *cli.Command {
 			if err != nil && !(p != nil && c.Bool("estimate")) {
 				return err
 			}
+			if err != nil && c.Bool("json") {
+				return err
+			}
 			if err != nil { // it does not fit: what it would take in time, all the same
 				p.printEstimate(c.App.Writer)
 				return err
@@ -84,6 +87,9 @@ func planOf(c *cli.Context) (*plan, error) {
 	}
 	cfg.Device = c.String("device")
 	ranks := c.Int("gpus")
+	if c.Bool("estimate") && (cfg.Device != "gpu" || cfg.RL.Steps == 0) {
+		return nil, fmt.Errorf("plan: --estimate is for --device gpu and a recipe with rl.steps, not for %s with %d", cfg.Device, cfg.RL.Steps)
+	}
 	if err := cfg.shared(ranks); err != nil {
 		return nil, err
 	}

@@ -70,7 +70,8 @@ func parameters(m model.Config) int {
 
 // estimate fills the plan's: trajectories at full length, the policy alone.
 func (p *plan) estimate(cfg *Config, shape model.Config) {
-	e := estimated(shape, p.Ranks, cfg.RL.Minibatch, cfg.RL.Prompts*cfg.RL.Group, cfg.Engine.MaxTokens, p.Whole, cfg.Model.Recompute, true, h200)
+	e := estimated(shape, p.Ranks, cfg.RL.Minibatch, cfg.RL.Prompts*cfg.RL.Group, cfg.Engine.MaxTokens, p.Whole,
+		cfg.Model.Recompute, true, h200)
 	p.Estimate = &e
 }
 
@@ -79,13 +80,14 @@ func (p *plan) printEstimate(out io.Writer) {
 	if e == nil {
 		return
 	}
-	fmt.Fprintf(out, "estimate, computed and never measured: %d × H200, every trajectory at full length, the policy alone, no wait for a tool\n", p.Ranks)
-	fmt.Fprintf(out, "  assumed   %.0f TFLOP/s (40 %% of bf16's peak), %.0f GB/s between GPUs, %.1f TB/s of memory\n", h200.FLOPs/1e12, h200.Network/1e9,
-		h200.HBM/1e12)
-	fmt.Fprintf(out, "  rollout   at least %.1f s a step: weights and cached keys and values read once a token\n", e.Decode)
+	fmt.Fprintf(out, "estimate, computed and never measured: %d × H200, every trajectory at full length, the policy alone, no wait for a tool\n",
+		p.Ranks)
+	fmt.Fprintf(out, "  assumed   %.0f TFLOP/s (40 %% of bf16's peak), %.0f GB/s between GPUs, %.1f TB/s of memory\n",
+		h200.FLOPs/1e12, h200.Network/1e9, h200.HBM/1e12)
+	fmt.Fprintf(out, "  rollout   %.1f s a step if memory bounds it: weights and cache read once a token\n", e.Decode)
 	fmt.Fprintf(out, "  update    %.1f s of compute a mini-batch\n", e.Compute)
 	if p.Ranks > 1 {
-		fmt.Fprintf(out, "  exchange  %.1f GB of gradients and %.1f GB of weights sent by a rank: %.2f s, %.1f %% of the update, nothing overlapping\n",
+		fmt.Fprintf(out, "  exchange  %.1f GB of gradients, %.1f GB of weights sent by a rank: %.2f s, %.1f %% of the update, no overlap\n",
 			e.Reduce/1e9, e.Gather/1e9, e.Exchange, 100*e.Exposed)
 	}
 }

@@ -8,7 +8,8 @@ import (
 	"retool/engine/model"
 )
 
-// The figures of a 7B model on 8 GPUs with 512 trajectories of 4K tokens an update, and of a 32B model's recomputed pass of 16K tokens a GPU.
+// The figures of a 7B model on 8 GPUs with 512 trajectories of 4K tokens an update, and
+// of a 32B model's recomputed pass of 16K tokens a GPU.
 func TestEstimates(t *testing.T) {
 	m, err := model.Shape("q7")
 	require.NoError(t, err)
