@@ -18,7 +18,7 @@ import (
 func launchCommand() *cli.Command {
 	return &cli.Command{
 		Name: "launch", Usage: "start a command as several ranks: here, or as a script for a cluster", ArgsUsage: "-- COMMAND…",
-		Description: "retool launch --gpus 8 -- train retool-7b --set run=runs/a          8 ranks here; --procs N for device: cpu\n" +
+		Description: "retool launch --gpus 8 -- train qwen2.5-7b --set run=runs/a          8 ranks here; --procs N for device: cpu\n" +
 			"retool launch --gpus 8 --nodes 2 --node 1 --at host0:29400 -- …    the second of two hosts; Kubeflow and SkyPilot say it themselves\n" +
 			"retool launch --slurm | --k8s job|jobset|trainjob | --mpirun … -- …  a script on stdout\n" +
 			"retool launch --check --procs 4                                    the ranks meet, and every collective is held against the host",

@@ -28,11 +28,19 @@ func planCommand() *cli.Command {
 			&cli.StringFlag{Name: "device", Value: "gpu", Usage: "whose memory, `gpu|cpu`"},
 			&cli.IntFlag{Name: "gpus", Value: 1, Usage: "ranks that share the run, `N`: one a GPU"},
 			&cli.StringFlag{Name: "memory", Usage: "of each GPU, `SIZE` (default: 80GiB; of the CPU, what this machine has)"},
+			&cli.BoolFlag{Name: "estimate", Usage: "say what an update and a rollout would take on H200s, computed, also where it does not fit"},
 			&cli.BoolFlag{Name: "json", Usage: "print the plan as JSON"},
 		},
 		Action: func(c *cli.Context) error {
 			p, err := planOf(c)
-			if err != nil {
+			if err != nil && !(p != nil && c.Bool("estimate")) {
+				return err
+			}
+			if err != nil && c.Bool("json") {
+				return err
+			}
+			if err != nil { // it does not fit: what it would take in time, all the same
+				p.printEstimate(c.App.Writer)
 				return err
 			}
 			if c.Bool("json") {
@@ -79,12 +87,18 @@ func planOf(c *cli.Context) (*plan, error) {
 	}
 	cfg.Device = c.String("device")
 	ranks := c.Int("gpus")
+	if c.Bool("estimate") && (cfg.Device != "gpu" || cfg.RL.Steps == 0) {
+		return nil, fmt.Errorf("plan: --estimate is for --device gpu and a recipe with rl.steps, not for %s with %d", cfg.Device, cfg.RL.Steps)
+	}
 	if err := cfg.shared(ranks); err != nil {
 		return nil, err
 	}
 	p, err := planned(cfg, shape, memory, ranks)
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
+	}
+	if (c.Bool("estimate") || ranks > 1) && cfg.RL.Steps > 0 && cfg.Device == "gpu" {
+		p.estimate(cfg, shape)
 	}
 	return p, p.fits()
 }
@@ -174,6 +188,7 @@ type plan struct {
 	Whole    float64          `json:"trajectories_in_pages"`
 	Batch    []string         `json:"batch,omitempty"`
 	Counts   map[string]int64 `json:"counts,omitempty"` // what Batch says in words
+	Estimate *estimate        `json:"estimate,omitempty"`
 	counted  *memoryPlan
 }
 
@@ -293,6 +308,7 @@ func (p *plan) print(c *cli.Context) {
 	for _, line := range p.Batch {
 		fmt.Fprintln(out, line)
 	}
+	p.printEstimate(out)
 }
 
 func (p *plan) share(bytes int64) string {

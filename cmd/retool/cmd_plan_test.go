@@ -82,9 +82,11 @@ func TestPlanRefuses(t *testing.T) {
 		{[]string{"plan", "tiny", "--memory", "much"}, `--memory "much": want a size such as 80GiB`},
 		{[]string{"plan", "tiny", "--memory", "1MiB"}, "plan: it does not fit 1.0 MiB: the run takes "},
 		{[]string{"plan", "tiny", "--shape", "q8"}, `unknown shape "q8" (known: d128,`},
+		{[]string{"plan", "tiny", "--device", "cpu", "--estimate"}, "plan: --estimate is for --device gpu"},
 		{[]string{"plan", "tiny", "--set", "model.path=/no/such"}, "/no/such"},
 	} {
 		require.Contains(t, refused(t, c.args...), c.want)
 	}
+	require.Contains(t, retool(t, "plan", "tiny", "--estimate"), "estimate, computed and never measured: 1 × H200")
 	require.Contains(t, retool(t, "plan", "demo", "--json"), `"kv_pages"`)
 }
