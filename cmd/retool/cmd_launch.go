@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -84,6 +85,9 @@ func launch(c *cli.Context) error {
 	return s.run(c.Context)
 }
 
+// rankVerbs are the commands that ranks divide among them.
+var rankVerbs = []string{"train", "sft", "demo", "eval"}
+
 // startOf reads the flags, and what they leave open from the host's launcher.
 func startOf(c *cli.Context) (*start, error) {
 	h, err := dist.IdentifyHost(os.Getenv)
@@ -139,21 +143,27 @@ func startOf(c *cli.Context) (*start, error) {
 		s.command = []string{"launch", "--check", "--device", cmp.Or(c.String("device"), device)}
 		return s, nil
 	}
-	known := commands()
 	switch {
 	case len(s.command) == 0:
 		return nil, errors.New("launch: want a command after --, such as: retool launch --procs 2 -- train demo")
-	case s.command[0] == "launch" || !slices.ContainsFunc(known, func(k *cli.Command) bool { return k.HasName(s.command[0]) }):
-		return nil, fmt.Errorf("launch: %q is no command that ranks run: want one of retool's, such as train", s.command[0])
+	case !slices.Contains(rankVerbs, s.command[0]):
+		return nil, fmt.Errorf("launch: %q is no command that ranks run: want one of %s", s.command[0], strings.Join(rankVerbs, ", "))
 	}
-	s.dir, err = runOf(s.command)
-	return s, err
+	cfg, err := configOf(s.command)
+	if err != nil || cfg == nil {
+		return s, err
+	}
+	if s.gpus && cfg.Device == "cpu" {
+		return nil, errors.New("launch: --gpus gives each rank a GPU, and device is cpu: add --set device=gpu to the command, or give --procs")
+	}
+	s.dir = cfg.Run
+	return s, nil
 }
 
-// runOf is the run directory that a command names; "" where it names none.
-func runOf(command []string) (string, error) {
+// configOf is the configuration of a command that trains in a directory; nil of another.
+func configOf(command []string) (*Config, error) {
 	if command[0] != "train" && command[0] != "sft" {
-		return "", nil
+		return nil, nil
 	}
 	source, sets := "demo", []string(nil)
 	for rest := command[1:]; len(rest) > 0; rest = rest[1:] {
@@ -166,11 +176,7 @@ func runOf(command []string) (string, error) {
 			source = arg
 		}
 	}
-	cfg, err := loadConfig(source, sets)
-	if err != nil {
-		return "", err
-	}
-	return cfg.Run, nil
+	return loadConfig(source, sets)
 }
 
 // claim makes the run directory, so that ranks meet there, and leaves it to rank 0.

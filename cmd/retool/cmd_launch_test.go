@@ -38,6 +38,8 @@ func TestLaunchRefuses(t *testing.T) {
 		{"want --gpus N or --procs N", train},
 		{"want a command after --", []string{"--procs", "2"}},
 		{`"trian" is no command that ranks run`, []string{"--procs", "2", "--", "trian", "demo"}},
+		{`"chat" is no command that ranks run: want one of train, sft, demo, eval`, []string{"--procs", "2", "--", "chat"}},
+		{"--gpus gives each rank a GPU, and device is cpu", []string{"--gpus", "1", "--", "train", "tiny"}},
 		{`"launch" is no command that ranks run`, []string{"--procs", "2", "--", "launch", "--procs", "2"}},
 		{"give one of them", append([]string{"--procs", "2", "--gpus", "2"}, train...)},
 		{"want --node, which of them this is, and --at", append([]string{"--procs", "2", "--nodes", "2"}, train...)},
@@ -59,7 +61,7 @@ func TestLaunchRefuses(t *testing.T) {
 }
 
 func TestScripts(t *testing.T) {
-	train := []string{"--", "train", "demo", "--set", "run=/runs/a", "--set", "data.task=files", "--set", "data.problems=a'b c"}
+	train := []string{"--", "train", "demo", "--set", "run=/runs/a", "--set", "device=gpu", "--set", "data.task=files", "--set", "data.problems=a'b c"}
 	script := func(args ...string) string {
 		return retool(t, append(append([]string{"launch", "--nodes", "2", "--gpus", "8"}, args...), train...)...)
 	}
@@ -70,12 +72,12 @@ func TestScripts(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 	for _, line := range []string{"#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=8", "#SBATCH --gpus-per-node=8", "#SBATCH --time=12:00:00",
 		"#SBATCH --signal=USR1@600", "#SBATCH --requeue",
-		`srun --kill-on-bad-exit=1 --wait=60 --cpus-per-task=8 retool train demo --set run=/runs/a --set data.task=files ` +
+		`srun --kill-on-bad-exit=1 --wait=60 --cpus-per-task=8 retool train demo --set run=/runs/a --set device=gpu --set data.task=files ` +
 			`--set 'data.problems=a'\''b c'`} {
 		require.Contains(t, strings.Split(slurm, "\n"), line)
 	}
 	require.Equal(t, `mpirun --bind-to none -n 16 --map-by ppr:8:node --hostfile h retool train demo --set run=/runs/a `+
-		`--set data.task=files --set 'data.problems=a'\''b c'`+"\n", script("--mpirun", "--hostfile", "h"))
+		`--set device=gpu --set data.task=files --set 'data.problems=a'\''b c'`+"\n", script("--mpirun", "--hostfile", "h"))
 	for kind, kinds := range map[string][]string{"job": {"Service", "Job"}, "jobset": {"JobSet"}, "trainjob": {"TrainJob"}} {
 		text := script("--k8s", kind, "--image", "i:1", "--claim", "runs", "--secret", "s")
 		for i, doc := range strings.Split(text, "\n---\n") {

@@ -129,7 +129,7 @@ func flaggedMemory(c *cli.Context) (int64, error) {
 	}
 	var memory interp.Bytes
 	count, decimal := strings.CutSuffix(cmp.Or(text, "80GiB"), "GB") // as GPUs are sold
-	if err := memory.UnmarshalText([]byte(count)); err != nil || memory <= 0 || decimal && memory > 1e9 {
+	if err := memory.UnmarshalText([]byte(count)); err != nil || memory <= 0 || decimal && memory > 1e9 || !decimal && memory < 1<<20 {
 		return 0, fmt.Errorf("plan: --memory %q: want a size such as 80GiB or 141GB", text)
 	}
 	if decimal {
