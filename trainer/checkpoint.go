@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"retool/engine/atomicfile"
+	"retool/engine/model"
 	"retool/engine/safetensors"
 	"retool/trainer/trace"
 )
@@ -43,6 +44,7 @@ type State struct {
 //
 //	model.safetensors … config.json     the policy, as Hugging Face lays it out
 //	tokenizer.json …                    Run.Files: what stood beside the weights that the run began with, byte for byte
+//	adapter_model.safetensors …         with LoRA: the adapter, as PEFT lays it out; model.safetensors is base and adapter, merged
 //	value_head.safetensors              the value head of a trunk that policy and critic share
 //	critic/                             weights and value head of a critic with a trunk of its own
 //	optimizer-000.safetensors …         AdamW's moments, a file a rank
@@ -123,7 +125,7 @@ func (r *Run) savePart(tmp string) error {
 	if !r.ranks.leads() {
 		return nil
 	}
-	if err := r.Policy.Save(tmp); err != nil {
+	if err := r.saveModel(r.Policy, tmp); err != nil {
 		return err
 	}
 	if r.Critic != nil {
@@ -131,7 +133,7 @@ func (r *Run) savePart(tmp string) error {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
 		}
-		if err := r.Critic.Save(dir); err != nil {
+		if err := r.saveModel(r.Critic, dir); err != nil {
 			return err
 		}
 	}
@@ -141,6 +143,22 @@ func (r *Run) savePart(tmp string) error {
 		}
 	}
 	return nil
+}
+
+// saveModel writes a model; of one with an adapter, that too.
+func (r *Run) saveModel(m *model.Model, dir string) error {
+	if err := m.Save(dir); err != nil || m.Adapter == nil {
+		return err
+	}
+	return m.SaveAdapter(dir, r.Base)
+}
+
+// readModel reads what saveModel wrote: of a model with an adapter, the adapter, for its base is there.
+func readModel(m *model.Model, dir string) error {
+	if m.Adapter != nil {
+		return m.ReadAdapter(dir)
+	}
+	return m.ReadWeights(dir)
 }
 
 // saveEnd puts a checkpoint that all ranks have written in its place.
@@ -255,7 +273,7 @@ func (r *Run) restore() (bool, error) {
 			"from here on its bits differ from an uninterrupted run's", s.Contract, r.state.Contract))
 		s.Contract = r.state.Contract
 	}
-	if err := r.Policy.ReadWeights(dir); err != nil {
+	if err := readModel(r.Policy, dir); err != nil {
 		return false, err
 	}
 	r.ppo.policy.opt.adopt()
@@ -296,7 +314,7 @@ func (r *Run) restoreLearners(dir string) error {
 	if err := r.ppo.policy.restore(f, "", r.state.Updates); err != nil || r.Critic == nil {
 		return err
 	}
-	if err := r.Critic.ReadWeights(filepath.Join(dir, "critic")); err != nil {
+	if err := readModel(r.Critic, filepath.Join(dir, "critic")); err != nil {
 		return err
 	}
 	r.ppo.critic.opt.adopt()

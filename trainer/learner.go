@@ -92,7 +92,7 @@ func (l *Learner) gradient() k.Tensor {
 
 // Apply moves a part of the parameters by what has been accumulated on all ranks; see adamW.update.
 func (l *Learner) Apply(over part, lr, decay float64) (norm float64, ok bool, err error) {
-	return l.opt.update(l.gradient(), over(l.Model.W), lr, decay)
+	return l.opt.update(l.gradient(), over(l.Model.Learned()), lr, decay)
 }
 
 // Use takes other settings and keeps the moments; Restart forgets them too.

@@ -48,7 +48,7 @@ func (l *Learner) moments(prefix string) (list []safetensors.Named) {
 func (l *Learner) restore(f *optimizerFiles, prefix string, updates int) error {
 	o := l.opt
 	for kind, name := range []string{stateM: prefix + "m", stateV: prefix + "v"} {
-		values, err := f.read(name, l.Model.W.All.Len(), o.own)
+		values, err := f.read(name, l.Model.Learned().All.Len(), o.own)
 		if err != nil {
 			return err
 		}

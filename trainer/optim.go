@@ -41,7 +41,7 @@ func newAdamW(dev k.Device, m *model.Model, cfg Optimizer, ranks *Ranks, name st
 	if m.Master != nil && (ranks.Size() > 1 || offload) {
 		panic("trainer: a bf16 model whose optimizer is divided or offloaded is to be made with Options.Sharded")
 	}
-	parts := dist.Divide(m.W.All.Len(), ranks.Size())
+	parts := dist.Divide(m.Learned().All.Len(), ranks.Size())
 	a := &adamW{cfg: cfg, dev: dev, model: m, ranks: ranks, name: name, parts: parts, own: parts[ranks.Rank()]}
 	a.state = newAdamState(dev, a.own.Len(), offload, m.Options.Sharded, m.MasterAll())
 	a.tiles = dev.Alloc(k.F32, k.SumTiles(a.own.Len())+1)
@@ -142,7 +142,7 @@ func (a *adamW) update(g k.Tensor, over dist.Range, lr, decay float64) (norm flo
 	first := a.own.From
 	err = a.state.each(mine.From-first, mine.To-first, func(from, to int, m, v, master k.Tensor) {
 		r := dist.Range{From: first + from, To: first + to}
-		a.dev.AdamW(view(a.model.W.All, r), master, view(g, r), m, v, k.AdamWStep{
+		a.dev.AdamW(view(a.model.Learned().All, r), master, view(g, r), m, v, k.AdamWStep{
 			LR: float32(lr), Beta1: float32(a.cfg.Beta1), Beta2: float32(a.cfg.Beta2), Eps: float32(a.cfg.Eps),
 			WeightDecay: float32(decay), Scale: float32(scale), Step: a.step,
 		})
@@ -150,7 +150,7 @@ func (a *adamW) update(g k.Tensor, over dist.Range, lr, decay float64) (norm flo
 	if err != nil {
 		return norm, false, fmt.Errorf("trainer: update: %w", err)
 	}
-	weights := a.model.W.All
+	weights := a.model.Learned().All
 	err = a.ranks.wait(time.Now(), a.ranks.AllGather(a.name+": weights", weights, view(weights, a.own), a.parts))
 	return norm, err == nil, err
 }

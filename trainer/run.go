@@ -41,6 +41,7 @@ type Run struct {
 	Policy *model.Model
 	Critic *model.Model // with critic.trunk own, else nil
 	Ref    *model.Model // with rl.kl, else nil
+	Base   string       // with LoRA: the folder of the frozen base, for adapter_config.json
 	Engine *engine.Engine
 	Proto  Protocol
 	Tokens trace.Vocabulary
@@ -263,6 +264,9 @@ func (r *Run) refreshes() bool {
 }
 
 func (r *Run) readReference() error {
+	if r.Policy.Adapter != nil { // the base without its adapter: there is nothing to read
+		return nil
+	}
 	return r.Ref.ReadWeights(filepath.Join(r.Dir, "checkpoints", fmt.Sprint(r.state.Reference)))
 }
 

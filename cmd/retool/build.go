@@ -116,6 +116,10 @@ func (p *program) models(shape model.Config, train bool, from string) error {
 			from = ""
 		}
 		m.options.Sharded = m.options.Sharded || p.ranks.Size() > 1
+		if m.options.LoRA.Rank != 0 && (m.options.Sharded || p.cfg.Dist.Offload != "none") {
+			return fmt.Errorf("model.lora.rank: an adapter is trained by one rank with dist.offload none")
+		}
+		m.share(p.policy)
 		made, err := p.model(m.shape, m.options, from)
 		if err != nil {
 			return err
@@ -123,6 +127,9 @@ func (p *program) models(shape model.Config, train bool, from string) error {
 		switch m.name {
 		case policyModel:
 			p.policy = made
+			if err := p.adapter(); err != nil {
+				return err
+			}
 		case criticModel:
 			p.critic = made
 			if err := made.CopyFrom(p.policy); err != nil {
@@ -131,6 +138,15 @@ func (p *program) models(shape model.Config, train bool, from string) error {
 		case referenceModel:
 			p.ref = made
 		}
+	}
+	return nil
+}
+
+// adapter gives the policy's adapter its first values, where it has one.
+func (p *program) adapter() error {
+	p.policy.InitAdapter(p.cfg.Seed)
+	if dir := p.cfg.Model.LoRA.Path; p.policy.Adapter != nil && dir != "" {
+		return p.policy.ReadAdapter(dir)
 	}
 	return nil
 }
@@ -150,7 +166,7 @@ func (p *program) model(c model.Config, opt model.Options, from string) (m *mode
 		return nil, err
 	}
 	p.closer = append(p.closer, m.Close)
-	if from == "" {
+	if from == "" && opt.Base == nil {
 		m.Init(p.cfg.Seed)
 	}
 	return m, nil
@@ -185,7 +201,7 @@ func (p *program) training(dir string, report trainer.Report) (run *trainer.Run,
 	files := maps.Clone(p.files)
 	files["config.yaml"] = text
 	return &trainer.Run{
-		Config: cfg, Dir: dir, Device: p.dev, Policy: p.policy, Critic: p.critic, Ref: p.ref, Engine: p.engine,
+		Config: cfg, Dir: dir, Device: p.dev, Policy: p.policy, Critic: p.critic, Ref: p.ref, Base: p.cfg.Model.Path, Engine: p.engine,
 		Comm: p.ranks.Comm, Leave: leaveOnSignal(),
 		Proto: p.proto, Tokens: p.tok, Data: read.Data, Hashes: read.hashes, Report: report,
 		Files:    files,

@@ -59,6 +59,16 @@ type Model struct {
 	RopeTheta float64 `yaml:"rope_theta" doc:"shape of a new model: base of the rotary frequencies"`
 	DType     string  `yaml:"dtype" doc:"of the model in memory: float32, bfloat16; auto: that of its config.json, on a GPU bfloat16"`
 	Recompute bool    `yaml:"recompute" doc:"activations in the backward pass: less memory, a third more work, equal bits" resume:"free"`
+	LoRA      LoRA    `yaml:"lora"`
+}
+
+// LoRA is an adapter, learnt in place of the weights.
+type LoRA struct {
+	Rank    int      `yaml:"rank" doc:"of an adapter that is learnt beside frozen weights; 0: all weights are learnt"`
+	Alpha   float64  `yaml:"alpha" doc:"scale of the adapter: alpha/rank"`
+	Targets []string `yaml:"targets" doc:"modules with an adapter: ends of names, or regular expressions for whole names, as in PEFT"`
+	RSLoRA  bool     `yaml:"rslora" doc:"scale alpha/√rank"`
+	Path    string   `yaml:"path" doc:"folder of an adapter in PEFT's layout to begin with; empty: a new one"`
 }
 
 // Data says what is learnt from.
@@ -80,7 +90,7 @@ type Data struct {
 func DefaultConfig() Config {
 	return Config{
 		Device:   "cpu",
-		Model:    Model{RopeTheta: 10000, DType: "auto"},
+		Model:    Model{RopeTheta: 10000, DType: "auto", LoRA: LoRA{Alpha: 16, Targets: []string{"q_proj", "k_proj", "v_proj", "o_proj"}}},
 		Data:     Data{Task: "files", Pool: 16384, Mix: arith.DefaultMix(), Wrapper: "strip", Check: "count", Long: "refuse"},
 		Protocol: engine.DefaultProtocol(),
 		Interp:   interp.Default(),

@@ -138,6 +138,7 @@ func (c *counter) failed() error { return c.dev.Do(func() {}) }
 func (c *counter) model(m modelOf) error {
 	before := c.dev.Used()
 	m.options.Sharded = m.options.Sharded || c.ranks > 1
+	m.share(c.made[policyModel])
 	made, err := model.New(c.dev, m.shape, m.options)
 	if err == nil {
 		err = c.failed()
@@ -162,7 +163,10 @@ func (c *counter) model(m modelOf) error {
 		rest -= n
 		c.add(m.name+": "+of, n, phases...)
 	}
-	part("weights", made.W, use...)
+	if m.options.Base == nil {
+		part("weights", made.W, use...)
+	}
+	part("adapter", made.Adapter, use...)
 	part("gradients", made.G, inUpdate)
 	part("float32 master copy", made.Master, inUpdate, inSaving)
 	c.add(m.name+": activations", rest, use...)
@@ -202,7 +206,7 @@ func (c *counter) optimizer(e *engine.Engine, tok nothing) error {
 	rest := c.dev.Used() - before
 	for _, name := range []string{policyModel, criticModel} {
 		if m := c.made[name]; m != nil {
-			own := dist.Divide(m.W.All.Len(), c.ranks)[c.ranks-1].Len()
+			own := dist.Divide(m.Learned().All.Len(), c.ranks)[c.ranks-1].Len()
 			there := own
 			if c.offloads() {
 				there = min(own, trainer.Window)
@@ -257,7 +261,7 @@ func (c *counter) host() {
 		}
 		c.add(name+": packed weights", dev.Used()-before, use...)
 		if m.Options.Train {
-			buffers = max(buffers, largestTensor(m)+min(trainer.MomentsRange, m.W.All.Len()))
+			buffers = max(buffers, largestTensor(m)+min(trainer.MomentsRange, m.Learned().All.Len()))
 		}
 	}
 	dev.Alloc(kernels.F32, buffers)

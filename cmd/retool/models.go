@@ -34,6 +34,9 @@ func (c *Config) models(shape model.Config, train bool, dtype kernels.DType) []m
 	if rl {
 		opt.MaxTokens = max(opt.MaxTokens, c.RL.Tokens)
 	}
+	if l := c.Model.LoRA; train && l.Rank != 0 {
+		opt.LoRA = model.LoRA{Rank: l.Rank, Alpha: l.Alpha, Targets: l.Targets, RSLoRA: l.RSLoRA}
+	}
 	all := []modelOf{{policyModel, shape, opt}}
 	if values && c.Critic.Trunk == "own" {
 		critic := shape
@@ -41,10 +44,17 @@ func (c *Config) models(shape model.Config, train bool, dtype kernels.DType) []m
 		all = append(all, modelOf{criticModel, critic, opt})
 	}
 	if rl && c.RL.KL > 0 {
-		opt.Train, opt.Recompute = false, false
+		opt.Train, opt.Recompute, opt.LoRA = false, false, model.LoRA{}
 		all = append(all, modelOf{referenceModel, shape, opt})
 	}
 	return all
+}
+
+// share gives a model whose weights stay as they are the policy's.
+func (m *modelOf) share(policy *model.Model) {
+	if policy != nil && policy.Adapter != nil {
+		m.options.Base = policy
+	}
 }
 
 // concurrency is the largest number of trajectories that a run, or without train its evaluation, asks for at a time.

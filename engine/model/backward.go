@@ -9,10 +9,10 @@ func (m *Model) headBackward(dx kernels.Tensor, h Head) {
 	dev.Zero(dnorm)
 	dev.Zero(drows)
 	if m.Config.ValueHead {
-		m.W.Value.backward(dev, &m.G.Value, dnorm, h.Values.Reshape(r, 1), norm)
+		m.W.Value.backward(dev, m.low, &m.G.Value, dnorm, h.Values.Reshape(r, 1), norm)
 	}
 	if m.Config.LMHead {
-		m.W.Head.backward(dev, &m.G.Head, dnorm, h.Logits, norm)
+		m.W.Head.backward(dev, m.low, &m.G.Head, dnorm, h.Logits, norm)
 	}
 	dev.RMSNormBackward(drows, m.G.Norm, dnorm, b.rows.Rows(0, r), m.W.Norm, b.rowsRstd.Rows(0, r))
 	dev.EmbedBackward(dx, drows, m.rows.Rows(h.From, h.To))
@@ -26,15 +26,15 @@ func (m *Model) backward(l int, dx, x kernels.Tensor, a *activations) {
 	do, dqkv := b.do.Rows(0, t), b.dqkv.Rows(0, t)
 
 	dev.Zero(dact)
-	w.Down.backward(dev, &g.Down, dact, dx, a.act)
+	w.Down.backward(dev, m.low, &g.Down, dact, dx, a.act)
 	dev.Zero(dgateUp)
 	dev.SwiGLUBackward(dgateUp.Cols(0, c.FFN), dgateUp.Cols(c.FFN, 2*c.FFN), dact, a.gateUp.Cols(0, c.FFN), a.gateUp.Cols(c.FFN, 2*c.FFN))
 	dev.Zero(dnorm)
-	w.GateUp.backward(dev, &g.GateUp, dnorm, dgateUp, a.mlpNorm)
+	w.GateUp.backward(dev, m.low, &g.GateUp, dnorm, dgateUp, a.mlpNorm)
 	dev.RMSNormBackward(dx, g.MLPNorm, dnorm, a.mid, w.MLPNorm, a.mlpRstd)
 
 	dev.Zero(do)
-	w.O.backward(dev, &g.O, do, dx, a.o)
+	w.O.backward(dev, m.low, &g.O, do, dx, a.o)
 	dev.Zero(dqkv)
 	q, k, v := m.heads(a)
 	dq, dk, dv := m.split(dqkv)
@@ -54,6 +54,6 @@ func (m *Model) backward(l int, dx, x kernels.Tensor, a *activations) {
 		dev.RMSNormBackward(dq.Split(d), g.QNorm, turnedQ.Split(d), rawQ.Split(d), w.QNorm, a.qRstd)
 	}
 	dev.Zero(dnorm)
-	w.QKV.backward(dev, &g.QKV, dnorm, dqkv, a.attnNorm)
+	w.QKV.backward(dev, m.low, &g.QKV, dnorm, dqkv, a.attnNorm)
 	dev.RMSNormBackward(dx, g.AttnNorm, dnorm, x, w.AttnNorm, a.attnRstd)
 }

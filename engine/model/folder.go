@@ -123,7 +123,7 @@ func (m *Model) fill(f *folder) error {
 	return nil
 }
 
-// Save writes the model to a folder in Hugging Face's layout, as float32, from the master copy where there is one: config.json,
+// Save writes the model to a folder in Hugging Face's layout, as float32, from the master copy where there is one, an adapter merged: config.json,
 // model.safetensors or, of more than 5 GB, its shards, with their index and, of a model with a value head, value_head.safetensors, each
 // file whole or not at all, and on the disk when Save returns.
 func (m *Model) Save(dir string) error { return m.save(dir, safetensors.ShardBytes) }
@@ -168,6 +168,9 @@ func (m *Model) stored(w *Weights, in func(name string) bool) (list []safetensor
 			}
 			buf = buf[:t.Len()]
 			m.dev.Download(buf, t)
+			if w == m.W {
+				m.merge(name, buf)
+			}
 			return buf, nil
 		}})
 	}

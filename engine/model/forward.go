@@ -35,7 +35,7 @@ func (m *Model) forward(l int, y, x, rest kernels.Tensor, a *activations) (mid k
 	eps := float32(c.RMSEps)
 
 	dev.RMSNorm(a.attnNorm, a.attnRstd, x, rest, w.AttnNorm, eps)
-	w.QKV.product(dev, a.qkv, a.attnNorm)
+	w.QKV.product(dev, m.low, a.qkv, a.attnNorm)
 	dev.RoPE(m.turned(a), a.qRstd, a.kRstd, a.qkv, kernels.Rotary{
 		Bias: w.QKV.Bias, QNorm: w.QNorm, KNorm: w.KNorm, Eps: eps, Pos: m.pos, Table: m.table,
 	}, c.heads())
@@ -46,13 +46,13 @@ func (m *Model) forward(l int, y, x, rest kernels.Tensor, a *activations) (mid k
 	} else {
 		dev.Attention(a.o, a.lse, q, k, v, m.starts, c.heads())
 	}
-	w.O.forward(dev, a.mid, a.o)
+	w.O.forward(dev, m.low, a.mid, a.o)
 
 	dev.RMSNorm(a.mlpNorm, a.mlpRstd, a.mid, x, w.MLPNorm, eps)
-	w.GateUp.forward(dev, a.gateUp, a.mlpNorm)
+	w.GateUp.forward(dev, m.low, a.gateUp, a.mlpNorm)
 	dev.SwiGLU(a.act, a.gateUp.Cols(0, c.FFN), a.gateUp.Cols(c.FFN, 2*c.FFN))
 	if !y.Absent() {
-		w.Down.forward(dev, y, a.act)
+		w.Down.forward(dev, m.low, y, a.act)
 	}
 	return a.mid
 }
@@ -92,11 +92,11 @@ func (m *Model) head(x kernels.Tensor, from, to int, keep bool) Head {
 	h := Head{From: from, To: to}
 	if m.Config.LMHead {
 		h.Logits = b.logits.Rows(0, r)
-		m.W.Head.forward(dev, h.Logits, norm)
+		m.W.Head.forward(dev, m.low, h.Logits, norm)
 	}
 	if m.Config.ValueHead && !m.paged.on { // nobody asks a sampler what it expects
 		values := b.values.Rows(0, r)
-		m.W.Value.forward(dev, values, norm)
+		m.W.Value.forward(dev, m.low, values, norm)
 		h.Values = values.Reshape(r)
 	}
 	return h

@@ -17,6 +17,9 @@ type Options struct {
 	Sharded   bool          // of a BF16 model that trains: no master copy; its float32 numbers lie in G when they are read, copied or saved
 	Recompute bool          // keep only each layer's input, run its forward again in the backward: less memory, a third more work, equal bits
 
+	LoRA LoRA   // learn an adapter, and leave the weights as they are
+	Base *Model // take its weights, without its adapter and not a copy of them; it is closed after this one
+
 	Progress func(done, all int64) // when set, called while Load and ReadWeights read: parameters that are in place, of all
 }
 
@@ -26,24 +29,27 @@ type Model struct {
 	Options Options
 	W       *Weights // parameters, of type Options.DType: what every pass reads
 	Master  *Weights // the same in float32, which AdamW updates and rounds into W; nil unless a BF16 model trains, or if it is sharded
+	Adapter *Weights // what Options.LoRA adds, float32; nil without
 	G       *Weights // gradients, float32; nil without Options.Train
 
-	dev     kernels.Device
-	id      int64          // of this model in this process
-	replays bool           // the device's Repeat saves work
-	table   kernels.Tensor // (positions, D): cosines and sines
-	floats  kernels.Tensor // the arenas that b's tensors are regions of, of Options.DType
-	exact   kernels.Tensor // and of float32
-	b       buffers
-	kv      []kernels.KV // one per layer while a cache is open
-	pages   int          // pages of it
-	in      ints         // integers of the current pass, and their views:
-	ids     kernels.Tensor
-	pos     kernels.Tensor
-	starts  kernels.Tensor
-	rows    kernels.Tensor
-	paged   pagedPass
-	step    stepState
+	dev      kernels.Device
+	id       int64          // of this model in this process
+	replays  bool           // the device's Repeat saves work
+	table    kernels.Tensor // (positions, D): cosines and sines
+	floats   kernels.Tensor // the arenas that b's tensors are regions of, of Options.DType
+	exact    kernels.Tensor // and of float32
+	b        buffers
+	low      *lowScratch  // nil without an adapter
+	baseHash string       // of W without what is learnt; "": not computed yet
+	kv       []kernels.KV // one per layer while a cache is open
+	pages    int          // pages of it
+	in       ints         // integers of the current pass, and their views:
+	ids      kernels.Tensor
+	pos      kernels.Tensor
+	starts   kernels.Tensor
+	rows     kernels.Tensor
+	paged    pagedPass
+	step     stepState
 }
 
 // made counts models: devices know the steps of one from those of another by its number.
@@ -82,16 +88,39 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 		}
 	}
 	opt.HeadRows = min(opt.HeadRows, opt.MaxTokens)
+	switch {
+	case opt.LoRA.Rank > 0 && opt.DType != kernels.F32:
+		return nil, fmt.Errorf("model: lora: weights of %v: an adapter is trained beside float32 weights only", opt.DType)
+	case opt.LoRA.Rank < 0:
+		return nil, fmt.Errorf("model: lora: rank is %d, must not be negative", opt.LoRA.Rank)
+	case opt.Base != nil && (opt.Train && opt.LoRA.Rank == 0 || opt.DType != opt.Base.Options.DType):
+		return nil, fmt.Errorf("model: weights that are shared can be read as they are, and not be trained")
+	}
 
 	m := &Model{Config: cfg, Options: opt, dev: dev, id: made.Add(1), replays: dev.Info().Replays}
 	m.in.dev = dev
-	m.W = newWeights(dev, &m.Config, opt.DType)
-	if opt.Train {
-		m.G = newWeights(dev, &m.Config, kernels.F32)
-		if opt.DType == kernels.BF16 && !opt.Sharded {
-			m.Master = newWeights(dev, &m.Config, kernels.F32)
-		}
+	if opt.Base == nil {
+		m.W = newWeights(dev, &m.Config, opt.DType, LoRA{})
 	} else {
+		m.W = opt.Base.base(&m.Config)
+	}
+	if opt.LoRA.Rank > 0 {
+		if err := opt.LoRA.check(m.W); err != nil {
+			if opt.Base == nil {
+				dev.Free(m.W.All)
+			}
+			return nil, err
+		}
+		m.Adapter = newWeights(dev, &m.Config, kernels.F32, opt.LoRA)
+		m.W.adopt(m.Adapter)
+		m.low = newLowScratch(dev, &m.Config, opt)
+	}
+	if opt.Train {
+		m.G = newWeights(dev, &m.Config, kernels.F32, opt.LoRA)
+		if opt.DType == kernels.BF16 && !opt.Sharded {
+			m.Master = newWeights(dev, &m.Config, kernels.F32, LoRA{})
+		}
+	} else if opt.Base == nil {
 		m.W.arrange(dev)
 	}
 	m.table = dev.Alloc(kernels.F32, opt.Positions, cfg.HeadDim)
@@ -123,8 +152,11 @@ func (m *Model) Close() {
 	m.dev.Free(m.floats)
 	m.dev.Free(m.exact)
 	m.dev.Free(m.table)
-	m.dev.Free(m.W.All)
-	for _, w := range []*Weights{m.G, m.Master} {
+	m.low.close(m.dev)
+	if m.Options.Base == nil {
+		m.dev.Free(m.W.All)
+	}
+	for _, w := range []*Weights{m.G, m.Master, m.Adapter} {
 		if w != nil {
 			m.dev.Free(w.All)
 		}

@@ -66,7 +66,9 @@ func (m *Model) TrainSeen(in Inputs, seen *Seen, loss func(Head)) error {
 			}
 			m.backward(l, dx, x, m.kept(l))
 		}
-		m.dev.EmbedBackward(m.G.Embed, dx, m.ids)
+		if !m.G.Embed.Absent() {
+			m.dev.EmbedBackward(m.G.Embed, dx, m.ids)
+		}
 	})
 }
 

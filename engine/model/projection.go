@@ -7,21 +7,26 @@ import "retool/kernels"
 type Projection struct {
 	Weight kernels.Tensor // (N,M)
 	Bias   kernels.Tensor // (N); absent where the model has none
+
+	low []lowRank // what LoRA adds, target by target
 }
 
 // forward computes y (T,N) of x (T,M).
-func (p *Projection) forward(dev kernels.Device, y, x kernels.Tensor) {
+func (p *Projection) forward(dev kernels.Device, s *lowScratch, y, x kernels.Tensor) {
 	dev.Linear(y, x, p.Weight, p.Bias)
+	p.add(dev, s, y, x)
 }
 
 // product is forward less the bias, for an operation behind it that adds the bias itself, as RoPE does. backward is the same.
-func (p *Projection) product(dev kernels.Device, y, x kernels.Tensor) {
+func (p *Projection) product(dev kernels.Device, s *lowScratch, y, x kernels.Tensor) {
 	dev.Linear(y, x, p.Weight, kernels.Tensor{})
+	p.add(dev, s, y, x)
 }
 
 // backward adds the gradients that dy (T,N) gives: to dx (T,M) that of x, to g that of the parameters.
-func (p *Projection) backward(dev kernels.Device, g *Projection, dx, dy, x kernels.Tensor) {
+func (p *Projection) backward(dev kernels.Device, s *lowScratch, g *Projection, dx, dy, x kernels.Tensor) {
 	dev.LinearBackward(dx, g.Weight, g.Bias, dy, x, p.Weight)
+	p.addBackward(dev, s, g, dx, dy, x)
 }
 
 // rows are the rows [from, to) of a projection and the name that files give them.

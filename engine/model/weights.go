@@ -26,7 +26,8 @@ type Weights struct {
 	Head   Projection     // (V,C): Embed where tied; absent in a critic
 	Value  Projection     // (1,C); absent without a value head
 
-	cfg *Config
+	cfg  *Config
+	lora LoRA // of an adapter, or its gradient: what is not its own is absent
 }
 
 // Block is one layer's part of Weights. Head norms are absent where the model has none.
@@ -41,8 +42,8 @@ type Block struct {
 }
 
 // newWeights allocates zeros of a type in the layout of c.
-func newWeights(dev kernels.Device, c *Config, dtype kernels.DType) *Weights {
-	w := &Weights{Blocks: make([]Block, c.Layers), cfg: c}
+func newWeights(dev kernels.Device, c *Config, dtype kernels.DType, lora LoRA) *Weights {
+	w := &Weights{Blocks: make([]Block, c.Layers), cfg: c, lora: lora}
 	var a arena
 	w.place(&a)
 	w.in(dev.Alloc(dtype, a.off))
@@ -78,7 +79,7 @@ func (m *Model) Gradients(n int) (each []*Weights, all kernels.Tensor) {
 	m.dev.Free(m.G.All)
 	all = m.dev.Alloc(kernels.F32, n, size)
 	for i := range n {
-		w := &Weights{Blocks: make([]Block, m.Config.Layers), cfg: &m.Config}
+		w := &Weights{Blocks: make([]Block, m.Config.Layers), cfg: &m.Config, lora: m.Options.LoRA}
 		w.in(all.Rows(i, i+1).Reshape(size))
 		each = append(each, w)
 	}
@@ -88,6 +89,9 @@ func (m *Model) Gradients(n int) (each []*Weights, all kernels.Tensor) {
 
 // place takes every view from a and returns where matrices end.
 func (w *Weights) place(a *arena) (split int) {
+	if w.lora.Rank > 0 {
+		return w.placeAdapter(a)
+	}
 	c := w.cfg
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	w.Embed = a.take(c.Vocab, c.Hidden)
@@ -227,6 +231,7 @@ func (m *Model) Init(seed uint64) {
 		}
 		m.dev.Upload(t, buf)
 	}
+	m.InitAdapter(seed)
 	m.round()
 }
 
@@ -269,6 +274,9 @@ func (m *Model) Parameters() int {
 // CopyFrom copies every parameter of src that m has too: a reference from a policy, a critic's trunk from the policy it judges.
 // Heads that src lacks keep what they hold; a trunk of another shape is an error. Both models are on one device.
 func (m *Model) CopyFrom(src *Model) error {
+	if m.Adapter != nil && m.Options.Base == src {
+		return m.copyAdapter(src)
+	}
 	from := map[string]kernels.Tensor{}
 	for name, t := range src.full().Named() {
 		from[name] = t

@@ -1,0 +1,240 @@
+package model
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"retool/engine/atomicfile"
+	"retool/engine/safetensors"
+	"retool/kernels"
+)
+
+// Names of the files of an adapter, and of its tensors, as PEFT has them; and of the base's hash in its metadata.
+const (
+	adapterFile   = "adapter_model.safetensors"
+	adapterConfig = "adapter_config.json"
+	adapterPrefix = "base_model.model."
+	baseHashKey   = "retool.base_sha256"
+)
+
+// peftConfig is what is read and written of adapter_config.json. What PEFT has beside it keeps PEFT's defaults.
+type peftConfig struct {
+	Type     string          `json:"peft_type"`
+	Task     string          `json:"task_type"`
+	Base     string          `json:"base_model_name_or_path"`
+	Rank     int             `json:"r"`
+	Alpha    float64         `json:"lora_alpha"`
+	Dropout  float64         `json:"lora_dropout"`
+	Bias     string          `json:"bias"`
+	Targets  json.RawMessage `json:"target_modules"` // a list, or a string: a regular expression
+	RSLoRA   bool            `json:"use_rslora"`
+	DoRA     bool            `json:"use_dora"`
+	Ranks    map[string]any  `json:"rank_pattern"`
+	Alphas   map[string]any  `json:"alpha_pattern"`
+	Saved    []string        `json:"modules_to_save"`
+	Infer    bool            `json:"inference_mode"`
+	FanInOut bool            `json:"fan_in_fan_out"`
+}
+
+// allLinear is PEFT's word for every projection of the layers.
+const allLinear = "all-linear"
+
+// ReadLoRA is what the adapter_config.json of a folder says, and the base that it names.
+func ReadLoRA(dir string) (l LoRA, base string, err error) {
+	path := filepath.Join(dir, adapterConfig)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return l, "", fmt.Errorf("model: lora: %w", err)
+	}
+	var c peftConfig
+	if err := json.Unmarshal(text, &c); err != nil {
+		return l, "", fmt.Errorf("model: %s: %w", path, err)
+	}
+	switch {
+	case c.Type != "LORA":
+		return l, "", fmt.Errorf("model: %s: peft_type is %q, must be LORA", path, c.Type)
+	case c.DoRA, c.FanInOut, c.Bias != "none" && c.Bias != "", len(c.Ranks)+len(c.Alphas)+len(c.Saved) > 0:
+		return l, "", fmt.Errorf("model: %s: use_dora, fan_in_fan_out, bias, rank_pattern, alpha_pattern and modules_to_save must be "+
+			"at their defaults", path)
+	}
+	l = LoRA{Rank: c.Rank, Alpha: c.Alpha, RSLoRA: c.RSLoRA}
+	var one string
+	if json.Unmarshal(c.Targets, &one) == nil {
+		l.Targets = []string{one}
+		if one == allLinear {
+			l.Targets = []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+		}
+	} else if err := json.Unmarshal(c.Targets, &l.Targets); err != nil {
+		return l, "", fmt.Errorf("model: %s: target_modules: want a list of names or a pattern", path)
+	}
+	slices.Sort(l.Targets)
+	return l, c.Base, nil
+}
+
+// BaseHash is the SHA-256 of the base's parameters, rounded to bfloat16: the same whatever type they have in memory.
+func (m *Model) BaseHash() string {
+	h := sha256.New()
+	var buf []float32
+	var out []byte
+	for name, t := range m.W.Named() {
+		if name == valueName {
+			continue
+		}
+		fmt.Fprintf(h, "%s %v\n", name, t.Shape())
+		buf = append(buf[:0], make([]float32, t.Len())...)
+		m.dev.Download(buf, t)
+		out = out[:0]
+		for _, x := range buf {
+			b := math.Float32bits(x)
+			out = binary.LittleEndian.AppendUint16(out, uint16((b+0x7fff+b>>16&1)>>16))
+		}
+		h.Write(out)
+	}
+	return fmt.Sprintf("%x", h.Sum(nil))
+}
+
+// SaveAdapter writes the adapter to a folder in PEFT's layout: adapter_model.safetensors, with the hash of the base in its metadata, and
+// adapter_config.json, which names the base by a path or a hub's name.
+func (m *Model) SaveAdapter(dir, base string) error {
+	l := m.Options.LoRA
+	var targets []string
+	var list []safetensors.Named
+	for _, mod := range m.Adapter.modules() {
+		for _, low := range mod.p.low {
+			name := low.name[strings.LastIndex(low.name, ".")+1:]
+			if !slices.Contains(l.Targets, name) { // a pattern's: modules are listed
+				name = low.name
+			}
+			if !slices.Contains(targets, name) {
+				targets = append(targets, name)
+			}
+			for _, x := range []struct {
+				kind string
+				t    kernels.Tensor
+			}{{"lora_A", low.A}, {"lora_B", low.B}} {
+				list = append(list, safetensors.Named{Name: adapterPrefix + low.name + "." + x.kind + ".weight", Shape: x.t.Shape(),
+					Data: func() ([]float32, error) {
+						buf := make([]float32, x.t.Len())
+						m.dev.Download(buf, x.t)
+						return buf, nil
+					}})
+			}
+		}
+	}
+	if m.baseHash == "" {
+		m.baseHash = m.BaseHash()
+	}
+	if err := safetensors.Write(filepath.Join(dir, adapterFile), list, map[string]string{baseHashKey: m.baseHash}); err != nil {
+		return err
+	}
+	names, err := json.Marshal(targets)
+	if err != nil {
+		return err
+	}
+	text, err := json.MarshalIndent(peftConfig{
+		Type: "LORA", Task: "CAUSAL_LM", Base: base, Rank: l.Rank, Alpha: l.Alpha, Bias: "none", Targets: names, RSLoRA: l.RSLoRA,
+		Ranks: map[string]any{}, Alphas: map[string]any{}, Infer: true,
+	}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteBytes(filepath.Join(dir, adapterConfig), append(text, '\n'))
+}
+
+// ReadAdapter fills the adapter from a folder that SaveAdapter or PEFT wrote, and the value head where there is a file of it. An adapter
+// of another base, rank or targets is an error.
+func (m *Model) ReadAdapter(dir string) error {
+	l, _, err := ReadLoRA(dir)
+	if err != nil {
+		return err
+	}
+	if o := m.Options.LoRA; l.Rank != o.Rank || l.Alpha != o.Alpha || l.RSLoRA != o.RSLoRA {
+		return fmt.Errorf("model: %s: an adapter of rank %d, alpha %g, rslora %v; the model's has rank %d, alpha %g, rslora %v",
+			filepath.Join(dir, adapterConfig), l.Rank, l.Alpha, l.RSLoRA, o.Rank, o.Alpha, o.RSLoRA)
+	}
+	path := filepath.Join(dir, adapterFile)
+	f, err := safetensors.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if m.baseHash == "" {
+		m.baseHash = m.BaseHash()
+	}
+	if there := f.Metadata()[baseHashKey]; there != "" && there != m.baseHash {
+		return fmt.Errorf("model: %s: the adapter is of another base (SHA-256 %.12s…, this one's is %.12s…)", path, there, m.baseHash)
+	}
+	known := 0
+	fill := func(f *safetensors.File, path, name string, t kernels.Tensor) error {
+		s, ok := f.Tensor(name)
+		if !ok || !slices.Equal(s.Shape, t.Shape()) {
+			return fmt.Errorf("model: %s: want %s of shape %v, found %v", path, name, t.Shape(), s.Shape)
+		}
+		buf := make([]float32, t.Len())
+		if err := s.Float32s(buf); err != nil {
+			return fmt.Errorf("model: %s: %w", path, err)
+		}
+		m.dev.Upload(t, buf)
+		known++
+		return nil
+	}
+	for _, mod := range m.Adapter.modules() {
+		for _, low := range mod.p.low {
+			if err := fill(f, path, adapterPrefix+low.name+".lora_A.weight", low.A); err != nil {
+				return err
+			}
+			if err := fill(f, path, adapterPrefix+low.name+".lora_B.weight", low.B); err != nil {
+				return err
+			}
+		}
+	}
+	if n := len(f.Names()); n != known {
+		return fmt.Errorf("model: %s: %d tensors, of which the model has a place for %d: other targets", path, n, known)
+	}
+	path = filepath.Join(dir, valueFile)
+	if _, err := os.Stat(path); err != nil || !m.Config.ValueHead {
+		return nil
+	}
+	v, err := safetensors.Open(path)
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	return fill(v, path, valueName, m.Adapter.Value.Weight)
+}
+
+// merge adds s·B·A to a target's weight, (N,M) in buf, in float64.
+func (m *Model) merge(name string, buf []float32) {
+	if m.Adapter == nil {
+		return
+	}
+	for _, mod := range m.Adapter.modules() {
+		for _, low := range mod.p.low {
+			if low.name+".weight" != name {
+				continue
+			}
+			a, b := make([]float32, low.A.Len()), make([]float32, low.B.Len())
+			m.dev.Download(a, low.A)
+			m.dev.Download(b, low.B)
+			r, s, sum := low.A.Dim(0), float64(m.Options.LoRA.scale()), make([]float64, mod.in)
+			for i := range low.B.Dim(0) {
+				clear(sum)
+				for k := range r {
+					for j, x := range a[k*mod.in : (k+1)*mod.in] {
+						sum[j] += float64(b[i*r+k]) * float64(x)
+					}
+				}
+				for j, x := range sum {
+					buf[i*mod.in+j] = float32(float64(buf[i*mod.in+j]) + s*x)
+				}
+			}
+		}
+	}
+}
