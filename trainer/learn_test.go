@@ -71,10 +71,16 @@ func newLabOn(t testing.TB, dev k.Device, opt model.Options, edit func(*Config),
 	}
 	l.opt.MaxTokens, l.opt.Train = 256, true
 	l.policy = l.model(t, mc)
+	lora := l.opt.LoRA
+	if lora.Rank > 0 {
+		l.opt.Base = l.policy
+	}
 	if c.RL.KL > 0 {
-		l.opt.Train = false
-		l.ref = l.model(t, mc)
-		l.opt.Train = true
+		l.opt.Train, l.opt.LoRA = false, model.LoRA{}
+		of := mc
+		of.ValueHead = mc.ValueHead && lora.Rank == 0
+		l.ref = l.model(t, of)
+		l.opt.Train, l.opt.LoRA = true, lora
 	}
 	if ppo && c.Critic.Trunk == "own" {
 		mc.LMHead, mc.ValueHead = false, true

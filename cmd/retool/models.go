@@ -44,6 +44,7 @@ func (c *Config) models(shape model.Config, train bool, dtype kernels.DType) []m
 		all = append(all, modelOf{criticModel, critic, opt})
 	}
 	if rl && c.RL.KL > 0 {
+		shape.ValueHead = shape.ValueHead && opt.LoRA.Rank == 0 // an adapter's value head is not its base's
 		opt.Train, opt.Recompute, opt.LoRA = false, false, model.LoRA{}
 		all = append(all, modelOf{referenceModel, shape, opt})
 	}

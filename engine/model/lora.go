@@ -219,6 +219,9 @@ func (p *Projection) addBackward(dev kernels.Device, s *lowScratch, g *Projectio
 func (m *Model) base(c *Config) *Weights {
 	w := *m.W
 	w.cfg, w.Blocks, w.Value = c, append([]Block(nil), m.W.Blocks...), Projection{}
+	if !c.LMHead {
+		w.Head = Projection{}
+	}
 	for l := range w.Blocks {
 		b := &w.Blocks[l]
 		b.QKV.low, b.O.low, b.GateUp.low, b.Down.low = nil, nil, nil, nil
