@@ -61,7 +61,8 @@ func TestLaunchRefuses(t *testing.T) {
 }
 
 func TestScripts(t *testing.T) {
-	train := []string{"--", "train", "demo", "--set", "run=/runs/a", "--set", "device=gpu", "--set", "data.task=files", "--set", "data.problems=a'b c"}
+	train := []string{"--", "train", "demo", "--set", "run=/runs/a", "--set", "device=gpu", "--set", "data.task=files",
+		"--set", "data.problems=a'b c"}
 	script := func(args ...string) string {
 		return retool(t, append(append([]string{"launch", "--nodes", "2", "--gpus", "8"}, args...), train...)...)
 	}

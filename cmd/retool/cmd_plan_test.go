@@ -87,6 +87,6 @@ func TestPlanRefuses(t *testing.T) {
 	} {
 		require.Contains(t, refused(t, c.args...), c.want)
 	}
-	require.Contains(t, retool(t, "plan", "tiny", "--estimate"), "estimate, computed and never measured: 1 × H200")
+	require.Contains(t, retool(t, "plan", "tiny", "--estimate"), "estimate, computed, never measured: 1 × H200")
 	require.Contains(t, retool(t, "plan", "demo", "--json"), `"kv_pages"`)
 }

@@ -80,7 +80,7 @@ func (p *plan) printEstimate(out io.Writer) {
 	if e == nil {
 		return
 	}
-	fmt.Fprintf(out, "estimate, computed and never measured: %d × H200, every trajectory at full length, the policy alone, no wait for a tool\n",
+	fmt.Fprintf(out, "estimate, computed, never measured: %d × H200, every trajectory at full length, the policy alone, no wait for a tool\n",
 		p.Ranks)
 	fmt.Fprintf(out, "  assumed   %.0f TFLOP/s (40 %% of bf16's peak), %.0f GB/s between GPUs, %.1f TB/s of memory\n",
 		h200.FLOPs/1e12, h200.Network/1e9, h200.HBM/1e12)

@@ -10,8 +10,8 @@ import (
 
 var everyTarget = []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 
-// The gradient of an adapter is that of the merged weights, by the chain rule: ∂A = s·Bᵀ·∂W, ∂B = s·∂W·Aᵀ. The merged folder, trained whole,
-// gives the same numbers by another way.
+// The gradient of an adapter is that of the merged weights, by the chain rule: ∂A = s·Bᵀ·∂W, ∂B = s·∂W·Aᵀ. The merged folder, trained
+// whole, gives the same numbers by another way.
 func TestAdapterGradientsFollowFromTheMergedWeights(t *testing.T) {
 	dev := device(t)
 	l := LoRA{Rank: 3, Alpha: 5, Targets: everyTarget, RSLoRA: true}
