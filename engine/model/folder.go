@@ -124,8 +124,8 @@ func (m *Model) fill(f *folder) error {
 }
 
 // Save writes the model to a folder in Hugging Face's layout, as float32, from the master copy where there is one, an adapter merged:
-// config.json, model.safetensors or, of more than 5 GB, its shards, with their index and, of a model with a value head, value_head.safetensors, each
-// file whole or not at all, and on the disk when Save returns.
+// config.json, model.safetensors or, of more than 5 GB, its shards, with their index and, of a model with a value head,
+// value_head.safetensors, each file whole or not at all, and on the disk when Save returns.
 func (m *Model) Save(dir string) error { return m.save(dir, safetensors.ShardBytes) }
 
 // save is Save with another size of shards. Of one file too there is an index: inference servers that find none take every safetensors file
