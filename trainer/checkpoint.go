@@ -113,9 +113,9 @@ func (r *Run) saveBegin(tmp string) error {
 
 // savePart writes what this rank has.
 func (r *Run) savePart(tmp string) error {
-	moments := r.ppo.policy.moments("")
+	moments := r.ppo.policy.moments("", &r.through)
 	if r.ppo.critic != nil {
-		moments = append(moments, r.ppo.critic.moments("critic.")...)
+		moments = append(moments, r.ppo.critic.moments("critic.", &r.through)...)
 	}
 	if len(moments) > 0 {
 		if err := safetensors.Write(filepath.Join(tmp, optimizerFile(r.ranks.Rank())), moments, nil); err != nil {

@@ -23,21 +23,19 @@ const MomentsRange = 16 << 20
 var momentsRange = MomentsRange // tests have smaller ones
 
 // moments are the optimizer's of this rank, for a checkpoint; prefix comes before their names. They are downloaded when they are written,
-// range by range, into one buffer.
-func (l *Learner) moments(prefix string) (list []safetensors.Named) {
+// range by range, through the caller's buffer, which grows once.
+func (l *Learner) moments(prefix string, buf *[]float32) (list []safetensors.Named) {
 	o := l.opt
-	var buf []float32
 	for kind, moment := range []string{stateM: "m", stateV: "v"} {
 		for from := 0; from < o.own.Len(); from += momentsRange {
 			n := min(momentsRange, o.own.Len()-from)
 			name := fmt.Sprintf("%s%s@%d", prefix, moment, o.own.From+from)
 			list = append(list, safetensors.Named{Name: name, Shape: []int{n}, Data: func() ([]float32, error) {
-				if cap(buf) < n {
-					buf = make([]float32, n)
+				if cap(*buf) < n {
+					*buf = make([]float32, n)
 				}
-				buf = buf[:n]
-				o.state.read(kind, from, buf)
-				return buf, nil
+				o.state.read(kind, from, (*buf)[:n])
+				return (*buf)[:n], nil
 			}})
 		}
 	}

@@ -62,6 +62,7 @@ type Run struct {
 	sft              *ColdStart
 	watch            watch
 	metrics, records *trace.Log
+	through          []float32 // moments pass through it into checkpoints; kept, so that it is not garbage beside the next one's
 }
 
 // Train runs to the end, or to the error of ctx, on any rank. It returns the state reached, the same on all of them. An error of one
