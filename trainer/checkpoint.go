@@ -68,27 +68,22 @@ func (r *Run) save(pin bool) (err error) {
 			err = fmt.Errorf("trainer: checkpoint %s: %w; the checkpoints before it are intact", final, err)
 		}
 	}()
-	for _, part := range []struct {
-		what string
-		do   func() error
-	}{
-		{"begun", func() error { return r.saveBegin(tmp) }},
-		{"written", func() error { return r.savePart(tmp) }},
-		{"in place", func() error { return r.saveEnd(root, tmp, final, pin) }},
-	} {
-		if part.what == "written" { // all ranks take part in it
-			for _, l := range r.ppo.learners() {
-				if err := l.opt.whole(); err != nil {
-					return err
-				}
-			}
-		}
-		r.ranks.did("checkpoint %s: %s", name, part.what)
-		if err := r.ranks.agree(fmt.Sprintf("checkpoint %s: %s", name, part.what), part.do()); err != nil {
+	part := func(what string, do func() error) error {
+		r.ranks.did("checkpoint %s: %s", name, what)
+		return r.ranks.agree(fmt.Sprintf("checkpoint %s: %s", name, what), do())
+	}
+	if err := part("begun", func() error { return r.saveBegin(tmp) }); err != nil {
+		return err
+	}
+	for _, l := range r.ppo.learners() { // all ranks take part in it
+		if err := l.opt.whole(); err != nil {
 			return err
 		}
 	}
-	return nil
+	if err := part("written", func() error { return r.savePart(tmp) }); err != nil {
+		return err
+	}
+	return part("in place", func() error { return r.saveEnd(root, tmp, final, pin) })
 }
 
 // saveBegin makes the partial folder, after the logs that the state counts are on disk.

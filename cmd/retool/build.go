@@ -111,12 +111,11 @@ func (p *program) Close() {
 
 // models makes those that the configuration asks for. The policy has the weights of the folder, or new ones; a critic begins as it.
 func (p *program) models(shape model.Config, train bool, from string) error {
-	for _, m := range p.cfg.models(shape, train, dtypeOf(p.cfg.Device, p.cfg.Model.DType, shape)) {
+	for _, m := range p.cfg.models(shape, train, dtypeOf(p.cfg.Device, p.cfg.Model.DType, shape), p.ranks.Size()) {
 		if m.name != policyModel {
 			from = ""
 		}
-		m.options.Sharded = m.options.Sharded || p.ranks.Size() > 1
-		if m.options.LoRA.Rank != 0 && (m.options.Sharded || p.cfg.Dist.Offload != "none") {
+		if m.options.LoRA.Rank != 0 && m.options.Sharded {
 			return fmt.Errorf("model.lora.rank: an adapter is trained by one rank with dist.offload none")
 		}
 		m.share(p.policy)

@@ -85,7 +85,7 @@ func countMemory(cfg *Config, shape model.Config, ranks int) (*memoryPlan, error
 	}
 	defer dev.Close()
 	c := &counter{cfg: cfg, dev: dev, ranks: ranks, made: map[string]*model.Model{}}
-	for _, m := range cfg.models(shape, true, dtypeOf(cfg.Device, cfg.Model.DType, shape)) {
+	for _, m := range cfg.models(shape, true, dtypeOf(cfg.Device, cfg.Model.DType, shape), ranks) {
 		if err := c.model(m); err != nil {
 			return nil, err
 		}
@@ -137,7 +137,6 @@ func (c *counter) failed() error { return c.dev.Do(func() {}) }
 // model counts one model, taken apart.
 func (c *counter) model(m modelOf) error {
 	before := c.dev.Used()
-	m.options.Sharded = m.options.Sharded || c.ranks > 1
 	m.share(c.made[policyModel])
 	made, err := model.New(c.dev, m.shape, m.options)
 	if err == nil {

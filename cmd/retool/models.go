@@ -19,15 +19,16 @@ type modelOf struct {
 	options model.Options
 }
 
-// models are those that a configuration asks for, the policy, of the given shape, first. Passes are as large as the phases that run need.
-func (c *Config) models(shape model.Config, train bool, dtype kernels.DType) []modelOf {
+// models are those that a configuration asks for, the policy, of the given shape, first, on one of so many ranks. Passes are as large as the
+// phases that run need.
+func (c *Config) models(shape model.Config, train bool, dtype kernels.DType, ranks int) []modelOf {
 	rl := train && c.RL.Steps > 0
 	values := rl && c.RL.Values()
 	shape.ValueHead = shape.ValueHead || values && c.Critic.Trunk == "shared"
 	opt := model.Options{
 		DType: dtype, MaxTokens: c.Engine.StepTokens, Train: train, Recompute: train && c.Model.Recompute, Positions: c.Engine.MaxTokens,
 	}
-	opt.Sharded = c.Dist.Offload == "optimizer"
+	opt.Sharded = c.Dist.Offload == "optimizer" || ranks > 1
 	if train {
 		opt.MaxTokens = max(opt.MaxTokens, c.SFT.Tokens)
 	}

@@ -34,25 +34,11 @@ type lowRank struct {
 	A, B kernels.Tensor // (r,M), (N,r)
 }
 
-// module is a projection as files name its parts, with the size of what it is given.
-type module struct {
-	p     *Projection
-	in    int
-	parts []rows
-}
-
 // modules are the layers' projections, in the order of the forward pass.
 func (w *Weights) modules() (all []module) {
-	c := w.cfg
-	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	for l := range w.Blocks {
-		b, p := &w.Blocks[l], fmt.Sprintf("model.layers.%d.", l)
-		all = append(all,
-			module{&b.QKV, c.Hidden, []rows{{p + "self_attn.q_proj", 0, q}, {p + "self_attn.k_proj", q, q + kv},
-				{p + "self_attn.v_proj", q + kv, q + 2*kv}}},
-			module{&b.O, q, []rows{{p + "self_attn.o_proj", 0, c.Hidden}}},
-			module{&b.GateUp, c.Hidden, []rows{{p + "mlp.gate_proj", 0, c.FFN}, {p + "mlp.up_proj", c.FFN, 2 * c.FFN}}},
-			module{&b.Down, c.FFN, []rows{{p + "mlp.down_proj", 0, c.Hidden}}})
+		m := w.layer(l)
+		all = append(all, m[:]...)
 	}
 	return all
 }

@@ -147,36 +147,53 @@ func (w *Weights) Projections() (all []*Projection) {
 	return all
 }
 
+// module is a projection as files name its parts, with the size of what it is given.
+type module struct {
+	p     *Projection
+	in    int
+	parts []rows
+}
+
+// layer is a layer's projections, in the order of the forward pass: QKV, O, GateUp, Down.
+func (w *Weights) layer(l int) [4]module {
+	c, b, p := w.cfg, &w.Blocks[l], fmt.Sprintf("model.layers.%d.", l)
+	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	return [4]module{
+		{&b.QKV, c.Hidden, []rows{
+			{p + "self_attn.q_proj", 0, q}, {p + "self_attn.k_proj", q, q + kv}, {p + "self_attn.v_proj", q + kv, q + 2*kv},
+		}},
+		{&b.O, q, []rows{{p + "self_attn.o_proj", 0, c.Hidden}}},
+		{&b.GateUp, c.Hidden, []rows{{p + "mlp.gate_proj", 0, c.FFN}, {p + "mlp.up_proj", c.FFN, 2 * c.FFN}}},
+		{&b.Down, c.FFN, []rows{{p + "mlp.down_proj", 0, c.Hidden}}},
+	}
+}
+
 // Named iterates over the parameters under Hugging Face's names, in the order of the forward pass. Those that share a matrix here
 // (q_proj, k_proj, v_proj; gate_proj, up_proj) come as ranges of its rows, so every tensor is contiguous. A tied head comes once, as
 // the embedding.
 func (w *Weights) Named() iter.Seq2[string, kernels.Tensor] {
 	return func(yield func(string, kernels.Tensor) bool) {
-		c := w.cfg
-		q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 		ok := true
 		give := func(name string, t kernels.Tensor) {
 			if ok && !t.Absent() {
 				ok = yield(name, t)
 			}
 		}
-		project := func(p *Projection, parts ...rows) { ok = ok && p.named(yield, parts...) }
+		project := func(m module) { ok = ok && m.p.named(yield, m.parts...) }
 		give(embedName, w.Embed)
 		for l := range w.Blocks {
-			b := &w.Blocks[l]
-			p := fmt.Sprintf("model.layers.%d.", l)
+			b, p, m := &w.Blocks[l], fmt.Sprintf("model.layers.%d.", l), w.layer(l)
 			give(p+"input_layernorm.weight", b.AttnNorm)
-			project(&b.QKV, rows{p + "self_attn.q_proj", 0, q},
-				rows{p + "self_attn.k_proj", q, q + kv}, rows{p + "self_attn.v_proj", q + kv, q + 2*kv})
+			project(m[0])
 			give(p+"self_attn.q_norm.weight", b.QNorm)
 			give(p+"self_attn.k_norm.weight", b.KNorm)
-			project(&b.O, rows{p + "self_attn.o_proj", 0, c.Hidden})
+			project(m[1])
 			give(p+"post_attention_layernorm.weight", b.MLPNorm)
-			project(&b.GateUp, rows{p + "mlp.gate_proj", 0, c.FFN}, rows{p + "mlp.up_proj", c.FFN, 2 * c.FFN})
-			project(&b.Down, rows{p + "mlp.down_proj", 0, c.Hidden})
+			project(m[2])
+			project(m[3])
 		}
 		give("model.norm.weight", w.Norm)
-		if !c.Tied {
+		if !w.cfg.Tied {
 			give(headName, w.Head.Weight)
 		}
 		give(valueName, w.Value.Weight)
