@@ -19,8 +19,8 @@ type modelOf struct {
 	options model.Options
 }
 
-// models are those that a configuration asks for, the policy, of the given shape, first, on one of so many ranks. Passes are as large as the
-// phases that run need.
+// models are those that a configuration asks for, the policy, of the given shape, first, on one of so many ranks. Passes are as
+// large as the phases that run need.
 func (c *Config) models(shape model.Config, train bool, dtype kernels.DType, ranks int) []modelOf {
 	rl := train && c.RL.Steps > 0
 	values := rl && c.RL.Values()
