@@ -108,7 +108,7 @@ func drawsDoNotSeeTheirBlocks(t *testing.T, d *GPU) {
 				continue
 			}
 			temperature := float64(s.Temperature)
-			kept, doubt := refKept(row, refLSE(row, temperature), temperature, s.TopK, float64(s.TopP))
+			kept, doubt := refKept(row, refLSE(row, temperature), temperature, s.TopK, float64(s.TopP), float64(s.MinP))
 			score := refScores(row, temperature, s.Seed, keys[3*r:], func(id int) bool { return kept[id] })
 			if best := slices.Max(score); doubt < 0 && score[all[r]] < best-1e-4 {
 				t.Errorf("%+v: row %d draws %d of score %v, %d has %v", s, r, all[r], score[all[r]], slices.Index(score, best), best)

@@ -1,6 +1,9 @@
 package kernels
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // drawBlock is how many ids are drawn for at a time.
 const drawBlock = 128
@@ -29,7 +32,7 @@ func (d *cpu) Sample(ids, logits, lse, keys Tensor, s Sampling) {
 			switch {
 			case j.s.Temperature == 0:
 				j.ids[r] = argmax(x)
-			case j.s.TopP < 1 || j.s.TopK > 0 && j.s.TopK < j.N:
+			case j.s.TopP < 1 || j.s.TopK > 0 && j.s.TopK < j.N || j.s.MinP > 0:
 				j.ids[r] = j.draw(d, w, r, j.restrict(w, r, x))
 			default:
 				j.ids[r] = j.draw(d, w, r, x)
@@ -85,9 +88,45 @@ func (j *headJob) draw(d *cpu, w *worker, r int, x []float32) int32 {
 	return id
 }
 
-// restrict returns a copy of x in which the ids outside of TopK and TopP are −Inf. Both keep the most probable, the lower id first
-// among equals: TopK that many, TopP as many as it takes for their probabilities to add up to it.
+// restrict returns a copy of x in which the ids that are not kept are −Inf.
 func (j *headJob) restrict(w *worker, r int, x []float32) []float32 {
+	keep := w.scratch(len(x))
+	for i := range keep {
+		keep[i] = float32(math.Inf(-1))
+	}
+	for _, id := range j.kept(w, r, x) {
+		keep[id] = x[id]
+	}
+	return keep
+}
+
+// Restrict finds each row's set as Sample does.
+func (d *cpu) Restrict(logits, kept, lse Tensor, s Sampling) {
+	const op = "Restrict"
+	d.begin(op)
+	R, V, N := checkRestrict(logits, kept, lse, s)
+	d.writes(op, logits)
+	d.writes(op, kept)
+	d.reads(op, lse)
+	d.head = headJob{logits: logits, ids: kept.ints(), V: V, N: N, s: s, scale: 1 / s.Temperature, lse: lse.vec()}
+	d.each(R, 1, R*N, func(d *cpu, w *worker, from, to int) {
+		j := &d.head
+		W := KeptWords(j.V)
+		for r := from; r < to; r++ {
+			x, words := j.logits.row(r), j.ids[r*W:(r+1)*W]
+			set := j.kept(w, r, x[:j.N])
+			slices.Sort(set)
+			only(x, set)
+			clear(words)
+			for _, id := range set {
+				words[id/32] |= 1 << (id % 32)
+			}
+		}
+	})
+}
+
+// kept lists the ids of x that TopK, TopP and MinP keep, in no order. The list is the worker's.
+func (j *headJob) kept(w *worker, r int, x []float32) []int32 {
 	if cap(w.order) < len(x) {
 		w.order = make([]int32, len(x))
 	}
@@ -115,25 +154,22 @@ func (j *headJob) restrict(w *worker, r int, x []float32) []float32 {
 	for i := len(heap)/2 - 1; i >= 0; i-- {
 		sink(i, len(heap))
 	}
-	keep := w.scratch(len(x))
-	for i := range keep {
-		keep[i] = float32(math.Inf(-1))
-	}
 	var sum float64
-	for n := len(heap); n > 0; {
+	least := x[heap[0]] + j.s.floor()
+	n := len(heap) // of the heap; those that are kept stand behind it
+	for n > 0 && !(x[heap[0]] < least) {
 		id := heap[0]
-		keep[id] = x[id]
+		n--
+		heap[0], heap[n] = heap[n], id
 		if j.s.TopP < 1 {
 			if sum += float64(exp32(float32(x[id]*j.scale) - j.lse[r])); sum >= float64(j.s.TopP) {
 				break
 			}
 		}
-		if kept := len(heap) - n + 1; j.s.TopK > 0 && kept == j.s.TopK {
+		if j.s.TopK > 0 && len(heap)-n == j.s.TopK {
 			break
 		}
-		n--
-		heap[0] = heap[n]
 		sink(0, n)
 	}
-	return keep
+	return heap[n:]
 }

@@ -38,6 +38,9 @@ var ways = map[string]func(*Config){
 	"clip-cov": func(c *Config) {
 		c.RL.Algorithm, c.RL.Prompts, c.RL.Group, c.RL.Covariance = "clip-cov", 8, 2, Covariance{Share: 0.2, Low: 0.01, High: 5, KL: 1}
 	},
+	"top-p, top-k, min-p": func(c *Config) {
+		c.Critic.Warmup, c.RL.TopP, c.RL.TopK, c.RL.MinP, c.RL.KL, c.RL.Entropy = 1, 0.95, 7, 0.01, 0.1, 0.01
+	},
 	"grpo": func(c *Config) { c.RL.Algorithm, c.RL.Prompts, c.RL.Group, c.RL.KL = "grpo", 8, 2, 0.1 },
 }
 
