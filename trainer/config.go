@@ -103,6 +103,7 @@ type RL struct {
 	Whiten      bool `yaml:"whiten" doc:"advantages of a step to mean 0 and deviation 1 (recipe)"`
 	Deviation   bool `yaml:"deviation" doc:"advantages of a group in its deviations (GRPO)"`
 	Resample    int  `yaml:"resample" doc:"rounds of fresh prompts a step for groups whose rewards are all equal (DAPO); 0: none"`
+	Revision    int  `yaml:"revision" doc:"of the algorithm that a run begun by an older program goes on by; 0: it is refused" resume:"free"`
 	MaxSkipped  int  `yaml:"max_skipped" doc:"updates in a row that may be left out as not finite" resume:"free"`
 	VerifyEvery int  `yaml:"verify_every" doc:"steps between comparisons of all log-probabilities with rollout's; 0: never" resume:"free"`
 	Optimizer   `yaml:",inline"`
