@@ -127,8 +127,8 @@ func (d *cpu) Restrict(logits, kept, lse Tensor, s Sampling) {
 
 // kept lists the ids of x that TopK, TopP and MinP keep, in no order. The list is the worker's.
 //
-// Few are looked at: ids of a probability below (1 − TopP)/N have less than 1 − TopP together, so the others reach TopP, unless rounding, or
-// ids that cannot be drawn, are in the way. Then all are.
+// Few are looked at: ids of a probability below (1 − TopP)/N have less than 1 − TopP together, so the others reach TopP, unless rounding,
+// or ids that cannot be drawn, are in the way. Then all are.
 func (j *headJob) kept(d *cpu, w *worker, r int, x []float32) []int32 {
 	least := d.v.max(x) + j.s.floor()
 	if j.s.TopP < 1 {
