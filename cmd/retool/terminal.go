@@ -80,6 +80,9 @@ func (t *terminal) Step(m trace.Metrics, done, of int) {
 	if m.RL != nil && m.Unjudged > 0 {
 		skipped += fmt.Sprintf("  %d responses (%.1f%%) without a verdict: verifier error", m.Unjudged, 100*m.UnjudgedShare)
 	}
+	if m.RL != nil && m.Kept > 0 {
+		skipped += fmt.Sprintf("  of %.2f ids a token", m.Kept)
+	}
 	if m.RL != nil {
 		skipped += leftOut(m.RL)
 	}
