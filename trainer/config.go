@@ -265,7 +265,7 @@ func (r RL) validate() error {
 		return fmt.Errorf("rl.epochs: want at least 1, got %d", r.Epochs)
 	case r.Tokens < 2:
 		return fmt.Errorf("rl.tokens: want at least 2, got %d", r.Tokens)
-	case !(r.Temperature > 0):
+	case !(float32(r.Temperature) > 0):
 		return fmt.Errorf("rl.temperature: want a positive number, got %g: a greedy policy has no gradient", r.Temperature)
 	case r.TopK == 1:
 		return fmt.Errorf("rl.top_k: want 0 (all) or at least 2, got 1: a greedy policy has no gradient")
@@ -347,7 +347,7 @@ func sampling(section string, temperature, topP float64, topK int, minP float64)
 	switch {
 	case temperature < 0:
 		return fmt.Errorf("%s.temperature: want 0 (greedy) or more, got %g", section, temperature)
-	case topP <= 0 || topP > 1:
+	case !(float32(topP) > 0) || topP > 1:
 		return fmt.Errorf("%s.top_p: want a share in (0, 1], got %g", section, topP)
 	case topK < 0:
 		return fmt.Errorf("%s.top_k: want 0 (all) or more, got %d", section, topK)

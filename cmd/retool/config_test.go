@@ -176,6 +176,8 @@ func TestBadConfigurationIsOneClearSentence(t *testing.T) {
 		{"demo", []string{"rl.critic_lambda=1.5"}, []string{"rl.critic_lambda: want a number in [0, 1], or -1 (the policy's), got 1.5"}},
 		{"demo-text", []string{"interp.warm=3"}, []string{"interp.warm would do nothing: protocol.name none runs no code"}},
 		{"demo", []string{"rl.top_p=0"}, []string{"rl.top_p", "(0, 1]", "got 0"}},
+		{"demo", []string{"rl.top_p=1e-60"}, []string{"rl.top_p", "(0, 1]", "got 1e-60"}},
+		{"demo", []string{"rl.temperature=1e-60"}, []string{"rl.temperature", "positive", "got 1e-60"}},
 		{"demo", []string{"rl.top_k=1"}, []string{"rl.top_k", "greedy", "gradient"}},
 		{"demo", []string{"rl.top_k=-2"}, []string{"rl.top_k", "0 (all)", "got -2"}},
 		{"demo", []string{"rl.min_p=1"}, []string{"rl.min_p", "[0, 1)", "greedy"}},
