@@ -13,9 +13,9 @@
 // # Files
 //
 // forward.go and backward.go are read side by side: the second is the list of the first upwards. pass.go is Train and Score, step.go
-// is Step, kept.go the sets that a StepKept drew from. A folder of Hugging Face's layout is read and written by folder.go, which holds config.json against the tensors; its config.json
-// by hfconfig.go, its tensors by package safetensors. projection.go is the product of activations with a matrix, scorer.go what becomes of
-// logits.
+// is Step, kept.go the sets that a StepKept drew from. A folder of Hugging Face's layout is read and written by folder.go, which holds
+// config.json against the tensors; its config.json by hfconfig.go, its tensors by package safetensors. projection.go is the product of
+// activations with a matrix, scorer.go what becomes of logits.
 //
 // # Where it departs from the design documents
 //
