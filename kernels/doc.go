@@ -27,6 +27,8 @@
 //   - A row has one reduction order, which depends on its length alone. Threads divide rows, never sums.
 //   - There is one log-sum-exp. Sampler, scorer and loss are given its result.
 //   - A draw is a function of (seed, trajectory, position, index), never of batch or time.
+//   - A policy of truncated sampling is the same operations over logits of which all but a recorded set are −Inf. Restrict puts them there
+//     where it is sampled, Keep where it is trained.
 //   - Keys are rotated with one table of cosines, before they are stored or used.
 //
 // On a GPU the portable kernels, mma.sync on sm_80 and later, are the default. Those of Hopper (GPU.Hopper: Linear and attention by wgmma
