@@ -331,8 +331,12 @@ func sameData(there, here map[string]string) error {
 	return nil
 }
 
-// sameRevision refuses to go on with steps of reinforcement learning that another revision of the algorithm made, or notes it.
+// sameRevision refuses to go on with steps of reinforcement learning that another revision of the algorithm made, or notes it. A run that
+// has ended is only read.
 func (r *Run) sameRevision(s *State) error {
+	if s.Phase == "done" && r.Config.RL.Steps <= s.Step {
+		return nil
+	}
 	if s.Phase != "sft" && s.Step > 0 {
 		note, err := r.ppo.method.goesOn(r.Config.RL, s.Revision)
 		if err != nil {

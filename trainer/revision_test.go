@@ -34,14 +34,20 @@ func TestARunOfAnotherRevisionIsNamed(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(Latest(dir), "state.json"), text, 0o644))
 		return dir
 	}
-	goOn := func(dir, algorithm string, revision int) (*State, []string, error) {
-		run, heard := lab(3, algorithm, revision).run(dir)
+	goTo := func(steps int, dir, algorithm string, revision int) (*State, []string, error) {
+		run, heard := lab(steps, algorithm, revision).run(dir)
 		s, err := run.Train(context.Background())
 		return s, heard.notes, err
 	}
+	goOn := func(dir, algorithm string, revision int) (*State, []string, error) {
+		return goTo(3, dir, algorithm, revision)
+	}
 	for _, old := range []int{0, 1} {
 		dir := begun(2, "grpo", old)
-		_, _, err := goOn(dir, "grpo", 0)
+		ended, _, err := goTo(2, dir, "grpo", 0)
+		require.NoError(t, err, "what has ended is only read")
+		require.Equal(t, old, ended.Revision)
+		_, _, err = goOn(dir, "grpo", 0)
 		require.ErrorContains(t, err, map[int]string{0: "was made by a program that did not count the revisions of grpo",
 			1: "was made by revision 1 of grpo"}[old]+", where this one has revision 2: its loss is the mean over responses")
 		require.ErrorContains(t, err, "want rl.revision 2 to go on by that")
