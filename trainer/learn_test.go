@@ -212,7 +212,7 @@ func ignoresPacking(t *testing.T, l *lab) {
 		p.method.weigh(p.cfg.RL, eps, rand.New(rand.NewPCG(1, 1)))
 		// A learning rate of zero leaves weights and so the gradient in place.
 		p.cfg.RL.LR, p.cfg.RL.WeightDecay = 0, 0
-		require.NoError(t, p.update(eps, 5, s))
+		require.NoError(t, p.update(eps, 5, s, func(float64) {}))
 		g = make([]float32, l.policy.G.All.Len())
 		l.dev.Download(g, l.policy.G.All)
 		return g, s.Loss
@@ -250,10 +250,10 @@ func TestNothingMovesOnWhatIsNotFinite(t *testing.T) {
 	before := read()
 	s := newStats(p)
 	for range 2 {
-		require.NoError(t, p.update(eps, 1, s))
+		require.NoError(t, p.update(eps, 1, s, func(float64) {}))
 	}
 	require.Equal(t, 2, s.Skipped)
-	require.ErrorContains(t, p.update(eps, 1, s), "3 updates in a row were not finite, rl.max_skipped allows 2")
+	require.ErrorContains(t, p.update(eps, 1, s, func(float64) {}), "3 updates in a row were not finite, rl.max_skipped allows 2")
 	require.Equal(t, before, read())
 	require.Zero(t, p.policy.Updates())
 }

@@ -26,6 +26,7 @@ type PPO struct {
 
 	rows    *rows
 	fresh   func(n int) []*Problem // the next problems of the run's sequence; nil: there are none
+	doing   Progress               // nil: nobody asks
 	skipped int                    // updates in a row left out
 	shares  []share                // of a step's rollouts, by rank
 }
@@ -102,15 +103,19 @@ func (p *PPO) Learn(eps []*Episode, step int, s *Stats) error {
 	}
 	p.method.Advantages(p.cfg.RL, eps) // GAE over the policy's tokens, or the group's baseline
 	eps, s.Filtered = p.cfg.RL.Filter.keep(eps)
+	learnt, all := 0, p.cfg.RL.Epochs*len(eps)
 	for epoch := range p.cfg.RL.Epochs {
 		// The order is a function of the step alone: a resumed run repeats it.
 		draw := rand.New(rand.NewPCG(p.cfg.Seed, uint64(step)<<8|uint64(epoch)))
 		order := shuffled(eps, draw.IntN)
 		for _, mini := range minibatches(order, p.cfg.RL.Minibatch) {
 			p.method.weigh(p.cfg.RL, mini, draw)
-			if err := p.update(mini, step, s); err != nil {
+			told := func(share float64) { p.doing.tell("update", "trajectories", learnt+int(share*float64(len(mini))), all) }
+			if err := p.update(mini, step, s, told); err != nil {
 				return err
 			}
+			learnt += len(mini)
+			p.doing.tell("update", "trajectories", learnt, all)
 		}
 	}
 	return nil
@@ -236,8 +241,8 @@ func (p *PPO) scorePass(b *Batch, verify bool) (s scores, err error) {
 }
 
 // update makes one optimizer step on a minibatch. Each prediction weighs 1/N, N being the predictions of the whole minibatch, so
-// that the cut into slices and passes does not show.
-func (p *PPO) update(mini []*Episode, step int, s *Stats) error {
+// that the cut into slices and passes does not show. told hears, before each pass, which share of this rank's passes is done.
+func (p *PPO) update(mini []*Episode, step int, s *Stats, told func(share float64)) error {
 	warmup := p.method.Values && step < p.cfg.Critic.Warmup // the critic alone learns
 	weight := 1 / float32(predictions(mini))
 	for _, l := range p.learners() {
@@ -246,10 +251,12 @@ func (p *PPO) update(mini []*Episode, step int, s *Stats) error {
 		}
 	}
 	var sums []float64
-	for i, slice := range p.ranks.mine(mini) {
+	slices := p.ranks.mine(mini)
+	for i, slice := range slices {
 		plan := Pack(slice, p.cfg.RL.Tokens, weight)
 		for j, b := range plan {
 			p.ranks.did("step %d: update, slice %d of %d, pass %d of %d", step+1, i+1, p.ranks.each(), j+1, len(plan))
+			told((float64(i) + float64(j)/float64(len(plan))) / float64(len(slices)))
 			sum, err := p.pass(b, warmup)
 			if err != nil {
 				return err

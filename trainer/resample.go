@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"context"
+	"fmt"
 
 	"retool/engine"
 )
@@ -33,6 +34,8 @@ func (p *PPO) collect(
 			}
 		}
 		missing := p.cfg.RL.Prompts - taught(use)
+		p.doing.tell("resample", fmt.Sprintf("groups that teach, after round %d of %d", round, p.cfg.RL.Resample), p.cfg.RL.Prompts-missing,
+			p.cfg.RL.Prompts)
 		if missing <= 0 || round == p.cfg.RL.Resample {
 			s.Flat = max(0, missing)
 			s.unused(eps, use)

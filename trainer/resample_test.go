@@ -154,3 +154,34 @@ func TestTheWatchSaysWhy(t *testing.T) {
 		require.Contains(t, notes[0], want)
 	}
 }
+
+// A run says how far the search for groups that teach is, after each round, and how far an update is: never backwards, and each update
+// to its end.
+func TestRunTellsHowFarAStepIs(t *testing.T) {
+	l := newLab(t, func(c *Config) { sharing(c); c.RL.Steps = 4 })
+	run, heard := l.run(t.TempDir())
+	var rounds, updates, last int
+	run.Progress = func(what, unit string, done, all int) {
+		require.GreaterOrEqual(t, done, 0)
+		require.LessOrEqual(t, done, all, what)
+		switch what {
+		case "resample":
+			require.Equal(t, l.cfg.RL.Prompts, all)
+			rounds++
+		case "update":
+			require.GreaterOrEqual(t, done, last)
+			if last = done; done == all {
+				updates, last = updates+1, 0
+			}
+		default:
+			t.Fatalf("%s of %s", what, unit)
+		}
+	}
+	_, err := run.Train(context.Background())
+	require.NoError(t, err)
+	require.Zero(t, last)
+	require.Positive(t, updates)
+	require.LessOrEqual(t, updates, l.cfg.RL.Steps)
+	require.Len(t, heard.steps, l.cfg.SFT.Steps+l.cfg.RL.Steps)
+	require.Greater(t, rounds, l.cfg.RL.Steps, "some step took more than one round")
+}

@@ -32,24 +32,34 @@ type Report interface {
 	Note(text string)
 }
 
+// Progress hears how far a piece of a step is: an update, or the groups that resampling has found. It is called on the run's goroutine.
+type Progress func(what, unit string, done, all int)
+
+func (p Progress) tell(what, unit string, done, all int) {
+	if p != nil {
+		p(what, unit, done, all)
+	}
+}
+
 // Run is one training run: cold start, reinforcement learning, evaluations between, all on disk. It goes on where its directory
 // says it was, and ends in the same bits as if it had never been interrupted.
 type Run struct {
-	Config Config
-	Dir    string
-	Device k.Device
-	Policy *model.Model
-	Critic *model.Model // with critic.trunk own, else nil
-	Ref    *model.Model // with rl.kl, else nil
-	Base   string       // with LoRA: the folder of the frozen base, for adapter_config.json
-	Engine *engine.Engine
-	Proto  Protocol
-	Tokens trace.Vocabulary
-	Data   Data
-	Report Report
-	Leave  func() bool       // asked whether to save after this step and end with ErrSaved, on any rank; nil: never
-	Comm   dist.Comm         // joins the ranks that share the run; nil: this process is alone
-	Files  map[string][]byte // stored in every checkpoint: config.yaml, tokenizer.json and what else a model's folder holds beside its weights
+	Config   Config
+	Dir      string
+	Device   k.Device
+	Policy   *model.Model
+	Critic   *model.Model // with critic.trunk own, else nil
+	Ref      *model.Model // with rl.kl, else nil
+	Base     string       // with LoRA: the folder of the frozen base, for adapter_config.json
+	Engine   *engine.Engine
+	Proto    Protocol
+	Tokens   trace.Vocabulary
+	Data     Data
+	Report   Report
+	Progress Progress          // nil: nobody asks
+	Leave    func() bool       // asked whether to save after this step and end with ErrSaved, on any rank; nil: never
+	Comm     dist.Comm         // joins the ranks that share the run; nil: this process is alone
+	Files    map[string][]byte // stored in every checkpoint: config.yaml, tokenizer.json and what else a model's folder holds beside its weights
 
 	Contract, Protocol, Tokenizer string            // see State
 	Hashes                        map[string]string // State.Data
@@ -86,6 +96,7 @@ func (r *Run) train(ctx context.Context) (*State, error) {
 	}
 	r.ppo = NewPPO(r.Config, r.ranks, r.Device, r.Policy, r.Critic, r.Ref, r.Engine, r.Proto, r.Tokens.Bytes)
 	defer r.ppo.Close()
+	r.ppo.doing = r.Progress
 	r.state.Revision = r.ppo.method.revision()
 	r.ppo.policy.Use(r.Config.SFT.Optimizer)
 	r.sft = &ColdStart{cfg: r.Config.SFT, ranks: r.ranks, dev: r.Device, policy: r.ppo.policy, rows: r.ppo.rows}

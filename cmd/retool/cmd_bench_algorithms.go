@@ -168,7 +168,8 @@ func (b *algorithmRuns) train(ctx context.Context, source, dir string, sets ...s
 		return nil, err
 	}
 	defer log.Close()
-	out := &terminal{out: log, every: 25, patience: time.Minute, work: &meter{out: io.Discard, now: time.Now}}
+	unheard := &meter{out: io.Discard, now: time.Now}
+	out := &terminal{out: log, every: 25, patience: time.Minute, work: unheard, groups: unheard}
 	return train(cfg, claimed, out, aloneRank(ctx))
 }
 

@@ -123,6 +123,7 @@ func train(cfg *Config, dir *runDir, out *terminal, rs *ranks) (*trainer.State, 
 	if err != nil {
 		return nil, err
 	}
+	run.Progress = out.doing
 	if err := errors.Join(p.describe(dir.path, settled), rs.writeRoster(dir.path)); err != nil {
 		return nil, fmt.Errorf("run directory: %w", err)
 	}

@@ -23,7 +23,8 @@ type terminal struct {
 	out      io.Writer
 	progress *mpb.Progress // nil without a terminal
 	bar      *mpb.Bar
-	work     *meter        // rollouts of a step or an evaluation, weights of a checkpoint
+	work     *meter        // rollouts of a step or an evaluation, its update, weights of a checkpoint
+	groups   *meter        // what a step's resampling has found, over all its rollouts
 	every    int           // of SFT steps, which are many and say little, print one in so many,
 	patience time.Duration // and one whenever so long has passed since the last
 	last     time.Time     // an SFT step was printed
@@ -36,12 +37,14 @@ func newTerminal() *terminal {
 		t.out = t.progress
 	}
 	t.work = &meter{out: t.out, bars: t.progress, now: time.Now}
+	t.groups = &meter{out: t.out, bars: t.progress, now: time.Now}
 	return t
 }
 
 // Close ends the bar.
 func (t *terminal) Close() {
 	t.work.end()
+	t.groups.end()
 	t.endBar()
 	if t.progress != nil {
 		t.progress.Shutdown()
@@ -138,6 +141,16 @@ func (t *terminal) watch(p *program) {
 			m.Options.Progress = func(done, all int64) { t.work.of("load", "parameters", done, all) }
 		}
 	}
+}
+
+// doing shows how far a step is.
+func (t *terminal) doing(what, unit string, done, all int) {
+	if what == "resample" { // goes on over many rollouts
+		t.groups.of(what, unit, int64(done), int64(all))
+		return
+	}
+	t.groups.end()
+	t.work.of(what, unit, int64(done), int64(all))
 }
 
 // Note prints a sentence.
