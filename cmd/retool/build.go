@@ -120,12 +120,12 @@ func (p *program) contract() string {
 
 // models makes those that the configuration asks for. The policy has the weights of the folder, or new ones; a critic begins as it.
 func (p *program) models(shape model.Config, train bool, from string) error {
-	for _, m := range p.cfg.models(shape, train, dtypeOf(p.cfg.Device, p.cfg.Model.DType, shape), p.ranks.Size()) {
+	for _, m := range p.cfg.models(shape, train, dtypeOf(p.cfg.Device, p.cfg.Model.DType, shape), p.ranks) {
 		if m.name != policyModel {
 			from = ""
 		}
-		if m.options.LoRA.Rank != 0 && m.options.Sharded {
-			return fmt.Errorf("model.lora.rank: an adapter is trained by one rank with dist.offload none")
+		if m.options.LoRA.Rank != 0 && (m.options.Sharded || m.options.Division != nil) {
+			return fmt.Errorf("model.lora.rank: an adapter is trained by one rank with dist.offload none and dist.shard optimizer")
 		}
 		m.share(p.policy)
 		made, err := p.model(m.shape, m.options, from)
