@@ -115,9 +115,6 @@ func (p *program) models(shape model.Config, train bool, from string) error {
 		if m.name != policyModel {
 			from = ""
 		}
-		if m.options.LoRA.Rank != 0 && m.options.Sharded {
-			return fmt.Errorf("model.lora.rank: an adapter is trained by one rank with dist.offload none")
-		}
 		m.share(p.policy)
 		made, err := p.model(m.shape, m.options, from)
 		if err != nil {

@@ -248,10 +248,10 @@ func (c *counter) host() {
 			continue
 		}
 		before := dev.Used()
-		for _, p := range m.W.Projections() {
-			dev.Pack(p.Weight, false)
+		for _, w := range m.Factors() {
+			dev.Pack(w, false)
 			if m.Options.Train {
-				dev.Pack(p.Weight, true)
+				dev.Pack(w, true)
 			}
 		}
 		use := []phase{inRollout, inScoring, inUpdate}

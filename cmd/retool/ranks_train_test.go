@@ -124,6 +124,28 @@ func TestRanksOfProcessesEndInTheBitsOfOne(t *testing.T) {
 	same(parts, "4, 2 and 4 processes")
 }
 
+// Processes that learn an adapter, too; the folders hold one, and base and adapter merged.
+func TestRanksOfProcessesLearnOneAdapter(t *testing.T) {
+	dir := t.TempDir()
+	lora := []string{"model.lora.rank=32", "model.lora.targets=[q_proj,v_proj,up_proj,down_proj]", "rl.kl=0.1", "rl.steps=2", "sft.steps=2"}
+	one, two := filepath.Join(dir, "one"), filepath.Join(dir, "two")
+	retool(t, manyRanks(one, lora...)...)
+	for i, r := range startRanks(t, 2, manyRanks(two, lora...)...) {
+		require.NoError(t, r.Wait(), "rank %d: %s%s", i, r.out, r.errs)
+	}
+	want := cameTo(t, one)
+	for kind, text := range cameTo(t, two) {
+		require.True(t, want[kind] == text, "%s differ", kind)
+	}
+	var adapters []string
+	for _, run := range []string{one, two} {
+		text, err := os.ReadFile(filepath.Join(trainer.Latest(run), "adapter_model.safetensors"))
+		require.NoError(t, err)
+		adapters = append(adapters, string(text))
+	}
+	require.True(t, adapters[0] == adapters[1], "adapters differ")
+}
+
 func TestEvaluationOfRanksIsThatOfOne(t *testing.T) {
 	dir := t.TempDir()
 	run := filepath.Join(dir, "run")

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -92,8 +91,7 @@ func (m *Model) BaseHash() string {
 		m.dev.Download(buf, t)
 		out = out[:0]
 		for _, x := range buf {
-			b := math.Float32bits(x)
-			out = binary.LittleEndian.AppendUint16(out, uint16((b+0x7fff+b>>16&1)>>16))
+			out = binary.LittleEndian.AppendUint16(out, kernels.BF16Bits(x))
 		}
 		h.Write(out)
 	}

@@ -28,8 +28,8 @@ type Model struct {
 	Config  Config
 	Options Options
 	W       *Weights // parameters, of type Options.DType: what every pass reads
-	Master  *Weights // the same in float32, which AdamW updates and rounds into W; nil unless a BF16 model trains, or if it is sharded
-	Adapter *Weights // what Options.LoRA adds, float32; nil without
+	Master  *Weights // the same in float32, which AdamW updates and rounds into W; nil unless a BF16 model trains all, or if it is sharded
+	Adapter *Weights // what Options.LoRA adds, float32 whatever W is, so it needs no master copy; nil without
 	G       *Weights // gradients, float32; nil without Options.Train
 
 	dev      kernels.Device
@@ -76,7 +76,7 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 	if opt.DType == 0 {
 		opt.DType = kernels.F32
 	}
-	opt.Sharded = opt.Sharded && opt.Train && opt.DType == kernels.BF16
+	opt.Sharded = opt.Sharded && opt.Train && opt.DType == kernels.BF16 && opt.LoRA.Rank == 0
 	if opt.DType != kernels.F32 && opt.DType != kernels.BF16 {
 		return nil, fmt.Errorf("model: weights of %v: must be f32 or bf16", opt.DType)
 	}
@@ -89,8 +89,6 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 	}
 	opt.HeadRows = min(opt.HeadRows, opt.MaxTokens)
 	switch {
-	case opt.LoRA.Rank > 0 && opt.DType != kernels.F32:
-		return nil, fmt.Errorf("model: lora: weights of %v: an adapter is trained beside float32 weights only", opt.DType)
 	case opt.LoRA.Rank < 0:
 		return nil, fmt.Errorf("model: lora: rank is %d, must not be negative", opt.LoRA.Rank)
 	case opt.Base != nil && (opt.Train && opt.LoRA.Rank == 0 || opt.DType != opt.Base.Options.DType):
@@ -117,7 +115,7 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 	}
 	if opt.Train {
 		m.G = newWeights(dev, &m.Config, kernels.F32, opt.LoRA)
-		if opt.DType == kernels.BF16 && !opt.Sharded {
+		if opt.DType == kernels.BF16 && !opt.Sharded && m.Adapter == nil {
 			m.Master = newWeights(dev, &m.Config, kernels.F32, LoRA{})
 		}
 	} else if opt.Base == nil {
