@@ -161,7 +161,9 @@ func (k *kernelBench) head(R, V int) {
 	k.row("logsumexp", shape, d)
 	k.row("logprob entropy", shape, d)
 	k.row("sample", shape, d)
+	k.row("restrict", shape, d)
 	if R >= 128 {
+		k.row("logprob kept", shape, d)
 		k.row("logprob backward", shape, d)
 		k.row("policy loss", shape, d)
 	}

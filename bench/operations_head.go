@@ -42,6 +42,30 @@ var headOps = []operation{
 		how := kernels.Sampling{Seed: 1, Temperature: 1, TopP: 1}
 		return s.ids, func() { b.dev.Sample(s.ids, s.logits, s.lse, keys, how) }
 	}},
+	{"restrict", false, "R 5 V 300", // of a copy, for it changes what it reads
+		moves(func(d sizes) int { return f32 * 4 * d.R * d.V }),
+		func(b *workbench, d sizes) (kernels.Tensor, func()) {
+			s, all := setScores(b, d, b.empty(kernels.F32, d.R, d.V)), b.filled(kernels.F32, d.R, d.V)
+			kept, how := b.empty(kernels.I32, d.R, kernels.KeptWords(d.V)), kernels.Sampling{Temperature: 1, TopP: 0.7}
+			b.once(func() { b.dev.LogSumExp(s.lse, all, 1) })
+			return kept, func() {
+				b.dev.Copy(s.logits, all)
+				b.dev.Restrict(s.logits, kept, s.lse, how)
+			}
+		}},
+	{"logprob kept", false, "R 5 V 300", // likewise, with its log-sum-exp; sets of ten
+		moves(func(d sizes) int { return f32 * 5 * d.R * d.V }),
+		func(b *workbench, d sizes) (kernels.Tensor, func()) {
+			s, all := setScores(b, d, b.empty(kernels.F32, d.R, d.V)), b.filled(kernels.F32, d.R, d.V)
+			n := min(10, d.V)
+			starts := b.ints(d.R+1, func(i int) int { return i * n })
+			sets := b.ints(d.R*n, func(i int) int { return i % n * (d.V / n) })
+			return s.lse, func() {
+				b.dev.Copy(s.logits, all)
+				b.dev.Keep(s.logits, starts, sets)
+				s.both()
+			}
+		}},
 	{"policy loss", false, "R 40",
 		moves(func(d sizes) int { return f32 * 5 * d.R }),
 		func(b *workbench, d sizes) (kernels.Tensor, func()) {

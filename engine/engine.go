@@ -52,12 +52,14 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// Sampling is how a rollout draws. Training samples the policy itself: TopP 1, TopK 0.
+// Sampling is how a rollout draws.
 type Sampling struct {
 	Seed        uint64
 	Temperature float32
 	TopP        float32
 	TopK        int
+	MinP        float32
+	Sets        bool  // the policy is the distribution over what TopP, TopK and MinP keep: log-probabilities are its, and sets are recorded
 	Version     int32 // of the weights; every token drawn carries it
 }
 

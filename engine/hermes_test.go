@@ -239,7 +239,7 @@ func TestHermesRollouts(t *testing.T) {
 					require.Equal(t, c.ReplyTo-c.ReplyFrom, c.Prefilled, "what is fed after a call is its reply")
 				}
 			}
-			got := b.logProbs(t, tr)
+			got := b.logProbs(t, tr, 1)
 			for i, k := range tr.Tokens() {
 				switch {
 				case i < tr.Prompt:

@@ -169,7 +169,7 @@ func TestASecondProtocolIsOneFile(t *testing.T) {
 			said := b.tok.Decode(ids[tr.Prompt:])
 			unheard += strings.Count(said, closeCode)
 			require.NotRegexp(t, `print\([^)]*\)`, proto.OutsideCode(said))
-			got := b.logProbs(t, tr)
+			got := b.logProbs(t, tr, 1)
 			for i, k := range tr.Tokens() {
 				if k.Source == Policy {
 					require.Equal(t, k.LogProb, got[i], "token %d of %d", i, tr.Len())

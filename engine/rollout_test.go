@@ -246,7 +246,7 @@ func TestTrainingForwardGivesTheRolloutsLogProbs(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		trs, _ := b.rollouts(t, testConfig(), upper{}, randomGroups(rt))
 		for _, tr := range trs {
-			got := b.logProbs(t, tr)
+			got := b.logProbs(t, tr, 1)
 			for i, k := range tr.Tokens() {
 				if k.Source == Policy {
 					require.Equal(t, k.LogProb, got[i], "token %d of %d", i, tr.Len())
@@ -256,8 +256,8 @@ func TestTrainingForwardGivesTheRolloutsLogProbs(t *testing.T) {
 	})
 }
 
-// logProbs is what a training forward of the bench's weights says of the policy's tokens, by place.
-func (b *bench) logProbs(t testing.TB, tr *Trajectory) map[int]float32 {
+// logProbs is what a training forward of the bench's weights says of the policy's tokens, over their sets if they have any, by place.
+func (b *bench) logProbs(t testing.TB, tr *Trajectory, temperature float32) map[int]float32 {
 	var in model.Inputs
 	var target []int32
 	in.Starts = []int32{0, int32(tr.Len())}
@@ -270,7 +270,13 @@ func (b *bench) logProbs(t testing.TB, tr *Trajectory) map[int]float32 {
 	s := model.NewScorer(b.dev, len(target))
 	defer s.Close()
 	s.Load(target)
-	require.NoError(t, b.model.Score(in, func(h model.Head) { s.Score(h, 1) }))
+	sets := model.Sets{Starts: []int32{0}}
+	for set := range tr.Sets() {
+		sets.IDs = append(sets.IDs, set...)
+		sets.Starts = append(sets.Starts, int32(len(sets.IDs)))
+	}
+	s.Keep(sets)
+	require.NoError(t, b.model.Score(in, func(h model.Head) { s.Score(h, temperature) }))
 	values := s.LogProbs()
 	out := map[int]float32{}
 	for r, row := range in.Rows {

@@ -152,9 +152,7 @@ func (r *Stream) forget() {
 
 // feed gives the batch to the model and advances what drew a token.
 func (r *Stream) feed(ctx context.Context, start time.Time) error {
-	ids, logps, err := r.model.Step(r.feeds, kernels.Sampling{
-		Seed: r.sampling.Seed, Temperature: r.sampling.Temperature, TopP: r.sampling.TopP, TopK: r.sampling.TopK, Vocab: r.tok.Size(),
-	})
+	ids, logps, sets, err := r.draw()
 	if err != nil {
 		return fmt.Errorf("engine: a step of %d sequences: %w", len(r.feeds), err)
 	}
@@ -165,10 +163,26 @@ func (r *Stream) feed(ctx context.Context, start time.Time) error {
 		q.seen = max(q.seen, q.cached)
 		if r.feeds[i].Draw {
 			r.share(q)
-			r.advance(ctx, q, ids[i], logps[i])
+			if sets != nil {
+				q.tr.SampleOf(sets[i], ids[i], logps[i])
+			} else {
+				q.tr.Sample(ids[i], logps[i])
+			}
+			r.advance(ctx, q, ids[i])
 		}
 	}
 	return nil
+}
+
+// draw is the model's step; sets are nil unless they are recorded.
+func (r *Stream) draw() (ids []int32, logps []float32, sets [][]int32, err error) {
+	s := r.sampling
+	how := kernels.Sampling{Seed: s.Seed, Temperature: s.Temperature, TopP: s.TopP, TopK: s.TopK, MinP: s.MinP, Vocab: r.tok.Size()}
+	if s.Sets && how.Truncated() {
+		return r.model.StepKept(r.feeds, how)
+	}
+	ids, logps, err = r.model.Step(r.feeds, how)
+	return ids, logps, nil, err
 }
 
 // account books the tokens of the step's feeds, and its time in proportion to them.
@@ -211,10 +225,9 @@ func (r *Stream) share(q *sequence) {
 	q.others = nil
 }
 
-// advance appends the token drawn for q and decides how q goes on.
-func (r *Stream) advance(ctx context.Context, q *sequence, id int32, logp float32) {
+// advance decides how q goes on after its trajectory got a token.
+func (r *Stream) advance(ctx context.Context, q *sequence, id int32) {
 	tr := q.tr
-	tr.Sample(id, logp)
 	tr.tokens[len(tr.tokens)-1].Version = r.sampling.Version
 	if q.stale {
 		r.stats.Stale++

@@ -73,7 +73,7 @@ func TestTokensCarryTheVersionOfTheirWeights(t *testing.T) {
 		for version, seed := range []uint64{1, 2} {
 			b.model.Init(seed)
 			for _, tr := range ended {
-				got := b.logProbs(t, tr)
+				got := b.logProbs(t, tr, 1)
 				for i, k := range tr.Tokens() {
 					if k.Source == Policy && k.Version == int32(version) {
 						drawn[k.Version]++

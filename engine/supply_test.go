@@ -66,7 +66,12 @@ func TestTrajectoriesTravel(t *testing.T) {
 			versions := rapid.SliceOfN(rapid.Int32Range(3, 4), 1, 2).Draw(t, "versions")
 			for range rapid.IntRange(0, 3).Draw(t, "turns") {
 				for range rapid.IntRange(0, 5).Draw(t, "sampled") {
-					tr.Sample(rapid.Int32().Draw(t, "id"), math.Float32frombits(rapid.Uint32().Draw(t, "log-probability")&0x7f7fffff))
+					id, logp := rapid.Int32Min(0).Draw(t, "id"), math.Float32frombits(rapid.Uint32().Draw(t, "log-probability")&0x7f7fffff)
+					if i%2 == 1 {
+						tr.SampleOf(drawSet(t, id), id, logp)
+					} else {
+						tr.Sample(id, logp)
+					}
 					tr.tokens[len(tr.tokens)-1].Version = versions[len(tr.tokens)%len(versions)]
 				}
 				tr.Calls = append(tr.Calls, Call{Code: rapid.String().Draw(t, "code"), To: tr.Len(), Result: Result{Status: "ok", CPU: time.Second},
@@ -90,8 +95,10 @@ func TestTrajectoriesTravel(t *testing.T) {
 			require.Equal(t, trs[i].Err, got[i].Err)
 			require.ElementsMatch(t, trs[i].Calls, got[i].Calls)
 			require.Equal(t, trs[i].Tokens(), got[i].Tokens())
+			require.Equal(t, trs[i].HasSets(), got[i].HasSets())
 			a, c := *trs[i], *got[i]
-			a.Calls, c.Calls, a.tokens, c.tokens = nil, nil, nil, nil
+			require.Equal(t, string(a.sets), string(c.sets))
+			a.Calls, c.Calls, a.tokens, c.tokens, a.sets, c.sets = nil, nil, nil, nil, nil, nil
 			require.Equal(t, a, c)
 		}
 		_, err = ReadTrajectories(b[:rapid.IntRange(0, len(b)-1).Draw(t, "cut")])

@@ -17,7 +17,8 @@ const (
 func (s Source) String() string { return [...]string{"prompt", "policy", "tool"}[s] }
 
 // Token is a token id with its provenance. Version is that of the weights it was drawn from. LogProb is the natural logarithm of the
-// probability it was sampled with, at the rollout's temperature and before any truncation by top-p or top-k; 0 unless Source is Policy.
+// probability it was sampled with, at the rollout's temperature: among the ids of its set where the trajectory has sets, else before any
+// truncation; 0 unless Source is Policy.
 type Token struct {
 	ID      int32
 	Source  Source
@@ -64,6 +65,7 @@ type Trajectory struct {
 	Evicted   int   // times its pages were taken
 
 	tokens []Token
+	sets   []byte // of the policy's tokens: see sets.go
 }
 
 // NewTrajectory begins a trajectory with its prompt.
@@ -84,6 +86,12 @@ func (t *Trajectory) Len() int { return len(t.tokens) }
 // Sample appends a token the policy chose.
 func (t *Trajectory) Sample(id int32, logProb float32) {
 	t.tokens = append(t.tokens, Token{ID: id, Source: Policy, LogProb: logProb})
+}
+
+// SampleOf is Sample of a token that was drawn from a set of ids, ascending. All of a trajectory's are, or none.
+func (t *Trajectory) SampleOf(set []int32, id int32, logProb float32) {
+	t.Sample(id, logProb)
+	t.sets = appendSet(t.sets, id, set)
 }
 
 // Observe appends the reply to call c.

@@ -21,6 +21,7 @@ type wire struct {
 	Tokens    int
 	Version   int32   // of all tokens that the policy chose
 	Versions  []int32 // of each token, where they differ
+	Sets      []byte
 }
 
 // AppendTrajectories appends trajectories to b, for ReadTrajectories of the same program. An Err keeps its text alone.
@@ -51,7 +52,7 @@ const tokenBytes = 9
 
 func wireOf(t *Trajectory) wire {
 	w := wire{Key: t.Key, Prompt: t.Prompt, Calls: t.Calls, Finish: t.Finish, Overshoot: t.Overshoot, Evicted: t.Evicted,
-		Tokens: len(t.tokens)}
+		Tokens: len(t.tokens), Sets: t.sets}
 	if t.Err != nil {
 		w.Err = t.Err.Error()
 	}
@@ -113,6 +114,9 @@ func ReadTrajectories(b []byte) ([]*Trajectory, error) {
 			}
 			t.tokens[j] = k
 			b = b[tokenBytes:]
+		}
+		if err := t.UseSets(w.Sets); err != nil {
+			return nil, err
 		}
 		trs[i] = t
 	}

@@ -162,12 +162,15 @@ func everyAttention(t *testing.T, d *GPU, h Heads) {
 
 func everyRow(t *testing.T, d *GPU) {
 	logits, lse, ids, keys := d.Alloc(F32, 2, 40), d.Alloc(F32, 2), d.Alloc(I32, 2), d.Alloc(I32, 2, 3)
+	kept, starts := d.Alloc(I32, 2, KeptWords(40)), d.Alloc(I32, 3)
 	a, b, stats, one := d.Alloc(F32, 2), d.Alloc(F32, 2), d.Alloc(F32, Stats), d.Alloc(F32, 1)
 	w, master, g, mv := d.Alloc(BF16, 64), d.Alloc(F32, 64), d.Alloc(F32, 64), d.Alloc(F32, 128)
 	mustDo(t, d, func() {
 		d.LogSumExp(lse, logits, 1)
 		d.Sample(ids, logits, lse, keys, Sampling{Temperature: 1, TopP: 1})
 		d.LogProb(a, b, logits, lse, ids, 1)
+		d.Restrict(logits, kept, lse, Sampling{Temperature: 1, TopP: 0.5})
+		d.Keep(logits, starts, ids)
 		d.LogProbBackward(logits, lse, ids, a, Tensor{}, 1)
 		d.PolicyLoss(b, stats, a, Targets{Weight: a, OldLogProb: a, Advantage: a}, Clip{Low: 0.2, High: 0.2})
 		d.ValueLoss(b, stats, a, Targets{Weight: a, Return: a}, 0)

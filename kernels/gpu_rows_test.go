@@ -76,10 +76,12 @@ func drawsDoNotSeeTheirBlocks(t *testing.T, d *GPU) {
 		keys[i] = int32(i * i)
 	}
 	for _, s := range []Sampling{{Seed: 5, Temperature: 1, TopP: 1}, {Seed: 5, Temperature: 0.7, TopP: 0.6},
-		{Seed: 5, Temperature: 1, TopP: 1, TopK: 2}, {}} {
+		{Seed: 5, Temperature: 1, TopP: 1, TopK: 2}, {Seed: 5, Temperature: 0.7, TopP: 0.9, MinP: 0.1}, {}} {
+		var kept []int32 // of the rows that were drawn last
 		draw := func(from, to int) []int32 {
 			n := to - from
 			logits, kt, lse, ids := d.Alloc(F32, n, V), d.Alloc(I32, n, 3), d.Alloc(F32, n), d.Alloc(I32, n)
+			words, again := d.Alloc(I32, n, KeptWords(V)), d.Alloc(I32, n)
 			d.Upload(logits, x[from*V:to*V])
 			d.Upload(kt, keys[3*from:3*to])
 			mustDo(t, d, func() {
@@ -87,15 +89,30 @@ func drawsDoNotSeeTheirBlocks(t *testing.T, d *GPU) {
 					d.LogSumExp(lse, logits, s.Temperature)
 				}
 				d.Sample(ids, logits, lse, kt, s)
+				if s.Truncated() {
+					d.Restrict(logits, words, lse, s)
+					d.Sample(again, logits, Tensor{}, kt, s.Whole())
+				}
 			})
-			drawn := make([]int32, n)
+			drawn, left := make([]int32, n), make([]int32, n)
+			kept = make([]int32, words.Len())
 			d.Download(drawn, ids)
+			d.Download(left, again)
+			d.Download(kept, words)
+			if s.Truncated() && !slices.Equal(drawn, left) {
+				t.Errorf("%+v: draws %v, of what is left when the set is found %v", s, drawn, left)
+			}
 			return drawn
 		}
 		all := draw(0, R)
+		sets := kept
 		for _, r := range []int{0, 9} {
 			if id := draw(r, r+1)[0]; id != all[r] {
 				t.Errorf("%+v: row %d draws %d alone, %d among %d", s, r, id, all[r], R)
+			}
+			set := sets[r*KeptWords(V) : (r+1)*KeptWords(V)]
+			if !slices.Equal(set, kept) {
+				t.Errorf("%+v: the set of row %d is another among %d rows", s, r, R)
 			}
 			row := make([]float64, V)
 			for v := range row {
@@ -108,7 +125,12 @@ func drawsDoNotSeeTheirBlocks(t *testing.T, d *GPU) {
 				continue
 			}
 			temperature := float64(s.Temperature)
-			kept, doubt := refKept(row, refLSE(row, temperature), temperature, s.TopK, float64(s.TopP))
+			kept, doubt := refKept(row, refLSE(row, temperature), temperature, s.TopK, float64(s.TopP), float64(s.MinP))
+			for v := range V {
+				if s.Truncated() && doubt < 0 && (set[v/32]>>(v%32)&1 == 1) != kept[v] {
+					t.Errorf("%+v: row %d: id %d is in one of the sets", s, r, v)
+				}
+			}
 			score := refScores(row, temperature, s.Seed, keys[3*r:], func(id int) bool { return kept[id] })
 			if best := slices.Max(score); doubt < 0 && score[all[r]] < best-1e-4 {
 				t.Errorf("%+v: row %d draws %d of score %v, %d has %v", s, r, all[r], score[all[r]], slices.Index(score, best), best)

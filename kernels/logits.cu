@@ -1,4 +1,5 @@
-// logits.cu: the log-sum-exp of a row of logits, the log-probability of an id, the entropy, and the gradient of both.
+// logits.cu: the log-sum-exp of a row of logits, the log-probability of an id, the entropy, and the gradient of both; all but a set of
+// ids put to −Inf, which counts as probability 0 in all of them.
 //
 //   lse = ln Σ_v exp(t_v)   t = x/temperature      logp = t_id − lse      entropy = −Σ p·ln p,  ln p = t − lse
 //   ∂x_v = (dlogp·(1[v=id] − p_v) − dentropy·p_v·(ln p_v + entropy)) / temperature
@@ -10,10 +11,36 @@
 // Layout    a row as in memory, eight neighbouring numbers a thread, 16-byte loads.
 // Contract  a thread takes every 256th group of 8 numbers, ascending, with its own running maximum; the threads' sums are brought to the
 //           row's maximum and added by butterflies, then the warps ascending. The order depends on V alone.
-// Floor     4·R·V bytes forward, 8·R·V backward (12 with entropy). R 512, V 151936, 4.3 TB/s (H200): 72 µs, 145 µs.
+// Floor     4·R·V bytes forward, 8·R·V backward (12 with entropy) and to keep a set. R 512, V 151936, 4.3 TB/s (H200): 72 µs, 145 µs.
 // Reached   not measured: no hardware yet.
 // Error     2e-6 of the largest |t| (ex2.approx, lg2.approx).
 #include "common.cuh"
+
+// −Inf outside of ids[starts[r]…starts[r+1]−1], which ascend; a row without any stays
+extern "C" __global__ void __launch_bounds__(256) keep(Tensor logits, const int *starts, const int *ids, int cols) {
+	const int r = blockIdx.x, from = starts[r], to = starts[r + 1];
+	const long row = (long)r * logits.ld;
+	if (from >= to) return;
+	float v[8];
+	for (int c = threadIdx.x * 8; c < cols; c += 256 * 8) {
+		int at = from, end = to; // the first of them that is at least c
+		while (at < end) {
+			const int mid = at + (end - at) / 2;
+			if (ids[mid] < c)
+				at = mid + 1;
+			else
+				end = mid;
+		}
+		load8(v, logits, row + c, cols - c);
+#pragma unroll
+		for (int i = 0; i < 8; i++)
+			if (at < to && ids[at] == c + i)
+				at++;
+			else
+				v[i] = -INFINITY;
+		store8(logits, row + c, cols - c, v);
+	}
+}
 
 extern "C" __global__ void __launch_bounds__(256) log_sum_exp(float *lse, Tensor logits, int cols, float scale) {
 	__shared__ float part[2][8];

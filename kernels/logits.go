@@ -2,8 +2,12 @@ package kernels
 
 import "fmt"
 
-// Logits are what the head gives, and the log-probabilities of ids among them.
+// Logits are what the head gives, and the log-probabilities of ids among them. A logit may be −Inf: its id has probability 0, adds
+// nothing to the entropy, and has a gradient of 0.
 type Logits interface {
+	// Keep puts −Inf in place of the logits outside of a set of each row: ids[starts[r]:starts[r+1]], ascending. A row whose set is
+	// empty stays as it is. logits (R,V) f32, starts (R+1), ids (n) i32, n at least starts[R].
+	Keep(logits, starts, ids Tensor)
 	// LogSumExp is lse[r] = ln Σ_v exp(logits[r,v]/temperature). logits (R,V), lse (R) f32. The only one there is: the next three
 	// are given its result.
 	LogSumExp(lse, logits Tensor, temperature float32)
@@ -13,6 +17,16 @@ type Logits interface {
 	//
 	//	∂x_v = (dlogp·(1[v=id] − p_v) − dentropy·p_v·(ln p_v + entropy)) / temperature
 	LogProbBackward(logits, lse, ids, dlogp, dentropy Tensor, temperature float32)
+}
+
+func checkKeep(logits, starts, ids Tensor) (R, V int) {
+	const op = "Keep"
+	R, V = checkLogits(op, logits, 1)
+	checkVector(op, "starts", starts, I32, R+1)
+	if ids.mem == nil || ids.dtype != I32 || ids.rank != 1 {
+		needs(op, "ids", ids, "i32 of 1 dimension")
+	}
+	return R, V
 }
 
 func checkLogSumExp(lse, logits Tensor, temperature float32) (R, V int) {

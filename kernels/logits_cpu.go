@@ -1,5 +1,10 @@
 package kernels
 
+import (
+	"fmt"
+	"math"
+)
+
 type headJob struct {
 	logits             Tensor
 	lse, logp, entropy []float32
@@ -9,6 +14,51 @@ type headJob struct {
 	scale              float32 // 1 / temperature
 	V, N               int
 	s                  Sampling
+}
+
+// Keep demands sets that ascend within the vocabulary.
+func (d *cpu) Keep(logits, starts, ids Tensor) {
+	const op = "Keep"
+	d.begin(op)
+	R, V := checkKeep(logits, starts, ids)
+	d.writes(op, logits)
+	d.reads(op, starts)
+	d.reads(op, ids)
+	d.head = headJob{logits: logits, keys: starts.ints(), ids: ids.ints()}
+	for r, from := range d.head.keys[:R] {
+		to := d.head.keys[r+1]
+		if from < 0 || to < from || int(to) > len(d.head.ids) {
+			panic(fmt.Sprintf("kernels: %s: the set of row %d is ids %d to %d of %v", op, r, from, to, ids))
+		}
+		for i := from; i < to; i++ {
+			if id := d.head.ids[i]; id < 0 || int(id) >= V || i > from && id <= d.head.ids[i-1] {
+				panic(fmt.Sprintf("kernels: %s: id %d of the set of row %d is %d: sets ascend, below %d", op, i-from, r, id, V))
+			}
+		}
+	}
+	d.each(R, 1, R*V/8, func(d *cpu, _ *worker, from, to int) {
+		j := &d.head
+		for r := from; r < to; r++ {
+			if set := j.ids[j.keys[r]:j.keys[r+1]]; len(set) > 0 {
+				only(j.logits.row(r), set)
+			}
+		}
+	})
+}
+
+// only makes all of x but the ids of a set, which ascend, −Inf.
+func only(x []float32, set []int32) {
+	out := func(x []float32) {
+		for i := range x {
+			x[i] = float32(math.Inf(-1))
+		}
+	}
+	from := 0
+	for _, id := range set {
+		out(x[from:id])
+		from = int(id) + 1
+	}
+	out(x[from:])
 }
 
 func (d *cpu) LogSumExp(lse, logits Tensor, temperature float32) {

@@ -1,5 +1,13 @@
 package kernels
 
+// Keep is a block a row.
+func (g *GPU) Keep(logits, starts, ids Tensor) {
+	g.begin("Keep")
+	defer g.end()
+	R, V := checkKeep(logits, starts, ids)
+	g.launch("keep", [3]int{R, 1, 1}, 256, 0, g.out(logits), g.address(starts), g.address(ids), int32(V))
+}
+
 // LogSumExp is a block a row.
 func (g *GPU) LogSumExp(lse, logits Tensor, temperature float32) {
 	g.begin("LogSumExp")

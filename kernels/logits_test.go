@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"math"
+	"slices"
 
 	"pgregory.net/rapid"
 )
@@ -26,6 +27,19 @@ func refLogProb(x []float64, id int, temperature float64) (logp, entropy float64
 		entropy -= math.Exp(lp) * lp
 	}
 	return x[id]/temperature - lse, entropy
+}
+
+// refLogProbOver is refLogProb of softmax over a set of ids alone.
+func refLogProbOver(x []float64, set []int32, id int, temperature float64) (logp, entropy float64) {
+	var over []float64
+	at := 0
+	for i, v := range set {
+		over = append(over, x[v])
+		if int(v) == id {
+			at = i
+		}
+	}
+	return refLogProb(over, at, temperature)
 }
 
 // headCase is rows of logits, some of them steep.
@@ -106,4 +120,74 @@ func checkLogProbBackwardOp(t *rapid.T, s *subject) {
 	}
 	s.nearGradient(t, "dlogits", s.read(x), make([]float64, len(c.x)), c.x, 100, loss)
 	s.free(x, lse, ids, dl, de)
+}
+
+// A row's probability, entropy and gradient are those of softmax over its set; outside of the set the gradient is 0. A row without a set,
+// and one with all ids in it, have the bits that they have without Keep.
+func checkKeepOp(t *rapid.T, s *subject) {
+	c := drawHead(t, s)
+	dlogp, dent := s.numbersOf(t, F32, c.R, "dlogp"), s.numbersOf(t, F32, c.R, "dentropy")
+	rng := newRand(rapid.Uint64().Draw(t, "sets"))
+	sets, starts, all := make([][]int32, c.R), []int32{0}, []int32{}
+	for r := range sets {
+		dense := rng.float() * rng.float()
+		for v := range c.V {
+			if rng.float() < dense || v == int(c.ids[r]) || r%3 == 1 {
+				sets[r] = append(sets[r], int32(v))
+			}
+		}
+		if r%3 != 2 {
+			all = append(all, sets[r]...)
+		} else { // absent, which is all of them
+			sets[r] = nil
+			for v := range c.V {
+				sets[r] = append(sets[r], int32(v))
+			}
+		}
+		starts = append(starts, int32(len(all)))
+	}
+	all = append(all, 0)
+	temperature := float32(c.temperature)
+	run := func(keep bool) (x, logp, entropy []float64) {
+		xt, lse, ids, dl, de := s.placeOf(t, F32, c.x, c.R, c.V), s.dev.Alloc(F32, c.R), s.ints(c.ids), s.vector(F32, dlogp), s.vector(F32, dent)
+		st, kt, lp, h := s.ints(starts), s.ints(all), s.dev.Alloc(F32, c.R), s.dev.Alloc(F32, c.R)
+		s.do(t, func() {
+			if keep {
+				s.dev.Keep(xt, st, kt)
+			}
+			s.dev.LogSumExp(lse, xt, temperature)
+			s.dev.LogProb(lp, h, xt, lse, ids, temperature)
+			s.dev.LogProbBackward(xt, lse, ids, dl, de, temperature)
+		})
+		defer s.free(xt, lse, ids, dl, de, st, kt, lp, h)
+		return s.read(xt), s.read(lp), s.read(h)
+	}
+	x, logp, entropy := run(true)
+	plain, plainLP, plainH := run(false)
+	var want, wantH []float64
+	for r, set := range sets {
+		lp, h := refLogProbOver(c.row(r), set, int(c.ids[r]), c.temperature)
+		want, wantH = append(want, lp), append(wantH, h)
+		for v := range c.V {
+			if at := r*c.V + v; !slices.Contains(set, int32(v)) && x[at] != 0 || len(set) == c.V && x[at] != plain[at] {
+				t.Fatalf("row %d: the gradient of id %d is %v, without a set %v", r, v, x[at], plain[at])
+			}
+		}
+		if len(set) == c.V && (logp[r] != plainLP[r] || entropy[r] != plainH[r]) {
+			t.Fatalf("row %d: all ids kept have other bits than no set", r)
+		}
+		if len(set) == 1 && (logp[r] != 0 && s.tol < 1e-5 || math.Abs(logp[r]) > 1e-5) {
+			t.Fatalf("row %d: the only id kept has log-probability %v", r, logp[r])
+		}
+	}
+	s.near(t, "logp", logp, want, 1)
+	s.near(t, "entropy", entropy, wantH, 30)
+	loss := func() (sum float64) {
+		for r := range c.R {
+			lp, h := refLogProbOver(c.row(r), sets[r], int(c.ids[r]), c.temperature)
+			sum += dlogp[r]*lp + dent[r]*h
+		}
+		return sum
+	}
+	s.nearGradient(t, "dlogits", x, make([]float64, len(c.x)), c.x, 100, loss)
 }

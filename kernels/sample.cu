@@ -4,21 +4,22 @@
 //
 //   w_v is word v mod 4 of Philox4x32-10 with key = seed and counter (v/4, position, trajectory low, trajectory high): Salmon 2011. Gumbel's
 //   maximum is distributed as softmax. temperature 0: the largest logit. The lower id wins a tie.
-//   top-k and top-p keep the most probable ids, lower ids first among equals: k of them, and as many as it takes for their
-//   probabilities to add up to p. Nothing is sorted and no cut is searched for: the best of all ids is drawn; it is kept if those before it in
-//   that order number below k and add up to below p; else no id from it on is kept, and the best of those before it is drawn, and so on.
-//   A draw falls on an id with its probability, so that half of what is left over goes in each round.
+//   top-k, top-p and min-p keep the most probable ids, lower ids first among equals: k of them, as many as it takes for their
+//   probabilities to add up to p, those of a share of the largest. To draw, nothing is sorted and no cut is searched for: the best of all
+//   ids is drawn; it is kept if those before it in that order number below k and add up to below p; else no id from it on is kept, and the
+//   best of those before it is drawn, and so on. A draw falls on an id with its probability, so that half of what is left over goes in
+//   each round. sample_restrict does search for the cut, by the same sums: the sets are the same.
 //
 //   logits (R,V) f32, lse (R) f32, keys (R,3) i32: trajectory low, high, position. ids (R) i32. parts (R, splits): score and id.
 //   Reference: sample_test.go, float64.
 //
 // Launch    sample_part: grid (splits, R), a block of 256 the best of one part of a row. sample_pick: a block of 512 a row: the best of its parts;
-//           then, if asked, whether it is kept, and the rounds.
+//           then, if asked, whether it is kept, and the rounds. sample_restrict: a block of 512 a row.
 // Layout    a row as in memory; a thread takes four neighbouring ids, which share a Philox block: 16-byte loads.
 // Contract  a draw depends on (seed, trajectory, position, id) and the row's logits alone: not on splits, for a maximum has no order. An
 //           id that cannot win goes without its logarithms (−ln u ≥ 1 − u), by a bound that leaves room for all rounding.
 // Floor     4·R·V bytes. R 256, V 151936, 4.3 TB/s (H200): 36 µs; and 10 rounds of Philox for 4 ids. A round of top-k or top-p reads a row twice
-//           from the second-level cache.
+//           from the second-level cache, a halving of sample_restrict once, about 25 times.
 // Reached   not measured: no hardware yet.
 // Error     scores within 1e-6 of their size; logf, not the approximation, because u near 1 needs a relative bound.
 #include "common.cuh"
@@ -131,32 +132,108 @@ extern "C" __global__ void __launch_bounds__(256) sample_part(Best *parts, Tenso
 	if (threadIdx.x == 0) parts[(long)r * splits + blockIdx.x] = b;
 }
 
-extern "C" __global__ void __launch_bounds__(512) sample_pick(int *ids, const Best *parts, int splits, Tensor logits, const float *lse, const int *keys, int n, unsigned seed_low, unsigned seed_high, float scale, float top_p, int top_k) {
-	__shared__ float part[2][16];
+// What is kept of a row: an id whose predecessors number below top_k and have probabilities that add up to less than top_p, and whose own
+// logit is no more than −floor below the largest.
+struct Kept {
+	const float *x;
+	int n;
+	float scale, lse, top_p, least;
+	int top_k;
+	float sum, count; // of the predecessors looked at last
+	// whether those before `end` leave room for one more. Every sum has one order: with more of them it is not smaller. part is 2·16 floats.
+	__device__ __forceinline__ bool room(Best end, float (*part)[16]) {
+		sum = count = 0.f;
+		for (int v0 = threadIdx.x * 4; v0 < n; v0 += 512 * 4) {
+			float v[4];
+			load4(v, x + v0, n - v0);
+#pragma unroll
+			for (int i = 0; i < 4; i++)
+				if (v0 + i < n && Best{v[i], v0 + i}.before(end.score, end.id)) {
+					if (top_p < 1.f) sum += exp_(fmaf(v[i], scale, -lse));
+					count += 1.f;
+				}
+		}
+		sum = block_sum<16>(sum, part[0]);
+		count = block_sum<16>(count, part[1]);
+		return !(top_p < 1.f && sum >= top_p) && !(top_k > 0 && count >= (float)top_k);
+	}
+};
+
+// the largest logit of a row, in every thread of 512
+__device__ __forceinline__ float row_top(const float *x, int n, float *part) {
+	float top = -INFINITY;
+	for (int v = threadIdx.x; v < n; v += 512) top = fmaxf(top, x[v]);
+	return block_max<16>(top, part);
+}
+
+__device__ __forceinline__ Kept kept_of(const Tensor &logits, int r, const float *lse, int n, float scale, float top_p, int top_k, float floor, float *part) {
+	const float *x = (const float *)logits.p + (long)r * logits.ld;
+	return Kept{x, n, scale, lse ? lse[r] : 0.f, top_p, floor > -INFINITY ? row_top(x, n, part) + floor : -INFINITY, top_k, 0.f, 0.f};
+}
+
+extern "C" __global__ void __launch_bounds__(512) sample_pick(int *ids, const Best *parts, int splits, Tensor logits, const float *lse, const int *keys, int n, unsigned seed_low, unsigned seed_high, float scale, float top_p, int top_k, float floor) {
+	__shared__ float part[2][16], tops[16];
 	__shared__ Best best[16];
 	const int r = blockIdx.x;
 	const Draw d = draw_of(logits, keys, r, seed_low, seed_high, scale);
 	Best b{-INFINITY, n};
 	for (int i = threadIdx.x % 32; i < splits; i += 32) b.take(parts[(long)r * splits + i].score, parts[(long)r * splits + i].id);
 	int id = warp_best(b).id;
-	const float l = lse ? lse[r] : 0.f;
-	while (scale > 0.f && id < n && (top_p < 1.f || top_k > 0)) {
-		const Best end{d.x[id], id};
-		float sum = 0.f, count = 0.f; // of those before it
-		for (int v0 = threadIdx.x * 4; v0 < n; v0 += 512 * 4) {
-			float x[4];
-			load4(x, d.x + v0, n - v0);
-#pragma unroll
-			for (int i = 0; i < 4; i++)
-				if (v0 + i < n && Best{x[i], v0 + i}.before(end.score, end.id)) {
-					if (top_p < 1.f) sum += exp_(fmaf(x[i], scale, -l));
-					count += 1.f;
-				}
+	if (scale > 0.f && (top_p < 1.f || top_k > 0 || floor > -INFINITY)) {
+		Kept k = kept_of(logits, r, lse, n, scale, top_p, top_k, floor, tops);
+		while (id < n) {
+			const Best end{d.x[id], id};
+			if (k.room(end, part) && end.score >= k.least) break; // room first: its barriers stand between two rounds
+			id = block_best<16>(best_score<512>(d, 0, n, end), best).id;
 		}
-		sum = block_sum<16>(sum, part[0]);
-		count = block_sum<16>(count, part[1]);
-		if (!(top_p < 1.f && sum >= top_p) && !(top_k > 0 && count >= (float)top_k)) break;
-		id = block_best<16>(best_score<512>(d, 0, n, end), best).id;
 	}
 	if (threadIdx.x == 0) ids[r] = min(id, n - 1); // a row of NaN has no best
+}
+
+// logits in an order of unsigned numbers; both zeros are one, NaN comes first
+__device__ __forceinline__ unsigned key_of(float x) {
+	if (x != x) return 0;
+	const unsigned u = __float_as_uint(x + 0.f);
+	return u & 0x80000000u ? ~u : u | 0x80000000u;
+}
+__device__ __forceinline__ float of_key(unsigned k) { return __uint_as_float(k & 0x80000000u ? k & 0x7fffffffu : ~k); }
+
+// The last place in a row's order that is kept is searched for by halving the keys, then the ids that share one.
+extern "C" __global__ void __launch_bounds__(512) sample_restrict(Tensor logits, int *kept, const float *lse, int cols, int n, float scale, float top_p, int top_k, float floor) {
+	__shared__ float part[2][16], tops[16];
+	const int r = blockIdx.x;
+	Kept k = kept_of(logits, r, lse, n, scale, top_p, top_k, floor, tops);
+	Best end{k.least, n}; // what comes before it is kept
+	if (!k.room(end, part)) {
+		// Before `above` there is room for one more, before `end` there is not; the ids between them have keys low+1 … high.
+		unsigned low = key_of(k.least) - 1, high = 0xff800000u;
+		float above = 0.f, below = k.count;
+		while (below - above > 1.f && high > low + 1) {
+			const unsigned mid = low + (high - low) / 2;
+			const Best at{of_key(mid), 0};
+			if (k.room(at, part))
+				high = mid, above = k.count;
+			else
+				low = mid, below = k.count, end = at;
+		}
+		if (below - above > 1.f) { // equals
+			int from = 0, to = n;
+			while (to > from + 1) {
+				const int mid = from + (to - from) / 2;
+				if (k.room(Best{of_key(high), mid}, part))
+					from = mid;
+				else
+					to = mid;
+			}
+			end = Best{of_key(high), to};
+		}
+	}
+	float *x = (float *)logits.p + (long)r * logits.ld; // the sums' barriers stand behind every read of it
+	for (int v = threadIdx.x; v < (cols + 31) / 32 * 32; v += 512) {
+		const float own = v < n ? x[v] : 0.f;
+		const bool in = v < n && Best{own, v}.before(end.score, end.id);
+		const unsigned word = __ballot_sync(FULL, in);
+		if (threadIdx.x % 32 == 0) kept[(long)r * ((cols + 31) / 32) + v / 32] = word;
+		if (!in && v < cols) x[v] = -INFINITY;
+	}
 }

@@ -1,6 +1,9 @@
 package kernels
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // drawBlock is how many ids are drawn for at a time.
 const drawBlock = 128
@@ -29,8 +32,8 @@ func (d *cpu) Sample(ids, logits, lse, keys Tensor, s Sampling) {
 			switch {
 			case j.s.Temperature == 0:
 				j.ids[r] = argmax(x)
-			case j.s.TopP < 1 || j.s.TopK > 0 && j.s.TopK < j.N:
-				j.ids[r] = j.draw(d, w, r, j.restrict(w, r, x))
+			case j.s.TopP < 1 || j.s.TopK > 0 && j.s.TopK < j.N || j.s.MinP > 0:
+				j.ids[r] = j.draw(d, w, r, j.restrict(d, w, r, x))
 			default:
 				j.ids[r] = j.draw(d, w, r, x)
 			}
@@ -85,15 +88,69 @@ func (j *headJob) draw(d *cpu, w *worker, r int, x []float32) int32 {
 	return id
 }
 
-// restrict returns a copy of x in which the ids outside of TopK and TopP are −Inf. Both keep the most probable, the lower id first
-// among equals: TopK that many, TopP as many as it takes for their probabilities to add up to it.
-func (j *headJob) restrict(w *worker, r int, x []float32) []float32 {
+// restrict returns a copy of x in which the ids that are not kept are −Inf.
+func (j *headJob) restrict(d *cpu, w *worker, r int, x []float32) []float32 {
+	keep := w.scratch(len(x))
+	for i := range keep {
+		keep[i] = float32(math.Inf(-1))
+	}
+	for _, id := range j.kept(d, w, r, x) {
+		keep[id] = x[id]
+	}
+	return keep
+}
+
+// Restrict finds each row's set as Sample does.
+func (d *cpu) Restrict(logits, kept, lse Tensor, s Sampling) {
+	const op = "Restrict"
+	d.begin(op)
+	R, V, N := checkRestrict(logits, kept, lse, s)
+	d.writes(op, logits)
+	d.writes(op, kept)
+	d.reads(op, lse)
+	d.head = headJob{logits: logits, ids: kept.ints(), V: V, N: N, s: s, scale: 1 / s.Temperature, lse: lse.vec()}
+	d.each(R, 1, R*N, func(d *cpu, w *worker, from, to int) {
+		j := &d.head
+		W := KeptWords(j.V)
+		for r := from; r < to; r++ {
+			x, words := j.logits.row(r), j.ids[r*W:(r+1)*W]
+			set := j.kept(d, w, r, x[:j.N])
+			slices.Sort(set)
+			only(x, set)
+			clear(words)
+			for _, id := range set {
+				words[id/32] |= 1 << (id % 32)
+			}
+		}
+	})
+}
+
+// kept lists the ids of x that TopK, TopP and MinP keep, in no order. The list is the worker's.
+//
+// Few are looked at: ids of a probability below (1 − TopP)/N have less than 1 − TopP together, so the others reach TopP, unless rounding,
+// or ids that cannot be drawn, are in the way. Then all are.
+func (j *headJob) kept(d *cpu, w *worker, r int, x []float32) []int32 {
+	least := d.v.max(x) + j.s.floor()
+	if j.s.TopP < 1 {
+		unlikely := (j.lse[r] + ln32((1-j.s.TopP)/float32(len(x))) - 1) / j.scale
+		if set, all := j.first(w, r, x, max(least, unlikely)); !all {
+			return set
+		}
+	}
+	set, _ := j.first(w, r, x, least)
+	return set
+}
+
+// first is the beginning of x's order that is kept of the logits that are at least so large; all says that none of them was left out.
+func (j *headJob) first(w *worker, r int, x []float32, least float32) (set []int32, all bool) {
 	if cap(w.order) < len(x) {
 		w.order = make([]int32, len(x))
 	}
-	heap := w.order[:len(x)]
-	for i := range heap {
-		heap[i] = int32(i)
+	heap := w.order[:0]
+	for i, v := range x {
+		if v >= least {
+			heap = append(heap, int32(i))
+		}
 	}
 	before := func(a, b int32) bool { return x[a] > x[b] || x[a] == x[b] && a < b }
 	sink := func(i, n int) {
@@ -115,25 +172,21 @@ func (j *headJob) restrict(w *worker, r int, x []float32) []float32 {
 	for i := len(heap)/2 - 1; i >= 0; i-- {
 		sink(i, len(heap))
 	}
-	keep := w.scratch(len(x))
-	for i := range keep {
-		keep[i] = float32(math.Inf(-1))
-	}
 	var sum float64
-	for n := len(heap); n > 0; {
+	n := len(heap) // of the heap; those that are kept stand behind it
+	for n > 0 {
 		id := heap[0]
-		keep[id] = x[id]
+		n--
+		heap[0], heap[n] = heap[n], id
 		if j.s.TopP < 1 {
 			if sum += float64(exp32(float32(x[id]*j.scale) - j.lse[r])); sum >= float64(j.s.TopP) {
-				break
+				return heap[n:], false
 			}
 		}
-		if kept := len(heap) - n + 1; j.s.TopK > 0 && kept == j.s.TopK {
-			break
+		if j.s.TopK > 0 && len(heap)-n == j.s.TopK {
+			return heap[n:], false
 		}
-		n--
-		heap[0] = heap[n]
 		sink(0, n)
 	}
-	return keep
+	return heap, true
 }

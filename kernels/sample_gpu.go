@@ -20,5 +20,15 @@ func (g *GPU) Sample(ids, logits, lse, keys Tensor, s Sampling) {
 	parts, low, high := g.temp(8*R*splits), uint32(s.Seed), uint32(s.Seed>>32)
 	g.launch("sample_part", [3]int{splits, R, 1}, 256, 0, parts, g.in(logits), g.address(keys), int32(N), low, high, scale)
 	g.launch("sample_pick", [3]int{R, 1, 1}, 512, 0,
-		g.out(ids).p, parts, int32(splits), g.in(logits), g.address(lse), g.address(keys), int32(N), low, high, scale, topP, int32(s.TopK))
+		g.out(ids).p, parts, int32(splits), g.in(logits), g.address(lse), g.address(keys), int32(N), low, high, scale,
+		topP, int32(s.TopK), s.floor())
+}
+
+// Restrict is a block a row.
+func (g *GPU) Restrict(logits, kept, lse Tensor, s Sampling) {
+	g.begin("Restrict")
+	defer g.end()
+	R, V, N := checkRestrict(logits, kept, lse, s)
+	g.launch("sample_restrict", [3]int{R, 1, 1}, 512, 0,
+		g.out(logits), g.out(kept).p, g.address(lse), int32(V), int32(N), 1/s.Temperature, s.TopP, int32(s.TopK), s.floor())
 }

@@ -28,9 +28,9 @@ func refScores(x []float64, temperature float64, seed uint64, key []int32, kept 
 	return score
 }
 
-// refKept is what TopK and TopP leave: the most probable, lower ids first among equals. doubt holds the id at which the sum of
-// probabilities is too close to TopP to tell.
-func refKept(x []float64, lse, temperature float64, topK int, topP float64) (kept map[int]bool, doubt int) {
+// refKept is what TopK, TopP and MinP leave: the most probable, lower ids first among equals. doubt holds the id at which the sum of
+// probabilities is too close to TopP, or its own to MinP, to tell.
+func refKept(x []float64, lse, temperature float64, topK int, topP, minP float64) (kept map[int]bool, doubt int) {
 	order := make([]int, len(x))
 	for i := range order {
 		order[i] = i
@@ -48,6 +48,14 @@ func refKept(x []float64, lse, temperature float64, topK int, topP float64) (kep
 	for i, id := range order {
 		if topK > 0 && i == topK || topP < 1 && sum >= topP {
 			break
+		}
+		if share := math.Exp((x[id] - x[order[0]]) / temperature); minP > 0 {
+			if math.Abs(share-minP) < 1e-5 && id != order[0] {
+				doubt = id
+			}
+			if share < minP {
+				break
+			}
 		}
 		kept[id] = true
 		sum += math.Exp(x[id]/temperature - lse)
@@ -113,6 +121,63 @@ func (s *subject) nearBest(t *rapid.T, r int, id int32, score []float64) {
 	}
 }
 
+func drawTruncation(t *rapid.T, c headCase, seed uint64) Sampling {
+	return Sampling{Seed: seed, Temperature: float32(c.temperature), TopP: rapid.SampledFrom([]float32{1, 0.9, 0.5, 0.01}).Draw(t, "TopP"),
+		TopK: rapid.IntRange(0, 20).Draw(t, "TopK"), MinP: rapid.SampledFrom([]float32{0, 0, 0.05, 0.5, 1}).Draw(t, "MinP")}
+}
+
+// kept is what p leaves of row r.
+func (c *headCase) kept(r int, p Sampling) (kept map[int]bool, doubt int) {
+	return refKept(c.row(r), refLSE(c.row(r), c.temperature), c.temperature, p.TopK, float64(p.TopP), float64(p.MinP))
+}
+
+// Restrict's bits are the set, all else is −Inf, and a draw from what is left is the draw that Sample makes of the whole row.
+func checkRestrictOp(t *rapid.T, s *subject) {
+	c := drawHead(t, s)
+	if rapid.Bool().Draw(t, "ties") {
+		for i := range c.x {
+			c.x[i] = math.Round(c.x[i] / 4)
+		}
+	}
+	seed, keys := drawKeys(t, c.R)
+	p := drawTruncation(t, c, seed)
+	p.Vocab = rapid.IntRange(0, c.V).Draw(t, "Vocab")
+	n, W := p.Vocab, KeptWords(c.V)
+	if n == 0 {
+		n = c.V
+	}
+	want := s.sample(t, c, keys, p)
+	x, lse, ids, kt, kept := s.placeOf(t, F32, c.x, c.R, c.V), s.dev.Alloc(F32, c.R), s.dev.Alloc(I32, c.R), s.ints(keys, c.R, 3),
+		s.dev.Alloc(I32, c.R, W)
+	s.do(t, func() {
+		s.dev.LogSumExp(lse, x, p.Temperature)
+		s.dev.Restrict(x, kept, lse, p)
+		s.dev.Sample(ids, x, Tensor{}, kt, p.Whole())
+	})
+	got, words, left := make([]int32, c.R), make([]int32, c.R*W), s.read(x)
+	s.dev.Download(got, ids)
+	s.dev.Download(words, kept)
+	if !slices.Equal(got, want) {
+		t.Fatalf("%+v: Sample draws %v, of what Restrict leaves %v", p, want, got)
+	}
+	for r := range c.R {
+		set, doubt := refKept(c.row(r)[:n], refLSE(c.row(r), c.temperature), c.temperature, p.TopK, float64(p.TopP), float64(p.MinP))
+		for v := range 32 * W {
+			in := words[r*W+v/32]>>(v%32)&1 == 1
+			if in != (v < c.V && set[v]) && doubt < 0 {
+				t.Fatalf("%+v: row %d: id %d of %d is kept: %v", p, r, v, n, in)
+			}
+			if v >= c.V {
+				continue
+			}
+			if l := left[r*c.V+v]; in && l != c.row(r)[v] || !in && !math.IsInf(l, -1) {
+				t.Fatalf("%+v: row %d: id %d, kept: %v, has logit %v of %v", p, r, v, in, l, c.row(r)[v])
+			}
+		}
+	}
+	s.free(x, lse, ids, kt, kept)
+}
+
 func checkSampleRestrictedOp(t *rapid.T, s *subject) {
 	c := drawHead(t, s)
 	if rapid.Bool().Draw(t, "ties") {
@@ -121,10 +186,9 @@ func checkSampleRestrictedOp(t *rapid.T, s *subject) {
 		}
 	}
 	seed, keys := drawKeys(t, c.R)
-	p := Sampling{Seed: seed, Temperature: float32(c.temperature), TopP: rapid.SampledFrom([]float32{1, 0.9, 0.5, 0.01}).Draw(t, "TopP"),
-		TopK: rapid.IntRange(0, 20).Draw(t, "TopK")}
+	p := drawTruncation(t, c, seed)
 	for r, id := range s.sample(t, c, keys, p) {
-		kept, doubt := refKept(c.row(r), refLSE(c.row(r), c.temperature), c.temperature, p.TopK, float64(p.TopP))
+		kept, doubt := c.kept(r, p)
 		if doubt >= 0 {
 			continue
 		}

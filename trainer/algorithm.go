@@ -24,6 +24,11 @@ type Algorithm struct {
 	Sequence  bool   // its ratio is that of a whole response
 	OnPolicy  bool   // it has no ratio: only a step's first update is what it says
 
+	// Revision counts what it has come to compute: 1 at first, 0 stands for it. Changed is what the last one changed. A run that one revision
+	// began does not go on by another unless rl.revision says so.
+	Revision int
+	Changed  string
+
 	// Uses lists the settings, of those that not all algorithms share, that it reads.
 	Uses []string
 	// Published holds the paper's values of settings whose defaults are others, as YAML; what a user gives goes before them.
@@ -148,7 +153,34 @@ func (a Algorithm) clip(rl RL) k.Clip {
 // notClipped is the form of a loss that weighs A·log π by nothing: REINFORCE.
 func notClipped(RL) k.Clip { return k.Clip{Constant: true} }
 
+// revision is Revision, counted from 1.
+func (a Algorithm) revision() int { return max(1, a.Revision) }
+
+// goesOn decides about a run whose steps of reinforcement learning were made by another revision; 0 is one that was not counted: the first,
+// or any since. note says what changes from here on.
+func (a Algorithm) goesOn(rl RL, there int) (note string, err error) {
+	here := a.revision()
+	if there == here || there == 0 && here == 1 {
+		return "", nil
+	}
+	why := fmt.Sprintf("revision %d of %s", there, a.Name)
+	if there == 0 {
+		why = fmt.Sprintf("a program that did not count the revisions of %s", a.Name)
+	}
+	why += fmt.Sprintf(", where this one has revision %d", here)
+	if there < here {
+		why += ": " + a.Changed
+	}
+	if rl.Revision != here {
+		return "", fmt.Errorf("was made by %s; want rl.revision %d to go on by that, the program that began the run, or another run=", why, here)
+	}
+	return fmt.Sprintf("the run was begun by %s; from here on it goes on by that", why), nil
+}
+
 func (a Algorithm) validate(rl RL) error {
+	if here := a.revision(); rl.Revision != 0 && rl.Revision != here {
+		return fmt.Errorf("rl.revision: want 0, or %d, which this program has of %s, got %d", here, a.Name, rl.Revision)
+	}
 	if rl.Group < a.MinGroup {
 		return fmt.Errorf("rl.group: %s compares the trajectories of one prompt and needs at least %d, got %d", a.Name, a.MinGroup, rl.Group)
 	}

@@ -11,4 +11,5 @@ var dapo = Algorithm{
 		"rl.clip_low": "0.2", "rl.clip_high": "0.28", "rl.dual_clip": "0", "rl.resample": "10",
 	},
 	MinGroup: 2, Aggregate: "token", Uses: grpoUses, Advantages: groupAdvantages,
+	Revision: 2, Changed: "a step's trajectories are cut into minibatches of about one size, where the last was what was left over",
 }

@@ -12,6 +12,7 @@ var grpo = Algorithm{
 	Needs:    "rl.group of 8 to 64; prompts that are neither always nor never solved; the paper has rl.kl 0.04",
 	Cost:     "rl.group samples a prompt; no critic",
 	MinGroup: 2, Aggregate: "sequence", Uses: grpoUses, Advantages: groupAdvantages,
+	Revision: 2, Changed: "its loss is the mean over responses of the mean over their tokens, where it was the mean over all tokens",
 }
 
 // groupAdvantages are GRPO's, divided by the group's deviation or not.

@@ -3,6 +3,8 @@ package trainer
 import (
 	"math"
 	"slices"
+
+	"retool/engine/model"
 )
 
 // Batch is whole episodes packed into one row of tokens for one pass through the model. Row r of the other slices is one
@@ -19,6 +21,7 @@ type Batch struct {
 	OldValue     []float32
 	Stay         []float32 // weights of two more terms, see kernels.Targets
 	Imitate      []float32
+	Sets         model.Sets // that targets were drawn from; a row without one: the whole vocabulary
 	Episodes     []*Episode
 }
 
@@ -32,7 +35,7 @@ func Pack(eps []*Episode, tokens int, weight float32) []*Batch {
 			continue
 		}
 		if b == nil || len(b.IDs)+e.Len() > tokens {
-			b = &Batch{Starts: []int32{0}}
+			b = &Batch{Starts: []int32{0}, Sets: model.Sets{Starts: []int32{0}}}
 			out = append(out, b)
 		}
 		b.add(e, weight)
@@ -49,6 +52,7 @@ func (b *Batch) add(e *Episode, weight float32) {
 	}
 	b.Starts = append(b.Starts, int32(len(b.IDs)))
 	b.Episodes = append(b.Episodes, e)
+	b.addSets(e)
 	for _, s := range e.Steps {
 		b.Rows = append(b.Rows, base+s.Index-1)
 		b.Target = append(b.Target, s.ID)
@@ -64,6 +68,17 @@ func (b *Batch) add(e *Episode, weight float32) {
 		b.Imitate = append(b.Imitate, weight*s.Imitate)
 		b.Return = append(b.Return, s.Return)
 		b.OldValue = append(b.OldValue, s.Value)
+	}
+}
+
+// addSets appends the sets of an episode's steps.
+func (b *Batch) addSets(e *Episode) {
+	for set := range e.Sets() {
+		b.Sets.IDs = append(b.Sets.IDs, set...)
+		b.Sets.Starts = append(b.Sets.Starts, int32(len(b.Sets.IDs)))
+	}
+	for len(b.Sets.Starts) <= len(b.Rows)+len(e.Steps) {
+		b.Sets.Starts = append(b.Sets.Starts, int32(len(b.Sets.IDs)))
 	}
 }
 

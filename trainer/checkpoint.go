@@ -29,7 +29,8 @@ type State struct {
 	Seconds     float64            `json:"seconds"`   // since the run began, interruptions left out
 	Metrics     int64              `json:"metrics_bytes"`
 	Records     int64              `json:"trajectories_bytes"`
-	Reference   int                `json:"reference"` // checkpoint that RL began with
+	Reference   int                `json:"reference"`         // checkpoint that RL began with
+	Revision    int                `json:"revision,omitzero"` // of the algorithm, that made the steps of RL; 0: they were not counted yet
 	Slices      int                `json:"slices,omitzero"`
 	Ranks       int                `json:"ranks,omitzero"` // that made the last steps
 	Contract    string             `json:"contract"`       // what fixes the bits of log-probabilities: device, kernels
@@ -268,6 +269,9 @@ func (r *Run) restore() (bool, error) {
 			"from here on its bits differ from an uninterrupted run's", s.Contract, r.state.Contract))
 		s.Contract = r.state.Contract
 	}
+	if err := r.sameRevision(&s); err != nil {
+		return false, fmt.Errorf("trainer: checkpoint %s %w", dir, err)
+	}
 	if err := readModel(r.Policy, dir); err != nil {
 		return false, err
 	}
@@ -324,6 +328,25 @@ func sameData(there, here map[string]string) error {
 				"restore the file, or choose another run=", key, there[key], here[key])
 		}
 	}
+	return nil
+}
+
+// sameRevision refuses to go on with steps of reinforcement learning that another revision of the algorithm made, or notes it. A run that
+// has ended is only read.
+func (r *Run) sameRevision(s *State) error {
+	if s.Phase == "done" && r.Config.RL.Steps <= s.Step {
+		return nil
+	}
+	if s.Phase != "sft" && s.Step > 0 {
+		note, err := r.ppo.method.goesOn(r.Config.RL, s.Revision)
+		if err != nil {
+			return err
+		}
+		if note != "" {
+			r.Report.Note(note)
+		}
+	}
+	s.Revision = r.ppo.method.revision()
 	return nil
 }
 

@@ -80,8 +80,9 @@ type RL struct {
 	Epochs      int     `yaml:"epochs" doc:"passes over a step's trajectories"`
 	Tokens      int     `yaml:"tokens" doc:"of one pass through the model"`
 	Temperature float64 `yaml:"temperature" doc:"recipe"`
-	TopP        float64 `yaml:"top_p" doc:"1: the policy that is trained is the one that is sampled"`
-	TopK        int     `yaml:"top_k" doc:"0: likewise"`
+	TopP        float64 `yaml:"top_p" doc:"1: all; below, the policy that is trained is softmax over each token's recorded set"`
+	TopK        int     `yaml:"top_k" doc:"0: all; else likewise"`
+	MinP        float64 `yaml:"min_p" doc:"share of the likeliest token's probability; 0: all; else likewise"`
 	ClipLow     float64 `yaml:"clip_low" doc:"lower clip; the paper's equation 1 has one ε (recipe)"`
 	ClipHigh    float64 `yaml:"clip_high" doc:"upper clip, DAPO's clip-higher (recipe)"`
 	DualClip    float64 `yaml:"dual_clip" doc:"bound on the loss of a negative advantage, in |A| (recipe); 0: none"`
@@ -102,6 +103,7 @@ type RL struct {
 	Whiten      bool `yaml:"whiten" doc:"advantages of a step to mean 0 and deviation 1 (recipe)"`
 	Deviation   bool `yaml:"deviation" doc:"advantages of a group in its deviations (GRPO)"`
 	Resample    int  `yaml:"resample" doc:"rounds of fresh prompts a step for groups whose rewards are all equal (DAPO); 0: none"`
+	Revision    int  `yaml:"revision" doc:"of the algorithm that a run begun by an older program goes on by; 0: it is refused" resume:"free"`
 	MaxSkipped  int  `yaml:"max_skipped" doc:"updates in a row that may be left out as not finite" resume:"free"`
 	VerifyEvery int  `yaml:"verify_every" doc:"steps between comparisons of all log-probabilities with rollout's; 0: never" resume:"free"`
 	Optimizer   `yaml:",inline"`
@@ -136,6 +138,7 @@ type Eval struct {
 	Temperature float64 `yaml:"temperature" doc:"paper: 1.0; 0: greedy"`
 	TopP        float64 `yaml:"top_p" doc:"paper: 0.7"`
 	TopK        int     `yaml:"top_k" doc:"0: all"`
+	MinP        float64 `yaml:"min_p" doc:"share of the likeliest token's probability; 0: all"`
 	Every       int     `yaml:"every" doc:"RL steps between evaluations; 0: ends of phases only (paper's figures: 40)"`
 	Untrained   bool    `yaml:"untrained" doc:"also before the cold start"`
 }
@@ -223,7 +226,7 @@ func (c Config) Validate() error {
 	if err := c.Reward.Overlong.validate(); err != nil {
 		return err
 	}
-	return sampling("eval", c.Eval.Temperature, c.Eval.TopP, c.Eval.TopK)
+	return sampling("eval", c.Eval.Temperature, c.Eval.TopP, c.Eval.TopK, c.Eval.MinP)
 }
 
 func (s SFT) validate() error {
@@ -262,11 +265,12 @@ func (r RL) validate() error {
 		return fmt.Errorf("rl.epochs: want at least 1, got %d", r.Epochs)
 	case r.Tokens < 2:
 		return fmt.Errorf("rl.tokens: want at least 2, got %d", r.Tokens)
-	case !(r.Temperature > 0):
+	case !(float32(r.Temperature) > 0):
 		return fmt.Errorf("rl.temperature: want a positive number, got %g: a greedy policy has no gradient", r.Temperature)
-	case r.TopP != 1 || r.TopK != 0:
-		return fmt.Errorf("rl.top_p, rl.top_k: want 1 and 0, got %g and %d: truncated sampling draws from another policy than the one that is "+
-			"trained", r.TopP, r.TopK)
+	case r.TopK == 1:
+		return fmt.Errorf("rl.top_k: want 0 (all) or at least 2, got 1: a greedy policy has no gradient")
+	case r.MinP == 1:
+		return fmt.Errorf("rl.min_p: want a share in [0, 1), got 1: a greedy policy has no gradient")
 	case r.ClipLow <= 0 || r.ClipLow >= 1 || r.ClipHigh <= 0:
 		return fmt.Errorf("rl.clip_low, rl.clip_high: want a share in (0, 1) and a positive number, got %g and %g", r.ClipLow, r.ClipHigh)
 	case r.DualClip != 0 && r.DualClip <= 1:
@@ -279,6 +283,9 @@ func (r RL) validate() error {
 		return fmt.Errorf("rl.max_skipped: want 0 or more, got %d", r.MaxSkipped)
 	case r.VerifyEvery < 0:
 		return fmt.Errorf("rl.verify_every: want 0 (never) or more steps, got %d", r.VerifyEvery)
+	}
+	if err := sampling("rl", r.Temperature, r.TopP, r.TopK, r.MinP); err != nil {
+		return err
 	}
 	if err := r.validateAlgorithm(); err != nil {
 		return err
@@ -336,14 +343,16 @@ func (c Critic) validate() error {
 	return nil
 }
 
-func sampling(section string, temperature, topP float64, topK int) error {
+func sampling(section string, temperature, topP float64, topK int, minP float64) error {
 	switch {
 	case temperature < 0:
 		return fmt.Errorf("%s.temperature: want 0 (greedy) or more, got %g", section, temperature)
-	case topP <= 0 || topP > 1:
+	case !(float32(topP) > 0) || topP > 1:
 		return fmt.Errorf("%s.top_p: want a share in (0, 1], got %g", section, topP)
 	case topK < 0:
 		return fmt.Errorf("%s.top_k: want 0 (all) or more, got %d", section, topK)
+	case minP < 0 || minP > 1:
+		return fmt.Errorf("%s.min_p: want a share in [0, 1], got %g", section, minP)
 	}
 	return nil
 }
@@ -351,6 +360,9 @@ func sampling(section string, temperature, topP float64, topK int) error {
 func unknown(key, value string, known ...string) error {
 	return fmt.Errorf("%s: %q is not known (known: %s)", key, value, strings.Join(known, ", "))
 }
+
+// Truncated reports whether rollouts draw from less than the whole vocabulary.
+func (r RL) Truncated() bool { return r.TopP < 1 || r.TopK > 0 || r.MinP > 0 }
 
 // Updates is the number of optimizer steps of an RL step.
 func (r RL) Updates() int { return r.Prompts * r.Group / r.Minibatch * r.Epochs }

@@ -25,5 +25,21 @@
 //     memory, so that weights on disk are float32 as those of one rank, and no file of the optimizer holds them a second time.
 //   - An error of one rank ends the run on all. What all compute alike, such as a loss that is no number, they find alike.
 //
+// # Truncated sampling
+//
+// With rl.top_p, rl.top_k or rl.min_p the policy is softmax over S of the logits, S being the set that the sampler kept for that token:
+// recorded by the rollout (package engine) and the same in every pass of the step, whatever the weights have become since, as DeepSeek-V3.2
+// keeps the sampler's mask (arXiv 2512.02556 §3.1). Everything that asks for a log-probability asks for that one:
+//
+//   - the rollout's, the training forward's, and so the ratio; the gradient of a logit outside of S is 0;
+//   - the entropy, of π over S: what truncation forbids is no exploration;
+//   - the reference's, over the same S. Both are then distributions over the same ids, so that k1 and k3 estimate a divergence, which is 0
+//     where the models agree; over the whole vocabulary the reference would have less than probability 1 on S, and k3 be off by the rest.
+//   - A critic says what to expect of a text, not of a token: it sees no set.
+//
+// A token whose set is itself alone was no choice: its log-probability and its gradient are 0, and it counts in means over tokens. The cold
+// start learns from the whole vocabulary, whatever its texts were drawn from. What is left is refused by name: top_k 1 and min_p 1, like
+// temperature 0, are greedy, and have no gradient.
+//
 // Read ppo.go first.
 package trainer

@@ -43,7 +43,7 @@ func Evaluate(ctx context.Context, v Evaluator, name string, index, step int, pr
 		ranks = NewRanks(nil, 1)
 	}
 	trs, _, err := ranks.rollouts(ctx, v.Engine, "evaluation "+name, groups, engine.Sampling{Seed: v.Seed,
-		Temperature: float32(v.Eval.Temperature), TopP: float32(v.Eval.TopP), TopK: v.Eval.TopK})
+		Temperature: float32(v.Eval.Temperature), TopP: float32(v.Eval.TopP), TopK: v.Eval.TopK, MinP: float32(v.Eval.MinP)})
 	if err != nil {
 		return trace.Evaluation{}, fmt.Errorf("evaluation %s: %w", name, err)
 	}
@@ -57,6 +57,9 @@ func Evaluate(ctx context.Context, v Evaluator, name string, index, step int, pr
 	ev := Summarise(records, v.Reward.Verifier)
 	ev.Name, ev.Step, ev.Samples = name, step, v.Eval.Samples
 	ev.Rules = fmt.Sprintf("temperature %g, top-p %g, top-k %d", v.Eval.Temperature, v.Eval.TopP, v.Eval.TopK)
+	if v.Eval.MinP > 0 {
+		ev.Rules += fmt.Sprintf(", min-p %g", v.Eval.MinP)
+	}
 	ev.Seconds = time.Since(start).Seconds()
 	return ev, nil
 }

@@ -157,7 +157,12 @@ func TestPolicyLearnsWhatIsRewarded(t *testing.T) {
 		"ppo, critic of its own": func(c *Config) {
 			c.Critic = Critic{Trunk: "own", LR: 3e-3, Warmup: 2, ValueClip: 0.5}
 		},
-		"grpo": func(c *Config) { c.RL.Algorithm, c.RL.Prompts, c.RL.Group = "grpo", 8, 8 },
+		"grpo":      func(c *Config) { c.RL.Algorithm, c.RL.Prompts, c.RL.Group = "grpo", 8, 8 },
+		"top-p 0.7": func(c *Config) { c.RL.TopP, c.RL.Entropy = 0.7, 1e-3 },
+		"top-k and min-p, a reference": func(c *Config) {
+			c.RL.TopK, c.RL.MinP, c.RL.KL = 4, 0.05, 1e-3
+			c.Eval.TopK, c.Eval.MinP = 4, 0.05
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t, edit)
@@ -170,6 +175,7 @@ func TestPolicyLearnsWhatIsRewarded(t *testing.T) {
 			for _, m := range heard.steps[l.cfg.SFT.Steps:] {
 				require.Zero(t, m.Difference, "the first ratio is one")
 				require.Equal(t, m.Policy, m.Checked)
+				require.Equal(t, l.cfg.RL.Truncated(), m.Kept > 0)
 			}
 			require.Greater(t, heard.evals[len(heard.evals)-1].Accuracy, 0.9)
 			require.Positive(t, last.KL+heard.steps[l.cfg.SFT.Steps+5].KL, "the second minibatch of a step is off its policy")
@@ -178,11 +184,14 @@ func TestPolicyLearnsWhatIsRewarded(t *testing.T) {
 }
 
 func TestLossAndGradientIgnorePacking(t *testing.T) {
-	for _, a := range algorithms {
+	for i, a := range algorithms { // every other one over recorded sets
 		t.Run(a.Name, func(t *testing.T) {
 			l := newLab(t, func(c *Config) {
 				c.RL.Algorithm, c.RL.Prompts, c.RL.Group, c.RL.Minibatch, c.RL.Horizon = a.Name, 16, 4, 64, 3
 				c.RL.ClipLow, c.RL.ClipHigh, c.RL.Imitate, c.Critic.Warmup = 1e-3, 1e-3, 0.1, 0
+				if i%2 == 1 {
+					c.RL.TopP, c.RL.TopK, c.RL.Entropy = 0.9, 6, 0.01
+				}
 			})
 			ignoresPacking(t, l)
 		})
@@ -266,12 +275,16 @@ func files(t *testing.T, run string) map[string]string {
 }
 
 func TestResumeRepeatsTheRun(t *testing.T) {
-	for _, trunk := range []string{"shared", "own"} {
-		t.Run(trunk, func(t *testing.T) {
+	for _, of := range []string{"shared", "own", "shared, top-p 0.7"} {
+		t.Run(of, func(t *testing.T) {
+			trunk, truncated := strings.CutSuffix(of, ", top-p 0.7")
 			edit := func(c *Config) {
 				c.RL.Steps, c.Eval.Every = 8, 3
 				if c.Critic.Trunk = trunk; trunk == "own" {
 					c.Critic.LR = 1e-3
+				}
+				if truncated {
+					c.RL.TopP = 0.7
 				}
 			}
 			whole := t.TempDir()

@@ -26,7 +26,10 @@ func TestAdaptersAreLearnt(t *testing.T) {
 		name, trunk string
 		device      func() k.Device
 		dtype       k.DType
-	}{{"shared", "shared", cpu, k.F32}, {"own", "own", cpu, k.F32}, {"bf16", "own", cpu, k.BF16}, {"emulated GPU", "shared", emulated, k.BF16}} {
+	}{
+		{"shared", "shared", cpu, k.F32}, {"own", "own", cpu, k.F32}, {"bf16", "own", cpu, k.BF16},
+		{"emulated GPU", "shared", emulated, k.BF16},
+	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			lora := model.LoRA{Rank: 4, Alpha: 8, Targets: []string{"q_proj", "v_proj", "gate_proj", "down_proj"}}

@@ -135,7 +135,8 @@ func (p *PPO) sample(ctx context.Context, step, before int, problems []*Problem)
 		}
 	}
 	trs, shares, err := p.ranks.rollouts(ctx, p.engine, fmt.Sprintf("step %d", step+1), groups, engine.Sampling{
-		Seed: p.cfg.Seed, Temperature: float32(p.cfg.RL.Temperature), TopP: 1, Version: int32(step),
+		Seed: p.cfg.Seed, Temperature: float32(p.cfg.RL.Temperature), TopP: float32(p.cfg.RL.TopP), TopK: p.cfg.RL.TopK,
+		MinP: float32(p.cfg.RL.MinP), Sets: true, Version: int32(step),
 	})
 	if err != nil {
 		return nil, err

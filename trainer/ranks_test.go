@@ -38,6 +38,9 @@ var ways = map[string]func(*Config){
 	"clip-cov": func(c *Config) {
 		c.RL.Algorithm, c.RL.Prompts, c.RL.Group, c.RL.Covariance = "clip-cov", 8, 2, Covariance{Share: 0.2, Low: 0.01, High: 5, KL: 1}
 	},
+	"top-p, top-k, min-p": func(c *Config) {
+		c.Critic.Warmup, c.RL.TopP, c.RL.TopK, c.RL.MinP, c.RL.KL, c.RL.Entropy = 1, 0.95, 7, 0.01, 0.1, 0.01
+	},
 	"grpo": func(c *Config) { c.RL.Algorithm, c.RL.Prompts, c.RL.Group, c.RL.KL = "grpo", 8, 2, 0.1 },
 }
 
@@ -208,7 +211,7 @@ func TestEveryRankCountGivesTheSameBits(t *testing.T) {
 	}
 }
 
-// On a GPU the weights are bf16, and the master copy is divided as the moments are.
+// On a GPU the weights are bf16, and the master copy is divided as the moments are. Rollouts are truncated: their sets cross ranks.
 func TestRanksOfGPUsGiveTheSameBits(t *testing.T) {
 	device := func() k.Device {
 		g, err := k.NewGPU(emu.New(emu.Options{Capability: 80, Queued: true}))
@@ -226,12 +229,15 @@ func TestRanksOfGPUsGiveTheSameBits(t *testing.T) {
 		ranks, offload := c.ranks, c.offload
 		dir := t.TempDir()
 		opt := model.Options{DType: k.BF16, Sharded: offload != "none"}
-		s, _, err := togetherOn(t, device, opt, half, dir, ranks, 0, ways["ppo, own critic"], func(c *Config) {
+		s, heard, err := togetherOn(t, device, opt, half, dir, ranks, 0, ways["ppo, own critic"], func(c *Config) {
 			c.Dist.Slices, c.SFT.Steps, c.RL.Steps, c.RL.Prompts, c.RL.Minibatch, c.Eval.Problems = 2, 1, 1, 4, 4, 0
 			c.Critic.Warmup, c.Dist.Offload = 0, offload
 			c.SFT.Batch, c.SFT.Tokens, c.RL.Tokens = 4, 64, 64
+			c.RL.TopP, c.RL.TopK = 0.9, 6
 		})
 		require.NoError(t, err)
+		require.Zero(t, heard.steps[1].Difference)
+		require.Greater(t, heard.steps[1].Kept, 1.)
 		got := outcome(t, dir, s)
 		if want == nil {
 			want = got

@@ -14,6 +14,7 @@ type rows struct {
 	dlogp, dvalue, stats, valueStats        k.Tensor
 	logRatio, stay, imitate                 k.Tensor // absent unless an algorithm has them
 	n                                       int      // predictions of the batch in place
+	sets                                    bool     // the policy is that of truncated sampling
 }
 
 func newRows(dev k.Device, n int) *rows {
@@ -24,8 +25,9 @@ func newRows(dev k.Device, n int) *rows {
 	return r
 }
 
-// allow makes room for the columns that an algorithm has beside those of all.
+// allow makes room for the columns that an algorithm has beside those of all, and scores rows over the sets of rl's sampling.
 func (r *rows) allow(a Algorithm, rl RL) {
+	r.sets = rl.Truncated()
 	n := r.weight.Len()
 	if a.Sequence {
 		r.logRatio = r.dev.Alloc(k.F32, n)
@@ -77,6 +79,9 @@ func (r *rows) load(b *Batch, valueScale, entropyScale float32) {
 		return out
 	}
 	r.Load(b.Target)
+	if r.sets {
+		r.Keep(b.Sets)
+	}
 	put(r.weight, b.Weight)
 	put(r.old, b.OldLogProb)
 	put(r.ref, b.Ref)

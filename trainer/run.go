@@ -86,6 +86,7 @@ func (r *Run) train(ctx context.Context) (*State, error) {
 	}
 	r.ppo = NewPPO(r.Config, r.ranks, r.Device, r.Policy, r.Critic, r.Ref, r.Engine, r.Proto, r.Tokens.Bytes)
 	defer r.ppo.Close()
+	r.state.Revision = r.ppo.method.revision()
 	r.ppo.policy.Use(r.Config.SFT.Optimizer)
 	r.sft = &ColdStart{cfg: r.Config.SFT, ranks: r.ranks, dev: r.Device, policy: r.ppo.policy, rows: r.ppo.rows}
 	if err := os.MkdirAll(filepath.Join(r.Dir, "checkpoints"), 0o755); err != nil {

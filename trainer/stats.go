@@ -35,7 +35,7 @@ func (s *Stats) rolledOut(eps []*Episode) {
 	s.rolled = time.Now()
 	s.Episodes = eps
 	s.RL.Finish = map[string]int{}
-	n, calls, callsOK := 0.0, 0.0, 0.0
+	n, calls, callsOK, kept := 0.0, 0.0, 0.0, 0.0
 	judged := 0
 	for _, e := range eps {
 		s.RL.Finish[e.Finish.String()]++
@@ -51,6 +51,9 @@ func (s *Stats) rolledOut(eps []*Episode) {
 		}
 		n++
 		s.Policy += len(e.Steps)
+		for set := range e.Sets() {
+			kept += float64(len(set))
+		}
 		s.Reward += float64(e.Reward)
 		s.Rewards.Paper += e.Grade.Rewards.Paper
 		s.Rewards.DAPOStrict += e.Grade.Rewards.DAPOStrict
@@ -73,6 +76,7 @@ func (s *Stats) rolledOut(eps []*Episode) {
 	if judged > 0 {
 		s.UnjudgedShare = float64(s.Unjudged) / float64(judged)
 	}
+	s.Kept = kept / float64(max(1, s.Policy))
 	if n > 0 {
 		for _, x := range []*float64{&s.Reward, &s.Accuracy, &s.CodeRatio, &s.Length, &s.Observed} {
 			*x /= n

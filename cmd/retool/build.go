@@ -110,6 +110,15 @@ func (p *program) Close() {
 	}
 }
 
+// contract is what fixes the bits of the policy's log-probabilities: the device's, for weights of its type.
+func (p *program) contract() string {
+	info := p.dev.Info()
+	if p.policy.Options.DType == kernels.BF16 && info.BF16 != "" {
+		return info.Contract + ", " + info.BF16
+	}
+	return info.Contract
+}
+
 // models makes those that the configuration asks for. The policy has the weights of the folder, or new ones; a critic begins as it.
 func (p *program) models(shape model.Config, train bool, from string) error {
 	for _, m := range p.cfg.models(shape, train, dtypeOf(p.cfg.Device, p.cfg.Model.DType, shape), p.ranks.Size()) {
@@ -208,6 +217,6 @@ func (p *program) training(dir string, report trainer.Report) (run *trainer.Run,
 		Comm: p.ranks.Comm, Leave: leaveOnSignal(),
 		Proto: p.proto, Tokens: p.tok, Data: read.Data, Hashes: read.hashes, Report: report,
 		Files:    files,
-		Contract: p.dev.Info().Contract, Protocol: p.proto.Contract(), Tokenizer: p.tok.Hash(),
+		Contract: p.contract(), Protocol: p.proto.Contract(), Tokenizer: p.tok.Hash(),
 	}, append(p.notes, read.notes...), nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"retool/bench"
 	"retool/trainer"
+	"retool/trainer/trace"
 )
 
 // algorithmsBench is `retool bench algorithms`.
@@ -30,6 +31,7 @@ func algorithmsBench() *cli.Command {
 			&cli.StringFlag{Name: "seeds", Value: "1,2,3", Usage: "`N,N,…`"},
 			&cli.StringFlag{Name: "dir", Value: filepath.Join("runs", "algorithms"), Usage: "where the runs stand, `PATH`/SEED/NAME"},
 			&cli.StringFlag{Name: "json", Usage: "write the runs to `FILE`, after each one"},
+			&cli.StringFlag{Name: "from", Usage: "take runs that stand in `FILE`, of an earlier --json, from there"},
 			setFlag(),
 		},
 		Action: func(c *cli.Context) error {
@@ -39,7 +41,8 @@ func algorithmsBench() *cli.Command {
 			if err := unusedFlags(c, "json"); err != nil {
 				return err
 			}
-			b := &algorithmRuns{dir: c.String("dir"), json: c.String("json"), sets: c.StringSlice("set"), names: list(c.String("algorithms"))}
+			b := &algorithmRuns{dir: c.String("dir"), json: c.String("json"), from: c.String("from"), sets: c.StringSlice("set"),
+				names: list(c.String("algorithms"))}
 			if len(b.names) == 0 {
 				b.names = trainer.AlgorithmNames()
 			}
@@ -62,21 +65,22 @@ func algorithmsBench() *cli.Command {
 
 // algorithmRuns are those of one table.
 type algorithmRuns struct {
-	dir, json string
-	sets      []string
-	names     []string
-	seeds     []uint64
-	done      []bench.Learned
+	dir, json, from string
+	sets            []string
+	names           []string
+	seeds           []uint64
+	stored          []bench.Learned // of from
+	done            []bench.Learned
 }
 
 func (b *algorithmRuns) run(c *cli.Context) error {
+	if err := b.read(); err != nil {
+		return err
+	}
 	for _, seed := range b.seeds {
-		start, err := b.coldStart(c.Context, seed)
-		if err != nil {
-			return err
-		}
+		start := "" // of the seed, once a run needs it
 		for _, name := range b.names {
-			l, err := b.learn(c.Context, name, seed, start)
+			l, err := b.one(c.Context, name, seed, &start)
 			if err != nil {
 				return err
 			}
@@ -91,6 +95,36 @@ func (b *algorithmRuns) run(c *cli.Context) error {
 	}
 	printAlgorithms(c.App.Writer, bench.Compare(b.done))
 	return nil
+}
+
+// read fills stored.
+func (b *algorithmRuns) read() error {
+	if b.from == "" {
+		return nil
+	}
+	text, err := os.ReadFile(b.from)
+	if err == nil {
+		err = trace.Unmarshal(text, &b.stored)
+	}
+	if err != nil {
+		return fmt.Errorf("bench algorithms: --from %s: %w", b.from, err)
+	}
+	return nil
+}
+
+// one is a run that is stored, or is made now from the seed's cold start.
+func (b *algorithmRuns) one(ctx context.Context, name string, seed uint64, start *string) (bench.Learned, error) {
+	i := slices.IndexFunc(b.stored, func(l bench.Learned) bool { return l.Algorithm == name && l.Seed == seed })
+	if i >= 0 {
+		return b.stored[i], nil
+	}
+	if *start == "" {
+		var err error
+		if *start, err = b.coldStart(ctx, seed); err != nil {
+			return bench.Learned{}, err
+		}
+	}
+	return b.learn(ctx, name, seed, *start)
 }
 
 // coldStart is the checkpoint that all algorithms of a seed begin with.

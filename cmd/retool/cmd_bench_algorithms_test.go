@@ -28,6 +28,11 @@ func TestBenchAlgorithmsPrintsATableOfRuns(t *testing.T) {
 	}
 	args = slices.DeleteFunc(args, func(arg string) bool { return arg == "--json" || strings.HasSuffix(arg, "runs.json") })
 	require.Equal(t, table, retool(t, args...), "what has ended is read, not run")
+	other := t.TempDir()
+	args[slices.Index(args, dir)] = other
+	from := append(slices.Clone(args), "--from", filepath.Join(dir, "runs.json"))
+	require.Equal(t, table, retool(t, from...), "what another file holds is taken from there")
+	require.NoDirExists(t, filepath.Join(other, "5"))
 	for _, name := range []string{"cold-start", "ppo", "dapo"} {
 		require.FileExists(t, filepath.Join(dir, "5", name, "steps.log"))
 	}

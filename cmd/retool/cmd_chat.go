@@ -104,7 +104,7 @@ func newTalk(p *program, from string, out, notes io.Writer) (*talk, error) {
 	}
 	e := p.cfg.Eval
 	t := &talk{p: p, chat: chat, notes: notes, view: newViewer(p.tok), sampling: engine.Sampling{
-		Seed: p.cfg.Seed, Temperature: float32(e.Temperature), TopP: float32(e.TopP), TopK: e.TopK,
+		Seed: p.cfg.Seed, Temperature: float32(e.Temperature), TopP: float32(e.TopP), TopK: e.TopK, MinP: float32(e.MinP),
 	}}
 	t.view.out = out
 	t.script = transcript{From: from, Protocol: p.proto.Contract(), Conversations: [][]chatMessage{{}}}

@@ -32,6 +32,7 @@ func generateCommand() *cli.Command {
 			&cli.Float64Flag{Name: "temperature", Value: 1, Usage: "divides the logits"},
 			&cli.Float64Flag{Name: "top-p", Value: 1, Usage: "draw from the likeliest tokens that together have this probability"},
 			&cli.IntFlag{Name: "top-k", Usage: "draw from so many likeliest tokens; 0: all"},
+			&cli.Float64Flag{Name: "min-p", Usage: "draw from the tokens that have this share of the likeliest one's probability or more"},
 			&cli.Uint64Flag{Name: "seed", Usage: "of the draws"},
 			&cli.BoolFlag{Name: "ignore-eos", Usage: "do not stop where the folder says that a text ends"},
 		}, deviceFlags()),
@@ -190,6 +191,7 @@ func flaggedEnds(c *cli.Context, cfg model.Config) ([]int32, error) {
 func flaggedSampling(c *cli.Context) (kernels.Sampling, error) {
 	s := kernels.Sampling{
 		Seed: c.Uint64("seed"), Temperature: float32(c.Float64("temperature")), TopP: float32(c.Float64("top-p")), TopK: c.Int("top-k"),
+		MinP: float32(c.Float64("min-p")),
 	}
 	if c.Bool("greedy") {
 		if c.IsSet("temperature") && s.Temperature != 0 {
@@ -204,6 +206,8 @@ func flaggedSampling(c *cli.Context) (kernels.Sampling, error) {
 		return s, fmt.Errorf("generate: --top-p %g must be above 0 and at most 1", s.TopP)
 	case s.TopK < 0:
 		return s, fmt.Errorf("generate: --top-k %d must not be negative", s.TopK)
+	case !(s.MinP >= 0 && s.MinP <= 1):
+		return s, fmt.Errorf("generate: --min-p %g must be 0 to 1", s.MinP)
 	}
 	return s, nil
 }

@@ -108,6 +108,9 @@ func TestPlansOfAdapters(t *testing.T) {
 		require.NotContains(t, of, "critic: weights")
 		require.NotContains(t, of, "reference: weights")
 	}
+	plan := []string{"plan", "qwen2.5-7b", "--gpus", "1", "--memory", "141GB"}
+	require.Contains(t, refused(t, plan...), "it does not fit")
+	require.Regexp(t, `all, held throughout +5\d\.`, retool(t, append(plan, "--set", "model.lora.rank=64")...))
 }
 
 func TestPlanRefuses(t *testing.T) {

@@ -53,7 +53,8 @@ func rolloutCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			s := engine.Sampling{Seed: cfg.Seed, Temperature: float32(cfg.Eval.Temperature), TopP: float32(cfg.Eval.TopP), TopK: cfg.Eval.TopK}
+			s := engine.Sampling{Seed: cfg.Seed, Temperature: float32(cfg.Eval.Temperature), TopP: float32(cfg.Eval.TopP), TopK: cfg.Eval.TopK,
+				MinP: float32(cfg.Eval.MinP)}
 			if c.Bool("greedy") {
 				s.Temperature = 0
 			}

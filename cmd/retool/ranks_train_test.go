@@ -144,6 +144,21 @@ func TestRanksOfProcessesLearnOneAdapter(t *testing.T) {
 		adapters = append(adapters, string(text))
 	}
 	require.True(t, adapters[0] == adapters[1], "adapters differ")
+
+	// A run begins with such an adapter, as PEFT would have left it, on the base of the same seed, and on no other.
+	from := trainer.Latest(one)
+	path := filepath.Join(from, "adapter_config.json")
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	text = bytes.Replace(text, []byte(`"lora_dropout": 0`), []byte(`"lora_dropout": 0.05`), 1)
+	require.NoError(t, os.WriteFile(path, text, 0o644))
+	lora = append(lora, "model.lora.path="+from, "rl.steps=0", "eval.problems=0")
+	out := retool(t, manyRanks(filepath.Join(dir, "on"), lora...)...)
+	require.Contains(t, out, from+" was trained with lora_dropout 0.05: it goes on without")
+	message := refused(t, manyRanks(filepath.Join(dir, "other"), append(lora, "seed=5")...)...)
+	require.Contains(t, message, "the adapter is of another base")
+	message = refused(t, manyRanks(filepath.Join(dir, "rank"), append(lora, "model.lora.rank=16")...)...)
+	require.Contains(t, message, "an adapter of rank 32, alpha 16, rslora false; the model's has rank 16")
 }
 
 func TestEvaluationOfRanksIsThatOfOne(t *testing.T) {

@@ -80,6 +80,9 @@ func (t *terminal) Step(m trace.Metrics, done, of int) {
 	if m.RL != nil && m.Unjudged > 0 {
 		skipped += fmt.Sprintf("  %d responses (%.1f%%) without a verdict: verifier error", m.Unjudged, 100*m.UnjudgedShare)
 	}
+	if m.RL != nil && m.Kept > 0 {
+		skipped += fmt.Sprintf("  of %.2f ids a token", m.Kept)
+	}
 	if m.RL != nil {
 		skipped += leftOut(m.RL)
 	}
@@ -144,7 +147,7 @@ func (t *terminal) Note(text string) { fmt.Fprintln(t.out, text) }
 func (p *program) header(t *terminal, dir string) {
 	line := func(name, format string, a ...any) { fmt.Fprintf(t.out, "%-10s%s\n", name, fmt.Sprintf(format, a...)) }
 	line("device", "%s", p.deviceLine())
-	line("contract", "%s", p.dev.Info().Contract)
+	line("contract", "%s", p.contract())
 	line("model", "%s", p.modelLine())
 	if p.pool != nil {
 		line("python", "%s", pythonLine(p.pool.Info()))

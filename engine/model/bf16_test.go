@@ -145,7 +145,7 @@ func bf16Agrees(t *testing.T, dev kernels.Device, c Config) {
 		feed.Pos, feed.IDs = len(ids), []int32{next[0]}
 		ids = append(ids, next[0])
 	}
-	scored, err := scoreLogProbs(m, ids, 1)
+	scored, err := scoreLogProbs(m, ids, 1, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

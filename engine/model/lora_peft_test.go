@@ -26,8 +26,8 @@ func logitsOf(t *testing.T, m *Model, ids []int32) []float32 {
 	return logits
 }
 
-// An adapter that PEFT wrote gives PEFT's logits, beside its base and merged with it; written again it has PEFT's tensors, name for name and
-// bit for bit, and settings that select the same modules.
+// An adapter that PEFT wrote gives PEFT's logits, beside its base and merged with it; written again it has PEFT's tensors, name for name
+// and bit for bit, and settings that select the same modules.
 func TestAdaptersAgreeWithPEFT(t *testing.T) {
 	base := goldenFolder(t, "qwen2-g1", "testdata/qwen2-g1.v5.json", 1)
 	for _, name := range []string{"peft-plain", "peft-rslora"} {
@@ -142,8 +142,9 @@ func TestSettingsOfPEFTThatAreNotComputedAreNamed(t *testing.T) {
 		return err
 	}
 	for key, value := range map[string]any{
-		"modules_to_save": []string{"lm_head"}, "layers_to_transform": []int{0}, "layers_pattern": "layers", "rank_pattern": map[string]int{"q_proj": 4},
-		"alpha_pattern": map[string]int{"q_proj": 4}, "use_dora": true, "bias": "all", "fan_in_fan_out": true, "init_lora_weights": "pissa_niter_4",
+		"modules_to_save": []string{"lm_head"}, "layers_to_transform": []int{0}, "layers_pattern": "layers",
+		"rank_pattern": map[string]int{"q_proj": 4}, "alpha_pattern": map[string]int{"q_proj": 4},
+		"use_dora": true, "bias": "all", "fan_in_fan_out": true, "init_lora_weights": "pissa_niter_4",
 		"exclude_modules": []string{"q_proj"}, "trainable_token_indices": []int{3}, "layer_replication": [][]int{{0, 2}}, "lora_bias": true,
 		"target_parameters": []string{"x"}, "alora_invocation_tokens": []int{1}, "use_qalora": true, "peft_type": "IA3", "of_next_year": 1,
 		"r": "eight",

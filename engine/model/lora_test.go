@@ -182,7 +182,7 @@ func adapterAgrees(t *testing.T, dev kernels.Device, c Config, rank int) {
 		feed.Pos, feed.IDs = len(ids), []int32{next[0]}
 		ids = append(ids, next[0])
 	}
-	scored, err := scoreLogProbs(m, ids, 1)
+	scored, err := scoreLogProbs(m, ids, 1, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -106,8 +106,11 @@ func TestLogProbsIgnorePacking(t *testing.T) {
 		for s := range lengths {
 			one := problem{Inputs: Inputs{IDs: p.IDs[p.Starts[s]:p.Starts[s+1]], Starts: []int32{0, int32(lengths[s])}}}
 			from := row
+			one.Sets.Starts = []int32{0}
 			for ; row < len(p.Rows) && p.Rows[row] < p.Starts[s+1]; row++ {
 				one.Rows = append(one.Rows, p.Rows[row]-p.Starts[s])
+				one.Sets.IDs = append(one.Sets.IDs, p.Sets.IDs[p.Sets.Starts[row]:p.Sets.Starts[row+1]]...)
+				one.Sets.Starts = append(one.Sets.Starts, int32(len(one.Sets.IDs)))
 			}
 			one.Target, one.Weight, one.Return = p.Target[from:row], p.Weight[from:row], p.Return[from:row]
 			if err := b.score(one); err != nil {
@@ -387,7 +390,7 @@ func TestBadConfigsAreNamed(t *testing.T) {
 // covers the order of sums on other processors and nothing else.
 func TestLossesOfTheEmbeddedRun(t *testing.T) {
 	want := []float64{5.02577, 4.68089, 4.51334, 4.48102, 4.27596, 4.34362, 4.04525, 3.93604, 3.80320, 3.71837}
-	for _, variant := range []string{"go", "avx2", "avx512"} {
+	for _, variant := range []string{"go", "avx2", "avx512", "avx512bf16"} {
 		t.Run(variant, func(t *testing.T) {
 			dev, err := kernels.NewCPUVariant(2, variant)
 			if err != nil {

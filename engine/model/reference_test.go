@@ -143,6 +143,7 @@ type problem struct {
 	Target []int32
 	Weight []float32
 	Return []float32
+	Sets   Sets // of its rows; a row without one is scored over the whole vocabulary
 }
 
 // loss is the problem's loss under the reference.
@@ -156,8 +157,14 @@ func (r reference) loss(p problem) float64 {
 		logits, value := r.heads(hidden[row])
 		if r.c.LMHead {
 			z, top := 0.0, slices.Max(logits)
-			for _, v := range logits {
-				z += math.Exp(v - top)
+			for id, v := range logits {
+				var set []int32
+				if len(p.Sets.IDs) > 0 {
+					set = p.Sets.IDs[p.Sets.Starts[i]:p.Sets.Starts[i+1]]
+				}
+				if len(set) == 0 || slices.Contains(set, int32(id)) {
+					z += math.Exp(v - top)
+				}
 			}
 			sum += float64(p.Weight[i]) * (math.Log(z) + top - logits[p.Target[i]])
 		}
@@ -245,16 +252,24 @@ func randomize(m *Model, seed uint64) {
 	}
 }
 
-// randomProblem packs sequences of the given lengths and scores a random subset of their tokens.
+// randomProblem packs sequences of the given lengths and scores a random subset of their tokens, some of them over random sets.
 func randomProblem(t *rapid.T, c Config, lengths []int) problem {
 	var p problem
 	r := newRand(rapid.Uint64().Draw(t, "data"))
-	p.Starts = []int32{0}
+	p.Starts, p.Sets.Starts = []int32{0}, []int32{0}
+	truncated := rapid.Bool().Draw(t, "truncated")
 	for _, n := range lengths {
 		for range n {
 			if r.IntN(3) > 0 {
+				target := int32(r.IntN(c.Vocab))
+				for id := range int32(c.Vocab) {
+					if truncated && len(p.Rows)%4 > 0 && (id == target || r.IntN(3) > 0) {
+						p.Sets.IDs = append(p.Sets.IDs, id)
+					}
+				}
+				p.Sets.Starts = append(p.Sets.Starts, int32(len(p.Sets.IDs)))
 				p.Rows = append(p.Rows, int32(len(p.IDs)))
-				p.Target = append(p.Target, int32(r.IntN(c.Vocab)))
+				p.Target = append(p.Target, target)
 				p.Weight = append(p.Weight, float32(r.Float64()))
 				p.Return = append(p.Return, float32(r.NormFloat64()))
 			}
@@ -298,6 +313,7 @@ func (l *learner) pass(p problem, train bool) error {
 		dev.Upload(l.dlogp.Rows(0, n), dlogp)
 	}
 	l.scorer.Load(p.Target)
+	l.scorer.Keep(p.Sets)
 	visit := func(h Head) {
 		if !h.Logits.Absent() {
 			l.scorer.Score(h, 1)

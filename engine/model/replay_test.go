@@ -21,8 +21,8 @@ func (d eager) Info() kernels.Info {
 }
 
 // Decode steps that are padded and replayed draw the ids, with the bits of their log-probabilities, of those that are neither: while
-// batches shrink and grow, sequences cross pages, heads are computed in several pieces, training runs in between and caches are opened
-// again.
+// batches shrink and grow, sequences cross pages, heads are computed in several pieces, training runs in between, steps that keep sets
+// and steps that do not take turns, and caches are opened again. A packed Score gives the same bits.
 func TestReplayedStepsAreEagerSteps(t *testing.T) {
 	wgmma, err := kernels.NewGPU(emu.New(emu.Options{Capability: 90, NoCheck: true, Queued: true, Multiprocessors: 132}))
 	require.NoError(t, err)
@@ -74,11 +74,27 @@ func decodeSome(t *testing.T, m *Model) (ids []int32, logps []float32) {
 			feeds[i].IDs = append(feeds[i].IDs, int32((7*i+3*j)%61))
 		}
 	}
+	texts := make([]fed, most)
+	for i := range texts {
+		texts[i] = fed{ids: slices.Clone(feeds[i].IDs), drawn: map[int]float32{}, sets: map[int][]int32{}}
+	}
+	steps, kept := 0, 0
 	step := func(from, to int) {
-		next, logp, err := m.Step(feeds[from:to], kernels.Sampling{Seed: 5, Temperature: 1, TopP: 0.9})
+		s := kernels.Sampling{Seed: 5, Temperature: 1, TopP: 0.9}
+		sets := make([][]int32, to-from)
+		var next []int32
+		var logp []float32
+		var err error
+		if steps++; steps%3 > 0 {
+			next, logp, sets, err = m.StepKept(feeds[from:to], s)
+		} else {
+			next, logp, err = m.Step(feeds[from:to], s)
+		}
 		require.NoError(t, err)
 		for i := from; i < to; i++ {
 			ids, logps = append(ids, next[i-from]), append(logps, logp[i-from])
+			texts[i].took(next[i-from], logp[i-from], sets[i-from])
+			kept += len(sets[i-from])
 			feeds[i].Pos += len(feeds[i].IDs)
 			feeds[i].IDs = []int32{next[i-from]}
 		}
@@ -92,6 +108,14 @@ func decodeSome(t *testing.T, m *Model) (ids []int32, logps []float32) {
 		if i == 2 { // what lies between rollouts writes the same activations
 			in := Inputs{IDs: make([]int32, 90), Starts: []int32{0, 40, 90}, Rows: []int32{3, 70}}
 			require.NoError(t, m.Train(in, func(h Head) { m.dev.Zero(h.Logits) }))
+		}
+	}
+	require.Greater(t, kept, len(ids), "sets are of more than one id")
+	for _, text := range texts {
+		want, err := scoreLogProbs(m, text.ids, 1, text.sets)
+		require.NoError(t, err)
+		for at, got := range text.drawn {
+			require.Equal(t, want[at-1], got, "token %d of %d", at, len(text.ids))
 		}
 	}
 	return ids, logps

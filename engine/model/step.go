@@ -36,6 +36,7 @@ type stepState struct {
 	keys     kernels.Tensor // (R,3): trajectory low, trajectory high, position
 	ids      kernels.Tensor // (MaxTokens) i32: what is drawn
 	logps    kernels.Tensor // (MaxTokens): and its log-probability
+	sets     keptSets
 
 	next, drawnIDs []int32 // per feed, per drawn row
 	logp, drawnLPs []float32
@@ -48,6 +49,7 @@ type stepShape struct {
 	model       int64
 	rows, pages int
 	sampling    kernels.Sampling
+	kept        int // rows of the memory of sets; 0: they are not kept
 }
 
 func (s *stepState) init(m *Model) {
@@ -62,6 +64,7 @@ func (s *stepState) close(dev kernels.Device) {
 		dev.Free(s.ids)
 		dev.Free(s.logps)
 	}
+	s.sets.close(dev)
 }
 
 // grow makes room for the results of n feeds.
@@ -150,9 +153,25 @@ func (m *Model) CopyPages(dst, src []int32) error {
 //
 // next and logp have one entry per feed, meaningless where Draw is false; the next Step overwrites them. The draw is keyed by
 // (s.Seed, Feed.Key, position of the drawn token). logp is the log-probability under the whole distribution at s.Temperature,
-// whatever TopP and TopK drop; at temperature 0, under that at temperature 1. It has the bits that a Scorer gives for
+// whatever s drops; at temperature 0, under that at temperature 1. It has the bits that a Scorer gives for
 // the same tokens in Train and Score, however the tokens were sliced, batched and paged.
 func (m *Model) Step(batch []Feed, s kernels.Sampling) (next []int32, logp []float32, err error) {
+	m.step.sets.on = false
+	return m.stepOf(batch, s)
+}
+
+// StepKept is Step for a policy whose distribution is over what s keeps: it draws the same tokens; logp is that of softmax over the kept
+// set, and kept lists each feed's, ascending, with the token that was drawn among them; empty where Draw is false. A Scorer that is loaded
+// with the sets gives these log-probabilities. s.Temperature is above 0.
+func (m *Model) StepKept(batch []Feed, s kernels.Sampling) (next []int32, logp []float32, kept [][]int32, err error) {
+	m.step.sets.on = true
+	if next, logp, err = m.stepOf(batch, s); err != nil {
+		return nil, nil, nil, err
+	}
+	return next, logp, m.step.sets.of(batch), nil
+}
+
+func (m *Model) stepOf(batch []Feed, s kernels.Sampling) (next []int32, logp []float32, err error) {
 	st := &m.step
 	st.grow(len(batch))
 	next, logp = st.next[:len(batch)], st.logp[:len(batch)]
@@ -162,10 +181,11 @@ func (m *Model) Step(batch []Feed, s kernels.Sampling) (next []int32, logp []flo
 	if err := m.prepareStep(batch); err != nil {
 		return nil, nil, fmt.Errorf("model: Step: %w", err)
 	}
+	st.sets.room(m.dev, st.drawn, m.Config.Vocab)
 	st.sampling = s
 	st.graph = ""
 	if st.padded {
-		shape := stepShape{m.id, st.t, st.width, s}
+		shape := stepShape{m.id, st.t, st.width, s, st.sets.rows()}
 		if st.graph = st.graphs[shape]; st.graph == "" {
 			st.graph = fmt.Sprintf("step %+v", shape)
 			st.graphs[shape] = st.graph
@@ -197,6 +217,7 @@ func (m *Model) stepRun() {
 	if n := st.asked; n > 0 {
 		m.dev.Download(box(st.logpBoxes, st.drawnLPs, n), st.logps.Rows(0, n))
 		m.dev.Download(box(st.idBoxes, st.drawnIDs, n), st.ids.Rows(0, n))
+		st.sets.download(m.dev, n)
 	}
 }
 
@@ -213,7 +234,13 @@ func (m *Model) stepOps() {
 		h := m.head(x, from, to, false)
 		lse, ids := b.lse.Rows(0, to-from), st.ids.Rows(from, to)
 		dev.LogSumExp(lse, h.Logits, temperature)
-		dev.Sample(ids, h.Logits, lse, st.keys.Rows(from, to), st.sampling)
+		how := st.sampling
+		if st.sets.on {
+			dev.Restrict(h.Logits, st.sets.words.Rows(from, to), lse, how)
+			dev.LogSumExp(lse, h.Logits, temperature)
+			how = how.Whole()
+		}
+		dev.Sample(ids, h.Logits, lse, st.keys.Rows(from, to), how)
 		dev.LogProb(st.logps.Rows(from, to), kernels.Tensor{}, h.Logits, lse, ids, temperature)
 	}
 }

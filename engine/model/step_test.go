@@ -12,8 +12,8 @@ import (
 )
 
 // scoreLogProbs is what a Scorer says of each token of ids given those before it, from a packed pass of this sequence
-// alone; the first has none.
-func scoreLogProbs(m *Model, ids []int32, temperature float32) ([]float32, error) {
+// alone; the first has none. sets are those that tokens were drawn from, by their places; the others are scored over the whole vocabulary.
+func scoreLogProbs(m *Model, ids []int32, temperature float32, sets map[int][]int32) ([]float32, error) {
 	n := len(ids) - 1
 	in := Inputs{IDs: ids[:n], Starts: []int32{0, int32(n)}, Rows: make([]int32, n)}
 	for i := range in.Rows {
@@ -22,6 +22,12 @@ func scoreLogProbs(m *Model, ids []int32, temperature float32) ([]float32, error
 	s := NewScorer(m.dev, n)
 	defer s.Close()
 	s.Load(ids[1:])
+	kept := Sets{Starts: []int32{0}}
+	for i := range n {
+		kept.IDs = append(kept.IDs, sets[i+1]...)
+		kept.Starts = append(kept.Starts, int32(len(kept.IDs)))
+	}
+	s.Keep(kept)
 	err := m.Score(in, func(h Head) { s.Score(h, temperature) })
 	return s.LogProbs(), err
 }
@@ -33,6 +39,16 @@ type fed struct {
 	pages  []int32
 	key    int64
 	drawn  map[int]float32 // position of a drawn token to the log-probability that Step recorded
+	sets   map[int][]int32 // and to the set that StepKept did
+}
+
+// took books what a step that drew for s said.
+func (s *fed) took(next int32, logp float32, set []int32) {
+	s.drawn[len(s.ids)] = logp
+	if set != nil {
+		s.sets[len(s.ids)] = slices.Clone(set)
+	}
+	s.ids = append(s.ids, next)
 }
 
 // The engine's promises about Step, all at once: prompts are fed in random slices, sequences share steps with others, tokens of a
@@ -66,14 +82,15 @@ func TestStepEqualsScore(t *testing.T) {
 		}
 		var seqs []*fed
 		for i := range rapid.IntRange(1, 5).Draw(t, "sequences") {
-			s := &fed{ids: some(1 + r.IntN(100)), key: int64(i) << 33, drawn: map[int]float32{}}
+			s := &fed{ids: some(1 + r.IntN(100)), key: int64(i) << 33, drawn: map[int]float32{}, sets: map[int][]int32{}}
 			s.pages, free = free[:perSequence:perSequence], free[perSequence:]
 			seqs = append(seqs, s)
 		}
 		sampling := kernels.Sampling{Seed: 7, TopP: 1, Temperature: rapid.SampledFrom([]float32{0, 0.7, 1, 1.5}).Draw(t, "temperature")}
 		if r.IntN(2) == 0 {
-			sampling.TopP, sampling.TopK = 0.8, 5
+			sampling.TopP, sampling.TopK, sampling.MinP = 0.8, 5, 0.02
 		}
+		keeps := sampling.Truncated() && r.IntN(3) > 0
 		for range 25 {
 			var batch []Feed
 			var of []*fed
@@ -107,15 +124,24 @@ func TestStepEqualsScore(t *testing.T) {
 				)
 				of = append(of, s)
 			}
-			next, logp, err := m.Step(batch, sampling)
+			sets := make([][]int32, len(batch))
+			var next []int32
+			var logp []float32
+			if keeps {
+				next, logp, sets, err = m.StepKept(batch, sampling)
+			} else {
+				next, logp, err = m.Step(batch, sampling)
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
 			for i, s := range of {
 				s.cached += len(batch[i].IDs)
 				if batch[i].Draw {
-					s.drawn[len(s.ids)] = logp[i]
-					s.ids = append(s.ids, next[i])
+					s.took(next[i], logp[i], sets[i])
+				}
+				if keeps && (batch[i].Draw != slices.Contains(sets[i], next[i]) || len(sets[i]) > 5) {
+					t.Fatalf("sequence %d drew (%v) %d from %v", i, batch[i].Draw, next[i], sets[i])
 				}
 			}
 		}
@@ -124,7 +150,7 @@ func TestStepEqualsScore(t *testing.T) {
 			temperature = 1
 		}
 		for i, s := range seqs {
-			want, err := scoreLogProbs(m, s.ids, temperature)
+			want, err := scoreLogProbs(m, s.ids, temperature, s.sets)
 			if err != nil {
 				t.Fatal(err)
 			}

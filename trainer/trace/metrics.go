@@ -33,8 +33,9 @@ type RL struct {
 	Clip          float64        `json:"clip_fraction"`
 	DualClip      float64        `json:"dual_clip_fraction"`
 	Entropy       float64        `json:"entropy"`
-	Difference    float64        `json:"max_difference"` // largest |rollout − training log-probability|; 0 under the contract
-	Checked       int            `json:"checked_tokens"` // tokens that figure was taken over
+	Kept          float64        `json:"kept_ids,omitzero"` // of the vocabulary, a token, where sampling is truncated
+	Difference    float64        `json:"max_difference"`    // largest |rollout − training log-probability|; 0 under the contract
+	Checked       int            `json:"checked_tokens"`    // tokens that figure was taken over
 	ValueLoss     float64        `json:"value_loss"`
 	Explained     float64        `json:"explained_variance"`
 	Reference     float64        `json:"kl_reference,omitzero"`     // of the policy against the reference, by rl.kl_estimator

@@ -38,6 +38,7 @@ type Record struct {
 	IDs        []int32    `json:"ids"`
 	Sources    string     `json:"sources"` // one letter a token: p prompt, m model, t tool
 	LogProbs   []float32  `json:"logprobs"`
+	Sets       []byte     `json:"sets,omitempty"`    // ids that each of the model's tokens was drawn from, where not all; engine/sets.go
 	Pieces     []string   `json:"pieces"`            // text of each token, invalid bytes replaced
 	Raw        []RawPiece `json:"raw,omitempty"`     // tokens whose bytes are no text by themselves: parts of a character
 	Special    []int      `json:"special,omitempty"` // positions of special tokens, whose pieces are their names
@@ -110,7 +111,8 @@ type Vocabulary interface {
 
 // Of fills a Record with what the rollout knows.
 func Of(t *engine.Trajectory, v Vocabulary) Record {
-	r := Record{Key: t.Key, Finish: t.Finish.String(), Prompt: t.Prompt, Sources: Sources(t.Tokens()), Evicted: t.Evicted}
+	r := Record{Key: t.Key, Finish: t.Finish.String(), Prompt: t.Prompt, Sources: Sources(t.Tokens()), Sets: t.SetBytes(),
+		Evicted: t.Evicted}
 	if t.Err != nil {
 		r.Error = t.Err.Error()
 	}
@@ -149,6 +151,15 @@ func (r *Record) Check() error {
 	case r.Prompt < 1 || r.Prompt > n:
 		return fmt.Errorf("a prompt of %d of %d tokens", r.Prompt, n)
 	}
+	var chosen []int32
+	for i, id := range r.IDs {
+		if r.Sources[i] == 'm' {
+			chosen = append(chosen, id)
+		}
+	}
+	if err := engine.CheckSets(r.Sets, chosen); err != nil {
+		return fmt.Errorf("sets of %d bytes for %d tokens of the model: %w", len(r.Sets), len(chosen), err)
+	}
 	for i, c := range r.Calls {
 		if c.To < r.Prompt || c.To > n || c.ReplyFrom != c.ReplyTo && (c.ReplyFrom != c.To || c.ReplyTo < c.ReplyFrom || c.ReplyTo > n) {
 			return fmt.Errorf("call %d ends at token %d and its reply spans %d to %d, of %d tokens", i+1, c.To, c.ReplyFrom, c.ReplyTo, n)
@@ -176,6 +187,7 @@ func (r *Record) Trajectory() *engine.Trajectory {
 	for ; call < len(r.Calls); call++ {
 		t.Calls = append(t.Calls, engine.Call{Code: r.Calls[call].Code, Result: engine.Result{Status: r.Calls[call].Status}})
 	}
+	_ = t.UseSets(r.Sets) // Check let them in
 	return t
 }
 

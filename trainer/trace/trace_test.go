@@ -148,7 +148,7 @@ func TestTextComesBackWhole(t *testing.T) {
 		}
 		tr := engine.NewTrajectory(1, []int32{0})
 		for _, id := range append(ids, 0) {
-			tr.Sample(id, -1)
+			tr.SampleOf([]int32{id, id + 3}, id, -1)
 		}
 		stored := Of(tr, v)
 		line, err := Marshal(stored)
@@ -161,6 +161,8 @@ func TestTextComesBackWhole(t *testing.T) {
 			got = append(got, bytes(k.ID)...)
 		}
 		require.Equal(t, text, string(got))
+		require.NoError(t, engine.CheckSets(r.Sets, append(ids, 0)))
+		require.Equal(t, tr.SetBytes(), r.Trajectory().SetBytes())
 	})
 }
 
@@ -171,6 +173,7 @@ func TestRecordsThatAreNoneAreRefused(t *testing.T) {
 		func(r *Record) { r.IDs = nil }, func(r *Record) { r.Phase = "" }, func(r *Record) { r.Sources = "p" },
 		func(r *Record) { r.LogProbs = nil },
 		func(r *Record) { r.Prompt = 0 }, func(r *Record) { r.Prompt = 9 }, func(r *Record) { r.Calls[0].To = 9 },
+		func(r *Record) { r.Sets = []byte{0} }, func(r *Record) { r.Sets = []byte{0, 0, 0} }, // for two tokens of the model
 		func(r *Record) { r.Calls[0].ReplyTo = 9 }, func(r *Record) { r.Calls[0].ReplyFrom = 1 },
 	} {
 		r := response("ppmm", "correct", CallData{From: 2, To: 3, ReplyFrom: 3, ReplyTo: 3})
