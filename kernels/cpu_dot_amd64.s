@@ -86,9 +86,6 @@
 #define EACH12(op, d, o) EACH11(op, d, o) \
 	op(o(BP)(d*2), Z26, Z27, LOW32, 0xD052, 0xD952)
 
-// AHEAD is how far before their use weights are asked for, in bytes, as in cpu_bf16_512_amd64.s.
-#define AHEAD 3072
-
 // One kernel: blocks of n rows of one panel, DI of them.
 #define KERNEL(each, n) \
 	ARGUMENTS            \
@@ -108,7 +105,6 @@ start:                   \
 	TESTQ R15, R15       \
 	JZ done              \
 loop:                    \
-	PREFETCHT0 AHEAD(R14) \
 	VMOVUPS (R14), Z0    \
 	each(ONE, R10, 0)    \
 	ADDQ $4, AX          \
@@ -154,8 +150,6 @@ start:                   \
 	TESTQ R15, R15       \
 	JZ done              \
 loop:                    \
-	PREFETCHT0 AHEAD(R14) \
-	PREFETCHT0 AHEAD(R14)(R11*1) \
 	VMOVUPS (R14), Z0    \
 	VMOVUPS (R14)(R11*1), Z1 \
 	each(BOTH, R10, 0)   \
@@ -303,10 +297,6 @@ start:
 	TESTQ R13, R13
 	JZ done
 loop:
-	PREFETCHT0 AHEAD(BX)
-	PREFETCHT0 AHEAD(BX)(R11*1)
-	PREFETCHT0 AHEAD(BX)(R11*2)
-	PREFETCHT0 AHEAD(DX)
 	VPBROADCASTD (SI), Z2
 	VMOVUPS (BX), Z0
 	VMOVUPS (BX)(R11*1), Z1
