@@ -34,12 +34,18 @@ func TestPlansOfTheCPUAreWhatIsResident(t *testing.T) {
 	}
 	p0, r0 := took()
 	require.Less(t, p0, 10.)
-	p, r := took("model.hidden=512", "model.layers=3", "model.ffn=1536", "model.heads=8", "model.kv_heads=8", "model.head_dim=64",
+	large := []string{"model.hidden=512", "model.layers=3", "model.ffn=1536", "model.heads=8", "model.kv_heads=8", "model.head_dim=64",
 		"engine.step_tokens=64", "engine.pages=4", "sft.steps=2", "sft.batch=16", "sft.tokens=128", "rl.tokens=128", "rl.steps=1",
-		"eval.problems=2", "protocol.name=none")
-	require.Greater(t, p-p0, 300.)
-	t.Logf("planned %.1f − %.1f MiB, resident %.1f − %.1f MiB", p, p0, r, r0)
-	require.InEpsilon(t, p-p0, r-r0, 0.05, "planned %.1f − %.1f MiB, resident %.1f − %.1f", p, p0, r, r0)
+		"eval.problems=2", "protocol.name=none"}
+	for _, c := range []struct {
+		more  []string
+		above float64
+	}{{nil, 300}, {[]string{"model.lora.rank=64", "model.layers=6"}, 150}} {
+		p, r := took(append(large, c.more...)...)
+		require.Greater(t, p-p0, c.above)
+		t.Logf("%v: planned %.1f − %.1f MiB, resident %.1f − %.1f MiB", c.more, p, p0, r, r0)
+		require.InEpsilon(t, p-p0, r-r0, 0.05, "%v: planned %.1f − %.1f MiB, resident %.1f − %.1f", c.more, p, p0, r, r0)
+	}
 }
 
 // A run that cannot fit is refused before it begins, and leaves nothing behind.

@@ -31,6 +31,7 @@ type program struct {
 	pool   *interp.Pool
 	engine *engine.Engine
 	closer []func()
+	notes  []string // of what was read, for who trains
 }
 
 // use says what a program is built for.
@@ -124,8 +125,8 @@ func (p *program) models(shape model.Config, train bool, from string) error {
 		if m.name != policyModel {
 			from = ""
 		}
-		if m.options.LoRA.Rank != 0 && (m.options.Sharded || m.options.Division != nil) {
-			return fmt.Errorf("model.lora.rank: an adapter is trained by one rank with dist.offload none and dist.shard optimizer")
+		if m.options.LoRA.Rank != 0 && m.options.Division != nil {
+			return fmt.Errorf("model.lora.rank: an adapter's base is whole on each rank: want dist.shard optimizer, got all")
 		}
 		m.share(p.policy)
 		made, err := p.model(m.shape, m.options, from)
@@ -154,7 +155,13 @@ func (p *program) models(shape model.Config, train bool, from string) error {
 func (p *program) adapter() error {
 	p.policy.InitAdapter(p.cfg.Seed)
 	if dir := p.cfg.Model.LoRA.Path; p.policy.Adapter != nil && dir != "" {
-		return p.policy.ReadAdapter(dir)
+		if err := p.policy.ReadAdapter(dir); err != nil {
+			return err
+		}
+		if _, dropout, err := model.ReadLoRA(dir); err != nil || dropout > 0 {
+			p.notes = append(p.notes, fmt.Sprintf("note      %s was trained with lora_dropout %g: it goes on without", dir, dropout))
+			return err
+		}
 	}
 	return nil
 }
@@ -214,5 +221,5 @@ func (p *program) training(dir string, report trainer.Report) (run *trainer.Run,
 		Proto: p.proto, Tokens: p.tok, Data: read.Data, Hashes: read.hashes, Report: report,
 		Files:    files,
 		Contract: p.contract(), Protocol: p.proto.Contract(), Tokenizer: p.tok.Hash(),
-	}, read.notes, nil
+	}, append(p.notes, read.notes...), nil
 }

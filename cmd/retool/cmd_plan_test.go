@@ -60,18 +60,57 @@ func TestPlansAreExact(t *testing.T) {
 
 // What a plan counts on a GPU is what the same run allocates on one: the emulator's allocator says so at the end.
 func TestPlansAreWhatTheEmulatedGPUAllocates(t *testing.T) {
-	cfg, err := loadConfig("tiny", []string{"device=emu", "protocol.name=none"})
+	for name, more := range map[string][]string{
+		"all weights": nil,
+		"an adapter":  {"model.lora.rank=2", "critic.trunk=own", "rl.kl=0.1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg, err := loadConfig("tiny", append([]string{"device=emu", "protocol.name=none"}, more...))
+			require.NoError(t, err)
+			shape, err := plannedShape(cfg, "")
+			require.NoError(t, err)
+			counted, err := countMemory(cfg, shape, 1)
+			require.NoError(t, err)
+			p, err := build(t.Context(), cfg, use{train: true, concurrent: cfg.concurrency()})
+			require.NoError(t, err)
+			defer p.Close()
+			ppo := trainer.NewPPO(cfg.Config, trainer.NewRanks(nil, 1), p.dev, p.policy, p.critic, p.ref, p.engine, p.proto, p.tok.Bytes)
+			defer ppo.Close()
+			require.InEpsilon(t, counted.peak, p.dev.(*kernels.GPU).Peak(), 0.01)
+		})
+	}
+}
+
+// Beside an adapter of rank r, gradients and moments are of r·(inputs + outputs) numbers a target, on ranks the moments divided: what is
+// not learnt has neither, nor a master copy, and policy, critic and reference hold the base once.
+func TestPlansOfAdapters(t *testing.T) {
+	shape, err := model.Shape("q7")
 	require.NoError(t, err)
-	shape, err := plannedShape(cfg, "")
-	require.NoError(t, err)
-	counted, err := countMemory(cfg, shape, 1)
-	require.NoError(t, err)
-	p, err := build(t.Context(), cfg, use{train: true, concurrent: cfg.concurrency()})
-	require.NoError(t, err)
-	defer p.Close()
-	ppo := trainer.NewPPO(cfg.Config, trainer.NewRanks(nil, 1), p.dev, p.policy, p.critic, p.ref, p.engine, p.proto, p.tok.Bytes)
-	defer ppo.Close()
-	require.InEpsilon(t, counted.peak, p.dev.(*kernels.GPU).Peak(), 0.01)
+	shape.MaxPositions = 1024
+	q, kv := shape.Heads*shape.HeadDim, shape.KVHeads*shape.HeadDim
+	learnt := shape.Layers * 8 * (shape.Hidden + q + 2*(shape.Hidden+kv) + q + shape.Hidden)
+	for _, ranks := range []int{1, 4} {
+		cfg, err := loadConfig("demo", []string{"critic.trunk=own", "engine.max_tokens=160", "device=gpu", "model.lora.rank=8", "rl.kl=0.1"})
+		require.NoError(t, err)
+		p, err := planned(cfg, shape, 1<<41, ranks)
+		require.NoError(t, err)
+		of := map[string]int64{}
+		for _, x := range p.Parts {
+			of[x.Name] = x.Bytes
+		}
+		for _, name := range []string{"policy", "critic"} {
+			require.InEpsilon(t, 4*learnt, of[name+": adapter"], 0.01, name)
+			require.InEpsilon(t, 4*learnt, of[name+": gradients"], 0.01, name)
+			require.InEpsilon(t, 8*learnt/ranks, of[name+": moments of AdamW"], 0.05, name)
+			require.NotContains(t, of, name+": float32 master copy")
+		}
+		require.InEpsilon(t, 2*7.616e9, of["policy: weights"], 0.005)
+		require.NotContains(t, of, "critic: weights")
+		require.NotContains(t, of, "reference: weights")
+	}
+	plan := []string{"plan", "qwen2.5-7b", "--gpus", "1", "--memory", "141GB"}
+	require.Contains(t, refused(t, plan...), "it does not fit")
+	require.Regexp(t, `all, held throughout +5\d\.`, retool(t, append(plan, "--set", "model.lora.rank=64")...))
 }
 
 func TestPlanRefuses(t *testing.T) {

@@ -335,13 +335,13 @@ func (c *counter) host() {
 			continue
 		}
 		before := dev.Used()
-		for i, p := range m.W.Projections() {
+		for i, w := range m.Factors() {
 			if m.Units() != nil && i >= 8 && i < 4*m.Config.Layers {
 				continue // layers take turns in the memory of two
 			}
-			dev.Pack(p.Weight, false)
+			dev.Pack(w, false)
 			if m.Options.Train {
-				dev.Pack(p.Weight, true)
+				dev.Pack(w, true)
 			}
 		}
 		use := []phase{inRollout, inScoring, inUpdate}
@@ -353,8 +353,8 @@ func (c *counter) host() {
 		} else {
 			c.lend(name+": packed weights", dev.Used()-before, inScoring, inUpdate)
 			if before = dev.Used(); name == policyModel {
-				for _, p := range m.W.Projections() {
-					dev.Pack(p.Weight, false)
+				for _, w := range m.Factors() {
+					dev.Pack(w, false)
 				}
 				c.lend(name+": packed weights, gathered", dev.Used()-before, inRollout)
 			}

@@ -31,8 +31,8 @@ type Model struct {
 	Config  Config
 	Options Options
 	W       *Weights // parameters, of type Options.DType: what every pass reads
-	Master  *Weights // the same in float32, which AdamW updates and rounds into W; nil unless a BF16 model trains, or if it is sharded
-	Adapter *Weights // what Options.LoRA adds, float32; nil without
+	Master  *Weights // the same in float32, which AdamW updates and rounds into W; nil unless a BF16 model trains all, or if it is sharded
+	Adapter *Weights // what Options.LoRA adds, float32 whatever W is, so it needs no master copy; nil without
 	G       *Weights // gradients, float32; nil without Options.Train
 	div     *divided // what a rank has of a divided model: W and G are then views of a few units' memory
 
@@ -84,7 +84,7 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 	if !opt.Train {
 		opt.Division = nil
 	}
-	opt.Sharded = opt.Sharded && opt.Train && opt.DType == kernels.BF16 && opt.Division == nil
+	opt.Sharded = opt.Sharded && opt.Train && opt.DType == kernels.BF16 && opt.Division == nil && opt.LoRA.Rank == 0
 	if opt.DType != kernels.F32 && opt.DType != kernels.BF16 {
 		return nil, fmt.Errorf("model: weights of %v: must be f32 or bf16", opt.DType)
 	}
@@ -97,8 +97,6 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 	}
 	opt.HeadRows = min(opt.HeadRows, opt.MaxTokens)
 	switch {
-	case opt.LoRA.Rank > 0 && opt.DType != kernels.F32:
-		return nil, fmt.Errorf("model: lora: weights of %v: an adapter is trained beside float32 weights only", opt.DType)
 	case opt.LoRA.Rank > 0 && opt.Division != nil:
 		return nil, fmt.Errorf("model: lora: an adapter's base is not divided among ranks")
 	case opt.LoRA.Rank < 0:
@@ -132,7 +130,7 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 	case m.div != nil:
 	case opt.Train:
 		m.G = newWeights(dev, &m.Config, kernels.F32, opt.LoRA)
-		if opt.DType == kernels.BF16 && !opt.Sharded {
+		if opt.DType == kernels.BF16 && !opt.Sharded && m.Adapter == nil {
 			m.Master = newWeights(dev, &m.Config, kernels.F32, LoRA{})
 		}
 	case opt.Base == nil:

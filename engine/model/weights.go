@@ -139,16 +139,22 @@ func (w *Weights) place(a *arena) (split int) {
 	return split
 }
 
-// Projections are all products with weights of a forward pass, in its order.
-func (w *Weights) Projections() (all []*Projection) {
-	for l := range w.Blocks {
-		b := &w.Blocks[l]
-		all = append(all, &b.QKV, &b.O, &b.GateUp, &b.Down)
-	}
-	for _, head := range []*Projection{&w.Head, &w.Value} {
-		if !head.Weight.Absent() {
-			all = append(all, head)
+// Factors are the matrices that the products of a pass read, an adapter's too, less those that are Options.Base's.
+func (m *Model) Factors() (all []kernels.Tensor) {
+	own := m.Options.Base == nil
+	for _, mod := range m.W.modules() {
+		if own {
+			all = append(all, mod.p.Weight)
 		}
+		for _, low := range mod.p.low {
+			all = append(all, low.A, low.B)
+		}
+	}
+	if own && !m.W.Head.Weight.Absent() {
+		all = append(all, m.W.Head.Weight)
+	}
+	if !m.W.Value.Weight.Absent() {
+		all = append(all, m.W.Value.Weight)
 	}
 	return all
 }
@@ -256,7 +262,6 @@ func (m *Model) Init(seed uint64) {
 		into.at(name)
 		m.dev.Upload(t, buf)
 	}
-	m.InitAdapter(seed)
 	_ = into.end() // a failure of the device is the next pass's to report
 }
 
