@@ -7,8 +7,8 @@ const (
 	tileCols = 16 // columns of a panel
 )
 
-// simd is one set of inner loops: "go", "avx2", "avx512" or "avx512bf16". An operation calls nothing else in its inner loop. All sets compute the
-// same formulas in the same order of lanes, so that all but "go" give the same bits; "go" multiplies and adds in two roundings.
+// simd is one set of inner loops: "go", "avx2", "avx512" or "avx512bf16". An operation calls nothing else in its inner loop. All sets
+// compute the same formulas in the same order of lanes, so that all but "go" give the same bits; "go" multiplies and adds in two roundings.
 //
 // Slices of one call have one length, the first's. Sums over a slice have 32 lanes: element i of a whole block of 32 goes to lane
 // i mod 32, the rest to lane i mod 8, and the lanes are added as a tree. attend's sum has the 16 lanes of a panel.

@@ -82,7 +82,9 @@ type partialEvaluation struct {
 
 // partialEvaluation opens the file of an evaluation to out, on the first rank, and tells all ranks how many problems it is ahead; nil
 // without out, and on the others.
-func (p *program) partialEvaluation(out, weights string, data map[string]string, v *trainer.Evaluator) (part *partialEvaluation, err error) {
+func (p *program) partialEvaluation(
+	out, weights string, data map[string]string, v *trainer.Evaluator,
+) (part *partialEvaluation, err error) {
 	if out == "" {
 		return nil, nil
 	}

@@ -54,7 +54,8 @@ func TestKilledEvaluationsGoOn(t *testing.T) {
 	for _, cut := range []int{0, len(text) / 7, len(text) / 2, len(text) - 1, len(text)} {
 		require.NoError(t, os.WriteFile(partialPath(killed), append(bytes.Clone(key), text[:cut]...), 0o644))
 		if cut == len(text)/2 {
-			require.Contains(t, refused(t, args(killed, "--set", "eval.temperature=0.5")...), "with temperature: 1.0 where this one has temperature: 0.5")
+			require.Contains(t, refused(t, args(killed, "--set", "eval.temperature=0.5")...),
+				"with temperature: 1.0 where this one has temperature: 0.5")
 		}
 		require.Equal(t, want, figures(retool(t, args(killed)...)), "cut after %d bytes", cut)
 		require.Equal(t, records(whole), records(killed), "cut after %d bytes", cut)

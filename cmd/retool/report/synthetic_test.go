@@ -146,7 +146,8 @@ func (s shape) writeRoster(t *testing.T, dir string) {
 	var members []dist.Member
 	for r := range s.ranks {
 		members = append(members, dist.Member{Rank: r, LocalRank: r % 8, Host: fmt.Sprint("node", r/8, hostile[1]), PID: 4700 + r,
-			Device: fmt.Sprint("GPU ", r%8), PCI: fmt.Sprintf("0000:%02x:00", 16*(r%8)), Cores: 12, Affinity: fmt.Sprintf("%d-%d", 12*(r%8), 12*(r%8)+11)})
+			Device: fmt.Sprint("GPU ", r%8), PCI: fmt.Sprintf("0000:%02x:00", 16*(r%8)), Cores: 12,
+			Affinity: fmt.Sprintf("%d-%d", 12*(r%8), 12*(r%8)+11)})
 	}
 	var b bytes.Buffer
 	err := errors.Join(dist.WriteRoster(&b, members), os.WriteFile(filepath.Join(dir, "ranks.json"), b.Bytes(), 0o644),
