@@ -141,7 +141,7 @@ func evaluate(c *cli.Context, rs *ranks) (trace.Evaluation, error) {
 	}
 	keep := func(trace.Record) error { return nil }
 	if partial != nil {
-		defer partial.file.Close()
+		defer partial.close()
 		keep = func(r trace.Record) error { return printLine(partial.out, r) }
 		if n := len(v.Before); n > 0 {
 			fmt.Fprintf(c.App.ErrWriter, "%d of %d trajectories stand in %s: the others follow\n", n, len(read.Test)*cfg.Eval.Samples,
@@ -151,7 +151,7 @@ func evaluate(c *cli.Context, rs *ranks) (trace.Evaluation, error) {
 	e, err := trainer.Evaluate(rs.ctx, v, "eval", 0, 0, read.Test, keep)
 	if err != nil && c.Context.Err() != nil {
 		err = errors.New("eval: interrupted: nothing was written")
-		if partial != nil {
+		if partial != nil && !partial.empty() {
 			err = fmt.Errorf("eval: interrupted: the same command goes on from %s", partialPath(c.String("out")))
 		}
 	}

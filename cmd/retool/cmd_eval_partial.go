@@ -177,6 +177,20 @@ func (p *partialEvaluation) goOn(at int64) error {
 // stored makes sure that what was added is on the disk.
 func (p *partialEvaluation) stored() error { return errors.Join(p.out.Flush(), p.file.Sync()) }
 
+// empty reports whether no trajectory is stored.
+func (p *partialEvaluation) empty() bool {
+	info, err := p.file.Stat()
+	return err == nil && info.Size() <= p.body
+}
+
+// close leaves what is stored, and no file where nothing is. After finish it does nothing.
+func (p *partialEvaluation) close() {
+	if p.empty() {
+		_ = os.Remove(partialPath(p.path))
+	}
+	_ = p.file.Close()
+}
+
 // finish makes of the file what --out names.
 func (p *partialEvaluation) finish() error {
 	if err := p.stored(); err != nil {
