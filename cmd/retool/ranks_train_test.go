@@ -73,6 +73,11 @@ func cameTo(t *testing.T, run string) map[string]string {
 	require.NoError(t, err)
 	_, err = trace.Read(filepath.Join(run, "metrics.jsonl"), func(m trace.Metrics) error {
 		out["metrics"] += fmt.Sprintln(m.Step, m.Loss, m.Norm, m.Tokens)
+		if m.RL != nil && m.Ranks != nil {
+			for _, share := range []float64{m.Ranks.Tail, m.Ranks.Exchange} {
+				require.True(t, share >= 0 && share <= 1, "step %d: shares of %+v", m.Step, m.Ranks)
+			}
+		}
 		return nil
 	})
 	require.NoError(t, err)
