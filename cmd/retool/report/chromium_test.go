@@ -123,12 +123,8 @@ func TestPageInChromium(t *testing.T) {
 		t.Errorf("%v curves are drawn", n)
 	}
 	is("roster", `document.querySelectorAll("#roster tbody tr").length + " " + document.querySelectorAll("#ranks canvas").length`, "4 3")
-<<<<<<< HEAD
 	is("a metric without a chart of its own",
 		`[...document.querySelectorAll("#more h3")].filter((h) => h.textContent.includes("overlong")).length`, 1)
-=======
-	is("a metric without a chart of its own", `[...document.querySelectorAll("#more h3")].filter((h) => h.textContent.includes("overlong")).length`, 1)
->>>>>>> ranks
 	is("drawn once", `new Set([...document.querySelectorAll("#curves h3, #more h3, #ranks h3")].map((h) => h.textContent)).size - `+
 		`document.querySelectorAll("#curves h3, #more h3, #ranks h3").length`, 0)
 	is("results", `document.querySelectorAll(".results tbody tr").length`, len(r.Results))
