@@ -20,6 +20,15 @@ type Row struct {
 	Value  float64 `json:"value"`
 	Unit   string  `json:"unit"`
 	OfPeak float64 `json:"of_peak"`
+
+	// Of work that ran whole, several times: Value is the best call's, Median in the same unit. Spread is the distance between the
+	// quartiles of the calls' times, as a share of the median time. Cores is processor time over wall time × threads: well below 1 the
+	// cores were not free, or the work could not use them all.
+	Median float64 `json:"median,omitempty"`
+	Count  int     `json:"count,omitempty"`
+	Spread float64 `json:"spread,omitempty"`
+	Cores  float64 `json:"cores,omitempty"`
+
 	// Difference is the largest |rollout − training log-probability| of the tokens that were sampled; none where nothing was.
 	Difference *float64 `json:"max_difference,omitempty"`
 
@@ -50,14 +59,13 @@ func Print(w io.Writer, rows []Row) {
 	}
 	fmt.Fprintf(w, "%-*s  %-*s  %12s  %-8s  %s\n", op, "op", shape, "shape", "value", "unit", "of peak")
 	for _, r := range rows {
-		difference := ""
-		if r.Difference != nil {
-			difference = fmt.Sprintf("  |Δlogp| %.2g", *r.Difference)
-		}
-		fmt.Fprintf(w, "%-*s  %-*s  %12.4g  %-8s  %5.1f %%%s\n", op, r.Op, shape, r.Shape, r.Value, r.Unit, 100*r.OfPeak, difference)
+		fmt.Fprintf(w, "%-*s  %-*s  %12.4g  %-8s  %5.1f %%%s\n", op, r.Op, shape, r.Shape, r.Value, r.Unit, 100*r.OfPeak, r.notes())
 	}
 	if slices.ContainsFunc(rows, func(r Row) bool { return r.OfPeak > 1.1 && r.seconds > 0 }) {
 		fmt.Fprintln(w, "Above 100 %: the data stayed in the caches; the peak of reading is that of memory.")
+	}
+	if slices.ContainsFunc(rows, func(r Row) bool { return r.Cores > 0 && r.Cores < busyCores }) {
+		fmt.Fprintln(w, "On a share of its cores: they were not free, or the work could not use them all; measure again on a quiet machine.")
 	}
 }
 

@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"retool/engine"
 	"retool/engine/model"
@@ -71,7 +70,7 @@ func rolloutRows(ctx context.Context, m *model.Model, name string, l load, o Opt
 		rows = append(rows, r)
 		return o.report(r)
 	}
-	seconds := fastest(o.Budget, run(e, 1, prefill), &err)
+	t, err := repeat(o.Budget, run(e, 1, prefill))
 	e.Close()
 	if err != nil {
 		return nil, err
@@ -79,7 +78,7 @@ func rolloutRows(ctx context.Context, m *model.Model, name string, l load, o Opt
 	head := 2 * float64(c.Hidden*c.Vocab) // computed for the last token only
 	n := float64(prefill)
 	flop := n*(flops(c, n/2)-head) + head
-	if err := add(o.Floor.row("prefill", fmt.Sprintf("%s pp%d", name, prefill), n/seconds, "tok/s", flop, 0, seconds)); err != nil {
+	if err := add(o.Floor.rate("prefill", fmt.Sprintf("%s pp%d", name, prefill), n, flop, 0, t)); err != nil {
 		return rows, err
 	}
 	for _, b := range l.batches {
@@ -87,14 +86,14 @@ func rolloutRows(ctx context.Context, m *model.Model, name string, l load, o Opt
 		if err != nil {
 			return rows, err
 		}
-		before, best := e.Stats(), time.Duration(1<<62-1)
-		f := run(e, b, prompt)
-		fastest(o.Budget, func() error {
+		f, before := run(e, b, prompt), e.Stats()
+		var decode []float64 // of each call, the first too
+		t, err := repeat(o.Budget, func() error {
 			err := f()
 			s := e.Stats()
-			best, before = min(best, s.Sub(before).Decode), s
+			decode, before = append(decode, s.Sub(before).Decode.Seconds()), s
 			return err
-		}, &err)
+		})
 		e.Close()
 		if err != nil {
 			return rows, err
@@ -109,7 +108,8 @@ func rolloutRows(ctx context.Context, m *model.Model, name string, l load, o Opt
 			}
 		}
 		shape := fmt.Sprintf("%s B%d ctx%d", name, b, prompt+sampled/2)
-		if err := add(o.Floor.row("decode", shape, tokens/best.Seconds(), "tok/s", flop, bytes, best.Seconds())); err != nil {
+		t.seconds = decode[1:]
+		if err := add(o.Floor.rate("decode", shape, tokens, flop, bytes, t)); err != nil {
 			return rows, err
 		}
 	}

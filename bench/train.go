@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -16,11 +17,13 @@ import (
 
 // Options selects what Train and Rollout measure.
 type Options struct {
-	Models []string        // names; none: d128 and d256, on a GPU q05
-	DType  kernels.DType   // of models in memory; 0: float32, on a GPU BF16
-	Budget time.Duration   // per row; 0: 2 s
-	Floor  *Floor          // none: calibrated first; a GPU needs one: GPUFloor
-	Report func(Row) error // called with each row when it is there, so that what comes after cannot lose it; nil: not
+	Models  []string        // names; none: d128 and d256, on a GPU q05
+	Folder  string          // in their place: the shape of this model folder, with weights drawn anew: no time depends on them
+	Batches []int           // sequences of a decode; none: those that suit the device
+	DType   kernels.DType   // of models in memory; 0: float32, on a GPU BF16
+	Budget  time.Duration   // per row; 0: 2 s
+	Floor   *Floor          // none: calibrated first; a GPU needs one: GPUFloor
+	Report  func(Row) error // called with each row when it is there, so that what comes after cannot lose it; nil: not
 }
 
 func (o *Options) report(r Row) error {
@@ -31,7 +34,9 @@ func (o *Options) report(r Row) error {
 }
 
 func (o *Options) defaults(dev kernels.Device) {
-	if len(o.Models) == 0 {
+	if o.Folder != "" {
+		o.Models = []string{filepath.Base(filepath.Clean(o.Folder))}
+	} else if len(o.Models) == 0 {
 		o.Models = []string{"d128", "d256"}
 		if !onCPU(dev) {
 			o.Models = []string{"q05"}
@@ -49,11 +54,15 @@ func (o *Options) defaults(dev kernels.Device) {
 // eachModel measures the models one after another. Rows that came before an error are returned with it.
 func (o *Options) eachModel(dev kernels.Device, measure func(name string, c model.Config, l load) ([]Row, error)) (rows []Row, err error) {
 	for _, name := range o.Models {
-		c, err := shape(name)
+		c, err := o.shape(name)
 		if err != nil {
 			return rows, err
 		}
-		more, err := measure(name, c, o.loadOf(dev, c))
+		l := o.loadOf(dev, c)
+		if len(o.Batches) > 0 {
+			l.batches = o.Batches
+		}
+		more, err := measure(name, c, l)
 		rows = append(rows, more...)
 		if err != nil {
 			return rows, err
@@ -104,6 +113,18 @@ func (o *Options) loadOf(dev kernels.Device, c model.Config) load {
 var tinyShape = model.Config{
 	Arch: model.Qwen2, Layers: 1, Hidden: 128, Heads: 2, KVHeads: 1, HeadDim: 64, FFN: 48, Vocab: 40, MaxPositions: 64,
 	RMSEps: 1e-6, RopeTheta: 10000, QKVBias: true, LMHead: true, Tied: true, KVChunk: 64,
+}
+
+// shape is that of the folder, if there is one, or of a model by its name.
+func (o *Options) shape(name string) (model.Config, error) {
+	if o.Folder == "" {
+		return shape(name)
+	}
+	c, err := model.ReadConfig(o.Folder)
+	if err == nil && !c.LMHead {
+		err = fmt.Errorf("bench: %s is a critic: it has no language-model head", o.Folder)
+	}
+	return c, err
 }
 
 // shape is a model's by its name: model.Shape's, and tiny.
@@ -167,7 +188,7 @@ func trainRows(ctx context.Context, dev kernels.Device, name string, c model.Con
 func trainRow(m *model.Model, name string, tokens, length int, o Options) (row Row, err error) {
 	c := m.Config
 	cfg := trainer.DefaultConfig().SFT
-	cfg.Tokens, cfg.LR, cfg.Schedule = tokens, 1e-4, "constant"
+	cfg.Tokens, cfg.LR, cfg.Schedule = tokens+1, 1e-4, "constant" // one pass: packing counts the last token, which is not fed
 	sft := trainer.NewColdStart(cfg, trainer.NewRanks(nil, 1), m.Device(), m)
 	defer sft.Close()
 	r := rand.New(rand.NewPCG(1, 1))
@@ -180,9 +201,9 @@ func trainRow(m *model.Model, name string, tokens, length int, o Options) (row R
 		examples = append(examples, trainer.NewEpisode(t, &trainer.Problem{}, 0))
 	}
 	n := tokens / length * length
-	seconds := fastest(o.Budget, func() error { _, err := sft.Step(examples, 0, 1); return err }, &err)
+	t, err := repeat(o.Budget, func() error { _, err := sft.Step(examples, 0, 1); return err })
 	flop := 3 * float64(n) * flops(c, float64(length)/2)
-	return o.Floor.row("train", fmt.Sprintf("%s T%d S%d", name, n, length), float64(n)/seconds, "tok/s", flop, 0, seconds), err
+	return o.Floor.rate("train", fmt.Sprintf("%s T%d S%d", name, n, length), float64(n), flop, 0, t), err
 }
 
 // stepRow measures a step of GRPO through the trainer itself. Nothing ends a text, so every rollout has its 128 tokens.
@@ -206,26 +227,26 @@ func stepRow(ctx context.Context, m *model.Model, name string, l load, o Options
 	}
 	// One update a step, so every ratio is measured before the weights move.
 	step, apart := 0, 0.0
-	seconds := fastest(o.Budget, func() error {
+	t, err := repeat(o.Budget, func() error {
 		step++
 		s, err := ppo.Step(ctx, step, problems)
 		if err == nil {
 			apart = max(apart, s.Difference)
 		}
 		return err
-	}, &err)
+	})
 	if err == nil && math.IsNaN(apart) {
 		err = fmt.Errorf("bench: rl-step %s: a log-probability is no number", name)
 	}
 	flop := 0.0
-	for t := range length {
-		f := float64(trajectories) * flops(c, float64(t))
-		if t < l.rl.prompt {
+	for at := range length {
+		f := float64(trajectories) * flops(c, float64(at))
+		if at < l.rl.prompt {
 			f /= float64(l.rl.group) // prefilled once a group
 		}
-		flop += f + 3*float64(trajectories)*flops(c, float64(t))
+		flop += f + 3*float64(trajectories)*flops(c, float64(at))
 	}
-	r := o.Floor.row("rl-step", fmt.Sprintf("%s %dx%dx%d", name, l.rl.prompts, l.rl.group, l.rl.sampled), seconds, "s", flop, 0, seconds)
+	r := o.Floor.timed("rl-step", fmt.Sprintf("%s %dx%dx%d", name, l.rl.prompts, l.rl.group, l.rl.sampled), flop, t)
 	r.Difference = &apart
 	return r, err
 }
@@ -244,20 +265,4 @@ func (p prompter) Prompt(question string) ([]int32, error) {
 		ids[i] = r.Int32N(int32(p.vocab))
 	}
 	return ids, nil
-}
-
-// fastest is the shortest time of a call of f, in seconds, over at least three calls after one that warms up.
-func fastest(budget time.Duration, f func() error, err *error) float64 {
-	if *err = f(); *err != nil {
-		return 1
-	}
-	best := time.Duration(1<<62 - 1)
-	for begin, n := time.Now(), 0; n < 3 || time.Since(begin) < budget; n++ {
-		start := time.Now()
-		if *err = f(); *err != nil {
-			return 1
-		}
-		best = min(best, time.Since(start))
-	}
-	return best.Seconds()
 }

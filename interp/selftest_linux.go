@@ -31,8 +31,26 @@ type canaries struct {
 	hits   chan string
 }
 
+const (
+	canaryPrefix = "retool-canary-"
+	canaryAge    = time.Hour // far more than a self-test takes
+)
+
+// sweepCanaries removes the folders of ours that self-tests left whose process was killed.
+func sweepCanaries() {
+	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), canaryPrefix+"*"))
+	for _, dir := range dirs {
+		var s unix.Stat_t
+		if unix.Lstat(dir, &s) == nil && s.Mode&unix.S_IFMT == unix.S_IFDIR && int(s.Uid) == os.Geteuid() &&
+			time.Since(time.Unix(s.Mtim.Unix())) > canaryAge {
+			os.RemoveAll(dir)
+		}
+	}
+}
+
 func layCanaries() (*canaries, error) {
-	dir, err := os.MkdirTemp("", "retool-canary-")
+	sweepCanaries()
+	dir, err := os.MkdirTemp("", canaryPrefix)
 	if err != nil {
 		return nil, err
 	}

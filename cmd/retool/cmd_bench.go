@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -53,6 +55,8 @@ func benchCommand() *cli.Command {
 	train := func(c *cli.Context, d kernels.Device, o bench.Options) ([]bench.Row, error) {
 		return bench.Train(c.Context, d, o)
 	}
+	folder := &cli.StringFlag{Name: "model", Usage: "the shape of the model in `DIR` in place of --models; its weights are drawn anew"}
+	batches := &cli.StringFlag{Name: "batches", Usage: "`N,…` sequences of a decode; none: 1, 8, 32, 64, on a GPU up to 256"}
 	onCPU := kernelsOn.Action
 	kernelsOn.Action = func(c *cli.Context) error {
 		if c.String("device") != "cpu" || c.String("cases") != "" {
@@ -65,8 +69,8 @@ func benchCommand() *cli.Command {
 			"and what each algorithm learns",
 		Subcommands: []*cli.Command{
 			kernelsOn,
-			sub("rollout", "prefill and decode through the engine, sampling included", rollout),
-			sub("train", "training steps, and whole steps of reinforcement learning", train),
+			sub("rollout", "prefill and decode through the engine, sampling included", rollout, folder, batches),
+			sub("train", "training steps, and whole steps of reinforcement learning", train, folder),
 			sandboxBench(),
 			algorithmsBench(),
 			onGPU("load", "compile every kernel with the driver's compiler, and compare with the manifest", loadOnGPU),
@@ -88,13 +92,27 @@ func benchModels(c *cli.Context, f measure) error {
 	if err := checkDType(name, c.String("dtype")); err != nil {
 		return fmt.Errorf("bench: --%w", err)
 	}
+	if c.String("model") != "" && c.String("models") != "" {
+		return errors.New("bench: want one of --model, a folder, and --models, names of shapes")
+	}
+	var batches []int
+	for _, text := range list(c.String("batches")) {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return fmt.Errorf("bench: --batches: want numbers of sequences with commas between them, got %q", text)
+		}
+		batches = append(batches, n)
+	}
 	dev, err := openDevice(name, c.String("variant"), c.Int("threads"))
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
 	gpu, onGPU := dev.(*kernels.GPU)
-	o := bench.Options{Models: list(c.String("models")), Budget: c.Duration("budget"), DType: dtypeOf(name, c.String("dtype"), model.Config{})}
+	o := bench.Options{
+		Models: list(c.String("models")), Folder: c.String("model"), Batches: batches, Budget: c.Duration("budget"),
+		DType: dtypeOf(name, c.String("dtype"), model.Config{}),
+	}
 	if name == "emu" && len(o.Models) == 0 {
 		o.Models = []string{"tiny"}
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -93,6 +94,8 @@ func generate(c *cli.Context) error {
 	bar, finish := meterOn(os.Stderr, "prefill", "tokens")
 	defer finish()
 	tokens := prompt
+	begun := time.Now()
+	var decoding time.Time // since the first token was drawn
 	for cached := 0; len(out.IDs) < most; {
 		if err := c.Context.Err(); err != nil {
 			return err
@@ -112,6 +115,9 @@ func generate(c *cli.Context) error {
 		if !draw {
 			continue
 		}
+		if decoding.IsZero() {
+			decoding = time.Now()
+		}
 		tokens = append(tokens, next[0])
 		out.IDs, out.LogProbs = append(out.IDs, next[0]), append(out.LogProbs, logp[0])
 		if slices.Contains(ends, next[0]) {
@@ -119,10 +125,20 @@ func generate(c *cli.Context) error {
 		}
 	}
 	finish()
+	fmt.Fprintln(os.Stderr, rateText(len(prompt), decoding.Sub(begun), len(out.IDs)-1, time.Since(decoding)))
 	if t != nil {
 		out.Prompt, out.Text = prompt, strings.ToValidUTF8(t.tok.Decode(out.IDs), "\uFFFD")
 	}
 	return printLine(c.App.Writer, out)
+}
+
+// rateText says how fast a prompt was read, and the tokens after the first were drawn: the first comes with the prompt.
+func rateText(prompt int, prefill time.Duration, drawn int, decode time.Duration) string {
+	text := fmt.Sprintf("generate: prompt of %d tokens in %.3g s (%.4g tok/s)", prompt, prefill.Seconds(), float64(prompt)/prefill.Seconds())
+	if drawn > 0 {
+		text += fmt.Sprintf(", then %d tokens in %.3g s (%.4g tok/s)", drawn, decode.Seconds(), float64(drawn)/decode.Seconds())
+	}
+	return text
 }
 
 // continuation is what generate prints.
