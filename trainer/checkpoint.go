@@ -77,7 +77,7 @@ func (r *Run) save(pin bool) (err error) {
 	if err := part("begun", func() error { return r.saveBegin(tmp) }); err != nil {
 		return err
 	}
-	if err := r.ppo.learns(); err != nil {
+	if err := r.ppo.Learns(); err != nil {
 		return err
 	}
 	for _, l := range r.ppo.learners() { // all ranks take part in it
@@ -304,7 +304,7 @@ func (r *Run) beginCritic() error {
 	if r.Critic == nil {
 		return nil
 	}
-	if err := r.ppo.learns(); err != nil {
+	if err := r.ppo.Learns(); err != nil {
 		return err
 	}
 	if err := r.ppo.policy.opt.whole(); err != nil {

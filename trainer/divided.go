@@ -145,8 +145,8 @@ func addTo(dev k.Device, y, x k.Tensor) {
 	}
 }
 
-// Assemble makes a divided model's weights whole, for rollouts; Suspend gives back what only learning needs, Resume takes it again. Of others
-// they do nothing.
+// Assemble makes a divided model's weights whole, for rollouts; Suspend gives back what only learning needs, Resume takes it again.
+// Of others they do nothing.
 func (l *Learner) Assemble() error {
 	l.Suspend()
 	return l.Model.Assemble()
@@ -171,15 +171,16 @@ func (l *Learner) Resume() error {
 	return nil
 }
 
-// generates makes the policy ready for rollouts, learns all that learn for updates.
-func (p *PPO) generates() error {
+// Generates makes the policy ready for rollouts: a divided one whole, in memory that learning has else.
+func (p *PPO) Generates() error {
 	if p.critic != nil {
 		p.critic.Suspend()
 	}
 	return p.policy.Assemble()
 }
 
-func (p *PPO) learns() error {
+// Learns makes all that learn ready for it.
+func (p *PPO) Learns() error {
 	for _, l := range p.learners() {
 		if err := l.Resume(); err != nil {
 			return err

@@ -71,7 +71,8 @@ func (l *Learner) next() error {
 	return l.Model.ZeroGrad()
 }
 
-// Accumulate adds the gradients of one pass, or of a divided model goes along with the other ranks' where b is nil; see model.Train for what loss is given and leaves, and model.Seen, which may be nil.
+// Accumulate adds the gradients of one pass, or of a divided model goes along with the other ranks' where b is nil; see
+// model.Train for what loss is given and leaves, and model.Seen, which may be nil.
 func (l *Learner) Accumulate(b *Batch, seen *model.Seen, loss func(model.Head)) error {
 	if b == nil {
 		return l.Model.Idle(true)

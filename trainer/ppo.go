@@ -85,7 +85,7 @@ func (p *PPO) Step(ctx context.Context, step int, problems []*Problem) (*Stats, 
 
 // Learn makes a step's updates on its episodes and books them.
 func (p *PPO) Learn(eps []*Episode, step int, s *Stats) error {
-	if err := p.learns(); err != nil {
+	if err := p.Learns(); err != nil {
 		return err
 	}
 	if p.shared() && step == p.cfg.Critic.Warmup {
@@ -137,7 +137,7 @@ func (p *PPO) sample(ctx context.Context, step, before int, problems []*Problem)
 			groups[i].Keys = append(groups[i].Keys, Key(trainKeys, step, (before+i)*p.cfg.RL.Group+g))
 		}
 	}
-	if err := p.generates(); err != nil {
+	if err := p.Generates(); err != nil {
 		return nil, err
 	}
 	trs, shares, err := p.ranks.rollouts(ctx, p.engine, fmt.Sprintf("step %d", step+1), groups, engine.Sampling{

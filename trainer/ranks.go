@@ -20,7 +20,7 @@ type Dist struct {
 
 	Slices int `yaml:"slices" doc:"parts of a minibatch, whose gradients are added in pairs; 0: the ranks a run began with"`
 
-	Shard string `yaml:"shard" doc:"among ranks: optimizer, its memory; all, weights and gradients too, for models that are too large; other bits" resume:"free"`
+	Shard string `yaml:"shard" doc:"divided among ranks: optimizer; all, weights and gradients too, with bits of its own" resume:"free"`
 
 	Offload string `yaml:"offload" doc:"none; optimizer: moments and master copy on the host, streamed at an update; equal bits" resume:"free"`
 }

@@ -342,7 +342,7 @@ func (r *Run) evaluate(ctx context.Context, name string) error {
 	if r.Config.Eval.Problems == 0 {
 		return nil
 	}
-	if err := r.ppo.generates(); err != nil {
+	if err := r.ppo.Generates(); err != nil {
 		return err
 	}
 	e, err := Evaluate(ctx, Evaluator{

@@ -29,9 +29,13 @@ func planCommand() *cli.Command {
 			&cli.IntFlag{Name: "gpus", Value: 1, Usage: "ranks that share the run, `N`: one a GPU"},
 			&cli.StringFlag{Name: "memory", Usage: "of each GPU, `SIZE` (default: 80GiB; of the CPU, what this machine has)"},
 			&cli.BoolFlag{Name: "estimate", Usage: "say what an update and a rollout would take on H200s, computed, also where it does not fit"},
+			&cli.BoolFlag{Name: "table", Usage: "print what published models would take on H200s, computed, and nothing else"},
 			&cli.BoolFlag{Name: "json", Usage: "print the plan as JSON"},
 		},
 		Action: func(c *cli.Context) error {
+			if c.Bool("table") {
+				return planTable(c.App.Writer)
+			}
 			p, err := planOf(c)
 			if err != nil && !(p != nil && c.Bool("estimate")) {
 				return err
@@ -200,7 +204,8 @@ func planned(cfg *Config, shape model.Config, memory int64, ranks int) (*plan, e
 		return nil, err
 	}
 	p := &plan{
-		Model: shape.String(), Device: cfg.Device, Ranks: ranks, Shard: cfg.Dist.Shard, Computed: ranks > 1, Memory: memory, Parts: m.parts, Peak: m.peak,
+		Model: shape.String(), Device: cfg.Device, Ranks: ranks, Shard: cfg.Dist.Shard, Computed: ranks > 1, Memory: memory,
+		Parts: m.parts, Peak: m.peak,
 		Pages: m.pages, Phases: map[phase]int64{}, counted: m,
 	}
 	for _, at := range []phase{inRollout, inScoring, inUpdate, inSaving} {

@@ -1,13 +1,17 @@
 package main
 
 import (
+	"fmt"
+	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"retool/engine/model"
 	"retool/kernels"
 	"retool/trainer"
+	"retool/trainer/dist"
 )
 
 // A plan counts what the program allocates: 8 bytes of moments for each published parameter, and for a policy without a critic 10 more of
@@ -111,6 +115,53 @@ func TestPlansOfAdapters(t *testing.T) {
 	plan := []string{"plan", "qwen2.5-7b", "--gpus", "1", "--memory", "141GB"}
 	require.Contains(t, refused(t, plan...), "it does not fit")
 	require.Regexp(t, `all, held throughout +5\d\.`, retool(t, append(plan, "--set", "model.lora.rank=64")...))
+}
+
+// What a plan counts for one of several ranks is what each of them has at most, whatever is divided: the peak of a run that learns,
+// generates and learns again.
+func TestPlansOfRanksAreWhatEmulatedGPUsAllocate(t *testing.T) {
+	peaks := map[string]int64{}
+	for _, c := range []struct {
+		shard string
+		ranks int
+	}{{"optimizer", 2}, {"all", 1}, {"all", 2}} {
+		cfg, err := loadConfig("tiny", []string{"device=emu", "protocol.name=none", "dist.shard=" + c.shard, "model.hidden=256", "model.ffn=1024",
+			"sft.steps=1", "rl.steps=1", "eval.problems=0", "engine.kv_memory=1", "model.layers=6", "engine.max_tokens=48", "sft.tokens=48",
+			"rl.tokens=48", "engine.step_tokens=16", "sft.batch=2", "rl.prompts=2", "rl.minibatch=2"})
+		require.NoError(t, err)
+		shape, err := plannedShape(cfg, "")
+		require.NoError(t, err)
+		counted, err := countMemory(cfg, shape, c.ranks)
+		require.NoError(t, err)
+		var wait sync.WaitGroup
+		for _, comm := range dist.Local(c.ranks) {
+			rs := aloneRank(t.Context())
+			rs.Comm, rs.members = comm, make([]dist.Member, c.ranks)
+			wait.Go(func() {
+				p, err := build(t.Context(), cfg, use{train: true, concurrent: cfg.concurrency(), ranks: rs})
+				if !assert.NoError(t, err) {
+					return
+				}
+				defer p.Close()
+				ranks := trainer.NewRanks(comm, 0)
+				ranks.Shard = c.shard
+				ppo := trainer.NewPPO(cfg.Config, ranks, p.dev, p.policy, p.critic, p.ref, p.engine, p.proto, p.tok.Bytes)
+				defer ppo.Close()
+				for range 2 {
+					assert.NoError(t, ppo.Generates())
+					assert.NoError(t, ppo.Learns())
+				}
+				if comm.Rank() == c.ranks-1 {
+					peak := p.dev.(*kernels.GPU).Peak()
+					assert.InEpsilon(t, counted.peak, peak, 0.05, "%s, %d ranks: %v", c.shard, c.ranks, counted.parts)
+					peaks[fmt.Sprint(c.shard, c.ranks)] = peak
+				}
+			})
+		}
+		wait.Wait()
+	}
+	require.Less(t, float64(peaks["all2"]), 0.8*float64(peaks["all1"]))
+	require.Less(t, peaks["all2"], peaks["optimizer2"])
 }
 
 func TestPlanRefuses(t *testing.T) {

@@ -108,7 +108,7 @@ func countMemory(cfg *Config, shape model.Config, ranks int) (*memoryPlan, error
 	}
 	c.memoryPlan.peak = c.dev.Peak()
 	if ranks > 1 || c.offloads() || c.divides() {
-		c.memoryPlan.peak = c.memoryPlan.atMost()
+		c.memoryPlan.peak = max(c.held())
 	}
 	return &c.memoryPlan, nil
 }
@@ -127,20 +127,17 @@ func (c *counter) share(name string, bytes int64, phases ...phase) {
 	}
 }
 
-// atMost is what is held at a time at most.
-func (m *memoryPlan) atMost() int64 {
-	var held, rollout, learning int64
+// held is what is held while the run learns and while it rolls out.
+func (m *memoryPlan) held() (learning, rollout int64) {
 	for _, p := range m.parts {
-		switch {
-		case !p.Lent:
-			held += p.Bytes
-		case p.Phases[0] == inRollout:
-			rollout += p.Bytes
-		default:
+		if !p.Lent || p.Phases[0] != inRollout {
 			learning += p.Bytes
 		}
+		if !p.Lent || p.Phases[0] == inRollout {
+			rollout += p.Bytes
+		}
 	}
-	return held + max(rollout, learning)
+	return learning, rollout
 }
 
 // lend is add of what is held in these phases only.
@@ -379,7 +376,7 @@ func largestTensor(m *model.Model) (n int) {
 const collectiveMemory = 3_000_000_000
 
 func (c *counter) between() {
-	if c.cfg.Device != "cpu" {
+	if c.cfg.Device == "gpu" {
 		c.add("context, NCCL, its buffers (an estimate)", collectiveMemory, inRollout, inScoring, inUpdate, inSaving)
 	}
 }

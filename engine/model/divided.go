@@ -28,7 +28,7 @@ type Unit struct {
 // Len is how many numbers are this rank's.
 func (u Unit) Len() int { return u.OwnTo - u.OwnFrom }
 
-// divided is what a rank has of a divided model. Always: its own numbers, in float32. While it learns: its own numbers of Options.DType, and
+// divided is what a rank has of a divided model. Always: its own numbers, in float32. While it learns: those of Options.DType, and
 // memory for the few units that a pass is at: embedding or head, two layers, the rest. While it generates: all weights.
 type divided struct {
 	m     *Model
@@ -251,7 +251,7 @@ func (m *Model) Units() []Unit {
 	return m.div.units
 }
 
-// Own is this rank's numbers of a divided model: float32, on the device or the host, and as passes read them. Of a model of float32 both are
+// Own is this rank's numbers of a divided model: float32, on the device or the host, and as passes read them. Of a float32 model both are
 // one. After they have changed, Updated is called.
 func (m *Model) Own() (exact kernels.Tensor, host []float32, read kernels.Tensor) {
 	return m.div.own, m.div.host, m.div.shard

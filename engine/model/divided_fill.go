@@ -1,6 +1,6 @@
 package model
 
-// filler puts parameters in place, in Named's order, into full(). Of a divided model they pass through the memory of units' gradients: at is
+// filler puts parameters in place, in Named's order, into full(). Of a divided model they pass through units' gradients: at is
 // called before each, end after all.
 type filler struct {
 	m   *Model
@@ -62,7 +62,7 @@ func (f *filler) end() error {
 	return f.err
 }
 
-// reader makes full() hold parameters: those of a divided model are gathered unit by unit, after announce has told the other ranks which, if
+// reader makes full() hold parameters: those of a divided model are gathered unit by unit, after announce has told other ranks which, if
 // they do not read the same in the same order.
 type reader struct {
 	m        *Model

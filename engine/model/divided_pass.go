@@ -2,7 +2,7 @@ package model
 
 import "retool/kernels"
 
-// A walk is a pass of a divided model: through its units, in an order that is the same on every rank. Each stretch between two is a Do of its
+// A walk is a pass of a divided model: through its units, in an order that is the same on every rank. Each stretch is a Do of its
 // own. A rank that has no batch in a round goes along, and adds zeros.
 type walk struct {
 	m    *Model

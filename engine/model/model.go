@@ -229,7 +229,7 @@ type buffers struct {
 }
 
 // place takes the activations and their gradients from the first of two arenas; from the second, what is float32 whatever the model is:
-// logits, values, log-probabilities, what norms and attention keep of a row, and the gradient of the residual stream, which adds up over all
+// logits, values, log-probabilities, what norms and attention keep of a row, and the gradient of the residual stream, which adds up over
 // layers. On a CPU the stream itself is exact too: it is where rounding adds up, a tenth of what a layer keeps, and to round it costs time
 // there. What only a backward needs is taken from the arenas of only.
 func (b *buffers) place(kept, only *[2]arena, c Config, opt Options, cpu bool) {
