@@ -164,15 +164,17 @@ template <int D, int N> __device__ __forceinline__ void product_nn(float o[D / 8
 // by alpha[h]; a row that sees no key of the tile is left exactly as it was. c = log2(e)/√D.
 __device__ __forceinline__ void softmax_tile(float m[2], float l[2], float alpha[2], float s[8][4], int key0, const int last[2], float c) {
 	const int t = threadIdx.x % 4;
+	if (key0 + KEYS - 1 > last[0] || key0 + KEYS - 1 > last[1]) {
 #pragma unroll
-	for (int h = 0; h < 2; h++) {
-		if (key0 + KEYS - 1 > last[h]) {
+		for (int h = 0; h < 2; h++)
 #pragma unroll
 			for (int j = 0; j < 8; j++)
 #pragma unroll
 				for (int e = 0; e < 2; e++)
 					if (key0 + j * 8 + t * 2 + e > last[h]) s[j][h * 2 + e] = -INFINITY;
-		}
+	}
+#pragma unroll
+	for (int h = 0; h < 2; h++) {
 		float top = m[h];
 #pragma unroll
 		for (int j = 0; j < 8; j++) top = fmaxf(top, fmaxf(s[j][h * 2], s[j][h * 2 + 1]));

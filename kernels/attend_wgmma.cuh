@@ -110,6 +110,7 @@ template <int D, int TEAMS, bool SPLIT, class Keys>
 __device__ __forceinline__ void attend_wgmma(Tensor o, Tensor lse, Parts parts, const Tensor &q, const Rows &r, Keys keys, int first, int head, int group, int chunk, float c) {
 	extern __shared__ __align__(1024) char dynamic[];
 	__shared__ __align__(8) unsigned long long full_bars[STAGES], empty_bars[STAGES], landed_bar;
+	__shared__ unsigned never;
 	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, team = warp / 4, row0 = r.tile * TEAMS * 64 + team * 64, rows = r.tokens * group;
 	const int teams = min(TEAMS, (rows - r.tile * TEAMS * 64 + 63) / 64); // that have a row
 	char *aligned = dynamic + (-shared_address(dynamic) & 1023), *own = aligned + STAGES * STAGE_BYTES<D> + team * 256 * D;
@@ -207,6 +208,9 @@ __device__ __forceinline__ void attend_wgmma(Tensor o, Tensor lse, Parts parts, 
 		const float cm[2] = {m[0], m[1]}, cl[2] = {l[0], l[1]};
 		if (turn) m[0] = m[1] = -INFINITY, l[0] = l[1] = 0.f;
 		softmax_tile(m, l, alpha, s, (j + 1) * KEYS, last, c);
+		// Never: these are sums of exponentials. But ptxas does not know, and may not move the wait above a store: the exponentials stay under
+		// the product.
+		if (l[0] + l[1] < 0.f) store_shared1(shared_address(&never), 0);
 		warpgroup_wait<0>();
 		settle<D / 2>(out[0]);
 		if (lane == 0) mbarrier_arrive(empty + 8 * now);

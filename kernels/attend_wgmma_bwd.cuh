@@ -9,6 +9,7 @@
 template <int D> struct Layout {
 	char *own;                            // the team's two tiles, later its sums: 64·D floats
 	unsigned stages, full, empty, landed; // STAGES of two tiles; their barriers, and one for a last tile
+	unsigned never;                       // see attend_wgmma: a store before a wait keeps what was computed there
 	float *columns;                       // backward_kv: of the 64 columns in each stage, lse in base 2 and δ
 };
 
@@ -16,8 +17,9 @@ template <int D> struct Layout {
 template <int D> __device__ __forceinline__ Layout<D> layout(int teams) {
 	extern __shared__ __align__(1024) char dynamic[];
 	__shared__ __align__(8) unsigned long long full[STAGES], empty[STAGES], landed;
+	__shared__ unsigned never;
 	char *aligned = dynamic + (-shared_address(dynamic) & 1023), *tiles = aligned + STAGES * STAGE_BYTES<D>;
-	const Layout<D> at{tiles + threadIdx.x / 128 * 2 * TILE_BYTES<D>, shared_address(aligned), shared_address(full), shared_address(empty), shared_address(&landed), (float *)(tiles + 4 * TILE_BYTES<D>)};
+	const Layout<D> at{tiles + threadIdx.x / 128 * 2 * TILE_BYTES<D>, shared_address(aligned), shared_address(full), shared_address(empty), shared_address(&landed), shared_address(&never), (float *)(tiles + 4 * TILE_BYTES<D>)};
 	if (threadIdx.x == 0) {
 		mbarrier_init(at.landed, 1);
 		ring_init<STAGES>(at.full, at.empty, 4 * teams);
@@ -35,6 +37,16 @@ template <int D, int N> __device__ __forceinline__ void product_of(float s[N / 8
 		else
 			wgmma_64x32(s[0], da, db, kk > 0);
 	}
+}
+
+// below zero if a probability is, which never happens
+template <int N> __device__ __forceinline__ int signs(const float s[N / 8][4]) {
+	int x = 0;
+#pragma unroll
+	for (int n = 0; n < N / 8; n++)
+#pragma unroll
+		for (int e = 0; e < 4; e++) x |= __float_as_int(s[n][e]);
+	return x;
 }
 
 template <int N> __device__ __forceinline__ void clear(float s[N][4]) {
@@ -109,6 +121,7 @@ template <int D> __device__ __forceinline__ void backward_q_wgmma(const Tensor &
 		for (int n = 0; n < 8; n++)
 #pragma unroll
 			for (int e = 0; e < 4; e++) s[n][e] = j * KEYS + n * 8 + t * 2 + e % 2 <= last[e / 2] ? ex2(fmaf(s[n][e], c, -ln[e / 2])) : 0.f;
+		if (signs<64>(s) < 0) store_shared1(at.never, 0);
 		warpgroup_wait<0>();
 		settle<32>(dp[0]);
 #pragma unroll
@@ -212,7 +225,10 @@ template <int D> __device__ __forceinline__ void backward_kv_wgmma(const Tensor 
 					s[n][e] = token < r.tokens && key <= token ? ex2(fmaf(s[n][e], c, -column[i])) : 0.f;
 				}
 			pack<N>(p, s);
-			warpgroup_wait<0>();
+			warpgroup_fence();
+			add_product<D, N>(av, p, tile_do, b0);
+			warpgroup_commit();
+			warpgroup_wait<1>(); // dp is there; av is under way
 			settle<N / 2>(dp[0]);
 #pragma unroll
 			for (int n = 0; n < N / 8; n++)
@@ -220,7 +236,6 @@ template <int D> __device__ __forceinline__ void backward_kv_wgmma(const Tensor 
 				for (int e = 0; e < 4; e++) dp[n][e] = s[n][e] * (dp[n][e] - column[64 + n * 8 + t * 2 + e % 2]);
 			pack<N>(ds, dp);
 			warpgroup_fence();
-			add_product<D, N>(av, p, tile_do, b0);
 			add_product<D, N>(ak, ds, tile_q, b0);
 			warpgroup_commit();
 		}

@@ -43,7 +43,7 @@ func NewCPU(threads int) Device {
 	return newCPU(threads, bestSIMD())
 }
 
-// NewCPUVariant is NewCPU with given kernels: "go", "avx2" or "avx512". The error says that the processor lacks them.
+// NewCPUVariant is NewCPU with given kernels: "go", "avx2", "avx512" or "avx512bf16". The error says that the processor lacks them.
 func NewCPUVariant(threads int, variant string) (Device, error) {
 	for _, v := range variants() {
 		if v.name == variant {
@@ -79,6 +79,7 @@ func (d *cpu) Info() Info {
 		Variant:  d.v.name,
 		Threads:  len(d.workers),
 		Contract: fmt.Sprintf("cpu f32 (%s), keys in tiles of %d, exp of degree 6", fused, PageTokens),
+		BF16:     "bf16 products by pairs",
 	}
 }
 

@@ -1,7 +1,8 @@
 #include "textflag.h"
 
 // bf16 in AVX2. Weights come in panels of pairs: word j of a row holds numbers 2k (low half) and 2k+1 (high) of column j, so that a shift
-// or a mask widens sixteen columns. A product kernel does the chains of cpu_product_amd64.s: 2k before 2k+1.
+// or a mask widens sixteen columns. A product kernel does the chains of cpu_product_amd64.s: pairs ascending,
+// 2k+1 before 2k, which is how the processor's own instruction adds them (cpu_dot_amd64.s).
 
 DATA highHalf<>+0(SB)/8, $0xffff0000ffff0000
 DATA highHalf<>+8(SB)/8, $0xffff0000ffff0000
@@ -129,12 +130,12 @@ start:                   \
 	JLT one              \
 two:                     \
 	PREFETCHT0 3072(CX)  \
-	EVEN((CX), Y0)       \
-	EVEN(32(CX), Y1)     \
-	STEP(0)              \
 	ODD((CX), Y0)        \
 	ODD(32(CX), Y1)      \
 	STEP(4)              \
+	EVEN((CX), Y0)       \
+	EVEN(32(CX), Y1)     \
+	STEP(0)              \
 	NEXT                 \
 	SUBQ $2, R15         \
 	JGE two              \
@@ -218,8 +219,8 @@ TEXT ·paired6(SB), NOSPLIT, $0-8
 	VMOVUPS m, s          \
 	VPSLLD $16, s, t      \
 	VPAND Y7, s, s        \
-	VFMADD231PS t, Y0, y  \
-	VFMADD231PS s, Y1, y
+	VFMADD231PS s, Y1, y  \
+	VFMADD231PS t, Y0, y
 
 #define LOW(m, y, s) \
 	EVEN(m, s)            \
@@ -309,8 +310,8 @@ done:
 	SUBQ $2, R13         \
 	JLT one              \
 loop:                    \
-	ALL(EVEN, 0)         \
 	ALL(ODD, 4)          \
+	ALL(EVEN, 0)         \
 	ADDQ $8, SI          \
 	ADDQ $64, CX         \
 	SUBQ $2, R13         \

@@ -36,7 +36,11 @@ func goPaired(t *tile, rows, panels int) {
 				if t.acc != 0 {
 					acc = *out
 				}
-				for k := range t.k {
+				for i := range t.k {
+					k := i ^ 1
+					if k >= t.k {
+						k = i
+					}
 					f, row := *(*float32)(unsafe.Add(t.a, r*t.ars+4*k)), (*[32]uint16)(unsafe.Add(t.b, p*t.bps+k/2*64))
 					for j := range acc {
 						acc[j] += float32(f * math.Float32frombits(uint32(row[2*j+k%2])<<16))

@@ -29,39 +29,63 @@ func TestPairedKernelsAreChains(t *testing.T) {
 	type kernel struct {
 		name         string
 		rows, panels int
+		tiles        int // at most, one below the other
 		run          func(*tile)
 	}
 	for _, v := range variants() {
 		var all []kernel
 		for n, f := range v.paired {
 			if f != nil {
-				all = append(all, kernel{fmt.Sprintf("%d×16", n), n, 1, f})
+				all = append(all, kernel{fmt.Sprintf("%d×16", n), n, 1, 3, f})
 			}
+		}
+		for n, f := range v.two {
+			if f != nil {
+				all = append(all, kernel{fmt.Sprintf("%d×32", n), n, 2, 3, f})
+			}
+		}
+		if v.long != nil {
+			all = append(all, kernel{"1×64", 1, 4, 1, v.long})
 		}
 		for n, f := range v.pairedW {
 			if f != nil {
-				all = append(all, kernel{fmt.Sprintf("%d×%d", n, wideCols[n]), n, wideCols[n] / tileCols, f})
+				all = append(all, kernel{fmt.Sprintf("wide %d×%d", n, wideCols[n]), n, wideCols[n] / tileCols, 1, f})
 			}
 		}
-		am, bm, cm := guarded(t, 1<<12), guarded(t, 1<<12), guarded(t, 1<<12)
+		am, bm, cm, wm := guarded(t, 1<<12), guarded(t, 1<<12), guarded(t, 1<<12), guarded(t, 1<<12)
 		for _, kernel := range all {
 			t.Run(v.name+" "+kernel.name, func(t *testing.T) {
 				rapid.Check(t, func(t *rapid.T) {
-					K, tiles := rapid.IntRange(0, 40).Draw(t, "k"), 1
-					if kernel.panels == 1 {
-						tiles = rapid.IntRange(1, 3).Draw(t, "tiles")
-					}
+					K, tiles := rapid.IntRange(0, 40).Draw(t, "k"), rapid.IntRange(1, kernel.tiles).Draw(t, "tiles")
 					rows, cols, acc := kernel.rows*tiles, 16*kernel.panels, rapid.IntRange(0, 1).Draw(t, "acc")
 					a, c := edge(t, am, rows*K, "a"), edge(t, cm, rows*cols, "c")
 					b, number := edgePairs(t, bm, K, cols, "b")
 					was := from(c, acc == 1)
+					words, lda, steps, aks := a, K, K, 4
+					if v.dots {
+						aks = 64 // from a panel's outputs to the next one's
+						lda, steps = (K+1)/2, (K+1)/2
+						words = edge(t, wm, rows*lda, "words of a")
+						clear(words)
+					}
+					for i, x := range a {
+						a[i] = roundBF16(x)
+						if v.dots {
+							halves(words[i/K*lda:], 2*lda)[i%K] = uint16(math.Float32bits(a[i]) >> 16)
+						}
+					}
 					kernel.run(&tile{
-						c: unsafe.Pointer(unsafe.SliceData(c)), a: unsafe.Pointer(unsafe.SliceData(a)), b: unsafe.Pointer(unsafe.SliceData(b)),
-						ldc: 4 * cols, ars: 4 * K, aks: 4, bks: 64, bps: 64 * ((K + 1) / 2), k: K, tiles: tiles, acc: acc,
+						c: unsafe.Pointer(unsafe.SliceData(c)), a: unsafe.Pointer(unsafe.SliceData(words)), b: unsafe.Pointer(unsafe.SliceData(b)),
+						ldc: 4 * cols, ars: 4 * lda, aks: aks, bks: 64, bps: 64 * ((K + 1) / 2), k: steps, tiles: tiles, acc: acc,
 					})
 					for i, got := range c {
 						r, j := i/cols, i%cols
-						want := v.chain(was[i], K, func(k int) (float32, float32) { return a[r*K+k], number(k, j) })
+						want := v.chain(was[i], K, func(k int) (float32, float32) {
+							if k^1 < K { // of a pair the second first
+								k ^= 1
+							}
+							return a[r*K+k], number(k, j)
+						})
 						if math.Float32bits(got) != math.Float32bits(want) {
 							t.Fatalf("row %d, column %d is %v, the chain %v", r, j, got, want)
 						}

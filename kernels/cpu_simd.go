@@ -7,8 +7,8 @@ const (
 	tileCols = 16 // columns of a panel
 )
 
-// simd is one set of inner loops: "go", "avx2" or "avx512". An operation calls nothing else in its inner loop. All sets compute the
-// same formulas in the same order of lanes, so that avx2 and avx512 give the same bits; "go" multiplies and adds in two roundings.
+// simd is one set of inner loops: "go", "avx2", "avx512" or "avx512bf16". An operation calls nothing else in its inner loop. All sets
+// compute the same formulas in the same order of lanes, so that all but "go" give the same bits; "go" multiplies and adds in two roundings.
 //
 // Slices of one call have one length, the first's. Sums over a slice have 32 lanes: element i of a whole block of 32 goes to lane
 // i mod 32, the rest to lane i mod 8, and the lanes are added as a tree. attend's sum has the 16 lanes of a panel.
@@ -22,6 +22,9 @@ type simd struct {
 	wide    [4]func(*tile)            // by rows: 1 × 64, 2 × 32, 3 × 32
 	paired  [tileRows + 1]func(*tile) // product where B is pairs of bf16: numbers (2k, j) and (2k+1, j) a word; A's numbers side by side
 	pairedW [4]func(*tile)            // and wide
+	dots    bool                      // A of these is words of pairs too, and k counts words
+	two     [tileRows + 1]func(*tile) // paired for two panels at once, their outputs aks apart: rows × 32; nil where there are none
+	long    func(*tile)               // and for four: 1 × 64
 	pair    func(*[2]tile)            // two of 1 × 32, of one k, bks and acc, their numbers of A side by side
 	masked  func(*tile)               // 1 × cols, cols below 16; reads and writes nothing beyond them
 
@@ -103,7 +106,7 @@ type product struct {
 	bps, bks      int
 	rows, cols, k int
 	acc, padded   bool
-	paired        bool // B is words of pairs of bf16: bps and bks count words, A's numbers stand side by side, and B is padded
+	paired        bool // B is words of pairs of bf16: bps and bks count words, A's numbers stand side by side, and B is padded; see simd.dots
 }
 
 func step(p unsafe.Pointer, elements int) unsafe.Pointer { return unsafe.Add(p, 4*elements) }
@@ -126,18 +129,16 @@ func (w *worker) product(v *simd, p *product) {
 	}
 	c, a, b := unsafe.Pointer(p.c), unsafe.Pointer(p.a), unsafe.Pointer(p.b)
 	panels := p.cols / tileCols
-	for i := 0; i < panels; {
-		n := 1
-		if p.rows <= 3 {
-			if wide := wideCols[p.rows] / tileCols; panels-i >= wide {
-				n = wide
-				t.c, t.a, t.b, t.tiles = step(c, i*tileCols), a, step(b, i*p.bps), 1
-				wideKernels[p.rows](t)
-				i += n
-				continue
-			}
+	i := w.streams(v, p, panels)
+	for i < panels {
+		c, b := step(c, i*tileCols), step(b, i*p.bps)
+		if p.rows <= 3 && wideKernels[p.rows] != nil && panels-i >= wideCols[p.rows]/tileCols {
+			t.c, t.a, t.b, t.tiles = c, a, b, 1
+			wideKernels[p.rows](t)
+			i += wideCols[p.rows] / tileCols
+			continue
 		}
-		w.column(v, kernels, step(c, i*tileCols), a, step(b, i*p.bps), p.rows, p.ldc, p.ars)
+		w.column(v, kernels, c, a, b, p.rows, p.ldc, p.ars)
 		i++
 	}
 	last := p.cols - panels*tileCols
@@ -165,6 +166,31 @@ func (w *worker) product(v *simd, p *product) {
 		}
 		r += n
 	}
+}
+
+// streams does the panels that kernels for several at once can: each of these begins a part of them, so that weights are read in as many
+// long streams. It returns how many it has done.
+func (w *worker) streams(v *simd, p *product, panels int) int {
+	if !p.paired || v.two[1] == nil {
+		return 0
+	}
+	t, count := &w.tiles[0], 2
+	if p.rows == 1 {
+		count = 4
+	}
+	n := panels / count
+	t.bps, t.aks = 4*n*p.bps, 4*n*tileCols
+	for i := range n {
+		c, b := step(unsafe.Pointer(p.c), i*tileCols), step(unsafe.Pointer(p.b), i*p.bps)
+		if count == 2 {
+			w.column(v, &v.two, c, unsafe.Pointer(p.a), b, p.rows, p.ldc, p.ars)
+			continue
+		}
+		t.c, t.a, t.b, t.tiles = c, unsafe.Pointer(p.a), b, 1
+		v.long(t)
+	}
+	t.bps, t.aks = 4*p.bps, 4*p.aks
+	return count * n
 }
 
 var wideCols = [4]int{0, 64, 32, 32}

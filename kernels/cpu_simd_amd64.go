@@ -64,6 +64,18 @@ var avx512SIMD = func() *simd {
 	return &v
 }()
 
+// avx512bf16SIMD multiplies bf16 by bf16 with the processor's own instruction, in the same bits: see cpu_dot_amd64.s.
+var avx512bf16SIMD = func() *simd {
+	v := *avx512SIMD
+	v.name, v.dots = "avx512bf16", true
+	v.paired = [tileRows + 1]func(*tile){nil, dot1, dot2, dot3, dot4, dot5, dot6, dot7, dot8, dot9, dot10, dot11, dot12}
+	v.two = [tileRows + 1]func(*tile){
+		nil, dotTwo1, dotTwo2, dotTwo3, dotTwo4, dotTwo5, dotTwo6, dotTwo7, dotTwo8, dotTwo9, dotTwo10, dotTwo11, dotTwo12,
+	}
+	v.pairedW, v.long = [4]func(*tile){}, dotLong
+	return &v
+}()
+
 // variants lists what this processor and its operating system can run, the fastest last.
 func variants() []*simd {
 	all := []*simd{goSIMD}
@@ -72,6 +84,9 @@ func variants() []*simd {
 		// x/sys/cpu reports AVX-512 only where the operating system saves its registers.
 		if features.X86.HasAVX512F && features.X86.HasAVX512VL && features.X86.HasAVX512DQ && features.X86.HasAVX512BW {
 			all = append(all, avx512SIMD)
+			if features.X86.HasAVX512BF16 {
+				all = append(all, avx512bf16SIMD)
+			}
 		}
 	}
 	return all

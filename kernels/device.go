@@ -5,9 +5,10 @@ import "time"
 // Info names a device and what fixes its bits.
 type Info struct {
 	Name     string // "cpu", or the GPU's product name
-	Variant  string // kernels chosen at start: "avx2", "avx512", "go", "sm80", "sm90a"
+	Variant  string // kernels chosen at start: "avx512bf16", "avx512", "avx2", "go", "sm80", "sm90a"
 	Threads  int    // CPU: workers; GPU: multiprocessors
 	Contract string // one line that a checkpoint stores: all that fixes the bits of a log-probability
+	BF16     string // what weights in bf16 add to it; empty: nothing
 	Replays  bool   `json:"-"` // Repeat saves work here: batches are worth padding to few sizes
 
 	Compile time.Duration `json:",omitzero"` // what loading kernels has taken so far, compilation by a GPU's driver included

@@ -56,10 +56,11 @@
 //
 // # Variants of the CPU device
 //
-// NewCPU takes the fastest set of inner loops that the processor and its operating system can run: "avx512" (F, VL, DQ and BW),
-// "avx2" (with FMA) or "go". Info.Variant names it; NewCPUVariant takes a given one. No environment variable has a say.
+// NewCPU takes the fastest set of inner loops that the processor and its operating system can run: "avx512bf16" (with AVX512_BF16),
+// "avx512" (F, VL, DQ and BW), "avx2" (with FMA) or "go". Info.Variant names it; NewCPUVariant takes a given one. No environment variable
+// has a say.
 //
-// avx512 and avx2 compute the same bits, all operations, forward and backward: a run on one host goes on, or is repeated, on another
+// All but "go" compute the same bits, all operations, forward and backward: a run on one host goes on, or is repeated, on another
 // with the same numbers, on any number of threads. They use no approximate instruction, whose results differ between makers: roots
 // and quotients are rounded as IEEE 754 demands. "go" follows the same order of sums and lanes but rounds every product before it is
 // added, and so computes bits of its own; Info.Contract tells the two apart. TestBitsAreTheSameOnEveryProcessor pins both.
@@ -68,7 +69,11 @@
 //
 // A BF16 tensor of the CPU device takes two bytes a number and is storage: every operation widens what it reads, computes in float32, and
 // rounds what it writes once. So the contract holds for a model in bf16 as for one in float32, on every processor. Weights are read in
-// panels of pairs (pack), which product kernels widen by a shift and a mask; a matrix that nothing updates is kept in that order alone
-// (Arrange), filled from a file's pages by all threads. The processor's own bf16 products (vdpbf16ps) add two terms at a time and round
-// otherwise: they would be a variant with bits of its own, and there is none.
+// panels of pairs (pack); a matrix that nothing updates is kept in that order alone (Arrange), filled from a file's pages by all threads.
+//
+// A product with bf16 weights, of x forward and of dy backward, rounds the other side to bf16 where it is float32, as a GPU does; dw is
+// float32 by float32. Its chain takes pairs of terms in ascending order, of each the second first. That is what the processor's own
+// instruction (vdpbf16ps) computes: a product of two bf16 is exact in float32, and it adds the high one, then the low one, each sum
+// rounded to nearest. So kernels that widen by a shift and a mask give the same bits as those that have it, and as those of plain Go.
+// They differ where a number or a sum is below 2⁻¹²⁶, the least normal one, which the instruction takes for zero.
 package kernels

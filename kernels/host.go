@@ -51,13 +51,16 @@ func convert(dst any, to int, src any, from, n int) {
 		switch src := src.(type) {
 		case []float32:
 			for i, x := range src[from : from+n] {
-				dst[i] = uint16(math.Float32bits(roundBF16(x)) >> 16)
+				dst[i] = BF16Bits(x)
 			}
 		case []uint16:
 			copy(dst, src[from:])
 		}
 	}
 }
+
+// BF16Bits is x rounded to the nearest number that bf16 has, as its bits.
+func BF16Bits(x float32) uint16 { return uint16(math.Float32bits(roundBF16(x)) >> 16) }
 
 // roundBF16 rounds to the nearest number that bf16 has, ties to even.
 func roundBF16(x float32) float32 {

@@ -28,6 +28,8 @@ const (
 
 type linearJob struct {
 	y, x, w, b   Tensor
+	a            []float32 // x as pack's kernels read it: see operand
+	lda          int
 	pack         *pack
 	tail         *pack // of the columns from full on, where pack has not all
 	full         int
@@ -189,9 +191,41 @@ func (d *cpu) Linear(y, x, w, b Tensor) {
 	}
 	p, tail, full := d.packed(w, true)
 	d.writes(op, y)
-	x = d.wide(0, x)
-	d.lin = linearJob{y: y, x: x, b: b, pack: p, tail: tail, full: full, T: T, N: N, M: M}
+	a, lda := d.operand(0, x, p)
+	d.lin = linearJob{y: y, a: a, lda: lda, b: b, pack: p, tail: tail, full: full, T: T, N: N, M: M}
 	d.multiply()
+}
+
+// operand is x as a product with p reads it, and the distance of its rows: its numbers, widened, or, for weights in pairs, rounded to
+// bf16 first where they are float32; for kernels that multiply pairs by pairs, words of those.
+func (d *cpu) operand(slot int, x Tensor, p *pack) (a []float32, lda int) {
+	M := x.dims[1]
+	switch {
+	case !p.paired, x.dtype == BF16 && !d.v.dots:
+		x = d.wide(slot, x)
+		return x.mem.f32[x.off:], x.ld
+	case x.dtype == BF16 && (M|x.off|x.ld)%2 == 0:
+		return x.mem.words[x.off/2:], x.ld / 2
+	}
+	u := d.temp(slot, x)
+	if d.v.dots {
+		u.ld = (M + 1) / 2
+	}
+	d.move = moveJob{u, x}
+	d.each(x.dims[0], 1+2048/max(M, 1), x.Len()/4, func(d *cpu, w *worker, from, to int) {
+		j := &d.move
+		for i := from; i < to; i++ {
+			row := w.bf16Row(d.v, 0, j.src, i)
+			if !d.v.dots {
+				d.v.widen(j.dst.row(i), row)
+				continue
+			}
+			words := halves(j.dst.mem.f32[i*j.dst.ld:], 2*j.dst.ld)
+			words[2*j.dst.ld-1] = 0
+			copy(words, row)
+		}
+	})
+	return u.mem.f32, u.ld
 }
 
 // multiply runs the job y (+)= x·pack, pack M × N.
@@ -277,15 +311,18 @@ func linearPart(d *cpu, w *worker, r0, r1, c0, c1 int) {
 		of, first = j.tail, c0-j.full
 	}
 	for k := 0; k < j.M; k += block {
-		at := k
+		inB, inA, terms := k, k, min(block, j.M-k)
 		if of.paired {
-			at /= 2
+			inB /= 2
+			if d.v.dots {
+				inA, terms = inB, (terms+1)/2
+			}
 		}
 		p := product{
 			c: &y[0], ldc: ldy,
-			a: &j.x.at(r0)[k], ars: j.x.ld, aks: 1,
-			b: &of.data[first*of.inner+at*tileCols], bps: tileCols * of.inner, bks: tileCols,
-			rows: r1 - r0, cols: c1 - c0, k: min(block, j.M-k), acc: acc, padded: true, paired: of.paired,
+			a: &j.a[r0*j.lda+inA], ars: j.lda, aks: 1,
+			b: &of.data[first*of.inner+inB*tileCols], bps: tileCols * of.inner, bks: tileCols,
+			rows: r1 - r0, cols: c1 - c0, k: terms, acc: acc, padded: true, paired: of.paired,
 		}
 		w.product(d.v, &p)
 		acc = true
@@ -307,12 +344,15 @@ func (d *cpu) LinearBackward(dx, dw, db, dy, x, w Tensor) {
 	if T == 0 || N == 0 {
 		return
 	}
-	dy = d.wide(0, dy)
 	if dx.mem != nil && M > 0 {
 		p, _, _ := d.packed(w, false)
 		d.writes(op, dx)
-		d.lin = linearJob{y: dx, x: dy, pack: p, full: M, T: T, N: M, M: N, acc: true}
+		a, lda := d.operand(0, dy, p)
+		d.lin = linearJob{y: dx, a: a, lda: lda, pack: p, full: M, T: T, N: M, M: N, acc: true}
 		d.multiply()
+	}
+	if dw.mem != nil || db.mem != nil {
+		dy = d.wide(0, dy)
 	}
 	if dw.mem != nil && M > 0 {
 		d.writes(op, dw)

@@ -105,6 +105,9 @@ func (t Tensor) Len() int {
 // Offset is where t begins in its allocation, in elements.
 func (t Tensor) Offset() int { return t.off }
 
+// SameMemory reports whether two tensors lie in one allocation.
+func SameMemory(t, u Tensor) bool { return t.mem == u.mem }
+
 // LD is the number of elements from one row to the next.
 func (t Tensor) LD() int { return t.ld }
 

@@ -27,15 +27,17 @@ const (
 // Window is how many numbers pass through the device at a time.
 const Window = 1 << 22
 
-// newAdamState makes room for n numbers, of zero. A master copy that is elsewhere on the device is taken as it is.
-func newAdamState(dev k.Device, n int, offload, masters bool, master k.Tensor) *adamState {
+// newAdamState makes room for n numbers, of zero. A master copy that is elsewhere, on the device or on the host, is taken as it is.
+func newAdamState(dev k.Device, n int, offload, masters bool, master k.Tensor, host []float32) *adamState {
 	h := &adamState{dev: dev, n: n, off: offload}
 	for i := range h.on {
 		if n == 0 || i == stateMaster && !masters {
 			continue
 		}
 		if offload {
-			h.host[i] = make([]float32, n)
+			if h.host[i] = host; i != stateMaster || host == nil {
+				h.host[i] = make([]float32, n)
+			}
 			h.on[i] = dev.Alloc(k.F32, min(n, Window))
 		} else {
 			h.on[i] = dev.Alloc(k.F32, n)

@@ -33,6 +33,7 @@ type State struct {
 	Revision    int                `json:"revision,omitzero"` // of the algorithm, that made the steps of RL; 0: they were not counted yet
 	Slices      int                `json:"slices,omitzero"`
 	Ranks       int                `json:"ranks,omitzero"` // that made the last steps
+	Shard       string             `json:"shard,omitzero"` // dist.shard, where it was not optimizer
 	Contract    string             `json:"contract"`       // what fixes the bits of log-probabilities: device, kernels
 	Protocol    string             `json:"protocol"`       // what fixes the token stream
 	Tokenizer   string             `json:"tokenizer"`      // hash
@@ -76,6 +77,9 @@ func (r *Run) save(pin bool) (err error) {
 	if err := part("begun", func() error { return r.saveBegin(tmp) }); err != nil {
 		return err
 	}
+	if err := r.ppo.Learns(); err != nil {
+		return err
+	}
 	for _, l := range r.ppo.learners() { // all ranks take part in it
 		if err := l.opt.whole(); err != nil {
 			return err
@@ -93,7 +97,10 @@ func (r *Run) saveBegin(tmp string) error {
 	if r.ppo.critic != nil {
 		r.state.CriticSteps = r.ppo.critic.Updates()
 	}
-	r.state.Slices, r.state.Ranks = r.ranks.Slices, r.ranks.Size()
+	r.state.Slices, r.state.Ranks, r.state.Shard = r.ranks.Slices, r.ranks.Size(), ""
+	if r.ranks.divides() {
+		r.state.Shard = r.ranks.Shard
+	}
 	r.state.Seconds = r.elapsed()
 	if !r.ranks.leads() {
 		return nil
@@ -107,31 +114,18 @@ func (r *Run) saveBegin(tmp string) error {
 	return os.MkdirAll(tmp, 0o755)
 }
 
-// savePart writes what this rank has.
+// savePart writes what this rank has. Models that are divided are given to rank 0 whatever else fails: it waits for them.
 func (r *Run) savePart(tmp string) error {
+	err := r.saveModels(tmp)
 	moments := r.ppo.policy.moments("", &r.through)
 	if r.ppo.critic != nil {
 		moments = append(moments, r.ppo.critic.moments("critic.", &r.through)...)
 	}
 	if len(moments) > 0 {
-		if err := safetensors.Write(filepath.Join(tmp, optimizerFile(r.ranks.Rank())), moments, nil); err != nil {
-			return err
-		}
+		err = errors.Join(err, safetensors.Write(filepath.Join(tmp, optimizerFile(r.ranks.Rank())), moments, nil))
 	}
-	if !r.ranks.leads() {
-		return nil
-	}
-	if err := r.saveModel(r.Policy, tmp); err != nil {
+	if err != nil || !r.ranks.leads() {
 		return err
-	}
-	if r.Critic != nil {
-		dir := filepath.Join(tmp, "critic")
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return err
-		}
-		if err := r.saveModel(r.Critic, dir); err != nil {
-			return err
-		}
 	}
 	for file, content := range r.Files {
 		if err := atomicfile.WriteBytes(filepath.Join(tmp, file), content); err != nil {
@@ -139,6 +133,23 @@ func (r *Run) savePart(tmp string) error {
 		}
 	}
 	return nil
+}
+
+// saveModels writes policy and critic, on rank 0; of divided ones the others give what they have.
+func (r *Run) saveModels(tmp string) (err error) {
+	for _, m := range []struct {
+		*model.Model
+		dir string
+	}{{r.Policy, tmp}, {r.Critic, filepath.Join(tmp, "critic")}} {
+		switch {
+		case m.Model == nil:
+		case r.ranks.leads():
+			err = errors.Join(err, r.saveModel(m.Model, m.dir)) // which makes the folder
+		case m.Units() != nil:
+			err = errors.Join(err, m.Save(""))
+		}
+	}
+	return err
 }
 
 // saveModel writes a model; of one with an adapter, that too.
@@ -292,6 +303,9 @@ func (r *Run) restore() (bool, error) {
 func (r *Run) beginCritic() error {
 	if r.Critic == nil {
 		return nil
+	}
+	if err := r.ppo.Learns(); err != nil {
+		return err
 	}
 	if err := r.ppo.policy.opt.whole(); err != nil {
 		return err

@@ -177,7 +177,7 @@ func DefaultConfig() Config {
 		Reward:     Reward{Verifier: answer.Math, Use: "paper", Strict: true, Count: "turns", Overlong: Overlong{Penalty: 1}},
 		Eval:       Eval{Problems: 60, Samples: 32, Temperature: 1, TopP: 0.7, Every: 40},
 		Checkpoint: Checkpoints{Every: 10, Keep: 2},
-		Dist:       Dist{Settings: dist.DefaultSettings(), Offload: "none"},
+		Dist:       Dist{Settings: dist.DefaultSettings(), Shard: "optimizer", Offload: "none"},
 	}
 	c.SFT.LR, c.SFT.Schedule, c.SFT.Beta2 = 1e-5, "cosine", 0.95
 	c.RL.LR = 1e-6
@@ -216,6 +216,9 @@ func (c Config) Validate() error {
 		return fmt.Errorf("checkpoint.keep: want at least 1, got %d", c.Checkpoint.Keep)
 	case c.Dist.Slices < 0:
 		return fmt.Errorf("dist.slices: want 0 (the ranks a run began with) or more, got %d", c.Dist.Slices)
+	}
+	if c.Dist.Shard != "optimizer" && c.Dist.Shard != "all" {
+		return unknown("dist.shard", c.Dist.Shard, "optimizer", "all")
 	}
 	if c.Dist.Offload != "none" && c.Dist.Offload != "optimizer" {
 		return unknown("dist.offload", c.Dist.Offload, "none", "optimizer")

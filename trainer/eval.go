@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"retool/engine"
@@ -20,6 +21,11 @@ type Evaluator struct {
 	Reward Reward
 	Eval   Eval
 	Ranks  *Ranks // that share the problems; each is given all trajectories. nil: one
+
+	Done   int            // problems, the first ones, that were sampled and judged before, for the same bits
+	Before []trace.Record // theirs, on a rank whose summary counts
+	Part   int            // trajectories that are sampled before keep is given them and Stored is called; 0: all
+	Stored func() error   // may be nil
 }
 
 // Evaluate samples eval.samples responses to each problem, grades them and hands each record to keep. index distinguishes the
@@ -42,16 +48,30 @@ func Evaluate(ctx context.Context, v Evaluator, name string, index, step int, pr
 	if ranks == nil {
 		ranks = NewRanks(nil, 1)
 	}
-	trs, _, err := ranks.rollouts(ctx, v.Engine, "evaluation "+name, groups, engine.Sampling{Seed: v.Seed,
-		Temperature: float32(v.Eval.Temperature), TopP: float32(v.Eval.TopP), TopK: v.Eval.TopK, MinP: float32(v.Eval.MinP)})
-	if err != nil {
-		return trace.Evaluation{}, fmt.Errorf("evaluation %s: %w", name, err)
+	sampling := engine.Sampling{Seed: v.Seed,
+		Temperature: float32(v.Eval.Temperature), TopP: float32(v.Eval.TopP), TopK: v.Eval.TopK, MinP: float32(v.Eval.MinP)}
+	part := len(problems)
+	if v.Part > 0 {
+		part = max(v.Part/v.Eval.Samples, 1)
 	}
-	records := make([]trace.Record, len(trs))
-	for i, e := range gradeAll(trs, problems, v.Eval.Samples, v.Reward, v.Tokens.Bytes, v.Proto.OutsideCode) {
-		records[i] = e.Record(step, name, v.Tokens)
-		if err := keep(records[i]); err != nil {
-			return trace.Evaluation{}, err
+	records := slices.Clone(v.Before)
+	for from := v.Done; from < len(problems); from += part {
+		to := min(from+part, len(problems))
+		trs, _, err := ranks.rollouts(ctx, v.Engine, "evaluation "+name, groups[from:to], sampling)
+		if err != nil {
+			return trace.Evaluation{}, fmt.Errorf("evaluation %s: %w", name, err)
+		}
+		for _, e := range gradeAll(trs, problems[from:to], v.Eval.Samples, v.Reward, v.Tokens.Bytes, v.Proto.OutsideCode) {
+			r := e.Record(step, name, v.Tokens)
+			records = append(records, r)
+			if err := keep(r); err != nil {
+				return trace.Evaluation{}, err
+			}
+		}
+		if v.Stored != nil {
+			if err := v.Stored(); err != nil {
+				return trace.Evaluation{}, err
+			}
 		}
 	}
 	ev := Summarise(records, v.Reward.Verifier)

@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 
@@ -27,20 +28,30 @@ func (r *Run) join() error {
 			slices = began
 		}
 		r.ranks = NewRanks(r.Comm, slices)
-		if n := r.ranks.Slices; n != began || !sameSums(n, ranks, size) {
+		here := r.Config.Dist.Shard
+		if there := cmp.Or(s.Shard, "optimizer"); there != here {
+			r.Report.Note(fmt.Sprintf("the run ran with dist.shard %s and goes on with %s: from here on its bits differ from an uninterrupted run's",
+				there, here))
+		}
+		if n := r.ranks.Slices; n != began || !sameSums(here, n, ranks, size) {
 			r.Report.Note(fmt.Sprintf("the run ran on %s in minibatches of %s and goes on on %s in minibatches of %s: from here on its bits differ "+
 				"from an uninterrupted run's", count(ranks, "rank"), count(began, "slice"), count(size, "rank"), count(n, "slice")))
 		}
 	}
 	r.ranks = NewRanks(r.Comm, slices)
+	r.ranks.Shard = r.Config.Dist.Shard
 	return r.sameCheckpoint()
 }
 
 // sameSums reports whether sums over so many slices have the same bits on a and on b ranks: each rank adds its own slices first, which is
-// what the tree does if there is one rank, or if they are 1, 2, 4, 8 and so on.
-func sameSums(slices, a, b int) bool {
+// what the tree does if there is one rank, or if they are 1, 2, 4, 8 and so on. Where models are divided the ranks come first: then it is
+// they that are to be one of these, or as many as slices.
+func sameSums(shard string, slices, a, b int) bool {
 	asTree := func(ranks int) bool {
 		each := slices / ranks
+		if shard == "all" {
+			return slices%ranks == 0 && (each == 1 || ranks&(ranks-1) == 0)
+		}
 		return ranks == 1 || slices%ranks == 0 && each&(each-1) == 0
 	}
 	return a == b || asTree(a) && asTree(b)

@@ -111,6 +111,7 @@ func (l *lab) model(t testing.TB, c model.Config) *model.Model {
 	m, err := model.New(l.dev, c, l.opt)
 	require.NoError(t, err)
 	m.Init(l.cfg.Seed)
+	m.InitAdapter(l.cfg.Seed)
 	t.Cleanup(m.Close)
 	return m
 }

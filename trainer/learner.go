@@ -20,24 +20,45 @@ type Learner struct {
 	rows  k.Tensor         // all of them, (levels, numbers); absent where a rank has one slice
 	top   int              // gradients that hold a sum; the slice at work has the next
 	done  int              // slices that are in
+
+	sums *unitSums // of a divided model, in place of all these
 }
 
 // NewLearner prepares m, made with Options.Train, to learn; name is the model's in messages, offload keeps
 // the optimizer's memory on the host. Close frees what it allocates, not the model.
 func NewLearner(dev k.Device, m *model.Model, cfg Optimizer, ranks *Ranks, name string, offload bool) *Learner {
 	l := &Learner{Model: m, dev: dev, opt: newAdamW(dev, m, cfg, ranks, name, offload)}
-	if n := ranks.each(); n > 1 {
-		l.grads, l.rows = m.Gradients(bits.Len(uint(n-1)) + 1)
+	if d, ok := m.Options.Division.(*Divided); ok {
+		d.book = ranks.book
+	}
+	if (m.Units() != nil) != ranks.divides() {
+		panic("trainer: dist.shard all is for models made with Options.Division, and they for it")
+	}
+	if m.Units() != nil {
+		l.sums = newUnitSums(l)
+	} else if n := ranks.each(); n > 1 {
+		l.grads, l.rows = m.Gradients(sumLevels(n) + 1)
 	}
 	return l
 }
 
+// sumLevels is how many sums wait for their neighbours at most, of n that come one after the other.
+func sumLevels(n int) int { return bits.Len(uint(n - 1)) }
+
 // Close frees the moments.
-func (l *Learner) Close() { l.opt.free() }
+func (l *Learner) Close() {
+	l.opt.free()
+	if l.sums != nil {
+		l.sums.suspend()
+	}
+}
 
 // Begin forgets the gradients of the step before, also of one that was given up.
 func (l *Learner) Begin() error {
 	l.top, l.done = 0, 0
+	if l.sums != nil {
+		return l.sums.begin()
+	}
 	if l.rows.Absent() {
 		return l.Model.ZeroGrad()
 	}
@@ -50,13 +71,21 @@ func (l *Learner) next() error {
 	return l.Model.ZeroGrad()
 }
 
-// Accumulate adds the gradients of one pass; see model.Train for what loss is given and leaves, and model.Seen, which may be nil.
+// Accumulate adds the gradients of one pass, or of a divided model goes along with the other ranks' where b is nil; see
+// model.Train for what loss is given and leaves, and model.Seen, which may be nil.
 func (l *Learner) Accumulate(b *Batch, seen *model.Seen, loss func(model.Head)) error {
+	if b == nil {
+		return l.Model.Idle(true)
+	}
 	return l.Model.TrainSeen(b.inputs(), seen, loss)
 }
 
-// Sliced ends a slice: its gradient joins those of its neighbours.
+// Sliced ends a slice, of a divided model a slice's pass: its gradient joins those of its neighbours.
 func (l *Learner) Sliced() error {
+	if l.sums != nil {
+		l.sums.sliced()
+		return nil
+	}
 	if l.rows.Absent() {
 		return nil
 	}
@@ -84,7 +113,10 @@ func (l *Learner) join() {
 
 // gradient is the sum of this rank's slices.
 func (l *Learner) gradient() k.Tensor {
-	if l.rows.Absent() {
+	switch {
+	case l.sums != nil:
+		return l.sums.all
+	case l.rows.Absent():
 		return l.Model.G.All
 	}
 	return l.grads[0].All
@@ -92,7 +124,7 @@ func (l *Learner) gradient() k.Tensor {
 
 // Apply moves a part of the parameters by what has been accumulated on all ranks; see adamW.update.
 func (l *Learner) Apply(over part, lr, decay float64) (norm float64, ok bool, err error) {
-	return l.opt.update(l.gradient(), over(l.Model.Learned()), lr, decay)
+	return l.opt.update(l.gradient(), over(l.Model), lr, decay)
 }
 
 // Use takes other settings and keeps the moments; Restart forgets them too.

@@ -27,16 +27,18 @@ var momentsRange = MomentsRange // tests have smaller ones
 func (l *Learner) moments(prefix string, buf *[]float32) (list []safetensors.Named) {
 	o := l.opt
 	for kind, moment := range []string{stateM: "m", stateV: "v"} {
-		for from := 0; from < o.own.Len(); from += momentsRange {
-			n := min(momentsRange, o.own.Len()-from)
-			name := fmt.Sprintf("%s%s@%d", prefix, moment, o.own.From+from)
-			list = append(list, safetensors.Named{Name: name, Shape: []int{n}, Data: func() ([]float32, error) {
-				if cap(*buf) < n {
-					*buf = make([]float32, n)
-				}
-				o.state.read(kind, from, (*buf)[:n])
-				return (*buf)[:n], nil
-			}})
+		for _, p := range o.own {
+			for from := 0; from < p.Len(); from += momentsRange {
+				n := min(momentsRange, p.Len()-from)
+				name := fmt.Sprintf("%s%s@%d", prefix, moment, p.From+from)
+				list = append(list, safetensors.Named{Name: name, Shape: []int{n}, Data: func() ([]float32, error) {
+					if cap(*buf) < n {
+						*buf = make([]float32, n)
+					}
+					o.state.read(kind, p.at+from, (*buf)[:n])
+					return (*buf)[:n], nil
+				}})
+			}
 		}
 	}
 	return list
@@ -46,9 +48,13 @@ func (l *Learner) moments(prefix string, buf *[]float32) (list []safetensors.Nam
 func (l *Learner) restore(f *optimizerFiles, prefix string, updates int) error {
 	o := l.opt
 	for kind, name := range []string{stateM: prefix + "m", stateV: prefix + "v"} {
-		values, err := f.read(name, l.Model.Learned().All.Len(), o.own)
-		if err != nil {
-			return err
+		values := make([]float32, 0, o.n)
+		for _, p := range o.own {
+			some, err := f.read(name, o.all, p.Range)
+			if err != nil {
+				return err
+			}
+			values = append(values, some...)
 		}
 		o.state.write(kind, values)
 	}
@@ -88,8 +94,8 @@ func (f *optimizerFiles) close() {
 	}
 }
 
-// piece is a stored range.
-type piece struct {
+// storedPiece is a range in a file.
+type storedPiece struct {
 	dist.Range
 	file   string
 	tensor safetensors.Tensor
@@ -132,7 +138,7 @@ func (f *optimizerFiles) read(name string, n int, own dist.Range) ([]float32, er
 }
 
 // pieces are those of a tensor, in order.
-func (f *optimizerFiles) pieces(name string) (out []piece) {
+func (f *optimizerFiles) pieces(name string) (out []storedPiece) {
 	for file, s := range f.files {
 		for _, stored := range s.Names() {
 			rest, ok := strings.CutPrefix(stored, name)
@@ -149,11 +155,11 @@ func (f *optimizerFiles) pieces(name string) (out []piece) {
 			}
 			t, _ := s.Tensor(stored)
 			if t.Len() > 0 {
-				out = append(out, piece{dist.Range{From: from, To: from + t.Len()}, file, t})
+				out = append(out, storedPiece{dist.Range{From: from, To: from + t.Len()}, file, t})
 			}
 		}
 	}
-	slices.SortFunc(out, func(a, b piece) int {
+	slices.SortFunc(out, func(a, b storedPiece) int {
 		if a.From != b.From {
 			return a.From - b.From
 		}

@@ -86,6 +86,9 @@ func (p *PPO) Step(ctx context.Context, step int, problems []*Problem) (*Stats, 
 
 // Learn makes a step's updates on its episodes and books them.
 func (p *PPO) Learn(eps []*Episode, step int, s *Stats) error {
+	if err := p.Learns(); err != nil {
+		return err
+	}
 	if p.shared() && step == p.cfg.Critic.Warmup {
 		if err := p.policy.Restart(p.cfg.RL.Optimizer); err != nil { // the head's warm-up counted steps that the trunk has not made
 			return err
@@ -139,6 +142,9 @@ func (p *PPO) sample(ctx context.Context, step, before int, problems []*Problem)
 			groups[i].Keys = append(groups[i].Keys, Key(trainKeys, step, (before+i)*p.cfg.RL.Group+g))
 		}
 	}
+	if err := p.Generates(); err != nil {
+		return nil, err
+	}
 	trs, shares, err := p.ranks.rollouts(ctx, p.engine, fmt.Sprintf("step %d", step+1), groups, engine.Sampling{
 		Seed: p.cfg.Seed, Temperature: float32(p.cfg.RL.Temperature), TopP: float32(p.cfg.RL.TopP), TopK: p.cfg.RL.TopK,
 		MinP: float32(p.cfg.RL.MinP), Sets: true, Version: int32(step),
@@ -190,7 +196,14 @@ func (p *PPO) score(eps []*Episode, step int, s *Stats) error {
 	verify := p.cfg.RL.VerifyEvery > 0 && step%p.cfg.RL.VerifyEvery == 0
 	plan := Pack(eps, p.cfg.RL.Tokens, 1)
 	said := make([]scores, len(plan))
-	for i := p.ranks.Rank(); i < len(plan); i += p.ranks.Size() {
+	for first := 0; first < len(plan); first += p.ranks.Size() {
+		i := first + p.ranks.Rank()
+		if i >= len(plan) {
+			if err := p.idleScore(verify); err != nil {
+				return err
+			}
+			continue
+		}
 		p.ranks.did("step %d: scoring pass %d of %d", step+1, i+1, len(plan))
 		var err error
 		if said[i], err = p.scorePass(plan[i], verify); err != nil {
@@ -202,6 +215,19 @@ func (p *PPO) score(eps []*Episode, step int, s *Stats) error {
 	}
 	for i, b := range plan {
 		b.scored(said[i].logp, said[i].value, said[i].ref)
+	}
+	return nil
+}
+
+// idleScore goes along with the other ranks' scorePass, of models that are divided.
+func (p *PPO) idleScore(verify bool) error {
+	if verify || p.shared() {
+		if err := p.policy.Model.Idle(false); err != nil {
+			return err
+		}
+	}
+	if p.critic != nil {
+		return p.critic.Model.Idle(false)
 	}
 	return nil
 }
@@ -250,30 +276,27 @@ func (p *PPO) update(mini []*Episode, step int, s *Stats, told func(share float6
 			return err
 		}
 	}
-	var sums []float64
-	slices := p.ranks.mine(mini)
-	for i, slice := range slices {
-		plan := Pack(slice, p.cfg.RL.Tokens, weight)
-		for j, b := range plan {
-			p.ranks.did("step %d: update, slice %d of %d, pass %d of %d", step+1, i+1, p.ranks.each(), j+1, len(plan))
-			told((float64(i) + float64(j)/float64(len(plan))) / float64(len(slices)))
+	sums, err := p.ranks.passes(fmt.Sprintf("losses of step %d", step+1), mini, p.cfg.RL.Tokens, weight, len(passSums{}),
+		func(b *Batch, where string, share float64) ([]float64, error) {
+			p.ranks.did("step %d: update, %s", step+1, where)
+			told(share)
 			sum, err := p.pass(b, warmup)
-			if err != nil {
-				return err
-			}
-			sums = append(sums, sum[:]...)
-		}
-		for _, l := range p.learners() {
-			if err := l.Sliced(); err != nil {
-				return err
-			}
-		}
-	}
-	sums, err := p.ranks.numbers(fmt.Sprintf("losses of step %d", step+1), sums)
+			return sum[:], err
+		}, p.sliced)
 	if err != nil {
 		return err
 	}
 	return p.apply(step, warmup, sums, s)
+}
+
+// sliced ends a slice of all that learn.
+func (p *PPO) sliced() error {
+	for _, l := range p.learners() {
+		if err := l.Sliced(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // seen is what a pass does with all its log-probabilities before its loss: nothing, or the ratio of whole responses.
@@ -299,8 +322,24 @@ func (p *PPO) learners() []*Learner {
 	return []*Learner{p.policy, p.critic}
 }
 
+// idle goes along with the other ranks' pass, of models that are divided.
+func (p *PPO) idle(warmup bool) error {
+	for _, l := range p.learners() {
+		if l == p.policy && warmup && p.critic != nil {
+			continue
+		}
+		if err := l.Accumulate(nil, nil, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // pass adds the gradients of one pass and returns its sums.
 func (p *PPO) pass(b *Batch, warmup bool) (sum passSums, err error) {
+	if b == nil {
+		return sum, p.idle(warmup)
+	}
 	valueScale := float32(1)
 	if p.shared() {
 		valueScale = float32(p.cfg.Critic.Coefficient)

@@ -20,6 +20,8 @@ type Dist struct {
 
 	Slices int `yaml:"slices" doc:"parts of a minibatch, whose gradients are added in pairs; 0: the ranks a run began with"`
 
+	Shard string `yaml:"shard" doc:"divided among ranks: optimizer; all, weights and gradients too, with bits of its own" resume:"free"`
+
 	Offload string `yaml:"offload" doc:"none; optimizer: moments and master copy on the host, streamed at an update; equal bits" resume:"free"`
 }
 
@@ -28,7 +30,8 @@ type Dist struct {
 // neighbours: so the sums do not show how many ranks there are.
 type Ranks struct {
 	dist.Comm
-	Slices int // a multiple of Size
+	Slices int    // a multiple of Size
+	Shard  string // as dist.shard: optimizer, also "", or all
 
 	calls    int           // of rollouts, all ranks' alike
 	progress int64         // what Doing is told
@@ -55,14 +58,90 @@ func (r *Ranks) leads() bool { return r.Rank() == 0 }
 // each is the number of slices that a rank has.
 func (r *Ranks) each() int { return r.Slices / r.Size() }
 
-// mine is this rank's slices of a minibatch.
-func (r *Ranks) mine(mini []*Episode) [][]*Episode {
-	return sliced(mini, r.Slices)[r.Rank()*r.each():][:r.each()]
+// mine is this rank's slices of n: neighbours, or of a divided model every Size-th.
+func (r *Ranks) mine(all [][]*Batch) (mine [][]*Batch) {
+	if !r.divides() {
+		return all[r.Rank()*r.each():][:r.each()]
+	}
+	for s := r.Rank(); s < len(all); s += r.Size() {
+		mine = append(mine, all[s])
+	}
+	return mine
 }
 
-// sliced divides a minibatch in n slices: the longest episode first, each to the slice with the fewest tokens. Within a slice episodes
+// passes gives do this rank's passes of a minibatch, at most tokens each, with the share of them that is behind it, and calls
+// sliced where one of its slices ends. do returns width numbers; those of all passes of all ranks come back by slice and pass. Of a divided model the ranks go through rounds together, each
+// through a pass of every slice it has, where sliced ends the pass; do is given nil where there is none.
+func (r *Ranks) passes(what string, mini []*Episode, tokens int, weight float32, width int,
+	do func(b *Batch, where string, share float64) ([]float64, error), sliced func() error) ([]float64, error) {
+	var all [][]*Batch
+	rounds := 0
+	for _, s := range slicesOf(mini, r.Slices) {
+		plan := Pack(s, tokens, weight)
+		all, rounds = append(all, plan), max(rounds, len(plan))
+	}
+	mine := r.mine(all)
+	count, did := 0, 0
+	for _, plan := range mine {
+		count += len(plan)
+	}
+	var sums []float64
+	pass := func(i, j int, b *Batch) ([]float64, error) {
+		share := float64(did) / float64(max(count, 1))
+		if b != nil {
+			did++
+		}
+		return do(b, fmt.Sprintf("slice %d of %d, pass %d of %d", i+1, r.each(), j+1, len(mine[i])), share)
+	}
+	if r.divides() {
+		sums = make([]float64, len(mine)*rounds*width)
+		for j := range rounds {
+			for i, plan := range mine {
+				var b *Batch
+				if j < len(plan) {
+					b = plan[j]
+				}
+				sum, err := pass(i, j, b)
+				if err == nil {
+					err = sliced()
+				}
+				if err != nil {
+					return nil, err
+				}
+				copy(sums[(i*rounds+j)*width:], sum)
+			}
+		}
+		sums, err := r.numbers(what, sums)
+		return r.bySlice(sums, rounds*width), err
+	}
+	for i, plan := range mine {
+		for j, b := range plan {
+			sum, err := pass(i, j, b)
+			if err != nil {
+				return nil, err
+			}
+			sums = append(sums, sum...)
+		}
+		if err := sliced(); err != nil {
+			return nil, err
+		}
+	}
+	return r.numbers(what, sums)
+}
+
+// bySlice orders what all ranks say of their slices, n numbers each, of a divided model.
+func (r *Ranks) bySlice(sums []float64, n int) []float64 {
+	out := make([]float64, 0, len(sums))
+	for s := range len(sums) / max(1, n) {
+		at := (s%r.Size()*r.each() + s/r.Size()) * n
+		out = append(out, sums[at:at+n]...)
+	}
+	return out
+}
+
+// slicesOf divides a minibatch in n slices: the longest episode first, each to the slice with the fewest tokens. Within a slice episodes
 // stay in the minibatch's order, so that one slice is the minibatch.
-func sliced(mini []*Episode, n int) [][]*Episode {
+func slicesOf(mini []*Episode, n int) [][]*Episode {
 	order := make([]int, len(mini))
 	for i := range order {
 		order[i] = i

@@ -66,6 +66,16 @@ func together(t *testing.T, dir string, ranks, stop int, edits ...func(*Config))
 	return togetherOn(t, func() k.Device { return k.NewCPU(1) }, model.Options{}, wide, dir, ranks, stop, edits...)
 }
 
+// withEdits is the settings that edits make.
+func withEdits(edits []func(*Config)) Config {
+	c := DefaultConfig()
+	small(&c)
+	for _, edit := range edits {
+		edit(&c)
+	}
+	return c
+}
+
 func togetherOn(t *testing.T, device func() k.Device, opt model.Options, shape func(*model.Config), dir string, ranks, stop int,
 	edits ...func(*Config)) (*State, *listener, error) {
 	runs, lead := make([]*Run, ranks), &listener{}
@@ -73,6 +83,9 @@ func togetherOn(t *testing.T, device func() k.Device, opt model.Options, shape f
 	comms := dist.Local(ranks)
 	for i := range runs {
 		opt.Sharded = opt.Sharded || ranks > 1
+		if settings := withEdits(edits); settings.Dist.Shard == "all" {
+			opt.Division, opt.HostCopy = &Divided{Comm: comms[i], Name: "model"}, settings.Dist.Offload == "optimizer"
+		}
 		l := newLabOn(t, device(), opt, func(c *Config) {
 			small(c)
 			for _, edit := range edits {
@@ -259,7 +272,10 @@ func TestOtherSlicesAreSaid(t *testing.T) {
 		"on 2 ranks in minibatches of 2 slices and goes on on 3 ranks in minibatches of 3 slices: from here on its bits differ")
 	_, _, err = together(t, t.TempDir(), 3, 0, auto, func(c *Config) { c.Dist.Slices = 4 })
 	require.ErrorContains(t, err, "dist.slices: 4 slices do not divide among 3 ranks")
-	require.True(t, sameSums(12, 3, 6) && sameSums(12, 1, 12) && !sameSums(12, 1, 2) && sameSums(12, 2, 2))
+	same := func(a, b int) bool { return sameSums("optimizer", 12, a, b) }
+	require.True(t, same(3, 6) && same(1, 12) && !same(1, 2) && same(2, 2))
+	same = func(a, b int) bool { return sameSums("all", 12, a, b) }
+	require.True(t, same(1, 2) && same(4, 12) && !same(1, 3) && same(3, 3))
 }
 
 // Whatever one rank cannot write, no rank has a checkpoint of it, and the one before is as it was.
@@ -389,7 +405,7 @@ func TestSlicesAreEven(t *testing.T) {
 		}
 		n := rapid.IntRange(1, 9).Draw(t, "slices")
 		seen := map[*Episode]bool{}
-		for _, s := range sliced(mini, n) {
+		for _, s := range slicesOf(mini, n) {
 			tokens := 0
 			for _, e := range s {
 				require.False(t, seen[e])
@@ -399,6 +415,6 @@ func TestSlicesAreEven(t *testing.T) {
 			require.LessOrEqual(t, tokens, all/n+longest)
 		}
 		require.Len(t, seen, len(mini))
-		require.Equal(t, append([]*Episode(nil), mini...), append([]*Episode(nil), sliced(mini, 1)[0]...))
+		require.Equal(t, append([]*Episode(nil), mini...), append([]*Episode(nil), slicesOf(mini, 1)[0]...))
 	})
 }

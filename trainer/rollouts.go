@@ -51,6 +51,7 @@ func (r *Ranks) rollouts(ctx context.Context, e *engine.Engine, what string, gro
 	if err != nil {
 		return nil, nil, err
 	}
+	spent := r.spent
 	everybody, err := r.gather("trajectories of "+what, bytes)
 	if err != nil {
 		return nil, nil, err
@@ -59,7 +60,7 @@ func (r *Ranks) rollouts(ctx context.Context, e *engine.Engine, what string, gro
 	if err == nil {
 		err = e.TooManyLost(trs)
 	}
-	r.spent -= idle(shares, r.Rank()) // waiting for others is no exchange
+	r.spent -= min(idle(shares, r.Rank()), r.spent-spent) // waiting for others is no exchange; they may have begun earlier
 	return trs, shares, err
 }
 

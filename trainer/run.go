@@ -353,6 +353,9 @@ func (r *Run) evaluate(ctx context.Context, name string) error {
 	if r.Config.Eval.Problems == 0 {
 		return nil
 	}
+	if err := r.ppo.Generates(); err != nil {
+		return err
+	}
 	e, err := Evaluate(ctx, Evaluator{
 		Engine: r.Engine, Proto: r.Proto, Tokens: r.Tokens, Seed: r.Config.Seed, Reward: r.Config.Reward, Eval: r.Config.Eval,
 		Ranks: r.ranks,

@@ -40,24 +40,24 @@ type SFTStats struct {
 //	loss = −(1/N) Σ log π(token)      over the N policy tokens of all examples
 func (f *ColdStart) Step(examples []*Episode, i, n int) (SFTStats, error) {
 	s := SFTStats{LR: f.cfg.Rate(i, n), Policy: predictions(examples)}
+	if err := f.policy.Resume(); err != nil {
+		return s, err
+	}
 	if err := f.policy.Begin(); err != nil {
 		return s, err
 	}
-	var sums []float64 // loss and tokens of each pass
-	for _, slice := range f.ranks.mine(examples) {
-		for _, b := range Pack(slice, f.cfg.Tokens, 1/float32(s.Policy)) {
-			f.ranks.did("sft step %d: a pass of %d tokens", i+1, len(b.IDs))
+	sums, err := f.ranks.passes(fmt.Sprintf("losses of sft step %d", i+1), examples, f.cfg.Tokens, 1/float32(s.Policy), 2,
+		func(b *Batch, where string, _ float64) ([]float64, error) { // loss and tokens
+			f.ranks.did("sft step %d: %s", i+1, where)
+			if b == nil {
+				return nil, f.policy.Accumulate(nil, nil, nil)
+			}
 			loss, err := f.pass(b, s.Policy)
 			if err != nil {
-				return s, fmt.Errorf("trainer: sft step %d: %w", i+1, err)
+				return nil, fmt.Errorf("trainer: sft step %d: %w", i+1, err)
 			}
-			sums = append(sums, loss, float64(len(b.IDs)))
-		}
-		if err := f.policy.Sliced(); err != nil {
-			return s, err
-		}
-	}
-	sums, err := f.ranks.numbers(fmt.Sprintf("losses of sft step %d", i+1), sums)
+			return []float64{loss, float64(len(b.IDs))}, nil
+		}, f.policy.Sliced)
 	if err != nil {
 		return s, err
 	}

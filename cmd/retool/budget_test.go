@@ -34,12 +34,18 @@ func TestPlansOfTheCPUAreWhatIsResident(t *testing.T) {
 	}
 	p0, r0 := took()
 	require.Less(t, p0, 10.)
-	p, r := took("model.hidden=512", "model.layers=3", "model.ffn=1536", "model.heads=8", "model.kv_heads=8", "model.head_dim=64",
+	large := []string{"model.hidden=512", "model.layers=3", "model.ffn=1536", "model.heads=8", "model.kv_heads=8", "model.head_dim=64",
 		"engine.step_tokens=64", "engine.pages=4", "sft.steps=2", "sft.batch=16", "sft.tokens=128", "rl.tokens=128", "rl.steps=1",
-		"eval.problems=2", "protocol.name=none")
-	require.Greater(t, p-p0, 300.)
-	t.Logf("planned %.1f − %.1f MiB, resident %.1f − %.1f MiB", p, p0, r, r0)
-	require.InEpsilon(t, p-p0, r-r0, 0.05, "planned %.1f − %.1f MiB, resident %.1f − %.1f", p, p0, r, r0)
+		"eval.problems=2", "protocol.name=none"}
+	for _, c := range []struct {
+		more  []string
+		above float64
+	}{{nil, 300}, {[]string{"model.lora.rank=64", "model.layers=6"}, 150}} {
+		p, r := took(append(large, c.more...)...)
+		require.Greater(t, p-p0, c.above)
+		t.Logf("%v: planned %.1f − %.1f MiB, resident %.1f − %.1f MiB", c.more, p, p0, r, r0)
+		require.InEpsilon(t, p-p0, r-r0, 0.05, "%v: planned %.1f − %.1f MiB, resident %.1f − %.1f", c.more, p, p0, r, r0)
+	}
 }
 
 // A run that cannot fit is refused before it begins, and leaves nothing behind.
@@ -89,13 +95,17 @@ func TestPlansOfManyRanksAgreeWithTheDesign(t *testing.T) {
 		recipe, trunk, offload string
 		ranks                  int
 		training               float64
+		shard                  string
 	}{
-		{"qwen2.5-1.5b", "shared", "none", 1, 35 - 3}, {"qwen2.5-7b", "shared", "none", 1, 149 - 3}, // less what collectives take
-		{"qwen2.5-7b", "shared", "none", 2, 103}, {"qwen2.5-7b", "own", "none", 2, 195},
-		{"qwen2.5-7b", "shared", "none", 8, 69}, {"qwen2.5-7b", "own", "none", 8, 126},
-		{"qwen2.5-7b", "shared", "optimizer", 1, 58 - 3}, {"qwen2.5-7b", "own", "optimizer", 1, 103 - 3},
+		{"qwen2.5-1.5b", "shared", "none", 1, 35 - 3, "optimizer"}, // less what collectives take
+		{"qwen2.5-7b", "shared", "none", 1, 149 - 3, "optimizer"},
+		{"qwen2.5-7b", "shared", "none", 2, 103, "optimizer"}, {"qwen2.5-7b", "own", "none", 2, 195, "optimizer"},
+		{"qwen2.5-7b", "shared", "none", 8, 69, "optimizer"}, {"qwen2.5-7b", "own", "none", 8, 126, "optimizer"},
+		{"qwen2.5-7b", "shared", "optimizer", 1, 58 - 3, "optimizer"}, {"qwen2.5-7b", "own", "optimizer", 1, 103 - 3, "optimizer"},
+		{"qwen2.5-32b", "shared", "none", 8, 104, "all"},
+		{"qwen2.5-32b", "shared", "optimizer", 8, 55, "all"}, {"qwen2.5-32b", "shared", "none", 16, 68, "all"},
 	} {
-		cfg, err := loadConfig(c.recipe, []string{"critic.trunk=" + c.trunk, "dist.offload=" + c.offload})
+		cfg, err := loadConfig(c.recipe, []string{"critic.trunk=" + c.trunk, "dist.offload=" + c.offload, "dist.shard=" + c.shard})
 		require.NoError(t, err)
 		shape, err := model.Shape(recipeShapes[c.recipe])
 		require.NoError(t, err)
@@ -105,11 +115,13 @@ func TestPlansOfManyRanksAgreeWithTheDesign(t *testing.T) {
 		training, sum := 0., int64(0)
 		for _, x := range p.Parts {
 			sum += x.Bytes
-			if x.Name != "KV pages" {
+			if x.Name != "KV pages" && !(x.Lent && x.Phases[0] == inRollout) {
 				training += float64(x.Bytes) / 1e9
 			}
 		}
-		require.InEpsilon(t, p.Peak, sum, 0.001)
+		if c.shard == "optimizer" {
+			require.InEpsilon(t, p.Peak, sum, 0.001)
+		}
 		tolerance := 0.03
 		if c.trunk == "own" {
 			tolerance = 0.07 // a critic has activations of its own, which the design does not count

@@ -31,6 +31,7 @@ type program struct {
 	pool   *interp.Pool
 	engine *engine.Engine
 	closer []func()
+	notes  []string // of what was read, for who trains
 }
 
 // use says what a program is built for.
@@ -109,14 +110,23 @@ func (p *program) Close() {
 	}
 }
 
+// contract is what fixes the bits of the policy's log-probabilities: the device's, for weights of its type.
+func (p *program) contract() string {
+	info := p.dev.Info()
+	if p.policy.Options.DType == kernels.BF16 && info.BF16 != "" {
+		return info.Contract + ", " + info.BF16
+	}
+	return info.Contract
+}
+
 // models makes those that the configuration asks for. The policy has the weights of the folder, or new ones; a critic begins as it.
 func (p *program) models(shape model.Config, train bool, from string) error {
-	for _, m := range p.cfg.models(shape, train, dtypeOf(p.cfg.Device, p.cfg.Model.DType, shape), p.ranks.Size()) {
+	for _, m := range p.cfg.models(shape, train, dtypeOf(p.cfg.Device, p.cfg.Model.DType, shape), p.ranks) {
 		if m.name != policyModel {
 			from = ""
 		}
-		if m.options.LoRA.Rank != 0 && m.options.Sharded {
-			return fmt.Errorf("model.lora.rank: an adapter is trained by one rank with dist.offload none")
+		if m.options.LoRA.Rank != 0 && m.options.Division != nil {
+			return fmt.Errorf("model.lora.rank: an adapter's base is whole on each rank: want dist.shard optimizer, got all")
 		}
 		m.share(p.policy)
 		made, err := p.model(m.shape, m.options, from)
@@ -145,7 +155,13 @@ func (p *program) models(shape model.Config, train bool, from string) error {
 func (p *program) adapter() error {
 	p.policy.InitAdapter(p.cfg.Seed)
 	if dir := p.cfg.Model.LoRA.Path; p.policy.Adapter != nil && dir != "" {
-		return p.policy.ReadAdapter(dir)
+		if err := p.policy.ReadAdapter(dir); err != nil {
+			return err
+		}
+		if _, dropout, err := model.ReadLoRA(dir); err != nil || dropout > 0 {
+			p.notes = append(p.notes, fmt.Sprintf("note      %s was trained with lora_dropout %g: it goes on without", dir, dropout))
+			return err
+		}
 	}
 	return nil
 }
@@ -204,6 +220,6 @@ func (p *program) training(dir string, report trainer.Report) (run *trainer.Run,
 		Comm: p.ranks.Comm, Leave: leaveOnSignal(),
 		Proto: p.proto, Tokens: p.tok, Data: read.Data, Hashes: read.hashes, Report: report,
 		Files:    files,
-		Contract: p.dev.Info().Contract, Protocol: p.proto.Contract(), Tokenizer: p.tok.Hash(),
-	}, read.notes, nil
+		Contract: p.contract(), Protocol: p.proto.Contract(), Tokenizer: p.tok.Hash(),
+	}, append(p.notes, read.notes...), nil
 }

@@ -19,7 +19,7 @@ import (
 func benchCommand() *cli.Command {
 	common := []cli.Flag{
 		&cli.StringFlag{Name: "device", Value: "cpu", Usage: "`NAME`: cpu, gpu, or emu, which checks every launch and whose times mean nothing"},
-		&cli.StringFlag{Name: "variant", Usage: "`KERNELS` of the device: avx512, avx2, go; sm80, sm90a"},
+		&cli.StringFlag{Name: "variant", Usage: "`KERNELS` of the device: avx512bf16, avx512, avx2, go; sm80, sm90a"},
 		&cli.IntFlag{Name: "threads", Usage: "`N`; 0: one per core"},
 		&cli.StringFlag{Name: "models", Usage: "`NAMES` of shapes: d128 (0.9 M parameters), d256 (5.2 M), q05 (Qwen2.5-0.5B), tiny; " +
 			"none: the first two, on a GPU q05, on emu tiny"},

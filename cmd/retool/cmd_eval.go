@@ -25,7 +25,7 @@ func evalCommand() *cli.Command {
 			&cli.StringFlag{Name: "verifier", Value: string(answer.Math),
 				Usage: "with --trace: the rules to grade by, `RULES`: " + strings.Join(answer.Verifiers(), ", ")},
 			presetFlag(),
-			&cli.StringFlag{Name: "out", Usage: "write the trajectories sampled to a `FILE.jsonl`, all of them or none"},
+			&cli.StringFlag{Name: "out", Usage: "write the trajectories sampled to a `FILE.jsonl`; killed, the same command goes on"},
 			&cli.StringFlag{Name: "record", Usage: "append the evaluation to a `FILE.jsonl`, and print all that it holds as a table"},
 			&cli.BoolFlag{Name: "json", Usage: "print the evaluation as JSON"},
 			setFlag(),
@@ -130,19 +130,30 @@ func evaluate(c *cli.Context, rs *ranks) (trace.Evaluation, error) {
 		p.engine.Progress = func(done, all int) { bar.of("rollout", "trajectories", int64(done), int64(all)) }
 		p.engine.Prefilling = func(done, all int) { bar.of("prefill", "tokens", int64(done), int64(all)) }
 	}
-	var records []trace.Record
 	cfg := l.cfg
-	e, err := trainer.Evaluate(rs.ctx, trainer.Evaluator{
+	v := trainer.Evaluator{
 		Engine: p.engine, Proto: p.proto, Tokens: p.tok, Seed: cfg.Seed, Reward: cfg.Reward, Eval: cfg.Eval,
 		Ranks: trainer.NewRanks(rs.Comm, 0),
-	}, "eval", 0, 0, read.Test, func(r trace.Record) error {
-		if c.IsSet("out") {
-			records = append(records, r)
+	}
+	partial, err := p.partialEvaluation(c.String("out"), l.from, read.hashes, &v)
+	if err != nil {
+		return trace.Evaluation{}, err
+	}
+	keep := func(trace.Record) error { return nil }
+	if partial != nil {
+		defer partial.close()
+		keep = func(r trace.Record) error { return printLine(partial.out, r) }
+		if n := len(v.Before); n > 0 {
+			fmt.Fprintf(c.App.ErrWriter, "%d of %d trajectories stand in %s: the others follow\n", n, len(read.Test)*cfg.Eval.Samples,
+				partialPath(c.String("out")))
 		}
-		return nil
-	})
+	}
+	e, err := trainer.Evaluate(rs.ctx, v, "eval", 0, 0, read.Test, keep)
 	if err != nil && c.Context.Err() != nil {
 		err = errors.New("eval: interrupted: nothing was written")
+		if partial != nil && !partial.empty() {
+			err = fmt.Errorf("eval: interrupted: the same command goes on from %s", partialPath(c.String("out")))
+		}
 	}
 	if err != nil || !rs.leads() {
 		return e, err
@@ -150,8 +161,8 @@ func evaluate(c *cli.Context, rs *ranks) (trace.Evaluation, error) {
 	if l.preset != nil {
 		l.preset.into(&e, cfg)
 	}
-	if path := c.String("out"); path != "" {
-		if err := writeRecords(path, records); err != nil {
+	if partial != nil {
+		if err := partial.finish(); err != nil {
 			return e, err
 		}
 	}

@@ -4,25 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 
-	"retool/engine/atomicfile"
 	"retool/trainer/trace"
 )
-
-// writeRecords writes a trace, whole or not at all.
-func writeRecords(path string, records []trace.Record) error {
-	return atomicfile.Write(path, func(w io.Writer) error {
-		for _, r := range records {
-			if err := printLine(w, r); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
 
 // recordedEvaluation is a line of --record.
 type recordedEvaluation struct {

@@ -53,7 +53,7 @@ func (rs *ranks) check(dev kernels.Device, joined time.Duration) error {
 			fmt.Printf(format+"\n", args...)
 		}
 	}
-	for _, m := range rs.members {
+	for _, m := range rs.roster() {
 		say("%v, local rank %d, %d cores (%s)", m, m.LocalRank, m.Cores, m.Affinity)
 	}
 	say("tensors by %s", dist.Transport(rs.Comm))

@@ -10,3 +10,6 @@ func rankAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid:
 // Elsewhere than on Linux what ranks leave behind cannot be adopted.
 func adoptOrphans() {}
 func killOrphans()  {}
+
+// Nor can a process be bound to cores.
+func bindCores([]int) error { return nil }

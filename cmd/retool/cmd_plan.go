@@ -29,9 +29,13 @@ func planCommand() *cli.Command {
 			&cli.IntFlag{Name: "gpus", Value: 1, Usage: "ranks that share the run, `N`: one a GPU"},
 			&cli.StringFlag{Name: "memory", Usage: "of each GPU, `SIZE` (default: 80GiB; of the CPU, what this machine has)"},
 			&cli.BoolFlag{Name: "estimate", Usage: "say what an update and a rollout would take on H200s, computed, also where it does not fit"},
+			&cli.BoolFlag{Name: "table", Usage: "print what published models would take on H200s, computed, and nothing else"},
 			&cli.BoolFlag{Name: "json", Usage: "print the plan as JSON"},
 		},
 		Action: func(c *cli.Context) error {
+			if c.Bool("table") {
+				return planTable(c.App.Writer)
+			}
 			p, err := planOf(c)
 			if err != nil && !(p != nil && c.Bool("estimate")) {
 				return err
@@ -179,6 +183,7 @@ type plan struct {
 	Model    string           `json:"model"`
 	Device   string           `json:"device"`
 	Ranks    int              `json:"ranks"`
+	Shard    string           `json:"shard"`    // dist.shard
 	Computed bool             `json:"computed"` // in part: NCCL's memory is an estimate
 	Memory   int64            `json:"memory"`
 	Parts    []memoryPart     `json:"parts"`
@@ -199,7 +204,8 @@ func planned(cfg *Config, shape model.Config, memory int64, ranks int) (*plan, e
 		return nil, err
 	}
 	p := &plan{
-		Model: shape.String(), Device: cfg.Device, Ranks: ranks, Computed: ranks > 1, Memory: memory, Parts: m.parts, Peak: m.peak,
+		Model: shape.String(), Device: cfg.Device, Ranks: ranks, Shard: cfg.Dist.Shard, Computed: ranks > 1, Memory: memory,
+		Parts: m.parts, Peak: m.peak,
 		Pages: m.pages, Phases: map[phase]int64{}, counted: m,
 	}
 	for _, at := range []phase{inRollout, inScoring, inUpdate, inSaving} {
@@ -219,8 +225,12 @@ func (p *plan) fits() error {
 	if p.Ranks > 1 {
 		rank = fmt.Sprintf("a rank of %d", p.Ranks)
 	}
-	return fmt.Errorf("plan: it does not fit %s: %s takes %s, %s too much, most of it for %s", gibibytes(p.Memory), rank, gibibytes(p.Peak),
-		gibibytes(p.Peak-p.Memory), p.counted.largest())
+	also := ""
+	if p.Ranks > 1 && p.Shard != "all" {
+		also = "; dist.shard=all divides weights and gradients too"
+	}
+	return fmt.Errorf("plan: it does not fit %s: %s takes %s, %s too much, most of it for %s%s", gibibytes(p.Memory), rank, gibibytes(p.Peak),
+		gibibytes(p.Peak-p.Memory), p.counted.largest(), also)
 }
 
 // arithmetic works out the batches: trajectories, updates, passes and tokens, at the longest.
@@ -289,7 +299,11 @@ func (p *plan) print(c *cli.Context) {
 		}
 		rows = append(rows, row)
 	}
-	row := []string{"all, held throughout", fmt.Sprintf("%.2f", float64(p.Peak)/(1<<30)), p.share(p.Peak)}
+	held := "all, held throughout"
+	if slices.ContainsFunc(p.Parts, func(x memoryPart) bool { return x.Lent }) {
+		held = "held at a time at most"
+	}
+	row := []string{held, fmt.Sprintf("%.2f", float64(p.Peak)/(1<<30)), p.share(p.Peak)}
 	for _, at := range phases {
 		row = append(row, fmt.Sprintf("%.2f", float64(p.Phases[at])/(1<<30)))
 	}
@@ -300,7 +314,11 @@ func (p *plan) print(c *cli.Context) {
 	}
 	fmt.Fprintln(out, p.Model)
 	if p.Computed {
-		fmt.Fprintf(out, "a rank of %d, moments and master copies divided; what NCCL takes is an estimate\n", p.Ranks)
+		divided := "moments and master copies"
+		if p.Shard == "all" {
+			divided = "weights, gradients, moments and master copies"
+		}
+		fmt.Fprintf(out, "a rank of %d, %s divided; what NCCL takes is an estimate\n", p.Ranks, divided)
 	}
 	fmt.Fprintln(out, grid(header, append(rows, row)))
 	fmt.Fprintf(out, "%d KV pages of %d tokens: %.1f trajectories of full length at a time; the others wait\n",

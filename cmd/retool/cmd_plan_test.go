@@ -1,13 +1,17 @@
 package main
 
 import (
+	"fmt"
+	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"retool/engine/model"
 	"retool/kernels"
 	"retool/trainer"
+	"retool/trainer/dist"
 )
 
 // A plan counts what the program allocates: 8 bytes of moments for each published parameter, and for a policy without a critic 10 more of
@@ -60,18 +64,104 @@ func TestPlansAreExact(t *testing.T) {
 
 // What a plan counts on a GPU is what the same run allocates on one: the emulator's allocator says so at the end.
 func TestPlansAreWhatTheEmulatedGPUAllocates(t *testing.T) {
-	cfg, err := loadConfig("tiny", []string{"device=emu", "protocol.name=none"})
+	for name, more := range map[string][]string{
+		"all weights": nil,
+		"an adapter":  {"model.lora.rank=2", "critic.trunk=own", "rl.kl=0.1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg, err := loadConfig("tiny", append([]string{"device=emu", "protocol.name=none"}, more...))
+			require.NoError(t, err)
+			shape, err := plannedShape(cfg, "")
+			require.NoError(t, err)
+			counted, err := countMemory(cfg, shape, 1)
+			require.NoError(t, err)
+			p, err := build(t.Context(), cfg, use{train: true, concurrent: cfg.concurrency()})
+			require.NoError(t, err)
+			defer p.Close()
+			ppo := trainer.NewPPO(cfg.Config, trainer.NewRanks(nil, 1), p.dev, p.policy, p.critic, p.ref, p.engine, p.proto, p.tok.Bytes)
+			defer ppo.Close()
+			require.InEpsilon(t, counted.peak, p.dev.(*kernels.GPU).Peak(), 0.01)
+		})
+	}
+}
+
+// Beside an adapter of rank r, gradients and moments are of r·(inputs + outputs) numbers a target, on ranks the moments divided: what is
+// not learnt has neither, nor a master copy, and policy, critic and reference hold the base once.
+func TestPlansOfAdapters(t *testing.T) {
+	shape, err := model.Shape("q7")
 	require.NoError(t, err)
-	shape, err := plannedShape(cfg, "")
-	require.NoError(t, err)
-	counted, err := countMemory(cfg, shape, 1)
-	require.NoError(t, err)
-	p, err := build(t.Context(), cfg, use{train: true, concurrent: cfg.concurrency()})
-	require.NoError(t, err)
-	defer p.Close()
-	ppo := trainer.NewPPO(cfg.Config, trainer.NewRanks(nil, 1), p.dev, p.policy, p.critic, p.ref, p.engine, p.proto, p.tok.Bytes)
-	defer ppo.Close()
-	require.InEpsilon(t, counted.peak, p.dev.(*kernels.GPU).Peak(), 0.01)
+	shape.MaxPositions = 1024
+	q, kv := shape.Heads*shape.HeadDim, shape.KVHeads*shape.HeadDim
+	learnt := shape.Layers * 8 * (shape.Hidden + q + 2*(shape.Hidden+kv) + q + shape.Hidden)
+	for _, ranks := range []int{1, 4} {
+		cfg, err := loadConfig("demo", []string{"critic.trunk=own", "engine.max_tokens=160", "device=gpu", "model.lora.rank=8", "rl.kl=0.1"})
+		require.NoError(t, err)
+		p, err := planned(cfg, shape, 1<<41, ranks)
+		require.NoError(t, err)
+		of := map[string]int64{}
+		for _, x := range p.Parts {
+			of[x.Name] = x.Bytes
+		}
+		for _, name := range []string{"policy", "critic"} {
+			require.InEpsilon(t, 4*learnt, of[name+": adapter"], 0.01, name)
+			require.InEpsilon(t, 4*learnt, of[name+": gradients"], 0.01, name)
+			require.InEpsilon(t, 8*learnt/ranks, of[name+": moments of AdamW"], 0.05, name)
+			require.NotContains(t, of, name+": float32 master copy")
+		}
+		require.InEpsilon(t, 2*7.616e9, of["policy: weights"], 0.005)
+		require.NotContains(t, of, "critic: weights")
+		require.NotContains(t, of, "reference: weights")
+	}
+	plan := []string{"plan", "qwen2.5-7b", "--gpus", "1", "--memory", "141GB"}
+	require.Contains(t, refused(t, plan...), "it does not fit")
+	require.Regexp(t, `all, held throughout +5\d\.`, retool(t, append(plan, "--set", "model.lora.rank=64")...))
+}
+
+// What a plan counts for one of several ranks is what each of them has at most, whatever is divided: the peak of a run that learns,
+// generates and learns again.
+func TestPlansOfRanksAreWhatEmulatedGPUsAllocate(t *testing.T) {
+	peaks := map[string]int64{}
+	for _, c := range []struct {
+		shard string
+		ranks int
+	}{{"optimizer", 2}, {"all", 1}, {"all", 2}} {
+		cfg, err := loadConfig("tiny", []string{"device=emu", "protocol.name=none", "dist.shard=" + c.shard, "model.hidden=256", "model.ffn=1024",
+			"sft.steps=1", "rl.steps=1", "eval.problems=0", "engine.kv_memory=1", "model.layers=6", "engine.max_tokens=48", "sft.tokens=48",
+			"rl.tokens=48", "engine.step_tokens=16", "sft.batch=2", "rl.prompts=2", "rl.minibatch=2"})
+		require.NoError(t, err)
+		shape, err := plannedShape(cfg, "")
+		require.NoError(t, err)
+		counted, err := countMemory(cfg, shape, c.ranks)
+		require.NoError(t, err)
+		var wait sync.WaitGroup
+		for _, comm := range dist.Local(c.ranks) {
+			rs := aloneRank(t.Context())
+			rs.Comm, rs.members = comm, make([]dist.Member, c.ranks)
+			wait.Go(func() {
+				p, err := build(t.Context(), cfg, use{train: true, concurrent: cfg.concurrency(), ranks: rs})
+				if !assert.NoError(t, err) {
+					return
+				}
+				defer p.Close()
+				ranks := trainer.NewRanks(comm, 0)
+				ranks.Shard = c.shard
+				ppo := trainer.NewPPO(cfg.Config, ranks, p.dev, p.policy, p.critic, p.ref, p.engine, p.proto, p.tok.Bytes)
+				defer ppo.Close()
+				for range 2 {
+					assert.NoError(t, ppo.Generates())
+					assert.NoError(t, ppo.Learns())
+				}
+				if comm.Rank() == c.ranks-1 {
+					peak := p.dev.(*kernels.GPU).Peak()
+					assert.InEpsilon(t, counted.peak, peak, 0.05, "%s, %d ranks: %v", c.shard, c.ranks, counted.parts)
+					peaks[fmt.Sprint(c.shard, c.ranks)] = peak
+				}
+			})
+		}
+		wait.Wait()
+	}
+	require.Less(t, float64(peaks["all2"]), 0.8*float64(peaks["all1"]))
+	require.Less(t, peaks["all2"], peaks["optimizer2"])
 }
 
 func TestPlanRefuses(t *testing.T) {

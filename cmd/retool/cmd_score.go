@@ -20,7 +20,7 @@ import (
 func deviceFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "device", Value: "cpu", Usage: "where to compute: cpu, gpu, emu"},
-		&cli.StringFlag{Name: "variant", Usage: "`KERNELS` of the device: avx512, avx2, go; sm80, sm90a"},
+		&cli.StringFlag{Name: "variant", Usage: "`KERNELS` of the device: avx512bf16, avx512, avx2, go; sm80, sm90a"},
 		&cli.StringFlag{Name: "dtype", Value: "auto", Usage: "the model in memory: float32, bfloat16; auto: config.json's, on a GPU bfloat16"},
 		&cli.IntFlag{Name: "threads", Usage: "threads of the CPU; 0 takes all"},
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // variants are the kernels that a device can be told to use.
-var variants = map[string][]string{"cpu": {"avx512", "avx2", "go"}, "gpu": {"sm80", "sm90a"}, "emu": {"sm80", "sm90a"}}
+var variants = map[string][]string{"cpu": {"avx512bf16", "avx512", "avx2", "go"}, "gpu": {"sm80", "sm90a"}, "emu": {"sm80", "sm90a"}}
 
 // checkDevice says whether there is such a device, and on it such kernels; "" is the device's own choice.
 func checkDevice(name, variant string) error {

@@ -30,8 +30,9 @@ type estimate struct {
 // estimated is an update of `update` trajectories of `length` tokens after rollouts of `rollout` such, of which `pages` at a time fit a
 // rank; no tool waits. A product costs 2 FLOPs a weight and token, backward twice that, activations once more where they are recomputed
 // (Kaplan et al., arXiv 2001.08361, 2.1); attention is causal. With moments and masters divided, gradients are reduce-scattered and weights
-// all-gathered once an update: (R-1)/R of each pass a rank.
-func estimated(m model.Config, ranks, update, rollout, length int, pages float64, recompute, attention bool, r rates) estimate {
+// all-gathered once an update: a rank sends (R-1)/R of all. With passes above 0 weights and gradients are divided too: then for each of so
+// many passes, the weights once for the forward and once for the backward.
+func estimated(m model.Config, ranks, update, rollout, length int, pages float64, recompute, attention bool, passes int, r rates) estimate {
 	params, head := float64(parameters(m)), float64(m.Vocab*m.Hidden)
 	products := params
 	if !m.Tied {
@@ -48,6 +49,9 @@ func estimated(m model.Config, ranks, update, rollout, length int, pages float64
 	n := float64(ranks)
 	e := estimate{Compute: times * token * float64(update*length) / n / r.FLOPs}
 	e.Reduce, e.Gather = 4*params*(n-1)/n, 2*params*(n-1)/n
+	if passes > 0 {
+		e.Reduce, e.Gather = float64(passes)*e.Reduce, 2*float64(passes)*e.Gather
+	}
 	e.Exchange = (e.Reduce + e.Gather) / r.Network
 	e.Exposed = e.Exchange / (e.Exchange + e.Compute)
 	each := float64((rollout + ranks - 1) / ranks)
@@ -70,8 +74,12 @@ func parameters(m model.Config) int {
 
 // estimate fills the plan's: trajectories at full length, the policy alone.
 func (p *plan) estimate(cfg *Config, shape model.Config) {
+	passes := 0
+	if p.Shard == "all" {
+		passes = int(p.Counts["minibatch_passes"])
+	}
 	e := estimated(shape, p.Ranks, cfg.RL.Minibatch, cfg.RL.Prompts*cfg.RL.Group, cfg.Engine.MaxTokens, p.Whole,
-		cfg.Model.Recompute, true, h200)
+		cfg.Model.Recompute, true, passes, h200)
 	p.Estimate = &e
 }
 
@@ -90,4 +98,36 @@ func (p *plan) printEstimate(out io.Writer) {
 		fmt.Fprintf(out, "  exchange  %.1f GB of gradients, %.1f GB of weights sent by a rank: %.2f s, %.1f %% of the update, no overlap\n",
 			e.Reduce/1e9, e.Gather/1e9, e.Exchange, 100*e.Exposed)
 	}
+}
+
+// planTable is what runs on H200s of 141 GB would take, as Markdown: computed, never measured.
+func planTable(out io.Writer) error {
+	fmt.Fprintln(out, "| recipe, GPUs, `dist.shard` | GiB a GPU while learning, rolling out | trajectories in pages | "+
+		"compute of an update, s | exchange, s | share |")
+	fmt.Fprintln(out, "|---|---|---|---|---|---|")
+	for _, c := range []struct {
+		recipe, shard string
+		ranks         int
+	}{{"qwen2.5-7b", "optimizer", 8}, {"qwen2.5-7b", "all", 8}, {"qwen2.5-32b", "all", 8}, {"qwen2.5-32b", "all", 16}} {
+		cfg, err := loadConfig(c.recipe, []string{"dist.shard=" + c.shard, "device=gpu"})
+		if err != nil {
+			return err
+		}
+		shape, err := model.Shape(recipeShapes[c.recipe])
+		if err != nil {
+			return err
+		}
+		p, err := planned(cfg, shape, 141e9, c.ranks)
+		if err == nil {
+			err = p.fits()
+		}
+		if err != nil {
+			return err
+		}
+		p.estimate(cfg, shape)
+		learning, rollout := p.counted.held()
+		fmt.Fprintf(out, "| %s, %d, %s | %.0f, %.0f | %.0f | %.0f | %.1f | %.1f %% |\n", c.recipe, c.ranks, c.shard, float64(learning)/(1<<30),
+			float64(rollout)/(1<<30), p.Whole, p.Estimate.Compute, p.Estimate.Exchange, 100*p.Estimate.Exposed)
+	}
+	return nil
 }

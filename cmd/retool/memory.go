@@ -30,6 +30,7 @@ type memoryPart struct {
 	Bytes   int64   `json:"bytes"`
 	Phases  []phase `json:"phases"`            // that use it
 	Sharded bool    `json:"sharded,omitempty"` // Bytes are one rank's share of it
+	Lent    bool    `json:"lent,omitempty"`    // held in its phases only: those of rollouts and of learning have the same memory in turn
 }
 
 // countingDevice is one that allocates nothing.
@@ -85,7 +86,8 @@ func countMemory(cfg *Config, shape model.Config, ranks int) (*memoryPlan, error
 	}
 	defer dev.Close()
 	c := &counter{cfg: cfg, dev: dev, ranks: ranks, made: map[string]*model.Model{}}
-	for _, m := range cfg.models(shape, true, dtypeOf(cfg.Device, cfg.Model.DType, shape), ranks) {
+	for _, m := range cfg.models(shape, true, dtypeOf(cfg.Device, cfg.Model.DType, shape), countedRank{&dist.Alone{}, ranks}) {
+		m.options.HostCopy = false // the host's memory is not to be taken
 		if err := c.model(m); err != nil {
 			return nil, err
 		}
@@ -105,11 +107,8 @@ func countMemory(cfg *Config, shape model.Config, ranks int) (*memoryPlan, error
 		c.between()
 	}
 	c.memoryPlan.peak = c.dev.Peak()
-	if ranks > 1 || c.offloads() {
-		c.memoryPlan.peak = 0
-		for _, p := range c.parts {
-			c.memoryPlan.peak += p.Bytes
-		}
+	if ranks > 1 || c.offloads() || c.divides() {
+		c.memoryPlan.peak = max(c.held())
 	}
 	return &c.memoryPlan, nil
 }
@@ -127,6 +126,30 @@ func (c *counter) share(name string, bytes int64, phases ...phase) {
 		c.parts[len(c.parts)-1].Sharded = true
 	}
 }
+
+// held is what is held while the run learns and while it rolls out.
+func (m *memoryPlan) held() (learning, rollout int64) {
+	for _, p := range m.parts {
+		if !p.Lent || p.Phases[0] != inRollout {
+			learning += p.Bytes
+		}
+		if !p.Lent || p.Phases[0] == inRollout {
+			rollout += p.Bytes
+		}
+	}
+	return learning, rollout
+}
+
+// lend is add of what is held in these phases only.
+func (c *counter) lend(name string, bytes int64, phases ...phase) {
+	c.add(name, bytes, phases...)
+	if bytes > 0 {
+		c.parts[len(c.parts)-1].Lent = true
+	}
+}
+
+// divides reports whether weights and gradients are divided among the ranks.
+func (c *counter) divides() bool { return c.cfg.Dist.Shard == "all" }
 
 // offloads reports whether the optimizer's memory is the host's, but for a window.
 func (c *counter) offloads() bool { return c.cfg.Dist.Offload == "optimizer" }
@@ -162,6 +185,10 @@ func (c *counter) model(m modelOf) error {
 		rest -= n
 		c.add(m.name+": "+of, n, phases...)
 	}
+	if made.Units() != nil {
+		c.divided(m.name, made, rest, use)
+		return nil
+	}
 	if m.options.Base == nil {
 		part("weights", made.W, use...)
 	}
@@ -170,6 +197,43 @@ func (c *counter) model(m modelOf) error {
 	part("float32 master copy", made.Master, inUpdate, inSaving)
 	c.add(m.name+": activations", rest, use...)
 	return nil
+}
+
+// divided counts a model whose weights are, of which rest bytes were allocated.
+func (c *counter) divided(name string, m *model.Model, rest int64, use []phase) {
+	exact, _, _ := m.Own()
+	size := int64(m.Options.DType.Size())
+	own, units, activations := m.Memory()
+	numbers := int64(4 * exact.Len())
+	rest -= numbers + own + units + activations
+	if m.Options.DType == kernels.BF16 {
+		if !c.offloads() {
+			c.share(name+": float32 master copy", numbers, inUpdate, inSaving)
+		}
+		c.share(name+": weights", own, inScoring, inUpdate)
+		c.parts[len(c.parts)-1].Lent = true
+	} else {
+		c.share(name+": weights", numbers, inScoring, inUpdate, inSaving)
+	}
+	if name == policyModel {
+		u := m.Units()
+		c.lend(name+": weights, gathered", size*int64(u[len(u)-1].To), inRollout)
+	}
+	c.lend(name+": units at work", units, inScoring, inUpdate, inSaving)
+	c.lend(name+": activations of learning", activations, inUpdate)
+	c.add(name+": activations", rest, use...)
+}
+
+// sums counts those of a divided model's gradients.
+func (c *counter) sums(name string, units []model.Unit, slices int) int64 {
+	all, longest := 0, 0
+	for _, u := range units {
+		all, longest = all+u.Len(), max(longest, u.Len())
+	}
+	bytes := int64(4 * (all*(1+bits.Len(uint(slices/c.ranks-1))) + longest))
+	c.share(name+": gradients", bytes, inUpdate)
+	c.parts[len(c.parts)-1].Lent = true
+	return bytes
 }
 
 // pages counts the KV cache, for a rank's part of the trajectories.
@@ -196,6 +260,7 @@ func (c *counter) optimizer(e *engine.Engine, tok nothing) error {
 		slices = 0
 	}
 	ranks := trainer.NewRanks(countedRank{&dist.Alone{}, c.ranks}, slices)
+	ranks.Shard = c.cfg.Dist.Shard
 	cfg := c.cfg.Config
 	cfg.Dist.Offload = "none" // the host's memory is not to be taken
 	trainer.NewPPO(cfg, ranks, c.dev, c.made[policyModel], c.made[criticModel], c.made[referenceModel], e, nil, tok.Bytes)
@@ -205,13 +270,20 @@ func (c *counter) optimizer(e *engine.Engine, tok nothing) error {
 	rest := c.dev.Used() - before
 	for _, name := range []string{policyModel, criticModel} {
 		if m := c.made[name]; m != nil {
-			own := dist.Divide(m.Learned().All.Len(), c.ranks)[c.ranks-1].Len()
+			own := c.owned(m)
 			there := own
 			if c.offloads() {
 				there = min(own, trainer.Window)
 			}
 			c.share(name+": moments of AdamW", int64(8*there), inUpdate, inSaving)
 			rest -= int64(8 * own)
+			if u := m.Units(); u != nil {
+				if c.offloads() && m.Options.DType == kernels.BF16 {
+					c.share(name+": float32 master copy", int64(4*there), inUpdate, inSaving)
+				}
+				rest -= c.sums(name, u, ranks.Slices)
+				continue
+			}
 			if m.Options.Sharded {
 				c.share(name+": float32 master copy", int64(4*there), inUpdate, inSaving)
 				rest -= int64(4 * own)
@@ -223,6 +295,18 @@ func (c *counter) optimizer(e *engine.Engine, tok nothing) error {
 	}
 	c.add("rows of a pass", rest, inScoring, inUpdate)
 	return nil
+}
+
+// owned is how many numbers of a model the rank has.
+func (c *counter) owned(m *model.Model) (n int) {
+	units := m.Units()
+	if units == nil {
+		return dist.Divide(m.Learned().All.Len(), c.ranks)[c.ranks-1].Len()
+	}
+	for _, u := range units {
+		n += u.Len()
+	}
+	return n
 }
 
 // countedRank is the last of so many ranks that need nobody yet.
@@ -248,19 +332,32 @@ func (c *counter) host() {
 			continue
 		}
 		before := dev.Used()
-		for _, p := range m.W.Projections() {
-			dev.Pack(p.Weight, false)
+		for i, w := range m.Factors() {
+			if m.Units() != nil && i >= 8 && i < 4*m.Config.Layers {
+				continue // layers take turns in the memory of two
+			}
+			dev.Pack(w, false)
 			if m.Options.Train {
-				dev.Pack(p.Weight, true)
+				dev.Pack(w, true)
 			}
 		}
 		use := []phase{inRollout, inScoring, inUpdate}
 		if name != policyModel {
 			use = use[1:]
 		}
-		c.add(name+": packed weights", dev.Used()-before, use...)
+		if m.Units() == nil {
+			c.add(name+": packed weights", dev.Used()-before, use...)
+		} else {
+			c.lend(name+": packed weights", dev.Used()-before, inScoring, inUpdate)
+			if before = dev.Used(); name == policyModel {
+				for _, w := range m.Factors() {
+					dev.Pack(w, false)
+				}
+				c.lend(name+": packed weights, gathered", dev.Used()-before, inRollout)
+			}
+		}
 		if m.Options.Train {
-			buffers = max(buffers, largestTensor(m)+min(trainer.MomentsRange, m.Learned().All.Len()))
+			buffers = max(buffers, largestTensor(m)+min(trainer.MomentsRange, c.owned(m)))
 		}
 	}
 	dev.Alloc(kernels.F32, buffers)
@@ -279,7 +376,7 @@ func largestTensor(m *model.Model) (n int) {
 const collectiveMemory = 3_000_000_000
 
 func (c *counter) between() {
-	if c.cfg.Device != "cpu" {
+	if c.cfg.Device == "gpu" {
 		c.add("context, NCCL, its buffers (an estimate)", collectiveMemory, inRollout, inScoring, inUpdate, inSaving)
 	}
 }

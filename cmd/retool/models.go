@@ -3,6 +3,8 @@ package main
 import (
 	"retool/engine/model"
 	"retool/kernels"
+	"retool/trainer"
+	"retool/trainer/dist"
 )
 
 // Names of a run's models.
@@ -19,16 +21,17 @@ type modelOf struct {
 	options model.Options
 }
 
-// models are those that a configuration asks for, the policy, of the given shape, first, on one of so many ranks. Passes are as
-// large as the phases that run need.
-func (c *Config) models(shape model.Config, train bool, dtype kernels.DType, ranks int) []modelOf {
+// models are those that a configuration asks for, the policy, of the given shape, first, on one of some ranks. Passes are as large as the
+// phases that run need.
+func (c *Config) models(shape model.Config, train bool, dtype kernels.DType, ranks dist.Comm) []modelOf {
 	rl := train && c.RL.Steps > 0
 	values := rl && c.RL.Values()
 	shape.ValueHead = shape.ValueHead || values && c.Critic.Trunk == "shared"
 	opt := model.Options{
 		DType: dtype, MaxTokens: c.Engine.StepTokens, Train: train, Recompute: train && c.Model.Recompute, Positions: c.Engine.MaxTokens,
 	}
-	opt.Sharded = c.Dist.Offload == "optimizer" || ranks > 1
+	opt.HostCopy = c.Dist.Offload == "optimizer"
+	opt.Sharded = opt.HostCopy || ranks.Size() > 1
 	if train {
 		opt.MaxTokens = max(opt.MaxTokens, c.SFT.Tokens)
 	}
@@ -48,6 +51,11 @@ func (c *Config) models(shape model.Config, train bool, dtype kernels.DType, ran
 		shape.ValueHead = shape.ValueHead && opt.LoRA.Rank == 0 // an adapter's value head is not its base's
 		opt.Train, opt.Recompute, opt.LoRA = false, false, model.LoRA{}
 		all = append(all, modelOf{referenceModel, shape, opt})
+	}
+	for i := range all {
+		if all[i].options.Train && c.Dist.Shard == "all" {
+			all[i].options.Division = &trainer.Divided{Comm: ranks, Name: all[i].name}
+		}
 	}
 	return all
 }

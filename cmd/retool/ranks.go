@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,7 @@ import (
 	"retool/engine/atomicfile"
 	"retool/interp"
 	"retool/kernels"
+	"retool/kernels/driver"
 	"retool/trainer/dist"
 )
 
@@ -37,7 +39,9 @@ import (
 type ranks struct {
 	dist.Comm
 	id      dist.ID
-	members []dist.Member
+	members []dist.Member // with the cores that launchers gave them
+	bound   []string      // the cores of each since then
+	quota   int           // cores that this process began with
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 
@@ -52,14 +56,15 @@ func thisRank() (dist.ID, error) { return dist.Identify(os.Getenv) }
 // other settings are refused. Where the run ends for a reason of another rank's, ctx ends, and soon after that the process, whatever it
 // does.
 func joinRanks(ctx context.Context, cfg *Config, id dist.ID) (*ranks, error) {
-	rs := &ranks{id: id}
+	rs := &ranks{id: id, quota: runtime.GOMAXPROCS(0)}
 	rs.ctx, rs.cancel = context.WithCancelCause(ctx)
 	o := dist.Options{
-		Dir: cfg.Run, Device: rankDevice(cfg.Device, id), Cores: runtime.NumCPU(), Affinity: affinity(),
+		Dir: cfg.Run, Cores: runtime.NumCPU(), Affinity: affinity(),
 		TLS: cfg.Dist.Encrypt, Wait: cfg.Dist.Wait, Limits: dist.Limits{Stall: cfg.Dist.Stall, Timeout: cfg.Dist.Timeout},
 		Log:   func(line string) { fmt.Fprintln(os.Stderr, line) },
 		Ended: rs.end,
 	}
+	o.Device, o.PCI = rankDevice(cfg.Device, id)
 	if id.Size > 1 {
 		var err error
 		if o.Same, err = sameOnAllRanks(cfg); err != nil {
@@ -75,7 +80,40 @@ func joinRanks(ctx context.Context, cfg *Config, id dist.ID) (*ranks, error) {
 	if rs.Comm, rs.members, err = dist.Join(rs.ctx, id, o); err != nil {
 		return nil, err
 	}
+	if id.Size > 1 {
+		if err := rs.bind(o.Log); err != nil {
+			return nil, errors.Join(err, rs.Close())
+		}
+	}
 	return rs, nil
+}
+
+// bind binds this process to its cores, before it allocates anything, and learns those of the others. Where it may not, it says so.
+func (rs *ranks) bind(log func(string)) error {
+	had := parseCores(rs.members[rs.Rank()].Affinity)
+	if own := coresOf(sysfs, rs.members, rs.Rank()); !slices.Equal(own, had) {
+		if err := bindCores(own); err != nil {
+			log(fmt.Sprintf("rank %d: %v", rs.Rank(), err))
+		} else if os.Getenv("GOMAXPROCS") == "" {
+			runtime.SetDefaultGOMAXPROCS()
+		}
+	}
+	all, err := rs.Gather("cores", []byte(affinity()))
+	for _, b := range all {
+		rs.bound = append(rs.bound, string(b))
+	}
+	return err
+}
+
+// roster is the ranks with the cores that they are bound to.
+func (rs *ranks) roster() []dist.Member {
+	out := slices.Clone(rs.members)
+	for r := range out {
+		if cores := parseCores(rs.bound[r]); len(cores) > 0 {
+			out[r].Affinity, out[r].Cores = rs.bound[r], len(cores)
+		}
+	}
+	return out
 }
 
 // aloneRank is a process that shares its run with nobody, such as one that rolls out or plans.
@@ -165,12 +203,19 @@ func listFiles(paths ...string) (string, error) {
 	return b.String(), nil
 }
 
-// rankDevice is a rank's device as a roster shows it.
-func rankDevice(device string, id dist.ID) string {
-	if device == "gpu" {
-		return fmt.Sprintf("GPU %d", id.LocalRank)
+// rankDevice is a rank's device as a roster shows it, and its address if it is a GPU. One that cannot be had is named when it is opened.
+func rankDevice(device string, id dist.ID) (name, pci string) {
+	if device != "gpu" {
+		return device, ""
 	}
-	return device
+	visible, err := driver.Count()
+	ordinal := 0
+	if err == nil {
+		if ordinal, err = gpuOrdinal(id, visible); err == nil {
+			pci, _ = driver.Address(ordinal)
+		}
+	}
+	return fmt.Sprintf("GPU %d", id.LocalRank), pci
 }
 
 // end is what happens when the run ends for another's reason: work stops, and if it does not, the process does.
@@ -242,6 +287,9 @@ func (rs *ranks) moveTensors(dev kernels.Device, cfg *Config) error {
 	if !ok || cfg.Device != "gpu" {
 		return fmt.Errorf("dist.transport: nccl is for device gpu, this is %s", cfg.Device)
 	}
+	if at := dist.Interface(rs.Comm); at != "" && os.Getenv(socketInterface) == "" {
+		os.Setenv(socketInterface, "="+at) // it would guess
+	}
 	c, err := dist.OverNCCL(rs.Comm, gpu, cfg.Dist.NCCL)
 	if err != nil {
 		return fmt.Errorf("%w (dist.transport: tcp takes tensors through the hosts' memory)", err)
@@ -249,6 +297,9 @@ func (rs *ranks) moveTensors(dev kernels.Device, cfg *Config) error {
 	rs.Comm = c
 	return nil
 }
+
+// socketInterface says to NCCL which interface its hosts meet by; = before it: that one and no other whose name begins so.
+const socketInterface = "NCCL_SOCKET_IFNAME"
 
 // leaveOnSignal reports whether this process was told by SIGUSR1 to save and end, as schedulers do before they take a host away.
 func leaveOnSignal() func() bool {
@@ -267,7 +318,7 @@ func (rs *ranks) writeRoster(dir string) error {
 	if rs.Size() == 1 || rs.Rank() != 0 {
 		return nil
 	}
-	return atomicfile.Write(filepath.Join(dir, "ranks.json"), func(w io.Writer) error { return dist.WriteRoster(w, rs.members) })
+	return atomicfile.Write(filepath.Join(dir, "ranks.json"), func(w io.Writer) error { return dist.WriteRoster(w, rs.roster()) })
 }
 
 // lines is the ranks as a terminal shows them, a line a host.
@@ -275,43 +326,36 @@ func (rs *ranks) lines() []string {
 	if rs.Size() == 1 {
 		return nil
 	}
-	type host struct {
-		name         string
-		first, count int
-		cores        int
-	}
-	var hosts []host
-	for _, m := range rs.members {
-		if n := len(hosts); n > 0 && hosts[n-1].name == m.Host {
-			hosts[n-1].count++
+	var out []string
+	for first, m := range rs.members {
+		if first > 0 && rs.members[first-1].Host == m.Host {
 			continue
 		}
-		hosts = append(hosts, host{m.Host, m.Rank, 1, m.Cores})
-	}
-	var out []string
-	for _, h := range hosts {
-		line := fmt.Sprintf("ranks     %d on %s: %d to %d of %d, %s, tensors by %s", h.count, h.name, h.first, h.first+h.count-1, rs.Size(),
-			rs.id.Launcher, dist.Transport(rs.Comm))
-		if h.cores < 2 {
-			line += ", bound to one core each: interpreters share it (mpirun --bind-to none, srun --cpus-per-task)"
+		last := first
+		var cores []string
+		for last+1 < len(rs.members) && rs.members[last+1].Host == m.Host {
+			last++
+		}
+		for _, list := range rs.bound[first : last+1] {
+			if !slices.Contains(cores, list) {
+				cores = append(cores, list)
+			}
+		}
+		line := fmt.Sprintf("ranks     %d on %s: %d to %d of %d, %s, tensors by %s", last+1-first, m.Host, first, last, rs.Size(), rs.id.Launcher,
+			dist.Transport(rs.Comm))
+		if cores[0] != "" {
+			line += ", cores " + strings.Join(cores, " | ")
+		}
+		if m.Cores < 2 {
+			line += ", bound to one core each by the launcher: interpreters share it (mpirun --bind-to none, srun --cpus-per-task)"
 		}
 		out = append(out, line)
 	}
 	return out
 }
 
-// share is the cores that this rank works with: those it may use, divided among the ranks of its host that may use the same ones.
-func (rs *ranks) share() int { return shareOf(runtime.GOMAXPROCS(0), rs.members, rs.Rank()) }
-
-func shareOf(cores int, members []dist.Member, rank int) int {
-	me, sharing := members[rank], 0
-	for _, m := range members {
-		if m.Host == me.Host && m.Affinity == me.Affinity {
-			sharing++
-		}
-	}
-	return max(1, cores/sharing)
-}
+// share is the cores that this rank works with.
+func (rs *ranks) share() int { return shareOf(sysfs, rs.members, rs.Rank(), rs.quota) }
 
 // affinity is the cores that this process may use, as Linux lists them: 0-3,8.
 func affinity() string {

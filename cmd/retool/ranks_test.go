@@ -21,13 +21,3 @@ func TestOrdinalFollowsTheLocalRank(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, got)
 }
-
-// Ranks that may use the same cores of a host share them; one that was bound to cores of its own has those.
-func TestCoresAreShared(t *testing.T) {
-	all := []dist.Member{{Host: "a", Affinity: "0-7"}, {Host: "a", Affinity: "0-7"}, {Host: "b", Affinity: "0-7"},
-		{Host: "a", Affinity: "8-11"}}
-	require.Equal(t, 4, shareOf(8, all, 0))
-	require.Equal(t, 8, shareOf(8, all, 2))
-	require.Equal(t, 4, shareOf(4, all, 3))
-	require.Equal(t, 1, shareOf(1, all, 0))
-}

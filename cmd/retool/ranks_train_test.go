@@ -73,6 +73,11 @@ func cameTo(t *testing.T, run string) map[string]string {
 	require.NoError(t, err)
 	_, err = trace.Read(filepath.Join(run, "metrics.jsonl"), func(m trace.Metrics) error {
 		out["metrics"] += fmt.Sprintln(m.Step, m.Loss, m.Norm, m.Tokens)
+		if m.RL != nil && m.Ranks != nil {
+			for _, share := range []float64{m.Ranks.Tail, m.Ranks.Exchange} {
+				require.True(t, share >= 0 && share <= 1, "step %d: shares of %+v", m.Step, m.Ranks)
+			}
+		}
 		return nil
 	})
 	require.NoError(t, err)
@@ -122,6 +127,43 @@ func TestRanksOfProcessesEndInTheBitsOfOne(t *testing.T) {
 		}
 	}
 	same(parts, "4, 2 and 4 processes")
+}
+
+// Processes that learn an adapter, too; the folders hold one, and base and adapter merged.
+func TestRanksOfProcessesLearnOneAdapter(t *testing.T) {
+	dir := t.TempDir()
+	lora := []string{"model.lora.rank=32", "model.lora.targets=[q_proj,v_proj,up_proj,down_proj]", "rl.kl=0.1", "rl.steps=2", "sft.steps=2"}
+	one, two := filepath.Join(dir, "one"), filepath.Join(dir, "two")
+	retool(t, manyRanks(one, lora...)...)
+	for i, r := range startRanks(t, 2, manyRanks(two, lora...)...) {
+		require.NoError(t, r.Wait(), "rank %d: %s%s", i, r.out, r.errs)
+	}
+	want := cameTo(t, one)
+	for kind, text := range cameTo(t, two) {
+		require.True(t, want[kind] == text, "%s differ", kind)
+	}
+	var adapters []string
+	for _, run := range []string{one, two} {
+		text, err := os.ReadFile(filepath.Join(trainer.Latest(run), "adapter_model.safetensors"))
+		require.NoError(t, err)
+		adapters = append(adapters, string(text))
+	}
+	require.True(t, adapters[0] == adapters[1], "adapters differ")
+
+	// A run begins with such an adapter, as PEFT would have left it, on the base of the same seed, and on no other.
+	from := trainer.Latest(one)
+	path := filepath.Join(from, "adapter_config.json")
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	text = bytes.Replace(text, []byte(`"lora_dropout": 0`), []byte(`"lora_dropout": 0.05`), 1)
+	require.NoError(t, os.WriteFile(path, text, 0o644))
+	lora = append(lora, "model.lora.path="+from, "rl.steps=0", "eval.problems=0")
+	out := retool(t, manyRanks(filepath.Join(dir, "on"), lora...)...)
+	require.Contains(t, out, from+" was trained with lora_dropout 0.05: it goes on without")
+	message := refused(t, manyRanks(filepath.Join(dir, "other"), append(lora, "seed=5")...)...)
+	require.Contains(t, message, "the adapter is of another base")
+	message = refused(t, manyRanks(filepath.Join(dir, "rank"), append(lora, "model.lora.rank=16")...)...)
+	require.Contains(t, message, "an adapter of rank 32, alpha 16, rslora false; the model's has rank 16")
 }
 
 func TestEvaluationOfRanksIsThatOfOne(t *testing.T) {

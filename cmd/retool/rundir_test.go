@@ -218,14 +218,6 @@ func TestStoredTracesGradeAsTheyDid(t *testing.T) {
 	require.Positive(t, es[0].Accuracy, "the model writes some of the answers, or this shows nothing")
 }
 
-func TestEvalWritesItsTrajectories(t *testing.T) {
-	run := filepath.Join(t.TempDir(), "run")
-	retool(t, short(run)...)
-	out := filepath.Join(t.TempDir(), "new.jsonl")
-	retool(t, "eval", "--from", run, "--out", out)
-	require.FileExists(t, out)
-}
-
 // A log that was cut off anywhere can be read up to its last whole line, and the cut is named.
 func TestTornLogsAreReadAndNamed(t *testing.T) {
 	run := filepath.Join(t.TempDir(), "run")

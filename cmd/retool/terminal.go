@@ -160,7 +160,7 @@ func (t *terminal) Note(text string) { fmt.Fprintln(t.out, text) }
 func (p *program) header(t *terminal, dir string) {
 	line := func(name, format string, a ...any) { fmt.Fprintf(t.out, "%-10s%s\n", name, fmt.Sprintf(format, a...)) }
 	line("device", "%s", p.deviceLine())
-	line("contract", "%s", p.dev.Info().Contract)
+	line("contract", "%s", p.contract())
 	line("model", "%s", p.modelLine())
 	if p.pool != nil {
 		line("python", "%s", pythonLine(p.pool.Info()))

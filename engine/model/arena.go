@@ -11,6 +11,17 @@ const align = 16
 type arena struct {
 	t   kernels.Tensor
 	off int
+
+	cuts []int                      // where units begin
+	of   func(u int) kernels.Tensor // when set: each unit lies in memory of its own
+}
+
+// begin says that what is taken from here on is another unit.
+func (a *arena) begin() {
+	if a.of != nil {
+		a.t, a.off = a.of(len(a.cuts)), 0
+	}
+	a.cuts = append(a.cuts, a.off)
 }
 
 // take is the next region, absent while counting.

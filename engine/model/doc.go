@@ -15,7 +15,11 @@
 // forward.go and backward.go are read side by side: the second is the list of the first upwards. pass.go is Train and Score, step.go
 // is Step, kept.go the sets that a StepKept drew from. A folder of Hugging Face's layout is read and written by folder.go, which holds
 // config.json against the tensors; its config.json by hfconfig.go, its tensors by package safetensors. projection.go is the product of
-// activations with a matrix, scorer.go what becomes of logits.
+// activations with a matrix, lora.go what an adapter adds to it, lora_folder.go an adapter in PEFT's layout, scorer.go what becomes of
+// logits.
+//
+// An adapter is float32 whatever the base is: it has no master copy, several ranks divide its moments as those of a float32 model, and
+// products round it as they read it. What passes between A and B is float32 too, so that the scale is not rounded on the way.
 //
 // # Where it departs from the design documents
 //

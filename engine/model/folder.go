@@ -86,7 +86,9 @@ func (m *Model) fill(f *folder) error {
 		}
 	}
 	progress(0)
+	into := m.filler(!f.config.ValueHead)
 	for name, t := range m.full().Named() {
+		into.at(name)
 		known[name] = true
 		if name == valueName && !f.config.ValueHead {
 			progress(t.Len())
@@ -119,28 +121,36 @@ func (m *Model) fill(f *folder) error {
 	if err := f.checkUnused(known); err != nil {
 		return err
 	}
-	m.round()
-	return nil
+	return into.end()
 }
 
 // Save writes the model to a folder in Hugging Face's layout, as float32, from the master copy where there is one, an adapter merged:
 // config.json, model.safetensors or, of more than 5 GB, its shards, with their index and, of a model with a value head,
 // value_head.safetensors, each file whole or not at all, and on the disk when Save returns.
+//
+// The ranks of a divided model all call Save at the same time. Rank 0 writes, dir is "" on the others: they give it what they have.
 func (m *Model) Save(dir string) error { return m.save(dir, safetensors.ShardBytes) }
 
 // save is Save with another size of shards. Of one file too there is an index: inference servers that find none take every safetensors file
 // of a folder for a part of the model, the value head and a checkpoint's optimizer too.
-func (m *Model) save(dir string, shard int64) error {
+func (m *Model) save(dir string, shard int64) (err error) {
+	if m.div != nil {
+		if dir == "" {
+			return m.serve()
+		}
+		defer func() { err = errors.Join(err, m.said(-1)) }()
+	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return fmt.Errorf("model: save: %w", err)
 	}
 	isValue := func(name string) bool { return name == valueName }
-	list := m.stored(m.full(), func(name string) bool { return !isValue(name) })
+	of := m.reader(m.said)
+	list := m.stored(m.full(), of, func(name string) bool { return !isValue(name) })
 	if err := safetensors.WriteModel(dir, list, shard); err != nil {
 		return err
 	}
 	if m.Config.ValueHead {
-		if err := safetensors.Write(filepath.Join(dir, valueFile), m.stored(m.full(), isValue), nil); err != nil {
+		if err := safetensors.Write(filepath.Join(dir, valueFile), m.stored(m.full(), of, isValue), nil); err != nil {
 			return err
 		}
 	}
@@ -152,11 +162,14 @@ func (m *Model) SaveGradients(path string) error {
 	if m.G == nil {
 		return fmt.Errorf("model: SaveGradients: the model was made without Options.Train")
 	}
-	return safetensors.Write(path, m.stored(m.G, func(string) bool { return true }), nil)
+	if m.div != nil {
+		return fmt.Errorf("model: SaveGradients: the gradients of a divided model are nowhere whole")
+	}
+	return safetensors.Write(path, m.stored(m.G, m.reader(nil), func(string) bool { return true }), nil)
 }
 
 // stored lists the tensors that are to be in a file. They are downloaded one at a time, when their turn comes.
-func (m *Model) stored(w *Weights, in func(name string) bool) (list []safetensors.Named) {
+func (m *Model) stored(w *Weights, of *reader, in func(name string) bool) (list []safetensors.Named) {
 	var buf []float32
 	for name, t := range w.Named() {
 		if !in(name) {
@@ -167,6 +180,9 @@ func (m *Model) stored(w *Weights, in func(name string) bool) (list []safetensor
 				buf = make([]float32, t.Len())
 			}
 			buf = buf[:t.Len()]
+			if of.at(name); of.err != nil {
+				return nil, of.err
+			}
 			m.dev.Download(buf, t)
 			if w == m.W {
 				m.merge(name, buf)

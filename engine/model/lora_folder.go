@@ -5,13 +5,16 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"math"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
 	"retool/engine/atomicfile"
+	"retool/engine/jsonfile"
 	"retool/engine/safetensors"
 	"retool/kernels"
 )
@@ -26,43 +29,69 @@ const (
 
 // peftConfig is what is read and written of adapter_config.json. What PEFT has beside it keeps PEFT's defaults.
 type peftConfig struct {
-	Type     string          `json:"peft_type"`
-	Task     string          `json:"task_type"`
-	Base     string          `json:"base_model_name_or_path"`
-	Rank     int             `json:"r"`
-	Alpha    float64         `json:"lora_alpha"`
-	Dropout  float64         `json:"lora_dropout"`
-	Bias     string          `json:"bias"`
-	Targets  json.RawMessage `json:"target_modules"` // a list, or a string: a regular expression
-	RSLoRA   bool            `json:"use_rslora"`
-	DoRA     bool            `json:"use_dora"`
-	Ranks    map[string]any  `json:"rank_pattern"`
-	Alphas   map[string]any  `json:"alpha_pattern"`
-	Saved    []string        `json:"modules_to_save"`
-	Infer    bool            `json:"inference_mode"`
-	FanInOut bool            `json:"fan_in_fan_out"`
+	Type    string          `json:"peft_type"`
+	Task    string          `json:"task_type"`
+	Base    string          `json:"base_model_name_or_path"`
+	Rank    int             `json:"r"`
+	Alpha   float64         `json:"lora_alpha"`
+	Dropout float64         `json:"lora_dropout"`
+	Bias    string          `json:"bias"`
+	Targets json.RawMessage `json:"target_modules"` // a list, or a string: a regular expression
+	RSLoRA  bool            `json:"use_rslora"`
+	Init    json.RawMessage `json:"init_lora_weights"`
+	Infer   bool            `json:"inference_mode"`
 }
 
-// allLinear is PEFT's word for every projection of the layers.
-const allLinear = "all-linear"
+// idle are the settings of adapter_config.json, beside those of peftConfig, that change nothing of what an adapter computes.
+var idle = []string{"auto_mapping", "peft_version", "revision", "megatron_core", "qalora_group_size", "ensure_weight_tying",
+	"loftq_config", "eva_config", "corda_config", "lora_ga_config", "runtime_config"}
 
-// ReadLoRA is what the adapter_config.json of a folder says, and the base that it names.
-func ReadLoRA(dir string) (l LoRA, base string, err error) {
+// movesBase are values of init_lora_weights that change the base before an adapter is trained: it is no adapter of the base that is named.
+var movesBase = regexp.MustCompile(`^"(pissa.*|olora|loftq|corda|lora_ga)"$`)
+
+// check names the first setting that this package does not compute.
+func (c *peftConfig) check(text []byte) error {
+	var all map[string]json.RawMessage
+	if err := jsonfile.Unmarshal(text, &all); err != nil {
+		return err
+	}
+	if c.Type != "LORA" {
+		return fmt.Errorf("peft_type is %q, must be LORA", c.Type)
+	}
+	if c.Bias != "none" && c.Bias != "" {
+		return fmt.Errorf("bias is %q, must be none: biases are not learnt beside an adapter", c.Bias)
+	}
+	if movesBase.Match(c.Init) {
+		return fmt.Errorf("init_lora_weights is %s, which changes the base: have PEFT convert the adapter "+
+			"(path_initial_model_for_weight_conversion)", c.Init)
+	}
+	own := reflect.TypeFor[peftConfig]()
+	for i := range own.NumField() {
+		delete(all, own.Field(i).Tag.Get("json"))
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if v := string(all[name]); !slices.Contains(idle, name) && !slices.Contains([]string{"null", "false", "0", `""`, "[]", "{}"}, v) {
+			return fmt.Errorf("%s is %s: an adapter that uses it is not read", name, v)
+		}
+	}
+	return nil
+}
+
+// ReadLoRA is what the adapter_config.json of a folder says, and the lora_dropout that PEFT trained it with, which is no part of what it
+// computes.
+func ReadLoRA(dir string) (l LoRA, dropout float64, err error) {
 	path := filepath.Join(dir, adapterConfig)
-	text, err := os.ReadFile(path)
+	text, err := jsonfile.Read(path)
 	if err != nil {
-		return l, "", fmt.Errorf("model: lora: %w", err)
+		return l, 0, fmt.Errorf("model: lora: %w", err)
 	}
 	var c peftConfig
-	if err := json.Unmarshal(text, &c); err != nil {
-		return l, "", fmt.Errorf("model: %s: %w", path, err)
+	err = jsonfile.Unmarshal(text, &c)
+	if err == nil {
+		err = c.check(text)
 	}
-	switch {
-	case c.Type != "LORA":
-		return l, "", fmt.Errorf("model: %s: peft_type is %q, must be LORA", path, c.Type)
-	case c.DoRA, c.FanInOut, c.Bias != "none" && c.Bias != "", len(c.Ranks)+len(c.Alphas)+len(c.Saved) > 0:
-		return l, "", fmt.Errorf("model: %s: use_dora, fan_in_fan_out, bias, rank_pattern, alpha_pattern and modules_to_save must be "+
-			"at their defaults", path)
+	if err != nil {
+		return l, 0, fmt.Errorf("model: %s: %w", path, err)
 	}
 	l = LoRA{Rank: c.Rank, Alpha: c.Alpha, RSLoRA: c.RSLoRA}
 	var one string
@@ -72,11 +101,14 @@ func ReadLoRA(dir string) (l LoRA, base string, err error) {
 			l.Targets = []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 		}
 	} else if err := json.Unmarshal(c.Targets, &l.Targets); err != nil {
-		return l, "", fmt.Errorf("model: %s: target_modules: want a list of names or a pattern", path)
+		return l, 0, fmt.Errorf("model: %s: target_modules: want a list of names or a pattern", path)
 	}
 	slices.Sort(l.Targets)
-	return l, c.Base, nil
+	return l, c.Dropout, nil
 }
+
+// allLinear is PEFT's word for every projection of the layers.
+const allLinear = "all-linear"
 
 // BaseHash is the SHA-256 of the base's parameters, rounded to bfloat16: the same whatever type they have in memory.
 func (m *Model) BaseHash() string {
@@ -92,8 +124,7 @@ func (m *Model) BaseHash() string {
 		m.dev.Download(buf, t)
 		out = out[:0]
 		for _, x := range buf {
-			b := math.Float32bits(x)
-			out = binary.LittleEndian.AppendUint16(out, uint16((b+0x7fff+b>>16&1)>>16))
+			out = binary.LittleEndian.AppendUint16(out, kernels.BF16Bits(x))
 		}
 		h.Write(out)
 	}
@@ -140,7 +171,7 @@ func (m *Model) SaveAdapter(dir, base string) error {
 	}
 	text, err := json.MarshalIndent(peftConfig{
 		Type: "LORA", Task: "CAUSAL_LM", Base: base, Rank: l.Rank, Alpha: l.Alpha, Bias: "none", Targets: names, RSLoRA: l.RSLoRA,
-		Ranks: map[string]any{}, Alphas: map[string]any{}, Infer: true,
+		Init: json.RawMessage("true"), Infer: true,
 	}, "", "  ")
 	if err != nil {
 		return err

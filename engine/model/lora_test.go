@@ -1,11 +1,13 @@
 package model
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"testing"
 
 	"retool/kernels"
+	"retool/kernels/emu"
 )
 
 var everyTarget = []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
@@ -77,6 +79,115 @@ func near(t *testing.T, what string, got, want []float32) {
 	}
 	if most == 0 || !(off <= 1e-3*most) {
 		t.Errorf("%s: off by %g of %g", what, off, most)
+	}
+}
+
+// Beside bf16 weights, on a CPU and on a GPU, an adapter is float32, without a master copy: log-probabilities and gradients are those of
+// the float32 model with the same numbers, within what bf16 rounds, and Step has the bits of a packed pass. A rank of 3 has rows that no
+// kernel copies in whole pieces.
+func TestAdaptersBesideBF16Weights(t *testing.T) {
+	wgmma, err := kernels.NewGPU(emu.New(emu.Options{Capability: 90, NoCheck: true, Queued: true, Multiprocessors: 132}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer wgmma.Close()
+	c := Config{
+		Arch: Qwen2, Layers: 1, Hidden: 64, Heads: 2, KVHeads: 1, HeadDim: 64, FFN: 48, Vocab: 61, QKVBias: true, LMHead: true, ValueHead: true,
+		MaxPositions: 256, RMSEps: 1e-6, RopeTheta: 10000, KVChunk: 64,
+	}
+	for name, dev := range map[string]kernels.Device{"cpu": device(t), "emulated": emulated(t), "Hopper": wgmma} {
+		for _, rank := range []int{3, 8} {
+			t.Run(fmt.Sprintf("%s, rank %d", name, rank), func(t *testing.T) { adapterAgrees(t, dev, c, rank) })
+		}
+	}
+}
+
+func adapterAgrees(t *testing.T, dev kernels.Device, c Config, rank int) {
+	opt := Options{MaxTokens: 75, Train: true, HeadRows: 24, LoRA: LoRA{Rank: rank, Alpha: 7, Targets: everyTarget, RSLoRA: true}}
+	exact, err := New(device(t), c, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer exact.Close()
+	opt.DType = kernels.BF16
+	m, err := New(dev, c, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if m.Adapter.All.DType() != kernels.F32 || m.Master != nil || m.G.All.Len() != m.Adapter.All.Len() {
+		t.Fatalf("adapter %v, master copy %v, gradient %v", m.Adapter.All, m.Master, m.G.All)
+	}
+	randomize(m, 3)
+	to := map[string]kernels.Tensor{}
+	for name, w := range exact.W.Named() {
+		to[name] = w
+	}
+	for name, w := range m.W.Named() {
+		exact.dev.Upload(to[name], download(m, w))
+	}
+	r := newRand(6)
+	adapter := make([]float32, m.Adapter.All.Len())
+	for i := range adapter {
+		adapter[i] = float32(r.NormFloat64() * 0.1)
+	}
+	dev.Upload(m.Adapter.All, adapter)
+	exact.dev.Upload(exact.Adapter.All, adapter)
+	if m.BaseHash() != exact.BaseHash() {
+		t.Error("the base's hash depends on the type in memory")
+	}
+
+	p := problem{Inputs: Inputs{Starts: []int32{0, 66, 75}}}
+	for i := range 75 {
+		p.IDs = append(p.IDs, int32(r.IntN(c.Vocab)))
+		if i%66 < 60 {
+			p.Rows = append(p.Rows, int32(i))
+			p.Target, p.Weight = append(p.Target, int32(r.IntN(c.Vocab))), append(p.Weight, 1.0/64)
+			p.Return = append(p.Return, float32(r.NormFloat64()))
+		}
+	}
+	got, want := newLearner(m), newLearner(exact)
+	for _, l := range []*learner{got, want} {
+		if err := l.train(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e := relative(got.logps, want.logps); !(e < 0.01) {
+		t.Errorf("log-probabilities are off by %.3g", e)
+	}
+	worst, of := 0.0, exact.G.modules()
+	for i, mod := range m.G.modules() {
+		for j, low := range mod.p.low {
+			for kind, g := range map[string][2]kernels.Tensor{"A": {low.A, of[i].p.low[j].A}, "B": {low.B, of[i].p.low[j].B}} {
+				e := relative(download(m, g[0]), download(exact, g[1]))
+				if worst = max(worst, e); !(e < 0.08) {
+					t.Errorf("gradient of %s %s is off by %.3g", low.name, kind, e)
+				}
+			}
+		}
+	}
+	t.Logf("worst gradient is off by %.3g", worst)
+	if err := m.OpenKV(2); err != nil {
+		t.Fatal(err)
+	}
+	ids := append([]int32(nil), p.IDs[:62]...)
+	var recorded []float32
+	feed := Feed{IDs: ids, Pages: []int32{1, 0}, Key: 9, Draw: true}
+	for range 4 { // into a second page
+		next, logp, err := m.Step([]Feed{feed}, kernels.Sampling{Seed: 1, Temperature: 1, TopP: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		recorded = append(recorded, logp[0])
+		feed.Pos, feed.IDs = len(ids), []int32{next[0]}
+		ids = append(ids, next[0])
+	}
+	scored, err := scoreLogProbs(m, ids, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !equalBits(scored[61:], recorded) {
+		t.Errorf("recorded %v\nscored   %v", recorded, scored[61:])
 	}
 }
 

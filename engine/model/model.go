@@ -17,6 +17,9 @@ type Options struct {
 	Sharded   bool          // of a BF16 model that trains: no master copy; its float32 numbers lie in G when they are read, copied or saved
 	Recompute bool          // keep only each layer's input, run its forward again in the backward: less memory, a third more work, equal bits
 
+	Division Division // of a model that trains: divide the weights among ranks; Sharded says nothing then
+	HostCopy bool     // of a divided BF16 model: keep the float32 numbers in the host's memory
+
 	LoRA LoRA   // learn an adapter, and leave the weights as they are
 	Base *Model // take its weights, without its adapter and not a copy of them; it is closed after this one
 
@@ -28,16 +31,18 @@ type Model struct {
 	Config  Config
 	Options Options
 	W       *Weights // parameters, of type Options.DType: what every pass reads
-	Master  *Weights // the same in float32, which AdamW updates and rounds into W; nil unless a BF16 model trains, or if it is sharded
-	Adapter *Weights // what Options.LoRA adds, float32; nil without
+	Master  *Weights // the same in float32, which AdamW updates and rounds into W; nil unless a BF16 model trains all, or if it is sharded
+	Adapter *Weights // what Options.LoRA adds, float32 whatever W is, so it needs no master copy; nil without
 	G       *Weights // gradients, float32; nil without Options.Train
+	div     *divided // what a rank has of a divided model: W and G are then views of a few units' memory
 
 	dev      kernels.Device
-	id       int64          // of this model in this process
-	replays  bool           // the device's Repeat saves work
-	table    kernels.Tensor // (positions, D): cosines and sines
-	floats   kernels.Tensor // the arenas that b's tensors are regions of, of Options.DType
-	exact    kernels.Tensor // and of float32
+	id       int64             // of this model in this process
+	replays  bool              // the device's Repeat saves work
+	table    kernels.Tensor    // (positions, D): cosines and sines
+	floats   kernels.Tensor    // the arenas that b's tensors are regions of, of Options.DType
+	exact    kernels.Tensor    // and of float32
+	lent     [2]kernels.Tensor // the same, of a divided model: what only learning needs
 	b        buffers
 	low      *lowScratch  // nil without an adapter
 	baseHash string       // of W without what is learnt; "": not computed yet
@@ -76,7 +81,10 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 	if opt.DType == 0 {
 		opt.DType = kernels.F32
 	}
-	opt.Sharded = opt.Sharded && opt.Train && opt.DType == kernels.BF16
+	if !opt.Train {
+		opt.Division = nil
+	}
+	opt.Sharded = opt.Sharded && opt.Train && opt.DType == kernels.BF16 && opt.Division == nil && opt.LoRA.Rank == 0
 	if opt.DType != kernels.F32 && opt.DType != kernels.BF16 {
 		return nil, fmt.Errorf("model: weights of %v: must be f32 or bf16", opt.DType)
 	}
@@ -89,8 +97,8 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 	}
 	opt.HeadRows = min(opt.HeadRows, opt.MaxTokens)
 	switch {
-	case opt.LoRA.Rank > 0 && opt.DType != kernels.F32:
-		return nil, fmt.Errorf("model: lora: weights of %v: an adapter is trained beside float32 weights only", opt.DType)
+	case opt.LoRA.Rank > 0 && opt.Division != nil:
+		return nil, fmt.Errorf("model: lora: an adapter's base is not divided among ranks")
 	case opt.LoRA.Rank < 0:
 		return nil, fmt.Errorf("model: lora: rank is %d, must not be negative", opt.LoRA.Rank)
 	case opt.Base != nil && (opt.Train && opt.LoRA.Rank == 0 || opt.DType != opt.Base.Options.DType):
@@ -99,9 +107,12 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 
 	m := &Model{Config: cfg, Options: opt, dev: dev, id: made.Add(1), replays: dev.Info().Replays}
 	m.in.dev = dev
-	if opt.Base == nil {
+	switch {
+	case opt.Division != nil:
+		m.div = newDivided(m)
+	case opt.Base == nil:
 		m.W = newWeights(dev, &m.Config, opt.DType, LoRA{})
-	} else {
+	default:
 		m.W = opt.Base.base(&m.Config)
 	}
 	if opt.LoRA.Rank > 0 {
@@ -115,25 +126,41 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 		m.W.adopt(m.Adapter)
 		m.low = newLowScratch(dev, &m.Config, opt)
 	}
-	if opt.Train {
+	switch {
+	case m.div != nil:
+	case opt.Train:
 		m.G = newWeights(dev, &m.Config, kernels.F32, opt.LoRA)
-		if opt.DType == kernels.BF16 && !opt.Sharded {
+		if opt.DType == kernels.BF16 && !opt.Sharded && m.Adapter == nil {
 			m.Master = newWeights(dev, &m.Config, kernels.F32, LoRA{})
 		}
-	} else if opt.Base == nil {
+	case opt.Base == nil:
 		m.W.arrange(dev)
 	}
 	m.table = dev.Alloc(kernels.F32, opt.Positions, cfg.HeadDim)
 	dev.Upload(m.table, ropeTable(cfg, opt.Positions))
 
-	var a, exact arena
-	cpu := dev.Info().Name == "cpu"
-	m.b.place(&a, &exact, cfg, opt, cpu)
-	m.floats, m.exact = dev.Alloc(opt.DType, a.off), dev.Alloc(kernels.F32, exact.off)
-	a, exact = arena{t: m.floats}, arena{t: m.exact}
-	m.b.place(&a, &exact, cfg, opt, cpu)
+	m.allocate()
 	m.step.init(m)
 	return m, nil
+}
+
+// allocate takes memory for activations. A divided model has those that only learning needs apart.
+func (m *Model) allocate() {
+	cpu := m.dev.Info().Name == "cpu"
+	var kept, lent [2]arena // of Options.DType, float32
+	only := &kept
+	if m.div != nil {
+		only = &lent
+	}
+	m.b.place(&kept, only, m.Config, m.Options, cpu)
+	if m.floats.Absent() {
+		m.floats, m.exact = m.dev.Alloc(m.Options.DType, kept[0].off), m.dev.Alloc(kernels.F32, kept[1].off)
+	}
+	if m.div != nil {
+		m.lent = [2]kernels.Tensor{m.dev.Alloc(m.Options.DType, lent[0].off), m.dev.Alloc(kernels.F32, lent[1].off)}
+	}
+	kept, lent = [2]arena{{t: m.floats}, {t: m.exact}}, [2]arena{{t: m.lent[0]}, {t: m.lent[1]}}
+	m.b.place(&kept, only, m.Config, m.Options, cpu)
 }
 
 // Device is where the model lives.
@@ -153,6 +180,11 @@ func (m *Model) Close() {
 	m.dev.Free(m.exact)
 	m.dev.Free(m.table)
 	m.low.close(m.dev)
+	if m.div != nil {
+		m.div.close()
+		*m = Model{}
+		return
+	}
 	if m.Options.Base == nil {
 		m.dev.Free(m.W.All)
 	}
@@ -196,14 +228,16 @@ type buffers struct {
 	drows, drowsNorm kernels.Tensor // (R,C)
 }
 
-// place takes the activations and their gradients from a; from exact, what is float32 whatever the model is: logits, values,
-// log-probabilities, what norms and attention keep of a row, and the gradient of the residual stream, which adds up over all layers. On a
-// CPU the stream itself is exact too: it is where rounding adds up, a tenth of what a layer keeps, and to round it costs time there.
-func (b *buffers) place(a, exact *arena, c Config, opt Options, cpu bool) {
-	stream := a
+// place takes the activations and their gradients from the first of two arenas; from the second, what is float32 whatever the model is:
+// logits, values, log-probabilities, what norms and attention keep of a row, and the gradient of the residual stream, which adds up over
+// layers. On a CPU the stream itself is exact too: it is where rounding adds up, a tenth of what a layer keeps, and to round it costs time
+// there. What only a backward needs is taken from the arenas of only.
+func (b *buffers) place(kept, only *[2]arena, c Config, opt Options, cpu bool) {
+	in := 0 // the arena of the stream
 	if cpu {
-		stream = exact
+		in = 1
 	}
+	a, exact, stream := &kept[0], &kept[1], &kept[in]
 	t, q, kv := opt.MaxTokens, c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	xs, sets := 1, 1
 	if opt.Train {
@@ -214,11 +248,18 @@ func (b *buffers) place(a, exact *arena, c Config, opt Options, cpu bool) {
 	}
 	b.x = make([]kernels.Tensor, xs)
 	for i := range b.x {
+		if i == 1 {
+			stream = &only[in]
+		}
 		b.x[i] = stream.take(t, c.Hidden)
 	}
+	stream = &kept[in]
 	b.acts, b.cut = make([]activations, sets), make([]activations, sets)
 	for i := range b.acts {
 		s := &b.acts[i]
+		if i == 1 {
+			a, stream = &only[0], &only[in]
+		}
 		s.attnNorm, s.qkv = a.take(t, c.Hidden), a.take(t, q+2*kv)
 		if c.QKNorm {
 			s.qk = a.take(t, q+kv)
@@ -226,12 +267,14 @@ func (b *buffers) place(a, exact *arena, c Config, opt Options, cpu bool) {
 		s.o, s.mid, s.mlpNorm = a.take(t, q), stream.take(t, c.Hidden), a.take(t, c.Hidden)
 		s.gateUp, s.act = a.take(t, 2*c.FFN), a.take(t, c.FFN)
 		if opt.Train {
-			s.attnRstd, s.mlpRstd, s.lse = exact.take(t), exact.take(t), exact.take(t, c.Heads)
+			e := &only[1]
+			s.attnRstd, s.mlpRstd, s.lse = e.take(t), e.take(t), e.take(t, c.Heads)
 			if c.QKNorm {
-				s.qRstd, s.kRstd = exact.take(t, c.Heads), exact.take(t, c.KVHeads)
+				s.qRstd, s.kRstd = e.take(t, c.Heads), e.take(t, c.KVHeads)
 			}
 		}
 	}
+	a, stream = &kept[0], &kept[in]
 	r := opt.HeadRows
 	b.rows, b.rowsNorm, b.rowsRstd = stream.take(r, c.Hidden), a.take(r, c.Hidden), exact.take(r)
 	if c.LMHead {
@@ -242,6 +285,7 @@ func (b *buffers) place(a, exact *arena, c Config, opt Options, cpu bool) {
 		b.values = exact.take(r, 1)
 	}
 	if opt.Train {
+		a, exact = &only[0], &only[1]
 		b.dx, b.dnorm = exact.take(t, c.Hidden), a.take(t, c.Hidden)
 		b.dqkv, b.do = a.take(t, q+2*kv), a.take(t, q)
 		if c.QKNorm {

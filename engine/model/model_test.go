@@ -390,7 +390,7 @@ func TestBadConfigsAreNamed(t *testing.T) {
 // covers the order of sums on other processors and nothing else.
 func TestLossesOfTheEmbeddedRun(t *testing.T) {
 	want := []float64{5.02577, 4.68089, 4.51334, 4.48102, 4.27596, 4.34362, 4.04525, 3.93604, 3.80320, 3.71837}
-	for _, variant := range []string{"go", "avx2", "avx512"} {
+	for _, variant := range []string{"go", "avx2", "avx512", "avx512bf16"} {
 		t.Run(variant, func(t *testing.T) {
 			dev, err := kernels.NewCPUVariant(2, variant)
 			if err != nil {

@@ -37,10 +37,13 @@ type Seen struct {
 // TrainSeen is Train, where seen, unless it is nil, sees the heads of all rows before loss is given the first.
 func (m *Model) TrainSeen(in Inputs, seen *Seen, loss func(Head)) error {
 	if m.G == nil {
-		return fmt.Errorf("model: Train: the model was made without Options.Train")
+		return fmt.Errorf("model: Train: the model was made without Options.Train, or its weights are gathered for Step")
 	}
 	if err := m.prepare(in); err != nil {
 		return fmt.Errorf("model: Train: %w", err)
+	}
+	if m.div != nil {
+		return inPass("Train", m.trainDivided(in, seen, loss))
 	}
 	if len(in.Rows) == 0 {
 		return nil
@@ -77,6 +80,9 @@ func (m *Model) Score(in Inputs, read func(Head)) error {
 	if err := m.prepare(in); err != nil {
 		return fmt.Errorf("model: Score: %w", err)
 	}
+	if m.div != nil {
+		return inPass("Score", m.scoreDivided(in, read))
+	}
 	if len(in.Rows) == 0 {
 		return nil
 	}
@@ -87,8 +93,10 @@ func (m *Model) Score(in Inputs, read func(Head)) error {
 }
 
 // run is Do with the attempt in its error.
-func (m *Model) run(what string, f func()) error {
-	if err := m.dev.Do(f); err != nil {
+func (m *Model) run(what string, f func()) error { return inPass(what, m.dev.Do(f)) }
+
+func inPass(what string, err error) error {
+	if err != nil {
 		return fmt.Errorf("model: %s: %w", what, err)
 	}
 	return nil

@@ -322,6 +322,9 @@ func (m *Model) checkFeeds(batch []Feed) (t, drawn, width int, err error) {
 	if !m.Config.LMHead {
 		return bad("the model has no language-model head to draw from")
 	}
+	if m.div != nil && m.div.whole == nil {
+		return bad("the weights are divided among ranks: call Assemble first")
+	}
 	if m.pages == 0 {
 		return bad("no cache: call OpenKV first")
 	}

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"iter"
@@ -87,15 +88,18 @@ func (m *Model) Gradients(n int) (each []*Weights, all kernels.Tensor) {
 	return each, all
 }
 
-// place takes every view from a and returns where matrices end.
+// place takes every view from a and returns where matrices end. Units are the embedding, each layer's matrices, a head that is not the
+// embedding, and all that is small: the value head and the vectors.
 func (w *Weights) place(a *arena) (split int) {
 	if w.lora.Rank > 0 {
 		return w.placeAdapter(a)
 	}
 	c := w.cfg
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	a.begin()
 	w.Embed = a.take(c.Vocab, c.Hidden)
 	for l := range w.Blocks {
+		a.begin()
 		b := &w.Blocks[l]
 		b.QKV.Weight = a.take(q+2*kv, c.Hidden)
 		b.O.Weight = a.take(c.Hidden, q)
@@ -106,8 +110,10 @@ func (w *Weights) place(a *arena) (split int) {
 	case c.LMHead && c.Tied:
 		w.Head.Weight = w.Embed
 	case c.LMHead:
+		a.begin()
 		w.Head.Weight = a.take(c.Vocab, c.Hidden)
 	}
+	a.begin()
 	if c.ValueHead {
 		w.Value.Weight = a.take(1, c.Hidden)
 	}
@@ -133,16 +139,22 @@ func (w *Weights) place(a *arena) (split int) {
 	return split
 }
 
-// Projections are all products with weights of a forward pass, in its order.
-func (w *Weights) Projections() (all []*Projection) {
-	for l := range w.Blocks {
-		b := &w.Blocks[l]
-		all = append(all, &b.QKV, &b.O, &b.GateUp, &b.Down)
-	}
-	for _, head := range []*Projection{&w.Head, &w.Value} {
-		if !head.Weight.Absent() {
-			all = append(all, head)
+// Factors are the matrices that the products of a pass read, an adapter's too, less those that are Options.Base's.
+func (m *Model) Factors() (all []kernels.Tensor) {
+	own := m.Options.Base == nil
+	for _, mod := range m.W.modules() {
+		if own {
+			all = append(all, mod.p.Weight)
 		}
+		for _, low := range mod.p.low {
+			all = append(all, low.A, low.B)
+		}
+	}
+	if own && !m.W.Head.Weight.Absent() {
+		all = append(all, m.W.Head.Weight)
+	}
+	if !m.W.Value.Weight.Absent() {
+		all = append(all, m.W.Value.Weight)
 	}
 	return all
 }
@@ -226,6 +238,7 @@ func parameterKind(name string) int {
 func (m *Model) Init(seed uint64) {
 	deep := 0.02 / math.Sqrt(2*float64(m.Config.Layers))
 	var buf []float32
+	into := m.filler(false)
 	for name, t := range m.full().Named() {
 		buf = append(buf[:0], make([]float32, t.Len())...)
 		switch kind := parameterKind(name); {
@@ -246,29 +259,31 @@ func (m *Model) Init(seed uint64) {
 				buf[i] = float32(r.NormFloat64() * dev)
 			}
 		}
+		into.at(name)
 		m.dev.Upload(t, buf)
 	}
-	m.InitAdapter(seed)
-	m.round()
+	_ = into.end() // a failure of the device is the next pass's to report
 }
 
 // full is the parameters in the precision that training keeps: the master copy where there is one. That of a sharded model lies in the
 // gradients' memory, which holds nothing between two updates: what fills the model leaves it there, and what reads it has put it there.
+// That of a divided one does so unit by unit: see filler and reader.
 func (m *Model) full() *Weights {
 	switch {
 	case m.Master != nil:
 		return m.Master
-	case m.Options.Sharded:
+	case m.Options.Sharded, m.div != nil:
 		return m.G
 	}
 	return m.W
 }
 
-// round makes W the master copy, rounded. A failure of the device is the next pass's to report.
-func (m *Model) round() {
+// round makes W the master copy, rounded.
+func (m *Model) round() error {
 	if f := m.full(); f != m.W {
-		_ = m.dev.Do(func() { m.dev.Copy(m.W.All, f.All) })
+		return m.dev.Do(func() { m.dev.Copy(m.W.All, f.All) })
 	}
+	return nil
 }
 
 // MasterAll is the flat master copy as AdamW takes it: absent where W itself is float32.
@@ -303,29 +318,26 @@ func (m *Model) CopyFrom(src *Model) error {
 	}
 	for name, t := range m.full().Named() {
 		s, ok := from[name]
-		if name == headName || name == valueName {
-			if ok && !sameShape(s, t) {
-				return fmt.Errorf("model: copy: %s is %v in the source and %v here", name, s, t)
-			}
-			continue
-		}
-		if !ok {
+		if !ok && name != headName && name != valueName {
 			return fmt.Errorf("model: copy: the source has no %s", name)
 		}
-		if !sameShape(s, t) {
+		if ok && !sameShape(s, t) {
 			return fmt.Errorf("model: copy: %s is %v in the source and %v here", name, s, t)
 		}
 	}
-	return m.dev.Do(func() {
-		for name, t := range m.full().Named() {
-			if s, ok := from[name]; ok {
-				m.dev.Copy(t, s)
-			}
+	into, of := m.filler(!src.Config.ValueHead), src.reader(nil)
+	for name, t := range m.full().Named() {
+		s, ok := from[name]
+		if !ok {
+			continue
 		}
-		if f := m.full(); f != m.W {
-			m.dev.Copy(m.W.All, f.All)
+		of.at(name)
+		into.at(name)
+		if err := m.dev.Do(func() { m.dev.Copy(t, s) }); err != nil {
+			return err
 		}
-	})
+	}
+	return errors.Join(of.err, into.end())
 }
 
 func sameShape(a, b kernels.Tensor) bool {

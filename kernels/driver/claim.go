@@ -24,12 +24,12 @@ var claims = struct {
 	of map[string]*claim
 }{of: map[string]*claim{}}
 
-// claimGPU takes the lock of the GPU at a PCI address: domain, bus and device, for a bus number alone is not one GPU's. what names the
+// claimGPU takes the lock of the GPU at a PCI address: with its domain, for a bus number alone is not one GPU's. what names the
 // GPU in the error. Where no lock file can be kept, nobody is refused.
-func claimGPU(what string, pci [3]int) (*claim, error) {
+func claimGPU(what, pci string) (*claim, error) {
 	claims.Lock()
 	defer claims.Unlock()
-	path := filepath.Join(os.TempDir(), fmt.Sprintf("retool-gpu-%04x-%02x-%02x.lock", pci[0], pci[1], pci[2]))
+	path := filepath.Join(os.TempDir(), "retool-gpu-"+strings.ReplaceAll(pci, ":", "-")+".lock")
 	if c := claims.of[path]; c != nil {
 		c.held++
 		return c, nil

@@ -57,6 +57,37 @@ func Count() (int, error) {
 	return n, wrap("count GPUs", err)
 }
 
+// Address is where GPU number ordinal is on this machine's PCI bus: domain, bus and device, as in 0000:3b:00. Nothing is taken.
+func Address(ordinal int) (string, error) {
+	n, err := Count()
+	if err != nil {
+		return "", err
+	}
+	if ordinal < 0 || ordinal >= n {
+		return "", outOf(ordinal, n)
+	}
+	d, err := cu.GetDevice(ordinal)
+	if err != nil {
+		return "", fmt.Errorf("driver: address of GPU %d: %w", ordinal, err)
+	}
+	return address(d)
+}
+
+func address(d cu.Device) (string, error) {
+	var pci [3]int
+	for i, at := range []cu.DeviceAttribute{cu.PciDomainID, cu.PciBusID, cu.PciDeviceID} {
+		var err error
+		if pci[i], err = d.Attribute(at); err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprintf("%04x:%02x:%02x", pci[0], pci[1], pci[2]), nil
+}
+
+func outOf(ordinal, n int) error {
+	return noGPU(fmt.Sprintf("GPU %d is not among the %d of this machine, which count from 0: check CUDA_VISIBLE_DEVICES", ordinal, n))
+}
+
 // Open takes GPU number ordinal for the calling thread, which must stay locked (runtime.LockOSThread) and make every later call.
 func Open(ordinal int) (Driver, error) {
 	version, err := library()
@@ -68,7 +99,7 @@ func Open(ordinal int) (Driver, error) {
 		return nil, err
 	}
 	if ordinal < 0 || ordinal >= n {
-		return nil, noGPU(fmt.Sprintf("GPU %d is not among the %d of this machine, which count from 0: check CUDA_VISIBLE_DEVICES", ordinal, n))
+		return nil, outOf(ordinal, n)
 	}
 	g := &gpu{graphs: map[Graph]bool{}, pinned: map[*byte]int{}}
 	if g.dev, err = cu.GetDevice(ordinal); err != nil {
@@ -82,11 +113,9 @@ func Open(ordinal int) (Driver, error) {
 		return nil, fmt.Errorf("driver: GPU %d, %s, is sm_%d: bf16 kernels need sm_80 or newer: set device: cpu",
 			ordinal, g.info.Name, g.info.Capability)
 	}
-	var pci [3]int
-	for i, at := range []cu.DeviceAttribute{cu.PciDomainID, cu.PciBusID, cu.PciDeviceID} {
-		if pci[i], err = g.dev.Attribute(at); err != nil {
-			return nil, fmt.Errorf("driver: open GPU %d: %w", ordinal, err)
-		}
+	pci, err := address(g.dev)
+	if err != nil {
+		return nil, fmt.Errorf("driver: open GPU %d: %w", ordinal, err)
 	}
 	if g.claim, err = claimGPU(fmt.Sprintf("GPU %d, %s", ordinal, g.info.Name), pci); err != nil {
 		return nil, err

@@ -105,6 +105,12 @@ func TestMain(m *testing.M) {
 	if mode == "" {
 		os.Exit(m.Run())
 	}
+	if mode == "address" {
+		at, err := Address(0)
+		_, beyond := Address(1)
+		fmt.Print(at, " ", err, " ", beyond)
+		os.Exit(0)
+	}
 	runtime.LockOSThread()
 	d, err := Open(0)
 	if mode == "ordinal" {
@@ -230,6 +236,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		{"launch", fmt.Sprintf("launched 01 11 91 %d launched 02 12 92 %d captured 03 13 93 %d [16 128 4], "+
 			"driver: launch any: parameters of [16 120 4] bytes are passed, it takes [16 128 4]", bankSum(1), bankSum(2), bankSum(3))},
 		{"unknown parameters", fmt.Sprintf("captured 03 13 93 %d launched 04", bankSum(3))}, // a wrong size goes unseen
+		{"address", "0002:fa:03 <nil> driver: GPU 1 is not among the 1 of this machine"},
 		{"copies", "<nil>"},
 		{"fine", "<nil>"},
 	} {

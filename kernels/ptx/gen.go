@@ -58,6 +58,7 @@ type entry struct {
 	Spills    int            `json:"spills"`
 	Highest   int            `json:"highest"` // register that SASS names, plus one
 	SASS      map[string]int `json:"sass,omitempty"`
+	Under     int            `json:"exponentials_under_product,omitempty"`
 }
 type family struct {
 	Sources map[string]string `json:"sources"`
@@ -482,18 +483,38 @@ var (
 	function = regexp.MustCompile(`^\s*Function : (\w+)`)
 	opcode   = regexp.MustCompile(`^\s*/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z0-9]+)`)
 	register = regexp.MustCompile(`\bR(\d+)\b`)
+	depbar   = regexp.MustCompile(`WARPGROUP\.DEPBAR\.LE gsb0, 0x([0-9a-f]+)`)
+	softmax  = regexp.MustCompile(`^(?:attention|paged)_(fwd|part|bwd_q|bwd_kv)_wgmma_`)
 )
 
+// overlaps demands that the exponentials of a tile of 64 rows and keys are taken while a product runs: a thread's 32, and forward two that
+// rescale. ptxas moves a wait above whatever it may.
+func overlaps(name string, e *entry) error {
+	m := softmax.FindStringSubmatch(name)
+	if m == nil {
+		return nil
+	}
+	want := 32
+	if m[1] == "fwd" || m[1] == "part" {
+		want = 34
+	}
+	if e.Under < want {
+		return fmt.Errorf("%s: %d of %d exponentials are taken under a product: ptxas moved the wait above the others", name, e.Under, want)
+	}
+	return nil
+}
+
 // disassembly counts the guarded instructions of every kernel and finds the highest register it names: with setmaxnreg, ptxas -v reports no
-// more than the limit of the launch.
+// more than the limit of the launch. Exponentials between a wait that leaves a product under way and the next wait are under it.
 func disassembly(dump []byte, to map[string]*entry) error {
 	var e *entry
+	under := false
 	for _, line := range strings.Split(string(dump), "\n") {
 		if m := function.FindStringSubmatch(line); m != nil {
 			if e = to[m[1]]; e == nil {
 				return fmt.Errorf("SASS has %s, which the PTX does not declare", m[1])
 			}
-			e.SASS = map[string]int{}
+			e.SASS, under = map[string]int{}, false
 		}
 		m := opcode.FindStringSubmatch(line)
 		if m == nil || e == nil {
@@ -501,6 +522,11 @@ func disassembly(dump []byte, to map[string]*entry) error {
 		}
 		if slices.Contains(guarded, m[1]) {
 			e.SASS[m[1]]++
+		}
+		if d := depbar.FindStringSubmatch(line); d != nil {
+			under = d[1] != "0"
+		} else if under && strings.Contains(line, "MUFU.EX2") {
+			e.Under++
 		}
 		for _, r := range register.FindAllStringSubmatch(line, -1) {
 			n, _ := strconv.Atoi(r[1])
@@ -510,6 +536,9 @@ func disassembly(dump []byte, to map[string]*entry) error {
 	for name, e := range to {
 		if e.SASS == nil || e.Highest == 0 {
 			return fmt.Errorf("cuobjdump says nothing of %s", name)
+		}
+		if err := overlaps(name, e); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -39,6 +39,8 @@ type Entry struct {
 	Highest int `json:"highest"`
 	// SASS counts machine instructions: HMMA and HGMMA multiply matrices, UTMALDG and UBLKCP are bulk copies, STL and LDL spill.
 	SASS map[string]int `json:"sass"`
+	// Under is how many exponentials stand between a wait that leaves a product of wgmma under way and the next wait.
+	Under int `json:"exponentials_under_product"`
 }
 
 // Param is one parameter, in bytes. Offset and Size are where ptxas placed it, its KPARAM_INFO, counted from where the parameters of a

@@ -276,6 +276,24 @@ func TestTensorCoresAndCopiesReachSASS(t *testing.T) {
 	}
 }
 
+// Attention on Hopper turns scores into probabilities while another product runs, in machine code and not only in the text: a thread's 32
+// exponentials of a tile, forward two more that rescale.
+func TestSoftmaxRunsUnderTheProduct(t *testing.T) {
+	want := map[string]int{"attention_fwd": 34, "attention_bwd_q": 32, "attention_bwd_kv": 32, "paged_fwd": 34, "paged_part": 34}
+	seen := 0
+	for _, family := range []string{"attention.sm90a", "paged.sm90a"} {
+		for entry, e := range Read().Families[family].Entries {
+			kind, _, _ := strings.Cut(entry, "_wgmma")
+			if seen++; want[kind] == 0 || e.Under != want[kind] {
+				t.Errorf("%s: %d exponentials under a product, want %d", entry, e.Under, want[kind])
+			}
+		}
+	}
+	if seen != 10 {
+		t.Errorf("%d kernels of attention on Hopper, want 10", seen)
+	}
+}
+
 // Portable PTX loads on drivers of the CUDA 11 generation, Hopper's on those of 12.
 func TestVersionIsTheLowest(t *testing.T) {
 	for name, f := range Read().Families {

@@ -5,6 +5,9 @@ import k "retool/kernels"
 // A Comm joins the ranks of a run. Every rank makes the same calls in the same order, from one goroutine; Doing and Abort are for any
 // goroutine. what names a call: a rank that meets another rank in another call ends the run on all of them, with both names. An error is
 // final, and is an *Ended.
+//
+// part may be whole[p[rank]] itself, or memory apart from whole; another view of it is refused. ReduceScatter leaves the rest of whole as
+// it was.
 type Comm interface {
 	Rank() int
 	Size() int

@@ -21,6 +21,8 @@
 // Nothing of a connection is believed before its other end has proved that it knows the run's secret; that is never sent. With
 // Options.TLS what follows is encrypted as well.
 //
+// A collective of tensors is over when its call returns, or its Wait: nothing of it overlaps with computing yet.
+//
 // Between GPUs (OverNCCL) tensors go by NVIDIA's library, which copies and adds nothing; bytes, tickets, signs of life and ends stay on
 // TCP, and each collective begins there. Sums have the same bits over either.
 //

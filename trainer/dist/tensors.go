@@ -135,12 +135,22 @@ func (m *mesh) checkParts(what string, whole, part k.Tensor, p Parts) error {
 	if whole.Len() != p.Len() || part.Len() != p[m.rank].Len() {
 		return m.fault("%q: whole is %v, this rank's part %v, where parts say %d and %d numbers", what, whole, part, p.Len(), p[m.rank].Len())
 	}
+	if !inPlace(whole, part, p[m.rank]) {
+		return m.fault("%q: this rank's part is numbers %d to %d of whole, parts say from %d: want its own place, or memory apart from whole",
+			what, part.Offset()-whole.Offset(), part.Offset()-whole.Offset()+part.Len()-1, p[m.rank].From)
+	}
 	for i, r := range p {
 		if r.Len() < 0 || r.From != Parts(p[:i]).Len() {
 			return m.fault("%q: parts %v do not follow one another", what, p)
 		}
 	}
 	return nil
+}
+
+// inPlace reports whether part is its place in whole, or apart from it.
+func inPlace(whole, part k.Tensor, own Range) bool {
+	from, to := part.Offset()-whole.Offset(), part.Offset()-whole.Offset()+part.Len()
+	return part.Len() == 0 || !k.SameMemory(whole, part) || from == own.From || to <= 0 || from >= whole.Len()
 }
 
 // view is a range of a contiguous tensor, as a vector.

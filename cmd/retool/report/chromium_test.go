@@ -84,7 +84,9 @@ func browser(t *testing.T, page string) (ctx context.Context, wrong func() []str
 // One reader's way through a page of hostile texts: curves, filters, keys, colours, comparison.
 func TestPageInChromium(t *testing.T) {
 	dir := t.TempDir()
-	r := writeRun(t, dir, small)
+	s := small
+	s.ranks = 4
+	r := writeRun(t, dir, s)
 	text := writeRun(t, filepath.Join(dir, "text"), shape{sft: 12, rl: 9, rollouts: 24, problems: 40, samples: 1, text: true, bits: true})
 	r.Text = &text
 	r.Title = hostile[0] + hostile[1]
@@ -120,6 +122,11 @@ func TestPageInChromium(t *testing.T) {
 	if n, _ := eval(`document.querySelectorAll(".uplot canvas").length`).(float64); n < 20 {
 		t.Errorf("%v curves are drawn", n)
 	}
+	is("roster", `document.querySelectorAll("#roster tbody tr").length + " " + document.querySelectorAll("#ranks canvas").length`, "4 3")
+	is("a metric without a chart of its own",
+		`[...document.querySelectorAll("#more h3")].filter((h) => h.textContent.includes("overlong")).length`, 1)
+	is("drawn once", `new Set([...document.querySelectorAll("#curves h3, #more h3, #ranks h3")].map((h) => h.textContent)).size - `+
+		`document.querySelectorAll("#curves h3, #more h3, #ranks h3").length`, 0)
 	is("results", `document.querySelectorAll(".results tbody tr").length`, len(r.Results))
 
 	eval(`location.hash = "#trajectories"`)

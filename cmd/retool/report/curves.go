@@ -1,7 +1,9 @@
 package report
 
 import (
+	"fmt"
 	"math"
+	"slices"
 
 	"retool/trainer/trace"
 )
@@ -60,40 +62,60 @@ func sftCurves(steps []trace.Metrics) curves {
 	return c
 }
 
+// rlCurves has a column for every number of a step, under its name in metrics.jsonl: what a trainer logs anew has a curve.
 func rlCurves(steps []trace.Metrics, offset int) curves {
 	c := newCurves()
-	finishes := map[string]bool{}
+	finishes, ranks := map[string]bool{}, 0
 	for _, m := range steps {
 		for name := range m.Finish {
 			finishes[name] = true
 		}
+		if m.Ranks != nil {
+			ranks = max(ranks, len(m.Ranks.Rollout))
+		}
 	}
 	for _, m := range steps {
-		v := map[string]float64{
-			"loss": m.Loss, "lr": m.LR, "grad_norm": m.Norm, "speed": m.Speed, "skipped": float64(m.Skip), "seconds": m.Time,
-			"reward": m.Reward, "reward_paper": float64(m.Rewards.Paper), "reward_dapo_strict": float64(m.Rewards.DAPOStrict),
-			"reward_tool_shaped": float64(m.Rewards.ToolShaped), "accuracy": m.Accuracy, "code_ratio": m.CodeRatio,
-			"calls": m.Calls, "calls_ok": m.CallsOK, "length": m.Length, "observed": m.Observed,
-			"kl": m.KL, "clip": m.Clip, "dual_clip": m.DualClip, "entropy": m.RL.Entropy, "difference": m.Difference,
-			"value_loss": m.ValueLoss, "explained": m.Explained,
-			"rollout": m.Rollout, "tool_wait": m.ToolWait, "score": m.Score, "train": m.Train, "decode": m.DecodeRate,
+		v := map[string]float64{}
+		for _, s := range trace.Scalars(m, "step", "elapsed", "finish") {
+			name := s.Name
+			if s.Key != "" {
+				name += "/" + s.Key
+			}
+			v[name] = s.Value
 		}
 		if m.Calls == 0 {
 			v["calls_ok"] = math.NaN()
 		}
 		if m.Checked == 0 {
-			v["difference"] = math.NaN()
+			v["max_difference"] = math.NaN()
 		}
 		all := 0
 		for _, n := range m.Finish {
 			all += n
 		}
 		for name := range finishes {
-			v["finish_"+name] = float64(m.Finish[name]) / float64(max(all, 1))
+			v["finish/"+name] = float64(m.Finish[name]) / float64(max(all, 1))
+		}
+		if m.Ranks != nil {
+			rankColumns(v, m.Ranks.Rollout, ranks)
 		}
 		c.add(m.Step-offset, v)
 	}
 	return c
+}
+
+// rankColumns adds how long each rank of a step rolled out; of a run of many ranks, the first, the median and the last to end.
+func rankColumns(v map[string]float64, seconds []float64, ranks int) {
+	const name = "ranks/rollout_seconds/"
+	if ranks <= maxRankCurves {
+		for r, s := range seconds {
+			v[fmt.Sprint(name, r)] = s
+		}
+		return
+	}
+	if sorted := slices.Sorted(slices.Values(seconds)); len(sorted) > 0 {
+		v[name+"first"], v[name+"median"], v[name+"last"] = sorted[0], sorted[len(sorted)/2], sorted[len(sorted)-1]
+	}
 }
 
 func behaviourCurves(groups []*group, offset int) curves {
@@ -104,7 +126,7 @@ func behaviourCurves(groups []*group, offset int) curves {
 	return c
 }
 
-// bucket averages neighbouring points until at most limit are left. A bucket's x is its last step's; of `difference` it keeps the
+// bucket averages neighbouring points until at most limit are left. A bucket's x is its last step's; of `max_difference` it keeps the
 // largest, so that no broken step hides in a mean. A gap is left out of the mean.
 func bucket(c curves, limit int) curves {
 	n := len(c.X)
@@ -127,7 +149,7 @@ func bucket(c curves, limit int) curves {
 			switch {
 			case count == 0:
 				v[name] = math.NaN()
-			case name == "difference":
+			case name == "max_difference":
 				v[name] = top
 			default:
 				v[name] = sum / float64(count)

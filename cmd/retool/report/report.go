@@ -57,7 +57,8 @@ type runData struct {
 	Records     int               `json:"records"`    // trajectories logged
 	Difference  float64           `json:"difference"` // largest |rollout − training log-probability| of all
 	Checked     int               `json:"checked"`    // tokens that was taken over
-	Torn        []string          `json:"-"`          // logs whose last line a crash cut off, a sentence each
+	Ranks       []rank            `json:"ranks,omitempty"`
+	Torn        []string          `json:"-"` // logs whose last line a crash cut off, a sentence each
 }
 
 // Write reads the run's logs and writes the page. It fails with one sentence when there is nothing to show.
@@ -77,6 +78,7 @@ const (
 	maxTokens       = 2048    // of a trajectory: longer ones lose their middle
 	maxText         = 8 << 10 // bytes of one piece of code or output
 	maxCalls        = 32      // of a trajectory
+	maxRankCurves   = 8       // of a run with more, the first, the median and the last rank are drawn
 )
 
 func assemble(r Run, trajectories, bytes int) (*data, error) {
@@ -143,6 +145,9 @@ func readRun(r Run, index int) (runData, []*group, error) {
 	}
 	if torn != "" {
 		rd.Torn = append(rd.Torn, torn)
+	}
+	if rd.Ranks, err = readRanks(r.Dir, rl); err != nil {
+		return rd, nil, err
 	}
 	groups, torn, err := survey(filepath.Join(r.Dir, "trajectories.jsonl"), index, shown(rl), checked)
 	if err != nil {

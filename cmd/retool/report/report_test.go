@@ -90,6 +90,7 @@ func dataOf(t *testing.T, page string) (d struct {
 			Behaviour map[string]*float64
 		}
 		Records, Checked int
+		Ranks            []rank
 	}
 }) {
 	t.Helper()
@@ -371,14 +372,47 @@ func TestBadDirectoriesAreNamed(t *testing.T) {
 	}
 }
 
+// Every number that a step logs has a column under its own name; ranks have a line each, or of many the first, the median and the last;
+// a roster that cannot be read is named.
+func TestEveryMetricHasAColumn(t *testing.T) {
+	for ranks, lines := range map[int]int{1: 1, 3: 3, 16: 3} {
+		dir := t.TempDir()
+		run := dataOf(t, write(t, writeRun(t, dir, shape{rl: 4, rollouts: 6, ranks: ranks}))).Runs[0]
+		cols := run.Curves["rl"].Cols
+		if len(run.Ranks) != ranks || run.Ranks[0].Log != "ranks/000.log" || ranks > 1 && run.Ranks[1].Log != "" || run.Ranks[0].Rollout < .5 {
+			t.Errorf("%d ranks: roster %+v", ranks, run.Ranks)
+		}
+		for _, s := range trace.Scalars(trace.Metrics{RL: &trace.RL{Ranks: &trace.Ranks{}}}, "step", "elapsed", "finish") {
+			if cols[s.Name] == nil {
+				t.Errorf("%s has no column", s.Name)
+			}
+		}
+		got := 0
+		for name := range cols {
+			if strings.HasPrefix(name, "ranks/rollout_seconds/") {
+				got++
+			}
+		}
+		if got != lines {
+			t.Errorf("%d ranks have %d lines, want %d", ranks, got, lines)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "ranks.json"), []byte("[{"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := Write(&bytes.Buffer{}, Run{Dir: dir}); err == nil || !strings.Contains(err.Error(), "ranks.json") {
+			t.Errorf("a torn roster: %v", err)
+		}
+	}
+}
+
 // Averaging buckets keeps the mean, the largest difference and the last step.
 func TestBucketsKeepMeanAndWorst(t *testing.T) {
 	c := newCurves()
 	sum := 0.0
 	for i := range 2400 {
-		v := map[string]float64{"reward": float64(i % 7), "difference": 0}
+		v := map[string]float64{"reward": float64(i % 7), "max_difference": 0}
 		if i == 1234 {
-			v["difference"] = .5
+			v["max_difference"] = .5
 		}
 		sum += float64(i % 7)
 		c.add(i+1, v)
@@ -394,7 +428,7 @@ func TestBucketsKeepMeanAndWorst(t *testing.T) {
 	if d := got - sum; d > 1e-9 || d < -1e-9 {
 		t.Errorf("sum %v, want %v", got, sum)
 	}
-	if slices.Max(b.Cols["difference"]) != .5 {
+	if slices.Max(b.Cols["max_difference"]) != .5 {
 		t.Error("the largest difference is lost in a mean")
 	}
 }

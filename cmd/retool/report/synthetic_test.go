@@ -1,6 +1,8 @@
 package report
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -9,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"retool/trainer/dist"
 	"retool/trainer/trace"
 )
 
@@ -24,6 +27,7 @@ type shape struct {
 	sft, rl, rollouts, problems, samples, every int
 	text                                        bool // without calls
 	long                                        int  // tokens added to each response
+	ranks                                       int  // 0: a run of one process
 	bits                                        bool // hostile texts everywhere
 }
 
@@ -110,6 +114,12 @@ func writeRun(t *testing.T, dir string, s shape) Run {
 		if b.Snippets > 0 {
 			m.CallsOK = float64(b.CorrectCodeCount) / float64(b.Snippets)
 		}
+		if m.Filtered.Overlong = rng.IntN(3); s.ranks > 0 {
+			m.Ranks = &trace.Ranks{Tail: .2 * rng.Float64(), Exchange: .02 * rng.Float64()}
+			for range s.ranks {
+				m.Ranks.Rollout = append(m.Ranks.Rollout, .5+.1*rng.Float64())
+			}
+		}
 		m.Rewards = trace.Rewards{Paper: float32(m.Reward), DAPOStrict: float32(m.Reward), ToolShaped: float32(m.Reward) + .1}
 		must(metrics.Write(trace.Metrics{Step: step, Phase: "rl", Loss: .02 * rng.NormFloat64(), LR: 1e-4 * (1 - x), Norm: .5 + .2*rng.Float64(),
 			Speed: 1500 + 200*rng.Float64(), Time: 1.5, RL: &m}))
@@ -119,11 +129,32 @@ func writeRun(t *testing.T, dir string, s shape) Run {
 	}
 	must(metrics.Close())
 	must(records.Close())
+	s.writeRoster(t, dir)
 	for _, e := range run.Evaluations {
 		e.Sampling, e.AccuracyCode = .012, e.Accuracy
 		run.Results = append(run.Results, trace.Row{Name: strings.ReplaceAll(e.Name, "_", " "), Evaluation: &e})
 	}
 	return run
+}
+
+// writeRoster writes who the ranks are, with a log of the first.
+func (s shape) writeRoster(t *testing.T, dir string) {
+	t.Helper()
+	if s.ranks == 0 {
+		return
+	}
+	var members []dist.Member
+	for r := range s.ranks {
+		members = append(members, dist.Member{Rank: r, LocalRank: r % 8, Host: fmt.Sprint("node", r/8, hostile[1]), PID: 4700 + r,
+			Device: fmt.Sprint("GPU ", r%8), PCI: fmt.Sprintf("0000:%02x:00", 16*(r%8)), Cores: 12,
+			Affinity: fmt.Sprintf("%d-%d", 12*(r%8), 12*(r%8)+11)})
+	}
+	var b bytes.Buffer
+	err := errors.Join(dist.WriteRoster(&b, members), os.WriteFile(filepath.Join(dir, "ranks.json"), b.Bytes(), 0o644),
+		os.MkdirAll(filepath.Join(dir, "ranks"), 0o755), os.WriteFile(filepath.Join(dir, "ranks", "000.log"), nil, 0o644))
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // record makes one trajectory of a product, character by character: with code or without, the code right or lacking its parenthesis,

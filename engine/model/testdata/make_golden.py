@@ -8,6 +8,9 @@ The weights are not stored: parameter() computes them, here and in the test, fro
 rows of ids, `logits.0` and `logits.1` (T, V), and for the mean cross-entropy over both rows' predicted tokens every gradient as
 `gradient.<name>`; its metadata holds ids, loss, a prompt and its greedy continuation. NAME.vN.json is the config.json that
 transformers N wrote. The committed files are of torch 2.15.0 with transformers 5.23.0 and 4.57.6.
+
+NAME of ADAPTERS is a folder as PEFT saves an adapter of one of the models, with logits.safetensors, the logits of base and adapter for
+the ids in its metadata. The committed ones are of peft 0.21.2 with transformers 5.24.0.
 """
 
 import json
@@ -88,15 +91,20 @@ MODELS = {
 }
 
 
+def fill(model, called, which=lambda n: True):
+    with torch.no_grad():
+        for n, p in model.named_parameters():
+            if which(n):
+                values = [parameter(called(n), i) for i in range(p.numel())]
+                p.copy_(torch.tensor(values, dtype=torch.float64).to(torch.float32).view(p.shape))
+
+
 def make(name, cls, config, kw):
     major = transformers.__version__.split(".")[0]
     # Both spellings of a missing scaling; theta goes where the version wants it.
     cfg = config(**{k: dict(v) if isinstance(v, dict) else v for k, v in kw.items()})
     model = cls._from_config(cfg, attn_implementation="eager").to(torch.float32)
-    with torch.no_grad():
-        for n, p in model.named_parameters():
-            values = [parameter(name + "/" + n, i) for i in range(p.numel())]
-            p.copy_(torch.tensor(values, dtype=torch.float64).to(torch.float32).view(p.shape))
+    fill(model, lambda n: name + "/" + n)
     model.tie_weights()
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
@@ -138,7 +146,35 @@ def make(name, cls, config, kw):
     print(f"{name}: loss {loss.item():.4f}, {sum(p.numel() for p in model.parameters())} parameters, lead {lead:.4f}, greedy {seq[9:25]}…")
 
 
+ADAPTERS = {
+    "peft-plain": ("qwen2-g1", dict(r=8, lora_alpha=12, lora_dropout=0.1, target_modules=["q_proj", "v_proj", "down_proj"])),
+    "peft-rslora": ("qwen2-g1", dict(
+        r=8, lora_alpha=4, use_rslora=True, target_modules=r"model\.layers\.(0\.self_attn\.(k|o)_proj|1\.mlp\.(up|gate)_proj)")),
+}
+
+
+def adapt(name, of, settings):
+    import peft
+
+    cls, config, kw = MODELS[of]
+    model = cls._from_config(config(**kw), attn_implementation="eager").to(torch.float32)
+    fill(model, lambda n: of + "/" + n)
+    model = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", **settings))
+    fill(model, lambda n: name + "/" + n, lambda n: "lora_" in n)
+    model.eval()
+    model.save_pretrained(name, save_embedding_layers=False)
+    os.remove(os.path.join(name, "README.md"))
+    row = ids(name, 20, kw["vocab_size"])
+    with torch.no_grad():
+        logits = model(torch.tensor([row])).logits[0].numpy()
+    save_file({"logits": logits}, os.path.join(name, "logits.safetensors"), metadata={
+        "peft": peft.__version__, "transformers": transformers.__version__, "torch": torch.__version__, "ids": json.dumps(row)})
+
+
 os.chdir(os.path.dirname(os.path.abspath(__file__)))
 torch.set_num_threads(1)
-for name in sys.argv[1:] or MODELS:
-    make(name, *MODELS[name])
+for name in sys.argv[1:] or [*MODELS, *ADAPTERS]:
+    if name in ADAPTERS:
+        adapt(name, *ADAPTERS[name])
+    else:
+        make(name, *MODELS[name])

@@ -75,7 +75,7 @@
       m.difference === 0 ? `equal bit for bit over ${count(m.checked)} tokens` : `over ${count(m.checked)} tokens: the contract is broken`);
     const c = m.curves.rl || m.curves.sft;
     if (c) {
-      const speed = c.cols.speed.filter(finite).toSorted((a, b) => a - b);
+      const speed = c.cols.tokens_per_second.filter(finite).toSorted((a, b) => a - b);
       tile(`Tokens a second, ${m.curves.rl ? "RL" : "cold start"}`, sig(speed[speed.length >> 1]), null, "median of the steps");
     }
     return out.length ? el("div", { class: "tiles" }, out) : null;
@@ -226,9 +226,11 @@
   }
 
   const runClass = (i) => i ? "c-text" : "c-tool";
+  const drawn = new Set(); // columns of reinforcement learning that have a chart
 
   // across draws one column of every run that has it, with the evaluations' values as points.
   function across(phase, column, spec) {
+    if (phase === "rl") drawn.add(column);
     const lines = [], points = [];
     D.runs.forEach((r, i) => {
       const c = r.curves[phase];
@@ -246,6 +248,7 @@
 
   // within draws several columns of the first run.
   function within(phase, columns, spec) {
+    if (phase === "rl") for (const [name] of columns) drawn.add(name);
     const c = D.runs[0].curves[phase];
     const classes = ["c-tool", "c-third", "c-fourth", "c-text", "c-fifth"];
     return chart({ ...spec, lines: c ? columns.filter(([name]) => c.cols[name]).map(([name, label], i) => ({ x: c.x, y: c.cols[name], label, class: classes[i % 5], dash: i > 2 ? [4, 3] : undefined })) : [] });
@@ -267,6 +270,55 @@
   const rules = () => { const e = D.runs[0].evaluations.find((e) => e.sampling); return e ? visible(e.sampling) : ""; };
   const every = (phase) => { const c = D.runs[0].curves[phase]; return c && c.every > 1 ? el("span", {}, `each point is the mean of ${c.every} steps`) : null; };
 
+  // named says in words what metrics without a chart of their own are, in the order in which they are shown; others keep their names.
+  const named = {
+    kl_reference: ["KL to the reference", "of the policy, by rl.kl_estimator", sig],
+    dual_clip_fraction: ["Dual clip", "tokens with a negative advantage whose ratio is above rl.dual_clip", pct],
+    resampled: ["Resampled groups", "fresh prompts for groups whose rewards were all equal", sig],
+    resampled_tokens: ["Resampled tokens", "policy tokens of the groups that were left out for that", sig],
+    flat_groups: ["Flat groups", "whose rewards are all equal, of those to be learnt from", sig],
+    "filtered/void_turns": ["Filtered: void turns", "trajectories left out of the loss", sig],
+    "filtered/overlong": ["Filtered: overlong", "trajectories left out of the loss", sig],
+    "filtered/repetition": ["Filtered: repetition", "trajectories left out of the loss", sig],
+    "filtered/spread": ["Filtered: spread", "trajectories left out of the loss", sig],
+    verifier_errors: ["Without a verdict", "trajectories in no loss and no average", sig],
+    verifier_error_share: ["Without a verdict, share", "of the step's trajectories", pct],
+    skipped: ["Skipped updates", "gradients that were not finite", sig],
+    observed: ["Observed tokens", "of tools, a trajectory", sig],
+    tokens: ["Tokens trained on", "", sig],
+    policy_tokens: ["Policy tokens", "of those, sampled by the policy", sig],
+    sampled: ["Sampled tokens", "", sig],
+    prefilled: ["Prefilled tokens", "", sig],
+    recomputed: ["Recomputed tokens", "of trajectories that gave their pages up", sig],
+    decode_tokens_per_second: ["Decode rate", "tokens a second, of all ranks together", sig],
+    seconds: ["Seconds a step", "", sig],
+    checked_tokens: ["Checked tokens", "whose log-probabilities were compared", sig],
+  };
+  function others() {
+    const all = new Set(D.runs.flatMap((r) => Object.entries((r.curves.rl || { cols: {} }).cols).filter(([name, y]) => !name.startsWith("ranks/") && !drawn.has(name) && anything(y)).map(([name]) => name)));
+    return [...Object.keys(named).filter((name) => all.has(name)), ...[...all].filter((name) => !named[name]).sort()];
+  }
+
+  function ranks(base, share) {
+    const roster = D.runs[0].ranks, timed = roster.some((r) => r.rollout > 0), logged = roster.some((r) => r.log);
+    const prefix = "ranks/rollout_seconds/";
+    const columns = Object.keys(D.runs[0].curves.rl.cols).filter((k) => k.startsWith(prefix));
+    const order = (k) => ["first", "median", "last"].indexOf(k) + 1 || +k;
+    const lines = columns.map((k) => [k, k.slice(prefix.length)]).sort((a, b) => order(a[1]) - order(b[1])).map(([k, name]) => [k, (isFinite(name) ? "rank " : "") + name]);
+    const redraw = section("ranks", "Ranks", [el("span", {}, `${roster.length} processes, as of its last start on several`), two ? el("span", {}, "of the run with Python") : null].filter(Boolean), () => [
+      within("rl", lines, { ...base, title: "Rollout, seconds", help: "until a rank had no trajectory left", zero: true }),
+      within("rl", [["ranks/tail_share", "tail"]], { ...share, title: "Tail", help: "of the ranks' time while any rolled out: without a trajectory" }),
+      within("rl", [["ranks/exchange_share", "exchange"]], { ...share, title: "Exchange", help: "of rank 0's step: moving trajectories, gradients and weights" }),
+    ]);
+    $("ranks").append(el("div", { class: "card scroll", id: "roster" }, el("table", {},
+      el("thead", {}, el("tr", {}, el("th", { class: "num" }, "rank"), el("th", {}, "host"), el("th", {}, "device"), el("th", {}, "cores"), el("th", { class: "num" }, "pid"),
+        timed ? el("th", { class: "num" }, "rollout, s a step") : null, logged ? el("th", {}, "log") : null)),
+      el("tbody", {}, roster.map((r) => el("tr", {}, el("td", { class: "num" }, r.rank), el("td", { class: "name" }, visible(r.host)), el("td", {}, visible(r.device + (r.pci ? ", " + r.pci : ""))),
+        el("td", {}, visible(r.affinity ? `${r.cores} (${r.affinity})` : String(r.cores))), el("td", { class: "num" }, r.pid),
+        timed ? el("td", { class: "num" }, sig(r.rollout)) : null, logged ? el("td", { class: "mono" }, visible(r.log || "–")) : null))))));
+    return redraw;
+  }
+
   function curves() {
     const redraw = [];
     const toggle = el("label", { class: "check" }, el("input", { type: "checkbox", checked: true, onchange: (e) => { smooth = e.target.checked; redraw.forEach((f) => f()); } }), "moving mean over the raw line");
@@ -278,22 +330,28 @@
         across("rl", "reward", { ...base, title: "Reward", help: "mean of the step's rollouts" }),
         across("rl", "accuracy", { ...share, title: "Accuracy", help: "rollouts at the training temperature; points: evaluations", evaluated: (e) => e.accuracy }),
         across("rl", "code_ratio", { ...share, title: "Code ratio", help: "responses with a call", used: true, evaluated: (e) => e.behaviour.code_ratio }),
-        across("rl", "length", { ...base, title: "Response length", help: "tokens, sampled and observed", zero: true, evaluated: (e) => e.behaviour.length }),
+        across("rl", "response_length", { ...base, title: "Response length", help: "tokens, sampled and observed", zero: true, evaluated: (e) => e.behaviour.length }),
         across("rl", "calls", { ...base, title: "Calls", help: "of the interpreter, a trajectory", used: true, zero: true }),
         across("rl", "calls_ok", { ...share, title: "Calls that ran", help: "share of calls without an error", used: true }),
         across("rl", "entropy", { ...base, title: "Entropy", help: "of the policy at its own tokens, nats", zero: true }),
         across("rl", "kl", { ...base, title: "KL", help: "of the updated policy against the rollout's, k3 estimate" }),
-        across("rl", "clip", { ...share, title: "Clip fraction", help: "tokens whose ratio left the clip range" }),
+        across("rl", "clip_fraction", { ...share, title: "Clip fraction", help: "tokens whose ratio left the clip range" }),
         across("rl", "grad_norm", { ...base, title: "Gradient norm", help: "before clipping, last update of the step", zero: true }),
         within("rl", [["loss", "policy"], ["value_loss", "value"]], { ...base, title: "Loss", help: two ? "with Python" : "policy and value" }),
-        within("rl", [["explained", "explained"]], { ...base, title: "Explained variance", help: "of the rewards, by the critic" + (two ? "; with Python" : ""), empty: "No critic was trained." }),
-        across("rl", "speed", { ...base, title: "Tokens a second", help: "all tokens of a step over all of its time", zero: true }),
-        within("rl", [["rollout", "rollout"], ["tool_wait", "Python"], ["score", "score"], ["train", "train"]], { ...share, title: "Time", help: "shares of a step; waiting for Python is part of the rollout", format: (x) => pct(x, 0) }),
-        across("rl", "difference", { ...base, title: "Largest |Δlogp|", help: "rollout against training; 0 is equality of bits", raw: true, range: [0, null], empty: "Log-probabilities were not compared (rl.verify_every)." }),
-        within("rl", Object.keys((D.runs[0].curves.rl || { cols: {} }).cols).filter((k) => k.startsWith("finish_")).sort().map((k) => [k, words(k.slice(7))]), { ...share, title: "How trajectories ended", help: two ? "with Python" : "", format: (x) => pct(x, 0) }),
+        within("rl", [["explained_variance", "explained"]], { ...base, title: "Explained variance", help: "of the rewards, by the critic" + (two ? "; with Python" : ""), empty: "No critic was trained." }),
+        across("rl", "tokens_per_second", { ...base, title: "Tokens a second", help: "all tokens of a step over all of its time", zero: true }),
+        within("rl", [["rollout_share", "rollout"], ["tool_wait_share", "Python"], ["score_share", "score"], ["train_share", "train"]], { ...share, title: "Time", help: "shares of a step; waiting for Python is part of the rollout", format: (x) => pct(x, 0) }),
+        across("rl", "max_difference", { ...base, title: "Largest |Δlogp|", help: "rollout against training; 0 is equality of bits", raw: true, range: [0, null], empty: "Log-probabilities were not compared (rl.verify_every)." }),
+        within("rl", Object.keys((D.runs[0].curves.rl || { cols: {} }).cols).filter((k) => k.startsWith("finish/")).sort().map((k) => [k, words(k.slice(7))]), { ...share, title: "How trajectories ended", help: two ? "with Python" : "", format: (x) => pct(x, 0) }),
         across("rl", "lr", { ...base, title: "Learning rate", raw: true, zero: true }),
-        within("rl", [["reward_paper", "paper"], ["reward_dapo_strict", "DAPO strict"], ["reward_tool_shaped", "tool shaped"]], { ...base, title: "All rewards", help: "the three published ones, whichever trains" + (two ? "; with Python" : "") }),
+        within("rl", [["rewards/paper", "paper"], ["rewards/dapo_strict", "DAPO strict"], ["rewards/tool_shaped", "tool shaped"]], { ...base, title: "All rewards", help: "the three published ones, whichever trains" + (two ? "; with Python" : "") }),
       ]));
+      const more = others();
+      if (more.length) redraw.push(section("more", "Everything else that was logged", [...legend(false), every("rl")], () => more.map((name) => {
+        const [title, help, format] = named[name] || [words(name).replaceAll("/", ": "), "", /_(share|fraction)$/.test(name) ? pct : sig];
+        return across("rl", name, { ...base, title, help, format, zero: true, range: format === pct ? [0, 1] : undefined });
+      })));
+      if (D.runs[0].ranks) redraw.push(ranks(base, share));
     }
     if (D.runs.some((r) => r.curves.sft)) {
       const base = { sync: "sft" };
@@ -538,7 +596,7 @@
 
   // ---- the two views -----------------------------------------------------------------------------------------------------------
   function nav() {
-    const parts = [["results", "Results"], ["curves", "Curves"], ["behaviour", "Behaviour"]].filter(([id]) => $(id));
+    const parts = [["results", "Results"], ["curves", "Curves"], ["ranks", "Ranks"], ["behaviour", "Behaviour"]].filter(([id]) => $(id));
     const links = parts.map(([id, name]) => el("a", { href: "#" + id }, name));
     links.push(el("a", { href: "#trajectories" }, "Trajectories"));
     $("nav").replaceChildren(...links);
