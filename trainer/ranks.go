@@ -70,8 +70,9 @@ func (r *Ranks) mine(all [][]*Batch) (mine [][]*Batch) {
 }
 
 // passes gives do this rank's passes of a minibatch, at most tokens each, with the share of them that is behind it, and calls
-// sliced where one of its slices ends. do returns width numbers; those of all passes of all ranks come back by slice and pass. Of a divided model the ranks go through rounds together, each
-// through a pass of every slice it has, where sliced ends the pass; do is given nil where there is none.
+// sliced where one of its slices ends. do returns width numbers; those of all passes of all ranks come back by slice and pass.
+// Of a divided model the ranks go through rounds together, each through a pass of every slice it has, where sliced ends the pass; do is
+// given nil where there is none.
 func (r *Ranks) passes(what string, mini []*Episode, tokens int, weight float32, width int,
 	do func(b *Batch, where string, share float64) ([]float64, error), sliced func() error) ([]float64, error) {
 	var all [][]*Batch
