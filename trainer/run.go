@@ -59,7 +59,7 @@ type Run struct {
 	Progress Progress          // nil: nobody asks
 	Leave    func() bool       // asked whether to save after this step and end with ErrSaved, on any rank; nil: never
 	Comm     dist.Comm         // joins the ranks that share the run; nil: this process is alone
-	Files    map[string][]byte // stored in every checkpoint: config.yaml, tokenizer.json and what else a model's folder holds beside its weights
+	Files    map[string][]byte // stored in every checkpoint: config.yaml, tokenizer.json and what else a model's folder holds
 
 	Contract, Protocol, Tokenizer string            // see State
 	Hashes                        map[string]string // State.Data
