@@ -17,10 +17,8 @@ func TestInterfaceOfTheRoute(t *testing.T) {
 	require.Empty(t, Interface(n))
 	require.Empty(t, Interface(&Alone{}))
 	n.members[0].Host = "another" // though it is here
-	loopback := Interface(n)
-	i, err := net.InterfaceByName(loopback)
+	_, err := net.InterfaceByName(Interface(n)) // whichever of this host's addresses answered first
 	require.NoError(t, err)
-	require.NotZero(t, i.Flags&net.FlagLoopback)
 	for _, a := range []net.Addr{&net.TCPAddr{IP: net.IPv4(192, 0, 2, 250)}, &net.UnixAddr{}} {
 		require.Empty(t, interfaceOf(a))
 	}
