@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What nothing calls, and what staticcheck finds. A function that only tests reach is listed in .ci/unreachable.txt with the reason.
+# What nothing calls, what staticcheck finds, and what gofmt would change. A function that only tests reach is listed in .ci/unreachable.txt with the reason.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 go=${GO:-go}
@@ -9,6 +9,11 @@ allowed=$(sed -E '/^(#|$)/d; s/ +#.*//' .ci/unreachable.txt | LC_ALL=C sort)
 if ! diff <(echo "$allowed") <(echo "$found") >/dev/null; then
   LC_ALL=C comm -13 <(echo "$allowed") <(echo "$found") | sed 's/^/lint: nothing calls /'
   LC_ALL=C comm -23 <(echo "$allowed") <(echo "$found") | sed 's/$/: something calls it now, or it is gone: take it out of .ci\/unreachable.txt/; s/^/lint: /'
+  exit 1
+fi
+loose=$(git ls-files -z '*.go' | xargs -0 "$("$go" env GOROOT)/bin/gofmt" -l)
+if [ -n "$loose" ]; then
+  echo "$loose" | sed 's/$/: gofmt has not been run/; s/^/lint: /'
   exit 1
 fi
 long=$(git ls-files -z '*.go' | xargs -0 python3 -c '

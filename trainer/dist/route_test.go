@@ -16,7 +16,7 @@ func TestInterfaceOfTheRoute(t *testing.T) {
 	n := comms[1].(*network)
 	require.Empty(t, Interface(n))
 	require.Empty(t, Interface(&Alone{}))
-	n.members[0].Host = "another" // though it is here
+	n.members[0].Host = "another"               // though it is here
 	_, err := net.InterfaceByName(Interface(n)) // whichever of this host's addresses answered first
 	require.NoError(t, err)
 	for _, a := range []net.Addr{&net.TCPAddr{IP: net.IPv4(192, 0, 2, 250)}, &net.UnixAddr{}} {
