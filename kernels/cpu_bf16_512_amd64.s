@@ -1,4 +1,5 @@
 #include "textflag.h"
+#include "cpu_rows512_amd64.h"
 
 // Products with weights in pairs of bf16 (cpu_bf16_amd64.s) in AVX-512: 1 to 12 rows × 16 outputs, and the wide ones.
 //
@@ -20,14 +21,6 @@
 	MOVQ 64(AX), R13   \
 	MOVQ 72(AX), DI    \
 	HIGH
-
-// ROWS points AX, DX, CX and BP at rows 0, 3, 6 and 9 of what starts at p, rows d apart.
-#define ROWS(p, d) \
-	MOVQ p, AX            \
-	LEAQ (d)(d*2), BP     \
-	LEAQ (AX)(BP*1), DX   \
-	LEAQ (AX)(BP*2), CX   \
-	LEAQ (DX)(BP*2), BP
 
 // AHEAD is how far before their use weights are asked for, in bytes: one stream of many rows' products is too slow for the processor to see
 // its end, and panels follow one another. What it asks for in vain, behind the last, does no harm.
@@ -105,12 +98,7 @@ one:                     \
 done:                    \
 	ROWS(R8, R9)         \
 	each(STORE, R9, 0)   \
-	MOVQ $n, AX          \
-	MOVQ AX, CX          \
-	IMULQ R9, AX         \
-	ADDQ AX, R8          \
-	IMULQ R10, CX        \
-	ADDQ CX, SI          \
+	NEXTROWS(n)          \
 	DECQ DI              \
 	JNZ block            \
 	VZEROUPPER           \

@@ -13,7 +13,7 @@ func goWiden(dst []float32, src []uint16) {
 
 func goNarrow(dst []uint16, src []float32) {
 	for i, x := range src[:len(dst)] {
-		dst[i] = uint16(math.Float32bits(roundBF16(x)) >> 16)
+		dst[i] = BF16Bits(x)
 	}
 }
 

@@ -1,4 +1,5 @@
 #include "textflag.h"
+#include "cpu_rows512_amd64.h"
 
 // Products of bf16 by bf16 with the processor's own instruction (AVX512_BF16): A and B in words of pairs, numbers 2k in the low halves,
 // 2k+1 in the high ones. VDPBF16PS adds to each output the product of the high halves, then that of the low ones, each sum rounded to
@@ -30,14 +31,6 @@
 	MOVQ 56(AX), R11   \
 	MOVQ 64(AX), R13   \
 	MOVQ 72(AX), DI
-
-// ROWS points AX, DX, CX and BP at rows 0, 3, 6 and 9 of what starts at p, rows d apart.
-#define ROWS(p, d) \
-	MOVQ p, AX            \
-	LEAQ (d)(d*2), BP     \
-	LEAQ (AX)(BP*1), DX   \
-	LEAQ (AX)(BP*2), CX   \
-	LEAQ (DX)(BP*2), BP
 
 // OTHER goes from the rows of c in one panel to those in the other.
 #define OTHER \
@@ -86,63 +79,35 @@
 #define EACH12(op, d, o) EACH11(op, d, o) \
 	op(o(BP)(d*2), Z26, Z27, LOW32, 0xD052, 0xD952)
 
-// One kernel: blocks of n rows of one panel, DI of them.
-#define KERNEL(each, n) \
-	ARGUMENTS            \
-block:                   \
-	MOVQ t+0(FP), AX     \
-	CMPQ 80(AX), $0      \
-	JEQ zero             \
-	ROWS(R8, R9)         \
-	each(LOADA, R9, 0)   \
-	JMP start            \
-zero:                    \
-	each(ZEROA, R9, 0)   \
-start:                   \
-	ROWS(SI, R10)        \
-	MOVQ BX, R14         \
-	MOVQ R13, R15        \
-	TESTQ R15, R15       \
-	JZ done              \
-loop:                    \
-	VMOVUPS (R14), Z0    \
-	each(ONE, R10, 0)    \
-	ADDQ $4, AX          \
-	ADDQ $4, DX          \
-	ADDQ $4, CX          \
-	ADDQ $4, BP          \
-	ADDQ $64, R14        \
-	DECQ R15             \
-	JNZ loop             \
-done:                    \
-	ROWS(R8, R9)         \
-	each(STOREA, R9, 0)  \
-	MOVQ $n, AX          \
-	MOVQ AX, CX          \
-	IMULQ R9, AX         \
-	ADDQ AX, R8          \
-	IMULQ R10, CX        \
-	ADDQ CX, SI          \
-	DECQ DI              \
-	JNZ block            \
-	VZEROUPPER           \
-	RET
+// ONEPANEL and TWOPANELS do something with all outputs of rows, ONEROW and TWOROWS multiply by a row of b.
+#define ONEPANEL(each, a, b) each(a, R9, 0)
 
-// One kernel: blocks of n rows of two panels, DI of them.
-#define KERNEL2(each, n) \
+#define TWOPANELS(each, a, b) \
+	each(a, R9, 0) \
+	OTHER          \
+	each(b, R9, 0)
+
+#define ONEROW(each) \
+	VMOVUPS (R14), Z0 \
+	each(ONE, R10, 0)
+
+#define TWOROWS(each) \
+	VMOVUPS (R14), Z0        \
+	VMOVUPS (R14)(R11*1), Z1 \
+	each(BOTH, R10, 0)
+
+// One kernel: blocks of n rows, DI of them.
+#define KERNEL(outputs, row, each, n) \
 	ARGUMENTS            \
 block:                   \
 	MOVQ t+0(FP), AX     \
 	CMPQ 80(AX), $0      \
 	JEQ zero             \
 	ROWS(R8, R9)         \
-	each(LOADA, R9, 0)   \
-	OTHER                \
-	each(LOADB, R9, 0)   \
+	outputs(each, LOADA, LOADB) \
 	JMP start            \
 zero:                    \
-	each(ZEROA, R9, 0)   \
-	each(ZEROB, R9, 0)   \
+	outputs(each, ZEROA, ZEROB) \
 start:                   \
 	ROWS(SI, R10)        \
 	MOVQ BX, R14         \
@@ -150,9 +115,7 @@ start:                   \
 	TESTQ R15, R15       \
 	JZ done              \
 loop:                    \
-	VMOVUPS (R14), Z0    \
-	VMOVUPS (R14)(R11*1), Z1 \
-	each(BOTH, R10, 0)   \
+	row(each)            \
 	ADDQ $4, AX          \
 	ADDQ $4, DX          \
 	ADDQ $4, CX          \
@@ -162,15 +125,8 @@ loop:                    \
 	JNZ loop             \
 done:                    \
 	ROWS(R8, R9)         \
-	each(STOREA, R9, 0)  \
-	OTHER                \
-	each(STOREB, R9, 0)  \
-	MOVQ $n, AX          \
-	MOVQ AX, CX          \
-	IMULQ R9, AX         \
-	ADDQ AX, R8          \
-	IMULQ R10, CX        \
-	ADDQ CX, SI          \
+	outputs(each, STOREA, STOREB) \
+	NEXTROWS(n)          \
 	DECQ DI              \
 	JNZ block            \
 	VZEROUPPER           \
@@ -178,99 +134,99 @@ done:                    \
 
 // func dot1(t *tile)
 TEXT ·dot1(SB), NOSPLIT, $8-8
-	KERNEL(EACH1, 1)
+	KERNEL(ONEPANEL, ONEROW, EACH1, 1)
 
 // func dot2(t *tile)
 TEXT ·dot2(SB), NOSPLIT, $8-8
-	KERNEL(EACH2, 2)
+	KERNEL(ONEPANEL, ONEROW, EACH2, 2)
 
 // func dot3(t *tile)
 TEXT ·dot3(SB), NOSPLIT, $8-8
-	KERNEL(EACH3, 3)
+	KERNEL(ONEPANEL, ONEROW, EACH3, 3)
 
 // func dot4(t *tile)
 TEXT ·dot4(SB), NOSPLIT, $8-8
-	KERNEL(EACH4, 4)
+	KERNEL(ONEPANEL, ONEROW, EACH4, 4)
 
 // func dot5(t *tile)
 TEXT ·dot5(SB), NOSPLIT, $8-8
-	KERNEL(EACH5, 5)
+	KERNEL(ONEPANEL, ONEROW, EACH5, 5)
 
 // func dot6(t *tile)
 TEXT ·dot6(SB), NOSPLIT, $8-8
-	KERNEL(EACH6, 6)
+	KERNEL(ONEPANEL, ONEROW, EACH6, 6)
 
 // func dot7(t *tile)
 TEXT ·dot7(SB), NOSPLIT, $8-8
-	KERNEL(EACH7, 7)
+	KERNEL(ONEPANEL, ONEROW, EACH7, 7)
 
 // func dot8(t *tile)
 TEXT ·dot8(SB), NOSPLIT, $8-8
-	KERNEL(EACH8, 8)
+	KERNEL(ONEPANEL, ONEROW, EACH8, 8)
 
 // func dot9(t *tile)
 TEXT ·dot9(SB), NOSPLIT, $8-8
-	KERNEL(EACH9, 9)
+	KERNEL(ONEPANEL, ONEROW, EACH9, 9)
 
 // func dot10(t *tile)
 TEXT ·dot10(SB), NOSPLIT, $8-8
-	KERNEL(EACH10, 10)
+	KERNEL(ONEPANEL, ONEROW, EACH10, 10)
 
 // func dot11(t *tile)
 TEXT ·dot11(SB), NOSPLIT, $8-8
-	KERNEL(EACH11, 11)
+	KERNEL(ONEPANEL, ONEROW, EACH11, 11)
 
 // func dot12(t *tile)
 TEXT ·dot12(SB), NOSPLIT, $8-8
-	KERNEL(EACH12, 12)
+	KERNEL(ONEPANEL, ONEROW, EACH12, 12)
 
 // func dotTwo1(t *tile)
 TEXT ·dotTwo1(SB), NOSPLIT, $8-8
-	KERNEL2(EACH1, 1)
+	KERNEL(TWOPANELS, TWOROWS, EACH1, 1)
 
 // func dotTwo2(t *tile)
 TEXT ·dotTwo2(SB), NOSPLIT, $8-8
-	KERNEL2(EACH2, 2)
+	KERNEL(TWOPANELS, TWOROWS, EACH2, 2)
 
 // func dotTwo3(t *tile)
 TEXT ·dotTwo3(SB), NOSPLIT, $8-8
-	KERNEL2(EACH3, 3)
+	KERNEL(TWOPANELS, TWOROWS, EACH3, 3)
 
 // func dotTwo4(t *tile)
 TEXT ·dotTwo4(SB), NOSPLIT, $8-8
-	KERNEL2(EACH4, 4)
+	KERNEL(TWOPANELS, TWOROWS, EACH4, 4)
 
 // func dotTwo5(t *tile)
 TEXT ·dotTwo5(SB), NOSPLIT, $8-8
-	KERNEL2(EACH5, 5)
+	KERNEL(TWOPANELS, TWOROWS, EACH5, 5)
 
 // func dotTwo6(t *tile)
 TEXT ·dotTwo6(SB), NOSPLIT, $8-8
-	KERNEL2(EACH6, 6)
+	KERNEL(TWOPANELS, TWOROWS, EACH6, 6)
 
 // func dotTwo7(t *tile)
 TEXT ·dotTwo7(SB), NOSPLIT, $8-8
-	KERNEL2(EACH7, 7)
+	KERNEL(TWOPANELS, TWOROWS, EACH7, 7)
 
 // func dotTwo8(t *tile)
 TEXT ·dotTwo8(SB), NOSPLIT, $8-8
-	KERNEL2(EACH8, 8)
+	KERNEL(TWOPANELS, TWOROWS, EACH8, 8)
 
 // func dotTwo9(t *tile)
 TEXT ·dotTwo9(SB), NOSPLIT, $8-8
-	KERNEL2(EACH9, 9)
+	KERNEL(TWOPANELS, TWOROWS, EACH9, 9)
 
 // func dotTwo10(t *tile)
 TEXT ·dotTwo10(SB), NOSPLIT, $8-8
-	KERNEL2(EACH10, 10)
+	KERNEL(TWOPANELS, TWOROWS, EACH10, 10)
 
 // func dotTwo11(t *tile)
 TEXT ·dotTwo11(SB), NOSPLIT, $8-8
-	KERNEL2(EACH11, 11)
+	KERNEL(TWOPANELS, TWOROWS, EACH11, 11)
 
 // func dotTwo12(t *tile)
 TEXT ·dotTwo12(SB), NOSPLIT, $8-8
-	KERNEL2(EACH12, 12)
+	KERNEL(TWOPANELS, TWOROWS, EACH12, 12)
 
 // func dotLong(t *tile)
 // 1 × 64, four panels: Z4 … Z7. Their outputs lie aks apart, so that each panel can begin a long stream of weights.

@@ -1,4 +1,5 @@
 #include "textflag.h"
+#include "cpu_rows512_amd64.h"
 
 // Product kernels in AVX-512: 7 to 12 rows × 16 outputs, a row in one register, the same chains as in AVX2. The argument is a *tile.
 //
@@ -17,14 +18,6 @@
 	MOVQ 48(AX), R12   \
 	MOVQ 64(AX), R13   \
 	MOVQ 72(AX), DI
-
-// ROWS points AX, DX, CX and BP at rows 0, 3, 6 and 9 of what starts at p, rows d apart.
-#define ROWS(p, d) \
-	MOVQ p, AX            \
-	LEAQ (d)(d*2), BP     \
-	LEAQ (AX)(BP*1), DX   \
-	LEAQ (AX)(BP*2), CX   \
-	LEAQ (DX)(BP*2), BP
 
 #define LOAD(m, z)  VMOVUPS m, z
 #define STORE(m, z) VMOVUPS z, m
@@ -88,12 +81,7 @@ loop:                    \
 done:                    \
 	ROWS(R8, R9)         \
 	each(STORE, R9)      \
-	MOVQ $n, AX          \
-	MOVQ AX, CX          \
-	IMULQ R9, AX         \
-	ADDQ AX, R8          \
-	IMULQ R10, CX        \
-	ADDQ CX, SI          \
+	NEXTROWS(n)          \
 	DECQ DI              \
 	JNZ block            \
 	VZEROUPPER           \
