@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	k "retool/kernels"
 	"retool/trainer/answer"
 	"retool/trainer/dist"
 )
@@ -365,7 +366,9 @@ func unknown(key, value string, known ...string) error {
 }
 
 // Truncated reports whether rollouts draw from less than the whole vocabulary.
-func (r RL) Truncated() bool { return r.TopP < 1 || r.TopK > 0 || r.MinP > 0 }
+func (r RL) Truncated() bool {
+	return k.Sampling{Temperature: float32(r.Temperature), TopP: float32(r.TopP), TopK: r.TopK, MinP: float32(r.MinP)}.Truncated()
+}
 
 // Updates is the number of optimizer steps of an RL step.
 func (r RL) Updates() int { return r.Prompts * r.Group / r.Minibatch * r.Epochs }

@@ -155,13 +155,14 @@ func (p *program) models(shape model.Config, train bool, from string) error {
 func (p *program) adapter() error {
 	p.policy.InitAdapter(p.cfg.Seed)
 	if dir := p.cfg.Model.LoRA.Path; p.policy.Adapter != nil && dir != "" {
-		if err := p.policy.ReadAdapter(dir); err != nil {
+		_, dropout, err := model.ReadLoRA(dir)
+		if err != nil {
 			return err
 		}
-		if _, dropout, err := model.ReadLoRA(dir); err != nil || dropout > 0 {
+		if dropout > 0 {
 			p.notes = append(p.notes, fmt.Sprintf("note      %s was trained with lora_dropout %g: it goes on without", dir, dropout))
-			return err
 		}
+		return p.policy.ReadAdapter(dir)
 	}
 	return nil
 }

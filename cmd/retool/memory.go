@@ -113,18 +113,21 @@ func countMemory(cfg *Config, shape model.Config, ranks int) (*memoryPlan, error
 	return &c.memoryPlan, nil
 }
 
-func (c *counter) add(name string, bytes int64, phases ...phase) {
-	if bytes > 0 {
-		c.parts = append(c.parts, memoryPart{Name: name, Bytes: bytes, Phases: phases})
+// add counts a part, if it has any bytes, and returns it for what else is to be said of it.
+func (c *counter) add(name string, bytes int64, phases ...phase) *memoryPart {
+	p := memoryPart{Name: name, Bytes: bytes, Phases: phases}
+	if bytes <= 0 {
+		return &p
 	}
+	c.parts = append(c.parts, p)
+	return &c.parts[len(c.parts)-1]
 }
 
 // share is add of a rank's share.
-func (c *counter) share(name string, bytes int64, phases ...phase) {
-	c.add(name, bytes, phases...)
-	if bytes > 0 && c.ranks > 1 {
-		c.parts[len(c.parts)-1].Sharded = true
-	}
+func (c *counter) share(name string, bytes int64, phases ...phase) *memoryPart {
+	p := c.add(name, bytes, phases...)
+	p.Sharded = c.ranks > 1
+	return p
 }
 
 // held is what is held while the run learns and while it rolls out.
@@ -138,14 +141,6 @@ func (m *memoryPlan) held() (learning, rollout int64) {
 		}
 	}
 	return learning, rollout
-}
-
-// lend is add of what is held in these phases only.
-func (c *counter) lend(name string, bytes int64, phases ...phase) {
-	c.add(name, bytes, phases...)
-	if bytes > 0 {
-		c.parts[len(c.parts)-1].Lent = true
-	}
 }
 
 // divides reports whether weights and gradients are divided among the ranks.
@@ -210,17 +205,16 @@ func (c *counter) divided(name string, m *model.Model, rest int64, use []phase) 
 		if !c.offloads() {
 			c.share(name+": float32 master copy", numbers, inUpdate, inSaving)
 		}
-		c.share(name+": weights", own, inScoring, inUpdate)
-		c.parts[len(c.parts)-1].Lent = true
+		c.share(name+": weights", own, inScoring, inUpdate).Lent = true
 	} else {
 		c.share(name+": weights", numbers, inScoring, inUpdate, inSaving)
 	}
 	if name == policyModel {
 		u := m.Units()
-		c.lend(name+": weights, gathered", size*int64(u[len(u)-1].To), inRollout)
+		c.add(name+": weights, gathered", size*int64(u[len(u)-1].To), inRollout).Lent = true
 	}
-	c.lend(name+": units at work", units, inScoring, inUpdate, inSaving)
-	c.lend(name+": activations of learning", activations, inUpdate)
+	c.add(name+": units at work", units, inScoring, inUpdate, inSaving).Lent = true
+	c.add(name+": activations of learning", activations, inUpdate).Lent = true
 	c.add(name+": activations", rest, use...)
 }
 
@@ -231,8 +225,7 @@ func (c *counter) sums(name string, units []model.Unit, slices int) int64 {
 		all, longest = all+u.Len(), max(longest, u.Len())
 	}
 	bytes := int64(4 * (all*(1+bits.Len(uint(slices/c.ranks-1))) + longest))
-	c.share(name+": gradients", bytes, inUpdate)
-	c.parts[len(c.parts)-1].Lent = true
+	c.share(name+": gradients", bytes, inUpdate).Lent = true
 	return bytes
 }
 
@@ -348,12 +341,12 @@ func (c *counter) host() {
 		if m.Units() == nil {
 			c.add(name+": packed weights", dev.Used()-before, use...)
 		} else {
-			c.lend(name+": packed weights", dev.Used()-before, inScoring, inUpdate)
+			c.add(name+": packed weights", dev.Used()-before, inScoring, inUpdate).Lent = true
 			if before = dev.Used(); name == policyModel {
 				for _, w := range m.Factors() {
 					dev.Pack(w, false)
 				}
-				c.lend(name+": packed weights, gathered", dev.Used()-before, inRollout)
+				c.add(name+": packed weights, gathered", dev.Used()-before, inRollout).Lent = true
 			}
 		}
 		if m.Options.Train {

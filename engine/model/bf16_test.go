@@ -129,29 +129,7 @@ func bf16Agrees(t *testing.T, dev kernels.Device, c Config) {
 	}
 	t.Logf("worst gradient is off by %.3g", worst)
 
-	// Rollout against training: 62 tokens prefilled, the next, into a second page, drawn one by one, then all of them scored in one pass.
-	if err := m.OpenKV(2); err != nil {
-		t.Fatal(err)
-	}
-	ids := append([]int32(nil), p.IDs[:62]...)
-	var recorded []float32
-	feed := Feed{IDs: ids, Pages: []int32{1, 0}, Key: 9, Draw: true}
-	for range 4 {
-		next, logp, err := m.Step([]Feed{feed}, kernels.Sampling{Seed: 1, Temperature: 1, TopP: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		recorded = append(recorded, logp[0])
-		feed.Pos, feed.IDs = len(ids), []int32{next[0]}
-		ids = append(ids, next[0])
-	}
-	scored, err := scoreLogProbs(m, ids, 1, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !equalBits(scored[61:], recorded) {
-		t.Errorf("recorded %v\nscored   %v", recorded, scored[61:])
-	}
+	stepsAreScored(t, m, p.IDs[:62])
 
 	// A step too small for bf16 to show is not lost: the master copy moves, and is what a folder keeps.
 	if err := m.CopyFrom(finer(t, m)); err != nil {
@@ -210,5 +188,33 @@ func TestModelsOfOtherTypesAreRefused(t *testing.T) {
 	_, err := New(dev, tiny(t, dev, Options{MaxTokens: 8}).Config, Options{MaxTokens: 8, DType: kernels.I32})
 	if err == nil || err.Error() != "model: weights of i32: must be f32 or bf16" {
 		t.Error(fmt.Sprint(err))
+	}
+}
+
+// stepsAreScored draws four tokens behind a prompt, into a second page, and holds the log-probabilities that were recorded against those
+// of one pass over all.
+func stepsAreScored(t *testing.T, m *Model, prompt []int32) {
+	t.Helper()
+	if err := m.OpenKV(2); err != nil {
+		t.Fatal(err)
+	}
+	ids := append([]int32(nil), prompt...)
+	var recorded []float32
+	feed := Feed{IDs: ids, Pages: []int32{1, 0}, Key: 9, Draw: true}
+	for range 4 {
+		next, logp, err := m.Step([]Feed{feed}, kernels.Sampling{Seed: 1, Temperature: 1, TopP: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		recorded = append(recorded, logp[0])
+		feed.Pos, feed.IDs = len(ids), []int32{next[0]}
+		ids = append(ids, next[0])
+	}
+	scored, err := scoreLogProbs(m, ids, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !equalBits(scored[len(prompt)-1:], recorded) {
+		t.Errorf("recorded %v\nscored   %v", recorded, scored[len(prompt)-1:])
 	}
 }

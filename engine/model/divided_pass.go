@@ -98,13 +98,7 @@ func (w *walk) backwardUnits(t int) {
 			w.ahead(l)
 		}
 		w.zero(1 + l)
-		w.do(func() {
-			x := m.b.x[l].Rows(0, t)
-			if m.Options.Recompute && l < m.Config.Layers-1 {
-				m.forward(l, kernels.Tensor{}, x, kernels.Tensor{}, m.kept(l))
-			}
-			m.backward(l, m.b.dx.Rows(0, t), x, m.kept(l))
-		})
+		w.do(func() { m.backwardFrom(l, m.b.dx.Rows(0, t), t) })
 		w.done(1 + l)
 	}
 	w.do(func() { m.dev.EmbedBackward(m.G.Embed, m.b.dx.Rows(0, t), m.ids) })
@@ -117,18 +111,7 @@ func (m *Model) trainDivided(in Inputs, seen *Seen, loss func(Head)) error {
 	w, t := &walk{m: m, idle: len(in.Rows) == 0}, len(in.IDs)
 	w.zero(0)
 	w.zero(m.div.rest())
-	w.forwardUnits(t, true, func(x kernels.Tensor) {
-		dx := m.b.dx.Rows(0, t)
-		m.dev.Zero(dx)
-		if seen != nil {
-			m.eachHead(x, len(in.Rows), false, seen.Read)
-			seen.Done()
-		}
-		m.eachHead(x, len(in.Rows), true, func(h Head) {
-			loss(h)
-			m.headBackward(dx, h)
-		})
-	})
+	w.forwardUnits(t, true, func(x kernels.Tensor) { m.lossBackward(m.b.dx.Rows(0, t), x, len(in.Rows), seen, loss) })
 	w.backwardUnits(t)
 	return w.err
 }

@@ -167,28 +167,7 @@ func adapterAgrees(t *testing.T, dev kernels.Device, c Config, rank int) {
 		}
 	}
 	t.Logf("worst gradient is off by %.3g", worst)
-	if err := m.OpenKV(2); err != nil {
-		t.Fatal(err)
-	}
-	ids := append([]int32(nil), p.IDs[:62]...)
-	var recorded []float32
-	feed := Feed{IDs: ids, Pages: []int32{1, 0}, Key: 9, Draw: true}
-	for range 4 { // into a second page
-		next, logp, err := m.Step([]Feed{feed}, kernels.Sampling{Seed: 1, Temperature: 1, TopP: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		recorded = append(recorded, logp[0])
-		feed.Pos, feed.IDs = len(ids), []int32{next[0]}
-		ids = append(ids, next[0])
-	}
-	scored, err := scoreLogProbs(m, ids, 1, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !equalBits(scored[61:], recorded) {
-		t.Errorf("recorded %v\nscored   %v", recorded, scored[61:])
-	}
+	stepsAreScored(t, m, p.IDs[:62])
 }
 
 func TestAdaptersThatDoNotFitAreNamed(t *testing.T) {

@@ -49,30 +49,40 @@ func (m *Model) TrainSeen(in Inputs, seen *Seen, loss func(Head)) error {
 		return nil
 	}
 	return m.run("Train", func() {
-		t, layers, b := len(in.IDs), m.Config.Layers, &m.b
+		t := len(in.IDs)
 		m.in.upload()
 		x := m.body(t, true)
-		dx := b.dx.Rows(0, t)
-		m.dev.Zero(dx)
-		if seen != nil {
-			m.eachHead(x, len(in.Rows), false, seen.Read)
-			seen.Done()
-		}
-		m.eachHead(x, len(in.Rows), true, func(h Head) {
-			loss(h)
-			m.headBackward(dx, h)
-		})
-		for l := layers - 1; l >= 0; l-- {
-			x := b.x[l].Rows(0, t)
-			if m.Options.Recompute && l < layers-1 { // the last layer's activations are still there
-				m.forward(l, kernels.Tensor{}, x, kernels.Tensor{}, m.kept(l))
-			}
-			m.backward(l, dx, x, m.kept(l))
+		dx := m.b.dx.Rows(0, t)
+		m.lossBackward(dx, x, len(in.Rows), seen, loss)
+		for l := m.Config.Layers - 1; l >= 0; l-- {
+			m.backwardFrom(l, dx, t)
 		}
 		if !m.G.Embed.Absent() {
 			m.dev.EmbedBackward(m.G.Embed, dx, m.ids)
 		}
 	})
+}
+
+// lossBackward shows the heads of n rows to seen and loss, and makes dx what loss leaves of them.
+func (m *Model) lossBackward(dx, x kernels.Tensor, n int, seen *Seen, loss func(Head)) {
+	m.dev.Zero(dx)
+	if seen != nil {
+		m.eachHead(x, n, false, seen.Read)
+		seen.Done()
+	}
+	m.eachHead(x, n, true, func(h Head) {
+		loss(h)
+		m.headBackward(dx, h)
+	})
+}
+
+// backwardFrom is backward of a layer in a pass of t tokens, whose activations are computed again if they were not kept.
+func (m *Model) backwardFrom(l int, dx kernels.Tensor, t int) {
+	x := m.b.x[l].Rows(0, t)
+	if m.Options.Recompute && l < m.Config.Layers-1 { // the last layer's activations are still there
+		m.forward(l, kernels.Tensor{}, x, kernels.Tensor{}, m.kept(l))
+	}
+	m.backward(l, dx, x, m.kept(l))
 }
 
 // Score runs the model forward. read is called as Train's loss is, and may overwrite what it is given.
