@@ -1,6 +1,10 @@
 package kernels
 
-import features "golang.org/x/sys/cpu"
+import (
+	"sync"
+
+	features "golang.org/x/sys/cpu"
+)
 
 var avx2SIMD = &simd{
 	name:       "avx2",
@@ -76,7 +80,7 @@ var avx512bf16SIMD = func() *simd {
 	return &v
 }()
 
-// variants lists what this processor and its operating system can run, the fastest last.
+// variants lists what this processor and its operating system can run, each with more of it than the one before.
 func variants() []*simd {
 	all := []*simd{goSIMD}
 	if features.X86.HasAVX2 && features.X86.HasFMA {
@@ -92,10 +96,15 @@ func variants() []*simd {
 	return all
 }
 
-func bestSIMD() *simd {
+// bestSIMD is the last of the variants, but for the products of bf16 by the processor's own instruction where that is the slower way.
+var bestSIMD = sync.OnceValue(func() *simd {
 	all := variants()
-	return all[len(all)-1]
-}
+	best := all[len(all)-1]
+	if best.dots && !dotsPay() {
+		best = avx512SIMD
+	}
+	return best
+})
 
 //go:noescape
 func product1(t *tile)

@@ -56,9 +56,9 @@
 //
 // # Variants of the CPU device
 //
-// NewCPU takes the fastest set of inner loops that the processor and its operating system can run: "avx512bf16" (with AVX512_BF16),
-// "avx512" (F, VL, DQ and BW), "avx2" (with FMA) or "go". Info.Variant names it; NewCPUVariant takes a given one. No environment variable
-// has a say.
+// NewCPU takes the fastest set of inner loops that the processor and its operating system can run: "avx512bf16" (with AVX512_BF16, where
+// a trial of some microseconds finds it quicker than the next), "avx512" (F, VL, DQ and BW), "avx2" (with FMA) or "go". Info.Variant
+// names it; NewCPUVariant takes a given one. No environment variable has a say.
 //
 // All but "go" compute the same bits, all operations, forward and backward: a run on one host goes on, or is repeated, on another
 // with the same numbers, on any number of threads. They use no approximate instruction, whose results differ between makers: roots
