@@ -247,7 +247,7 @@ func zeroNaN(x float64) float64 {
 // measure is one case. A case during which the clock moved by more than 3 % is measured again, twice at most.
 func (b *gpuBench) measure(c Case, ceil Ceilings) (GPURow, error) {
 	r := GPURow{Goal: c.Goal, Variant: b.dev.Info().Variant, Row: Row{Op: c.Op, Shape: c.Shape()}}
-	w, err := prepare(b.dev, kernels.BF16, normals, c)
+	w, err := prepare(b.dev, kernels.BF16, normals(), c)
 	defer w.close()
 	if err != nil {
 		return r, err

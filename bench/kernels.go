@@ -85,7 +85,7 @@ func (k *kernelBench) rowAs(name, op, shape string, d dims) {
 		return
 	}
 	c := caseOf("", op, d, kernels.F32)
-	w, err := prepare(k.dev, kernels.F32, uniforms, c)
+	w, err := prepare(k.dev, kernels.F32, uniforms(), c)
 	defer w.close()
 	if err != nil {
 		k.err = err

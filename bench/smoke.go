@@ -28,7 +28,7 @@ func Smoke(dev *kernels.GPU, cases []Case, o GPUOptions) ([]SmokeRow, error) {
 			continue
 		}
 		once := func(dev kernels.Device, dtype kernels.DType) ([]float32, error) {
-			w, err := prepare(dev, dtype, normals, c)
+			w, err := prepare(dev, dtype, normals(), c)
 			defer w.close()
 			if err == nil {
 				err = dev.Do(w.run)

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 
 	"retool/kernels"
 )
@@ -101,11 +102,14 @@ var normals = bf16Numbers(func(r *rand.Rand) float64 { return r.NormFloat64() })
 // uniforms is numbers between −½ and ½: logits of a model that knows little, of which a draw considers many.
 var uniforms = bf16Numbers(func(r *rand.Rand) float64 { return r.Float64() - 0.5 })
 
-func bf16Numbers(draw func(r *rand.Rand) float64) []uint16 {
-	r := rand.New(rand.NewPCG(1, 2))
-	x := make([]uint16, 1<<20-3) // no multiple of a row: neighbouring rows differ
-	for i := range x {
-		x[i] = uint16(math.Float32bits(float32(draw(r))) >> 16)
-	}
-	return x
+// bf16Numbers is a million draws, made when first asked for.
+func bf16Numbers(draw func(r *rand.Rand) float64) func() []uint16 {
+	return sync.OnceValue(func() []uint16 {
+		r := rand.New(rand.NewPCG(1, 2))
+		x := make([]uint16, 1<<20-3) // no multiple of a row: neighbouring rows differ
+		for i := range x {
+			x[i] = uint16(math.Float32bits(float32(draw(r))) >> 16)
+		}
+		return x
+	})
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"maps"
 	"os"
 	"slices"
@@ -11,27 +10,26 @@ import (
 	"retool/engine"
 	"retool/engine/model"
 	"retool/engine/tokenizer"
-	"retool/interp"
 	"retool/kernels"
 	"retool/trainer"
 )
 
 // program is everything a command runs on, built from a Config. This file is the only wiring.
 type program struct {
-	cfg    *Config
-	ranks  *ranks
-	dev    kernels.Device
-	tok    tokenizer.Tokenizer
-	ends   []int32           // tokens at which a text ends; SFT teaches the first
-	files  map[string][]byte // what stands in a model's folder beside weights and config.json
-	policy *model.Model
-	critic *model.Model
-	ref    *model.Model
-	proto  engine.Protocol
-	pool   *interp.Pool
-	engine *engine.Engine
-	closer []func()
-	notes  []string // of what was read, for who trains
+	cfg     *Config
+	ranks   *ranks
+	dev     kernels.Device
+	tok     tokenizer.Tokenizer
+	ends    []int32           // tokens at which a text ends; SFT teaches the first
+	files   map[string][]byte // what stands in a model's folder beside weights and config.json
+	policy  *model.Model
+	critic  *model.Model
+	ref     *model.Model
+	proto   engine.Protocol
+	sandbox *sandbox // nil without the tool
+	engine  *engine.Engine
+	closer  []func()
+	notes   []string // of what was read, for who trains
 }
 
 // use says what a program is built for.
@@ -85,21 +83,23 @@ func (p *program) build(ctx context.Context, u use) (err error) {
 	if cfg.Engine.MaxTokens > mc.MaxPositions {
 		return fmt.Errorf("config: engine.max_tokens: %d is more than the %d positions of the model", cfg.Engine.MaxTokens, mc.MaxPositions)
 	}
-	if err := p.models(mc, u.train, from); err != nil {
-		return err
-	}
 	var proto engine.Protocol
 	var in engine.Interpreter
 	if cfg.tools() {
-		log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-		if p.pool, err = interp.New(ctx, p.ranks.interpreters(cfg.Interp), log); err != nil {
-			return err
-		}
-		p.closer = append(p.closer, func() { p.pool.Close() })
-		proto, in = p.proto, python{p.pool, cfg.Interp.Limits}
+		p.sandbox = openSandbox(ctx, p.ranks.interpreters(cfg.Interp))
+		p.closer = append(p.closer, p.sandbox.Close)
+		proto, in = p.proto, python{p.sandbox, cfg.Interp.Limits}
+	}
+	if err := p.models(mc, u.train, from); err != nil {
+		return err
 	}
 	n := p.ranks.Size()
-	p.engine, err = engine.New(p.policy, cfg.Engine, p.tok, p.ends, proto, in, (u.concurrent+n-1)/n)
+	if p.engine, err = engine.New(p.policy, cfg.Engine, p.tok, p.ends, proto, in, (u.concurrent+n-1)/n); err != nil {
+		return err
+	}
+	if p.sandbox != nil && !u.train { // what trains begins without it
+		_, err = p.sandbox.open()
+	}
 	return err
 }
 

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
 	"strings"
 	"sync"
 
@@ -65,12 +63,13 @@ func verifyData(c *cli.Context) error {
 		}
 	}
 	if s.traces && s.cfg.tools() && !c.Bool("no-run") {
-		pool, err := interp.New(c.Context, s.cfg.Interp, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
+		box := openSandbox(c.Context, s.cfg.Interp)
+		defer box.Close()
+		pool, err := box.open()
 		if err != nil {
 			return err
 		}
-		defer pool.Close()
-		v.python, v.out.Python = python{pool, s.cfg.Interp.Limits}, pythonLine(pool.Info())
+		v.python, v.out.Python = python{box, s.cfg.Interp.Limits}, pythonLine(pool.Info())
 	}
 	err = s.each(v.problem, func(t data.Trace) error {
 		if v.waiting = append(v.waiting, t); len(v.waiting) < verifiedAtOnce {

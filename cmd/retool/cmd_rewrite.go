@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"time"
 
@@ -163,14 +162,15 @@ func newChecker(c *cli.Context) (checker *rewrite.Checker, closePool func(), err
 	}
 	cfg := interp.Default()
 	cfg.Python = c.String("python")
-	pool, err := interp.New(c.Context, cfg, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
-	if err != nil {
+	box := openSandbox(c.Context, cfg)
+	if _, err := box.open(); err != nil {
+		box.Close()
 		return nil, nil, err
 	}
 	return &rewrite.Checker{
-		Interpreter: snippets{python{pool, cfg.Limits}, proto}, Tokens: count, MaxTokens: c.Int("max-tokens"),
+		Interpreter: snippets{python{box, cfg.Limits}, proto}, Tokens: count, MaxTokens: c.Int("max-tokens"),
 		Replace: c.String("on-mismatch") == "replace", Kept: c.Float64("kept"),
-	}, func() { pool.Close() }, nil
+	}, box.Close, nil
 }
 
 // counting is the tokenizer of a model folder and what counts by it. Without a folder nothing is counted exactly.

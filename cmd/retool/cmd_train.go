@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/urfave/cli/v2"
 
+	"retool/engine/atomicfile"
+	"retool/interp"
 	"retool/trainer"
 )
 
@@ -112,7 +115,9 @@ func train(cfg *Config, dir *runDir, out *terminal, rs *ranks) (*trainer.State, 
 		if err != nil {
 			return nil, err
 		}
-		return run.Train(rs.ctx)
+		ctx, settle := p.beside(rs.ctx, func(*interp.Pool) error { return nil })
+		state, err := run.Train(ctx)
+		return state, settle(err)
 	}
 	report, end, err := p.followers(dir.path, out, metrics)
 	if err != nil {
@@ -124,7 +129,7 @@ func train(cfg *Config, dir *runDir, out *terminal, rs *ranks) (*trainer.State, 
 		return nil, err
 	}
 	run.Progress = out.doing
-	if err := errors.Join(p.describe(dir.path, settled), rs.writeRoster(dir.path)); err != nil {
+	if err := errors.Join(atomicfile.WriteBytes(filepath.Join(dir.path, "config.yaml"), settled), rs.writeRoster(dir.path)); err != nil {
 		return nil, fmt.Errorf("run directory: %w", err)
 	}
 	p.header(out, dir.path)
@@ -136,7 +141,19 @@ func train(cfg *Config, dir *runDir, out *terminal, rs *ranks) (*trainer.State, 
 			out.Note(note)
 		}
 	}
-	state, err := run.Train(rs.ctx)
+	ctx, sandboxed := p.beside(rs.ctx, func(pool *interp.Pool) error {
+		if pool != nil {
+			out.Note("python    " + pythonLine(pool.Info()))
+			if metrics != nil {
+				metrics.sandbox(pool)
+			}
+		}
+		return p.describe(dir.path, pool)
+	})
+	state, err := run.Train(ctx)
+	if err = sandboxed(err); p.sandbox.caused(err) {
+		dir.abandon()
+	}
 	if err == nil {
 		p.footer(out)
 		if line := memory.ended(p.dev); line != "" {

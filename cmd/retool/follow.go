@@ -67,7 +67,6 @@ func (p *program) followers(run string, out *terminal, metrics *exporter) (all f
 		all, end = append(all, board), board.Close
 	}
 	if metrics != nil {
-		metrics.sandbox(p.pool)
 		all = append(all, metrics)
 		shown := p.engine.Progress
 		p.engine.Progress = func(done, total int) {

@@ -64,13 +64,13 @@ func among(key string, names []string) bool {
 // idle is the settings that do nothing, with the reason, and differ from their defaults.
 func (c *Config) idle() map[string]string {
 	standard := DefaultConfig()
-	defaults := settings(&standard)
+	defaults, given := settings(&standard), settings(c)
 	reasons := map[string]string{}
 	for _, rule := range idleRules {
 		if !rule.when(c) {
 			continue
 		}
-		for i, s := range settings(c) {
+		for i, s := range given {
 			if rule.covers(s.key) && reasons[s.key] == "" && !reflect.DeepEqual(s.value.Interface(), defaults[i].value.Interface()) {
 				reasons[s.key] = rule.reason
 			}

@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"retool/cmd/retool/filelock"
-	"retool/engine/atomicfile"
 	"retool/interp"
 	"retool/kernels"
 	"retool/trainer"
@@ -22,7 +21,8 @@ import (
 type runDir struct {
 	path    string
 	lock    *os.File
-	created bool // for this run, under a number nobody else knows
+	created bool     // for this run, under a number nobody else knows
+	had     []string // what stood there when it was claimed
 }
 
 // lockName is the file whose lock says that a process writes; it holds that process's number and host.
@@ -40,7 +40,15 @@ func claimRun(name string) (*runDir, error) {
 	if err := ours(name); err != nil {
 		return nil, err
 	}
-	return lockRun(name)
+	had, err := entryNames(name)
+	if err != nil {
+		return nil, fmt.Errorf("run directory: %w", err)
+	}
+	d, err := lockRun(name)
+	if err == nil {
+		d.had = had
+	}
+	return d, err
 }
 
 // claimRun takes the directory on rank 0, for all ranks.
@@ -139,12 +147,30 @@ func (d *runDir) Close() {
 	_ = d.lock.Close()
 }
 
-// describe stores the configuration in the run directory, and what the run runs on: device, kernels, the sandbox's tier, the Python
-// inside it.
-func (p *program) describe(dir string, config []byte) error {
-	if err := atomicfile.WriteBytes(filepath.Join(dir, "config.yaml"), config); err != nil {
-		return err
+// abandon takes away what a run has written that only began, so that the directory can be claimed again. One that went on stays.
+func (d *runDir) abandon() {
+	if d.lock == nil || slices.Contains(d.had, "checkpoints") {
+		return
 	}
+	now, _ := entryNames(d.path)
+	for _, name := range now {
+		if name != lockName && !slices.Contains(d.had, name) {
+			_ = os.RemoveAll(filepath.Join(d.path, name))
+		}
+	}
+}
+
+// entryNames are those of a directory's entries.
+func entryNames(dir string) (all []string, err error) {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		all = append(all, e.Name())
+	}
+	return all, err
+}
+
+// describe stores in the run directory what the run runs on: device, kernels, the sandbox's tier, the Python inside it. pool may be nil.
+func (p *program) describe(dir string, pool *interp.Pool) error {
 	env := struct {
 		Device  string       `json:"device"` // the lines that the terminal shows
 		Model   string       `json:"model"`
@@ -154,8 +180,8 @@ func (p *program) describe(dir string, config []byte) error {
 		Kernels kernels.Info `json:"kernels"`
 		Sandbox *interp.Info `json:"sandbox,omitempty"`
 	}{Device: p.deviceLine(), Model: p.modelLine(), Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, Kernels: p.dev.Info()}
-	if p.pool != nil {
-		info := p.pool.Info()
+	if pool != nil {
+		info := pool.Info()
 		env.Python, env.Sandbox = pythonLine(info), &info
 	}
 	return writeJSON(filepath.Join(dir, "environment.json"), env)

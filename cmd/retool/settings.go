@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
+	"sync"
 )
 
 // setting is one leaf of a Config. What it is stands in the tags of its field, and nowhere else:
@@ -17,6 +19,7 @@ type setting struct {
 	key    string // with its sections, such as rl.lr
 	doc    string
 	resume string // resumeFree, resumeExtends or ""
+	field  []int  // where it stands in a Config
 	value  reflect.Value
 }
 
@@ -28,25 +31,37 @@ const (
 )
 
 // settings lists those of a Config in the order of its fields. Of a pointer's target the values can be set.
-func settings(c *Config) []setting { return leaves(reflect.ValueOf(c).Elem(), setting{}) }
+func settings(c *Config) []setting {
+	all := slices.Clone(everySetting())
+	root := reflect.ValueOf(c).Elem()
+	for i := range all {
+		all[i].value = root.FieldByIndex(all[i].field)
+	}
+	return all
+}
+
+// everySetting is what the tags say: the settings of no Config in particular, read once.
+var everySetting = sync.OnceValue(func() []setting { return leaves(reflect.TypeFor[Config](), setting{}) })
 
 // leaves are the settings of a section.
-func leaves(section reflect.Value, at setting) (all []setting) {
+func leaves(section reflect.Type, at setting) (all []setting) {
 	for i := range section.NumField() {
-		field := section.Type().Field(i)
+		field := section.Field(i)
 		if !field.IsExported() {
 			continue
 		}
 		name, inline := yamlName(field)
 		s := setting{
-			key: at.key + name, doc: field.Tag.Get("doc"), resume: cmp.Or(field.Tag.Get("resume"), at.resume), value: section.Field(i),
+			key: at.key + name, doc: field.Tag.Get("doc"), resume: cmp.Or(field.Tag.Get("resume"), at.resume),
+			field: append(slices.Clone(at.field), i),
 		}
 		switch {
 		case inline:
-			all = append(all, leaves(s.value, at)...)
+			s.key, s.resume = at.key, at.resume
+			all = append(all, leaves(field.Type, s)...)
 		case field.Type.Kind() == reflect.Struct:
 			s.key += "."
-			all = append(all, leaves(s.value, s)...)
+			all = append(all, leaves(field.Type, s)...)
 		default:
 			all = append(all, s)
 		}

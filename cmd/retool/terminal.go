@@ -162,8 +162,7 @@ func (p *program) header(t *terminal, dir string) {
 	line("device", "%s", p.deviceLine())
 	line("contract", "%s", p.contract())
 	line("model", "%s", p.modelLine())
-	if p.pool != nil {
-		line("python", "%s", pythonLine(p.pool.Info()))
+	if p.sandbox != nil {
 		line("protocol", "%s", p.proto.Contract())
 	}
 	line("engine", "%d KV pages of 64 tokens, trajectories of at most %d tokens, %d turns", p.engine.Pages(), p.cfg.Engine.MaxTokens,
