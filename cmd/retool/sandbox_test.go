@@ -37,7 +37,7 @@ func TestAColdStartNeedsNoSandbox(t *testing.T) {
 func TestARunWithoutASandboxEnds(t *testing.T) {
 	t.Parallel()
 	run := filepath.Join(t.TempDir(), "run")
-	message := refused(t, short(run, "interp.python=/nowhere/python", "sft.steps=100000")...)
+	message := refused(t, short(run, "interp.python=/nowhere/python", "sft.steps=2000")...)
 	require.Contains(t, message, "/nowhere/python")
 	left, err := entryNames(run)
 	require.NoError(t, err)
