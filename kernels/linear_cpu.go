@@ -21,9 +21,12 @@ type packKey struct {
 const (
 	innerBlock   = 384 // terms of a chain between two visits to memory: a panel's part stays in the first-level cache
 	rowFloats    = 1 << 15
-	weightRows   = 160 // tokens of a gradient of weights between two visits to memory: a panel of x and a strip of dy stay in that cache
-	weightPanels = 16  // of x that a block has at most
-	stripCols    = 24  // columns of a strip: whole blocks of every product kernel's rows
+	blockFloats  = 1 << 17 // of rows that all panels of a share are multiplied with while both stay in the second-level cache
+	farFloats    = 1 << 19 // weights that no such cache holds
+	farRows      = 512     // rows that are worth reading again for each share of those
+	weightRows   = 160     // tokens of a gradient of weights between two visits to memory: a panel of x and a strip of dy stay in that cache
+	weightPanels = 16      // of x that a block has at most
+	stripCols    = 24      // columns of a strip: whole blocks of every product kernel's rows
 )
 
 type linearJob struct {
@@ -228,13 +231,16 @@ func (d *cpu) operand(slot int, x Tensor, p *pack) (a []float32, lda int) {
 	return u.mem.f32, u.ld
 }
 
-// multiply runs the job y (+)= x·pack, pack M × N.
+// multiply runs the job y (+)= x·pack, pack M × N. Threads share rows where those are many, so that each reads all weights for its own
+// few; else panels, so that each reads all rows. The latter also for more rows where weights come from memory: they come once.
 func (d *cpu) multiply() {
 	j := &d.lin
 	cost := j.T * j.N * j.M / 24
 	panels := (j.N + tileCols - 1) / tileCols
-	if j.T >= 48*len(d.workers) || j.T >= 48 && panels < 2*len(d.workers) {
-		d.each(j.T, 48, cost, linearRows)
+	many := 2 * len(d.workers) // panels for all threads
+	byPanels := j.T < 48 || j.T < 48*len(d.workers) && panels >= many || j.T <= farRows && j.N*j.M >= farFloats && panels >= 4*many
+	if !byPanels {
+		d.each(j.T, evenRows(j.T, len(d.workers)), cost, linearRows)
 		return
 	}
 	grain := 1
@@ -243,6 +249,16 @@ func (d *cpu) multiply() {
 	}
 	// A share below a microsecond or two is lost in handing it over.
 	d.each(panels, max(grain, panels*worthNs/2/max(cost, 1)/grain*grain), cost, linearPanels)
+}
+
+// evenRows is how many rows a share of a product has: about 48, so many that all threads end together.
+func evenRows(rows, threads int) int {
+	shares := (rows + 47) / 48
+	if shares >= 8*threads {
+		return 48
+	}
+	shares = (shares + threads - 1) / threads * threads
+	return (rows + shares - 1) / shares
 }
 
 func linearRows(d *cpu, w *worker, from, to int) {
@@ -254,7 +270,11 @@ func linearRows(d *cpu, w *worker, from, to int) {
 }
 
 func linearPanels(d *cpu, w *worker, from, to int) {
-	linearBlock(d, w, 0, d.lin.T, from*tileCols, min(to*tileCols, d.lin.N))
+	j := &d.lin
+	block := max(blockFloats/max(j.M, 1)/48*48, 48)
+	for r := 0; r < j.T; r += block {
+		linearBlock(d, w, r, min(r+block, j.T), from*tileCols, min(to*tileCols, j.N))
+	}
 }
 
 // roundedFloats is how many outputs a thread computes before it rounds them to bf16.
