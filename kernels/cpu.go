@@ -78,7 +78,7 @@ func (d *cpu) Info() Info {
 		Name:     "cpu",
 		Variant:  d.v.name,
 		Threads:  len(d.workers),
-		Contract: fmt.Sprintf("cpu f32 (%s), keys in tiles of %d, exp of degree 6", fused, PageTokens),
+		Contract: fmt.Sprintf("cpu f32 (%s), keys in tiles of %d, exp of degree 6, sums in chains of %d", fused, PageTokens, chainTerms),
 		BF16:     "bf16 products by pairs",
 	}
 }

@@ -19,7 +19,10 @@ type packKey struct {
 }
 
 const (
-	innerBlock   = 384 // terms of a chain between two visits to memory: a panel's part stays in the first-level cache
+	innerBlock   = 384  // terms of a chain between two visits to memory: a panel's part stays in the first-level cache
+	longTerms    = 1024 // of a sum that is one chain; longer ones are
+	chainTerms   = 512  // terms each, chains that are added: the error of a chain grows with its length
+	chainCols    = 128  // of outputs whose chains are computed one after the other
 	rowFloats    = 1 << 15
 	blockFloats  = 1 << 17 // of rows that all panels of a share are multiplied with while both stay in the second-level cache
 	farFloats    = 1 << 19 // weights that no such cache holds
@@ -284,8 +287,11 @@ const roundedFloats = 1 << 14
 func linearBlock(d *cpu, w *worker, r0, r1, c0, c1 int) {
 	j := &d.lin
 	width := c1 - c0
-	if j.y.dtype == BF16 {
+	if j.y.dtype == BF16 || j.M > longTerms {
 		width = max(roundedFloats/(r1-r0)/tileCols, 1) * tileCols
+	}
+	if j.M > longTerms { // weights of all chains of some panels, then those of the next: few streams of memory
+		width = min(width, chainCols)
 	}
 	for c := c0; c < c1; {
 		to := min(c+width, c1)
@@ -322,7 +328,34 @@ func linearPart(d *cpu, w *worker, r0, r1, c0, c1 int) {
 		}
 		acc = true
 	}
-	block := j.M
+	j.chain(d.v, w, y, ldy, r0, r1, c0, c1, 0, j.firstTerms(), acc)
+	if from := j.firstTerms(); from < j.M {
+		part, ld := w.lane(2, (r1-r0)*(c1-c0)), c1-c0
+		for ; from < j.M; from += chainTerms {
+			j.chain(d.v, w, part, ld, r0, r1, c0, c1, from, min(from+chainTerms, j.M), false)
+			for r := range r1 - r0 {
+				d.v.add(y[r*ldy:][:ld], part[r*ld:][:ld])
+			}
+		}
+	}
+	if j.y.dtype == BF16 {
+		for r := r0; r < r1; r++ {
+			d.v.narrow(j.y.mem.b16[j.y.off+r*j.y.ld+c0:][:ldy], y[(r-r0)*ldy:])
+		}
+	}
+}
+
+// firstTerms is how many terms the first chain of a sum has: all, unless they are so many that rounding would tell.
+func (j *linearJob) firstTerms() int {
+	if j.M <= longTerms {
+		return j.M
+	}
+	return chainTerms
+}
+
+// chain is terms [from, to) of the sums of a block, to or onto y.
+func (j *linearJob) chain(v *simd, w *worker, y []float32, ldy, r0, r1, c0, c1, from, to int, acc bool) {
+	block := to - from
 	if r1-r0 >= 2*tileRows && block > innerBlock+innerBlock/2 {
 		block = innerBlock
 	}
@@ -330,11 +363,11 @@ func linearPart(d *cpu, w *worker, r0, r1, c0, c1 int) {
 	if c0 >= j.full {
 		of, first = j.tail, c0-j.full
 	}
-	for k := 0; k < j.M; k += block {
-		inB, inA, terms := k, k, min(block, j.M-k)
+	for k := from; k < to; k += block {
+		inB, inA, terms := k, k, min(block, to-k)
 		if of.paired {
 			inB /= 2
-			if d.v.dots {
+			if v.dots {
 				inA, terms = inB, (terms+1)/2
 			}
 		}
@@ -344,13 +377,8 @@ func linearPart(d *cpu, w *worker, r0, r1, c0, c1 int) {
 			b: &of.data[first*of.inner+inB*tileCols], bps: tileCols * of.inner, bks: tileCols,
 			rows: r1 - r0, cols: c1 - c0, k: terms, acc: acc, padded: true, paired: of.paired,
 		}
-		w.product(d.v, &p)
+		w.product(v, &p)
 		acc = true
-	}
-	if j.y.dtype == BF16 {
-		for r := r0; r < r1; r++ {
-			d.v.narrow(j.y.mem.b16[j.y.off+r*j.y.ld+c0:][:ldy], y[(r-r0)*ldy:])
-		}
 	}
 }
 
