@@ -131,6 +131,24 @@ func (m *Model) BaseHash() string {
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
+// baseHash is a BaseHash, and how often the base had been filled when it was computed.
+type baseHash struct {
+	filled int
+	hash   string
+}
+
+// knownBaseHash is BaseHash, computed once for the weights that the base was last given: a checkpoint does not read all of it again.
+func (m *Model) knownBaseHash() string {
+	of := m
+	if m.Options.Base != nil {
+		of = m.Options.Base
+	}
+	if m.baseHash.hash == "" || m.baseHash.filled != of.filled {
+		m.baseHash = baseHash{of.filled, m.BaseHash()}
+	}
+	return m.baseHash.hash
+}
+
 // SaveAdapter writes the adapter to a folder in PEFT's layout: adapter_model.safetensors, with the hash of the base in its metadata, and
 // adapter_config.json, which names the base by a path or a hub's name.
 func (m *Model) SaveAdapter(dir, base string) error {
@@ -159,10 +177,7 @@ func (m *Model) SaveAdapter(dir, base string) error {
 			}
 		}
 	}
-	if m.baseHash == "" {
-		m.baseHash = m.BaseHash()
-	}
-	if err := safetensors.Write(filepath.Join(dir, adapterFile), list, map[string]string{baseHashKey: m.baseHash}); err != nil {
+	if err := safetensors.Write(filepath.Join(dir, adapterFile), list, map[string]string{baseHashKey: m.knownBaseHash()}); err != nil {
 		return err
 	}
 	names, err := json.Marshal(targets)
@@ -196,11 +211,8 @@ func (m *Model) ReadAdapter(dir string) error {
 		return err
 	}
 	defer f.Close()
-	if m.baseHash == "" {
-		m.baseHash = m.BaseHash()
-	}
-	if there := f.Metadata()[baseHashKey]; there != "" && there != m.baseHash {
-		return fmt.Errorf("model: %s: the adapter is of another base (SHA-256 %.12s…, this one's is %.12s…)", path, there, m.baseHash)
+	if there, here := f.Metadata()[baseHashKey], m.knownBaseHash(); there != "" && there != here {
+		return fmt.Errorf("model: %s: the adapter is of another base (SHA-256 %.12s…, this one's is %.12s…)", path, there, here)
 	}
 	known := 0
 	fill := func(f *safetensors.File, path, name string, t kernels.Tensor) error {

@@ -3,9 +3,11 @@ package model
 import (
 	"fmt"
 	"math"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"retool/engine/safetensors"
 	"retool/kernels"
 	"retool/kernels/emu"
 )
@@ -184,6 +186,57 @@ func TestAdaptersThatDoNotFitAreNamed(t *testing.T) {
 		c.HeadDim, c.Heads, c.KVHeads, c.KVChunk = 8, 4, 2, kernels.PageTokens
 		if _, err := New(dev, c, Options{MaxTokens: 4, Train: true, LoRA: l}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
+// An adapter belongs to the weights that the base has now: given others, whoever shares them refuses an adapter of those before, and what
+// it writes then names the new ones.
+func TestAnAdapterBelongsToTheWeightsThatAreThere(t *testing.T) {
+	dev := device(t)
+	l := LoRA{Rank: 2, Alpha: 4, Targets: []string{"q_proj"}}
+	policy := tiny(t, dev, Options{MaxTokens: 4, Train: true, LoRA: l})
+	critic, err := New(dev, policy.Config, Options{MaxTokens: 4, Train: true, LoRA: l, Base: policy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(critic.Close)
+	others := tiny(t, dev, Options{MaxTokens: 4})
+	others.Init(9)
+	folder := t.TempDir()
+	if err := others.Save(folder); err != nil {
+		t.Fatal(err)
+	}
+	for name, fill := range map[string]func() error{
+		"Init": func() error { policy.Init(8); return nil }, "ReadWeights": func() error { return policy.ReadWeights(folder) },
+		"CopyFrom": func() error { others.Init(10); return policy.CopyFrom(others) },
+	} {
+		for who, m := range map[string]*Model{"the base": policy, "a sharer": critic} {
+			before, after := t.TempDir(), t.TempDir()
+			policy.Init(7)
+			if err := m.SaveAdapter(before, "base"); err != nil {
+				t.Fatal(err)
+			}
+			if err := m.ReadAdapter(before); err != nil {
+				t.Errorf("%s: its own adapter: %v", who, err)
+			}
+			if err := fill(); err != nil {
+				t.Fatal(err)
+			}
+			if err := m.ReadAdapter(before); err == nil || !strings.Contains(err.Error(), "another base") {
+				t.Errorf("%s after %s: an adapter of other weights is read: %v", who, name, err)
+			}
+			if err := m.SaveAdapter(after, "base"); err != nil {
+				t.Fatal(err)
+			}
+			f, err := safetensors.Open(filepath.Join(after, adapterFile))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := f.Metadata()[baseHashKey]; got != m.BaseHash() {
+				t.Errorf("%s after %s: writes the hash %.12s, its base has %.12s", who, name, got, m.BaseHash())
+			}
+			f.Close()
 		}
 	}
 }

@@ -45,7 +45,8 @@ type Model struct {
 	lent     [2]kernels.Tensor // the same, of a divided model: what only learning needs
 	b        buffers
 	low      *lowScratch  // nil without an adapter
-	baseHash string       // of W without what is learnt; "": not computed yet
+	filled   int          // times that W was given weights
+	baseHash baseHash     // of W without what is learnt
 	kv       []kernels.KV // one per layer while a cache is open
 	pages    int          // pages of it
 	in       ints         // integers of the current pass, and their views:
