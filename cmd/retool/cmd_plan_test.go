@@ -89,7 +89,8 @@ func TestPlansAreWhatTheEmulatedGPUAllocates(t *testing.T) {
 // them allocates.
 func TestPlansCountWhatTruncatedSamplingKeeps(t *testing.T) {
 	const draws = 16
-	cfg, err := loadConfig("tiny", []string{"device=emu", "protocol.name=none", "rl.prompts=16", "rl.minibatch=16", "rl.top_p=0.7", "eval.problems=0"})
+	cfg, err := loadConfig("tiny", []string{"device=emu", "protocol.name=none", "rl.prompts=16", "rl.minibatch=16", "rl.top_p=0.7",
+		"eval.problems=0"})
 	require.NoError(t, err)
 	shape, err := plannedShape(cfg, "")
 	require.NoError(t, err)

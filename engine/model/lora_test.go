@@ -176,7 +176,13 @@ func TestAdaptersThatDoNotFitAreNamed(t *testing.T) {
 	for want, l := range map[string]LoRA{
 		`target "w_proj" is no module`: {Rank: 2, Alpha: 4, Targets: []string{"q_proj", "w_proj"}},
 		"rank 17 is larger than":       {Rank: 17, Alpha: 4, Targets: []string{"k_proj"}},
-		"want a rank":                  {Rank: 2, Targets: []string{"k_proj"}},
+		"alpha is 0":                   {Rank: 2, Targets: []string{"k_proj"}},
+		"alpha is -1":                  {Rank: 2, Alpha: -1, Targets: []string{"k_proj"}},
+		"alpha is 1e+300":              {Rank: 2, Alpha: 1e300, Targets: []string{"k_proj"}},
+		"alpha is 1e-300":              {Rank: 2, Alpha: 1e-300, Targets: []string{"k_proj"}},
+		"there is no target":           {Rank: 2, Alpha: 4},
+		"nor a regular expression":     {Rank: 2, Alpha: 4, Targets: []string{"(?!k_proj).*"}},
+		`target "layers.9.*" is no`:    {Rank: 2, Alpha: 4, Targets: []string{"layers.9.*"}},
 	} {
 		dev := device(t)
 		c, err := Shape("d128")

@@ -85,6 +85,7 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 	if !opt.Train {
 		opt.Division = nil
 	}
+	opt.LoRA = opt.LoRA.spelt()
 	opt.Sharded = opt.Sharded && opt.Train && opt.DType == kernels.BF16 && opt.Division == nil && opt.LoRA.Rank == 0
 	if opt.DType != kernels.F32 && opt.DType != kernels.BF16 {
 		return nil, fmt.Errorf("model: weights of %v: must be f32 or bf16", opt.DType)
