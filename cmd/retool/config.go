@@ -68,7 +68,7 @@ type LoRA struct {
 	Alpha   float64  `yaml:"alpha" doc:"scale of the adapter: alpha/rank"`
 	Targets []string `yaml:"targets" doc:"modules with an adapter: ends of names, regular expressions for whole names, or all-linear, as in PEFT"`
 	RSLoRA  bool     `yaml:"rslora" doc:"scale alpha/√rank"`
-	Path    string   `yaml:"path" doc:"folder of an adapter in PEFT's layout to begin with; empty: a new one"`
+	Path    string   `yaml:"path" doc:"folder of an adapter to begin with, of PEFT or a checkpoint's adapter/; empty: a new one"`
 }
 
 // Data says what is learnt from.
@@ -568,7 +568,7 @@ func (c *Config) text() ([]byte, error) {
 // from another directory.
 func (c *Config) located() Config {
 	out := *c
-	for _, path := range []*string{&out.Model.Path, &out.Data.Problems, &out.Data.Traces, &out.Data.Test} {
+	for _, path := range []*string{&out.Model.Path, &out.Model.LoRA.Path, &out.Data.Problems, &out.Data.Traces, &out.Data.Test} {
 		if abs, err := filepath.Abs(*path); err == nil && *path != "" && !strings.HasPrefix(*path, cached) {
 			*path = abs
 		}

@@ -144,14 +144,14 @@ func TestRanksOfProcessesLearnOneAdapter(t *testing.T) {
 	}
 	var adapters []string
 	for _, run := range []string{one, two} {
-		text, err := os.ReadFile(filepath.Join(trainer.Latest(run), "adapter_model.safetensors"))
+		text, err := os.ReadFile(filepath.Join(trainer.Latest(run), "adapter", "adapter_model.safetensors"))
 		require.NoError(t, err)
 		adapters = append(adapters, string(text))
 	}
 	require.True(t, adapters[0] == adapters[1], "adapters differ")
 
 	// A run begins with such an adapter, as PEFT would have left it, on the base of the same seed, and on no other.
-	from := trainer.Latest(one)
+	from := filepath.Join(trainer.Latest(one), "adapter")
 	path := filepath.Join(from, "adapter_config.json")
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)

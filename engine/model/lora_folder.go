@@ -160,11 +160,22 @@ func (m *Model) knownBaseHash() string {
 }
 
 // SaveAdapter writes the adapter to a folder in PEFT's layout: adapter_model.safetensors, with the hash of the base in its metadata, and
-// adapter_config.json, which names the base by a path or a hub's name.
+// adapter_config.json, which names the base by a path or a hub's name. Beside them is the value head that is learnt with it. The folder is
+// made, and is to hold no model: transformers takes one with an adapter for the adapter's base.
 func (m *Model) SaveAdapter(dir, base string) error {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return fmt.Errorf("model: save: %w", err)
+	}
 	l := m.Options.LoRA
 	var targets []string
 	var list []safetensors.Named
+	named := func(name string, t kernels.Tensor) safetensors.Named {
+		return safetensors.Named{Name: name, Shape: t.Shape(), Data: func() ([]float32, error) {
+			buf := make([]float32, t.Len())
+			m.dev.Download(buf, t)
+			return buf, nil
+		}}
+	}
 	for _, mod := range m.Adapter.modules() {
 		for _, low := range mod.p.low {
 			name := low.name[strings.LastIndex(low.name, ".")+1:]
@@ -174,21 +185,17 @@ func (m *Model) SaveAdapter(dir, base string) error {
 			if !slices.Contains(targets, name) {
 				targets = append(targets, name)
 			}
-			for _, x := range []struct {
-				kind string
-				t    kernels.Tensor
-			}{{"lora_A", low.A}, {"lora_B", low.B}} {
-				list = append(list, safetensors.Named{Name: adapterPrefix + low.name + "." + x.kind + ".weight", Shape: x.t.Shape(),
-					Data: func() ([]float32, error) {
-						buf := make([]float32, x.t.Len())
-						m.dev.Download(buf, x.t)
-						return buf, nil
-					}})
-			}
+			list = append(list, named(adapterPrefix+low.name+".lora_A.weight", low.A), named(adapterPrefix+low.name+".lora_B.weight", low.B))
 		}
 	}
 	if err := safetensors.Write(filepath.Join(dir, adapterFile), list, map[string]string{baseHashKey: m.knownBaseHash()}); err != nil {
 		return err
+	}
+	if m.Config.ValueHead {
+		value := []safetensors.Named{named(valueName, m.Adapter.Value.Weight)}
+		if err := safetensors.Write(filepath.Join(dir, valueFile), value, nil); err != nil {
+			return err
+		}
 	}
 	names, err := json.Marshal(targets)
 	if err != nil {
