@@ -64,7 +64,7 @@ def apart(a, b):
 
 
 def check(name, recipe, base, dir):
-    run = f"{dir}/{name}"
+    run = f"{dir}/run-{name}"
     retool("train", recipe, *(x for s in [f"run={run}", f"model.path={base}", *FEW] for x in ("--set", s)))
     steps = sorted(int(s) for s in os.listdir(f"{run}/checkpoints") if s.isdigit())
     checkpoint = f"{run}/checkpoints/{steps[-1]}"
@@ -103,6 +103,7 @@ def check(name, recipe, base, dir):
 
 
 torch.set_num_threads(1)
+transformers.utils.logging.disable_progress_bar()
 print(f"torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}")
 with tempfile.TemporaryDirectory() as dir:
     good = check("qwen2", "tiny", qwen2(dir), dir)
