@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -156,6 +158,9 @@ func (p *program) adapter() error {
 	p.policy.InitAdapter(p.cfg.Seed)
 	if dir := p.cfg.Model.LoRA.Path; p.policy.Adapter != nil && dir != "" {
 		_, dropout, err := model.ReadLoRA(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%w; a checkpoint's adapter lies in its folder adapter/", err)
+		}
 		if err != nil {
 			return err
 		}

@@ -162,6 +162,8 @@ func TestRanksOfProcessesLearnOneAdapter(t *testing.T) {
 	require.Contains(t, out, from+" was trained with lora_dropout 0.05: it goes on without")
 	message := refused(t, manyRanks(filepath.Join(dir, "other"), append(lora, "seed=5")...)...)
 	require.Contains(t, message, "the adapter is of another base")
+	message = refused(t, manyRanks(filepath.Join(dir, "folder"), append(lora, "model.lora.path="+trainer.Latest(one))...)...)
+	require.Contains(t, message, "adapter_config.json: no such file or directory; a checkpoint's adapter lies in its folder adapter/")
 	message = refused(t, manyRanks(filepath.Join(dir, "rank"), append(lora, "model.lora.rank=16")...)...)
 	require.Contains(t, message, "an adapter of rank 32, alpha 16, rslora false; the model's has rank 16")
 }
