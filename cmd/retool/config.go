@@ -66,7 +66,7 @@ type Model struct {
 type LoRA struct {
 	Rank    int      `yaml:"rank" doc:"of an adapter that is learnt beside frozen weights; 0: all weights are learnt"`
 	Alpha   float64  `yaml:"alpha" doc:"scale of the adapter: alpha/rank"`
-	Targets []string `yaml:"targets" doc:"modules with an adapter: ends of names, regular expressions for whole names, or all-linear, as in PEFT"`
+	Targets []string `yaml:"targets" doc:"modules with an adapter: ends of names, patterns for whole names, all-linear: as in PEFT"`
 	RSLoRA  bool     `yaml:"rslora" doc:"scale alpha/√rank"`
 	Path    string   `yaml:"path" doc:"folder of an adapter to begin with, of PEFT or a checkpoint's adapter/; empty: a new one"`
 }
