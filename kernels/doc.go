@@ -21,8 +21,8 @@
 // the one that a training forward computes for it. It follows from these rules, and contract_test.go holds each:
 //
 //   - An output of Linear is one chain of fused multiply-adds over the inner size, ascending; on the CPU, beyond 1,024 terms, chains of
-//     512 each, added in order: the head's gradient, a sum over the vocabulary, was a hundred times as far from float64 as PyTorch's before,
-//     and is nearer now (engine/model/testdata/float64.py). T, and which rows stand beside a row, never change its bits.
+//     512 each, added in order: as one chain, the head's gradient, a sum over the vocabulary, was a hundred times as far from float64 as
+//     PyTorch's, and is nearer now (engine/model/testdata/float64.py). T, and which rows stand beside a row, never change its bits.
 //   - Attention takes keys in tiles of PageTokens, aligned to the sequence's start, in ascending order; a masked key is an exact
 //     no-op. Packed and paged attention share that one routine.
 //   - A row has one reduction order, which depends on its length alone. Threads divide rows, never sums.

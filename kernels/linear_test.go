@@ -85,8 +85,8 @@ func checkLinearBackwardOp(t *rapid.T, s *subject) {
 	s.free(xt, wt, dyt, dxt, dwt, dbt)
 }
 
-// A sum of many terms rounds little: it is cut into chains. One chain of so many numbers of one sign would be off by some 50 units of 2⁻²⁴,
-// in the root of the mean square; these by less than 20.
+// A sum of many terms rounds little: it is cut into chains. One chain of so many numbers of one sign would be off by some 50 units of
+// 2⁻²⁴, in the root of the mean square; these by less than 20.
 func TestLongSumsRoundLittle(t *testing.T) {
 	const T, N, M = 3, 40, 1 << 16
 	r := rand.New(rand.NewPCG(1, 2))

@@ -46,7 +46,7 @@ type State struct {
 //
 //	model.safetensors … config.json     the policy, as Hugging Face lays it out
 //	tokenizer.json …                    Run.Files: what stood beside the weights that the run began with, byte for byte
-//	adapter_model.safetensors …         with LoRA: the adapter, as PEFT lays it out; model.safetensors is base and adapter, merged
+//	adapter/                            with LoRA: the adapter, as PEFT lays it out; model.safetensors is base and adapter, merged
 //	value_head.safetensors              the value head of a trunk that policy and critic share
 //	critic/                             weights and value head of a critic with a trunk of its own
 //	optimizer-000.safetensors …         AdamW's moments, a file a rank
@@ -152,18 +152,22 @@ func (r *Run) saveModels(tmp string) (err error) {
 	return err
 }
 
+// adapterFolder is the adapter's in that of its model. It is not beside the merged weights: transformers loads an adapter that it finds
+// there on top of them.
+const adapterFolder = "adapter"
+
 // saveModel writes a model; of one with an adapter, that too.
 func (r *Run) saveModel(m *model.Model, dir string) error {
 	if err := m.Save(dir); err != nil || m.Adapter == nil {
 		return err
 	}
-	return m.SaveAdapter(dir, r.Base)
+	return m.SaveAdapter(filepath.Join(dir, adapterFolder), r.Base)
 }
 
 // readModel reads what saveModel wrote: of a model with an adapter, the adapter, for its base is there.
 func readModel(m *model.Model, dir string) error {
 	if m.Adapter != nil {
-		return m.ReadAdapter(dir)
+		return m.ReadAdapter(filepath.Join(dir, adapterFolder))
 	}
 	return m.ReadWeights(dir)
 }

@@ -3,6 +3,7 @@ package trainer
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -91,7 +92,8 @@ func learnsAnAdapter(t *testing.T, lab func() *lab) {
 	other := lab()
 	other.policy.Init(99)
 	dir := Latest(whole)
-	require.ErrorContains(t, other.policy.ReadAdapter(dir), "another base")
+	require.ErrorContains(t, other.policy.ReadAdapter(filepath.Join(dir, "adapter")), "another base")
+	require.NoFileExists(t, filepath.Join(dir, "adapter_config.json"), "transformers would load the adapter on top of the merged weights")
 	merged, err := model.ReadConfig(dir)
 	require.NoError(t, err)
 	require.Equal(t, 1, merged.Layers)

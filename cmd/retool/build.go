@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -156,6 +158,9 @@ func (p *program) adapter() error {
 	p.policy.InitAdapter(p.cfg.Seed)
 	if dir := p.cfg.Model.LoRA.Path; p.policy.Adapter != nil && dir != "" {
 		_, dropout, err := model.ReadLoRA(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%w; a checkpoint's adapter lies in its folder adapter/", err)
+		}
 		if err != nil {
 			return err
 		}
@@ -207,6 +212,10 @@ func (p *program) training(dir string, report trainer.Report) (run *trainer.Run,
 	if err != nil {
 		return nil, nil, err
 	}
+	base, err := located.Model.folder()
+	if err != nil {
+		return nil, nil, err
+	}
 	cfg := p.cfg.Config
 	if cfg.SFT.Steps == 0 {
 		cfg.SFT.Steps = (cfg.SFT.Epochs*len(read.Traces) + cfg.SFT.Batch - 1) / cfg.SFT.Batch
@@ -217,7 +226,7 @@ func (p *program) training(dir string, report trainer.Report) (run *trainer.Run,
 	files := maps.Clone(p.files)
 	files["config.yaml"] = text
 	return &trainer.Run{
-		Config: cfg, Dir: dir, Device: p.dev, Policy: p.policy, Critic: p.critic, Ref: p.ref, Base: p.cfg.Model.Path, Engine: p.engine,
+		Config: cfg, Dir: dir, Device: p.dev, Policy: p.policy, Critic: p.critic, Ref: p.ref, Base: base, Engine: p.engine,
 		Comm: p.ranks.Comm, Leave: leaveOnSignal(),
 		Proto: p.proto, Tokens: p.tok, Data: read.Data, Hashes: read.hashes, Report: report,
 		Files:    files,

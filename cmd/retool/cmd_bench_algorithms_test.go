@@ -42,7 +42,7 @@ func TestEachAlgorithmIsExplainedAndHasARecipe(t *testing.T) {
 	text := retool(t, "config", "explain", "rl.algorithm")
 	for _, a := range trainer.Algorithms() {
 		require.Contains(t, recipeNames(), "demo-"+a.Name)
-		for _, want := range []string{"\n" + a.Name + ": " + a.Paper, a.Claim, a.Needs, a.Cost} {
+		for _, want := range []string{"\n" + a.Name + ": " + a.Paper, a.Claim, a.Needs, a.Cost, "recipe    demo-" + a.Name + "\n"} {
 			require.NotEmpty(t, want)
 			require.Contains(t, text, want)
 		}
@@ -52,4 +52,9 @@ func TestEachAlgorithmIsExplainedAndHasARecipe(t *testing.T) {
 		require.Equal(t, 128, cfg.RL.Prompts*cfg.RL.Group, "as many trajectories a step as any other")
 	}
 	require.False(t, slices.Contains(recipeNames(), "demo-"))
+	for _, key := range []string{"model.lora", "model.lora.rank"} {
+		require.Contains(t, retool(t, "config", "explain", key), adapterAdvice)
+	}
+	require.NotContains(t, retool(t, "config", "explain", "model"), "adapters:", "other settings are among them")
+	require.Contains(t, retool(t, "config", "--source", "demo-lora"), "retool sft demo --set run=runs/cold && retool train demo-lora")
 }

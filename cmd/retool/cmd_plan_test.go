@@ -85,6 +85,106 @@ func TestPlansAreWhatTheEmulatedGPUAllocates(t *testing.T) {
 	}
 }
 
+// What truncated sampling keeps of a step is in the plan, with room for every trajectory of a rank; it is what the first step of all of
+// them allocates.
+func TestPlansCountWhatTruncatedSamplingKeeps(t *testing.T) {
+	const draws = 16
+	cfg, err := loadConfig("tiny", []string{"device=emu", "protocol.name=none", "rl.prompts=16", "rl.minibatch=16", "rl.top_p=0.7",
+		"eval.problems=0"})
+	require.NoError(t, err)
+	shape, err := plannedShape(cfg, "")
+	require.NoError(t, err)
+	kept := func(ranks int) (n int64) {
+		counted, err := countMemory(cfg, shape, ranks)
+		require.NoError(t, err)
+		for _, x := range counted.parts {
+			if x.Name == "kept sets of a step" {
+				require.Equal(t, []phase{inRollout}, x.Phases)
+				n += x.Bytes
+			}
+		}
+		return n
+	}
+	require.InEpsilon(t, draws/4*3/2*shape.Vocab/8, kept(4), 0.1)
+	p, err := build(t.Context(), cfg, use{train: true, concurrent: cfg.concurrency()})
+	require.NoError(t, err)
+	defer p.Close()
+	feeds := make([]model.Feed, draws)
+	for i := range feeds {
+		feeds[i] = model.Feed{IDs: []int32{int32(i)}, Pages: []int32{int32(i)}, Key: int64(i), Draw: true}
+	}
+	how := kernels.Sampling{Temperature: 1, TopP: 0.7, Vocab: shape.Vocab}
+	_, _, err = p.policy.Step(feeds, how)
+	require.NoError(t, err)
+	before := p.dev.(*kernels.GPU).Peak()
+	_, _, _, err = p.policy.StepKept(feeds, how)
+	require.NoError(t, err)
+	require.InEpsilon(t, p.dev.(*kernels.GPU).Peak()-before, kept(1), 0.1)
+	cfg.RL.TopP = 1
+	require.Zero(t, kept(1))
+}
+
+// ledger is a device that says how much is allocated on it.
+type ledger struct {
+	kernels.Device
+	live int64
+}
+
+func (l *ledger) Alloc(dtype kernels.DType, shape ...int) kernels.Tensor {
+	x := l.Device.Alloc(dtype, shape...)
+	l.live += int64(x.Len() * dtype.Size())
+	return x
+}
+
+func (l *ledger) Free(x kernels.Tensor) {
+	if !x.Absent() {
+		l.live -= int64(x.Len() * x.DType().Size())
+	}
+	l.Device.Free(x)
+}
+
+// Gradients and moments of an adapter of rank 8, measured one by one as a device gives memory for them, are what the plan announces, of
+// policy and critic; they are a small part of those of all weights.
+func TestAdaptersTakeThePlannedMemory(t *testing.T) {
+	small, err := model.Shape("d128")
+	require.NoError(t, err)
+	qwen := model.Config{Arch: model.Qwen2, Layers: 2, Hidden: 96, Heads: 6, KVHeads: 2, HeadDim: 16, FFN: 176, Vocab: 300, QKVBias: true,
+		LMHead: true, MaxPositions: 512, RMSEps: 1e-6, RopeTheta: 1e6, KVChunk: 64}
+	for name, shape := range map[string]model.Config{"Llama": small, "Qwen2": qwen} {
+		for _, targets := range []string{"[q_proj,v_proj]", "[q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj]"} {
+			sets := []string{"critic.trunk=own", "engine.max_tokens=160", "model.lora.targets=" + targets}
+			cfg, err := loadConfig("demo", append(sets, "model.lora.rank=8"))
+			require.NoError(t, err)
+			p, err := planned(cfg, shape, 1<<40, 1)
+			require.NoError(t, err)
+			announced := map[string]int64{}
+			for _, x := range p.Parts {
+				announced[x.Name] = x.Bytes
+			}
+			dev := &ledger{Device: kernels.NewCPU(1)}
+			var policy *model.Model
+			for _, of := range cfg.models(shape, true, kernels.F32, &dist.Alone{}) {
+				of.share(policy)
+				m, err := model.New(dev, of.shape, of.options)
+				require.NoError(t, err)
+				if policy == nil {
+					policy = m
+				}
+				before := dev.live
+				learner := trainer.NewLearner(dev, m, cfg.RL.Optimizer, trainer.NewRanks(nil, 1), of.name, false)
+				require.InEpsilon(t, announced[of.name+": moments of AdamW"], dev.live-before, 0.05, "%s, %s", name, of.name)
+				before = dev.live
+				m.Gradients(2)
+				require.InEpsilon(t, announced[of.name+": gradients"], dev.live-before, 0.05, "%s, %s", name, of.name)
+				require.Less(t, dev.live-before, int64(4*m.Parameters()/5))
+				learner.Close()
+				defer m.Close()
+			}
+			require.NotNil(t, policy)
+		}
+	}
+}
+
 // Beside an adapter of rank r, gradients and moments are of r·(inputs + outputs) numbers a target, on ranks the moments divided: what is
 // not learnt has neither, nor a master copy, and policy, critic and reference hold the base once.
 func TestPlansOfAdapters(t *testing.T) {

@@ -66,9 +66,9 @@ type Model struct {
 type LoRA struct {
 	Rank    int      `yaml:"rank" doc:"of an adapter that is learnt beside frozen weights; 0: all weights are learnt"`
 	Alpha   float64  `yaml:"alpha" doc:"scale of the adapter: alpha/rank"`
-	Targets []string `yaml:"targets" doc:"modules with an adapter: ends of names, or regular expressions for whole names, as in PEFT"`
+	Targets []string `yaml:"targets" doc:"modules with an adapter: ends of names, patterns for whole names, all-linear: as in PEFT"`
 	RSLoRA  bool     `yaml:"rslora" doc:"scale alpha/√rank"`
-	Path    string   `yaml:"path" doc:"folder of an adapter in PEFT's layout to begin with; empty: a new one"`
+	Path    string   `yaml:"path" doc:"folder of an adapter to begin with, of PEFT or a checkpoint's adapter/; empty: a new one"`
 }
 
 // Data says what is learnt from.
@@ -103,7 +103,7 @@ func DefaultConfig() Config {
 //go:embed recipes/*.yaml recipes/demo/*.yaml
 var recipes embed.FS
 
-// recipeNames lists the embedded recipes. Those of recipes/demo stand over demo, one for each algorithm.
+// recipeNames lists the embedded recipes. Those of recipes/demo stand over demo, one for each algorithm and one of an adapter.
 func recipeNames() (names []string) {
 	for _, of := range []struct{ dir, prefix string }{{"recipes", ""}, {"recipes/demo", "demo-"}} {
 		entries, _ := recipes.ReadDir(of.dir)
@@ -278,9 +278,13 @@ func (c *Config) merge(name string, text []byte, given map[string]string) error 
 	if err := yaml.UnmarshalWithOptions(text, c, yaml.Strict(), yaml.AllowDuplicateMapKey()); err != nil {
 		line, message := position(err)
 		var wrong *yaml.TypeError
+		var node *yaml.UnexpectedNodeTypeError
 		if errors.As(err, &wrong) && wrong.Token != nil {
 			p := wrong.Token.Position
 			message = fmt.Sprintf("%s: want %s, got %q", keys[[2]int{p.Line, p.Column}], kindOf(wrong.DstType), wrong.Token.Value)
+		} else if errors.As(err, &node) && node.Expected == ast.SequenceType {
+			p := node.Token.Position
+			message = fmt.Sprintf("%s: want a list such as [a, b], got %q", keys[[2]int{p.Line, p.Column}], node.Token.Value)
 		} else if e := yaml.Error(nil); errors.As(err, &e) && e.GetToken() != nil {
 			p := e.GetToken().Position
 			message = keys[[2]int{p.Line, p.Column}] + ": " + message
@@ -499,6 +503,9 @@ func (c *Config) Validate() error {
 func (c *Config) tools() bool { return c.Protocol.Name != "none" }
 
 func (m Model) validate() error {
+	if err := m.LoRA.validate(); err != nil {
+		return err
+	}
 	if m.Path != "" {
 		return nil
 	}
@@ -510,6 +517,19 @@ func (m Model) validate() error {
 			return fmt.Errorf("model.%s: want at least 1, got %d: give the shape of a new model, or model.path, a folder with config.json and "+
 				"model.safetensors", f.key, f.value)
 		}
+	}
+	return nil
+}
+
+// validate leaves to the model what only it can say: whether rank and targets fit its matrices.
+func (l LoRA) validate() error {
+	switch {
+	case l.Rank < 0:
+		return fmt.Errorf("model.lora.rank: want 0 (all weights are learnt) or more, got %d", l.Rank)
+	case l.Rank > 0 && !(l.Alpha > 0):
+		return fmt.Errorf("model.lora.alpha: want a number above 0, got %g", l.Alpha)
+	case l.Rank > 0 && len(l.Targets) == 0:
+		return fmt.Errorf("model.lora.targets: want at least one module, such as q_proj, got none")
 	}
 	return nil
 }
@@ -548,7 +568,7 @@ func (c *Config) text() ([]byte, error) {
 // from another directory.
 func (c *Config) located() Config {
 	out := *c
-	for _, path := range []*string{&out.Model.Path, &out.Data.Problems, &out.Data.Traces, &out.Data.Test} {
+	for _, path := range []*string{&out.Model.Path, &out.Model.LoRA.Path, &out.Data.Problems, &out.Data.Traces, &out.Data.Test} {
 		if abs, err := filepath.Abs(*path); err == nil && *path != "" && !strings.HasPrefix(*path, cached) {
 			*path = abs
 		}

@@ -242,7 +242,18 @@ func (c *counter) pages(tok engine.Tokens) (*engine.Engine, error) {
 	}
 	c.memoryPlan.pages = e.Pages()
 	c.add("KV pages", c.dev.Used()-before, inRollout)
+	if rl := c.cfg.RL; rl.Steps > 0 && rl.Truncated() {
+		c.sets(min((rl.Prompts*rl.Group+c.ranks-1)/c.ranks, c.cfg.Engine.StepTokens))
+	}
 	return e, nil
+}
+
+// sets counts the bits of what truncated sampling keeps in a step of so many draws. The lists that training reads of them are as long as
+// the sets, which only a rollout knows: they are not counted.
+func (c *counter) sets(draws int) {
+	bytes := c.made[policyModel].KeptBytes(draws)
+	c.dev.Alloc(kernels.I32, int(bytes/4))
+	c.add("kept sets of a step", bytes, inRollout)
 }
 
 // optimizer counts what trainer.NewPPO allocates: the moments, and vectors of a pass's predictions.

@@ -144,14 +144,14 @@ func TestRanksOfProcessesLearnOneAdapter(t *testing.T) {
 	}
 	var adapters []string
 	for _, run := range []string{one, two} {
-		text, err := os.ReadFile(filepath.Join(trainer.Latest(run), "adapter_model.safetensors"))
+		text, err := os.ReadFile(filepath.Join(trainer.Latest(run), "adapter", "adapter_model.safetensors"))
 		require.NoError(t, err)
 		adapters = append(adapters, string(text))
 	}
 	require.True(t, adapters[0] == adapters[1], "adapters differ")
 
 	// A run begins with such an adapter, as PEFT would have left it, on the base of the same seed, and on no other.
-	from := trainer.Latest(one)
+	from := filepath.Join(trainer.Latest(one), "adapter")
 	path := filepath.Join(from, "adapter_config.json")
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
@@ -162,6 +162,8 @@ func TestRanksOfProcessesLearnOneAdapter(t *testing.T) {
 	require.Contains(t, out, from+" was trained with lora_dropout 0.05: it goes on without")
 	message := refused(t, manyRanks(filepath.Join(dir, "other"), append(lora, "seed=5")...)...)
 	require.Contains(t, message, "the adapter is of another base")
+	message = refused(t, manyRanks(filepath.Join(dir, "folder"), append(lora, "model.lora.path="+trainer.Latest(one))...)...)
+	require.Contains(t, message, "adapter_config.json: no such file or directory; a checkpoint's adapter lies in its folder adapter/")
 	message = refused(t, manyRanks(filepath.Join(dir, "rank"), append(lora, "model.lora.rank=16")...)...)
 	require.Contains(t, message, "an adapter of rank 32, alpha 16, rslora false; the model's has rank 16")
 }

@@ -195,6 +195,9 @@ func (p *program) modelLine() string {
 	if p.policy.Master != nil {
 		line += ", bf16 with a float32 master copy"
 	}
+	if l := p.policy.Options.LoRA; p.policy.Adapter != nil {
+		line += fmt.Sprintf(", an adapter of rank %d, %d numbers, learnt beside it", l.Rank, p.policy.Adapter.All.Len())
+	}
 	return line
 }
 

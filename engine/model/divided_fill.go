@@ -12,6 +12,7 @@ type filler struct {
 // filler's keeps: a value head is given no numbers, and has those that it had.
 func (m *Model) filler(keeps bool) *filler {
 	f := &filler{m: m, u: -1}
+	m.filled++
 	if m.div != nil {
 		f.of = m.unitsByName()
 		if keeps && m.Config.ValueHead {

@@ -30,9 +30,19 @@ func (k *keptSets) room(dev kernels.Device, n, v int) {
 		return
 	}
 	k.close(dev)
-	n += n / 2
-	k.words = dev.Alloc(kernels.I32, n, kernels.KeptWords(v))
+	k.words = dev.Alloc(kernels.I32, keptRoom(n), kernels.KeptWords(v))
 	k.host = make([]int32, k.words.Len())
+}
+
+// keptRoom is how many rows are made room for where n are needed.
+func keptRoom(n int) int { return n + n/2 }
+
+// KeptBytes is the most that StepKept takes on the device for the sets of steps of at most n draws.
+func (m *Model) KeptBytes(n int) int64 {
+	if n = min(n, m.Options.MaxTokens); m.replays {
+		n = padRows(n, m.Options.MaxTokens)
+	}
+	return int64(4 * keptRoom(n) * kernels.KeptWords(m.Config.Vocab))
 }
 
 func (k *keptSets) close(dev kernels.Device) {

@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"strings"
 
 	"retool/kernels"
@@ -16,7 +17,7 @@ import (
 type LoRA struct {
 	Rank    int
 	Alpha   float64
-	Targets []string // last parts of modules' names (q_proj), or regular expressions that match whole names, as PEFT has them
+	Targets []string // last parts of modules' names (q_proj), regular expressions that match whole names, or all-linear, as PEFT has them
 	RSLoRA  bool
 }
 
@@ -52,11 +53,26 @@ func matches(target, name string) bool {
 	return err == nil && re.MatchString(name)
 }
 
+// allLinear is PEFT's word for every projection of the layers.
+const allLinear = "all-linear"
+
+// spelt is l with the names that its targets stand for.
+func (l LoRA) spelt() LoRA {
+	if slices.Contains(l.Targets, allLinear) {
+		l.Targets = []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+	}
+	return l
+}
+
 // check names the first setting that the model cannot follow.
 func (l LoRA) check(w *Weights) error {
-	if l.Rank < 1 || !(l.Alpha > 0) || len(l.Targets) == 0 {
-		return fmt.Errorf("model: lora: rank %d, alpha %g and %d targets: want a rank of at least 1, an alpha above 0 and a target",
-			l.Rank, l.Alpha, len(l.Targets))
+	switch s := float64(l.scale()); {
+	case l.Rank < 1:
+		return fmt.Errorf("model: lora: rank is %d, must be at least 1", l.Rank)
+	case !(s > 0) || math.IsInf(s, 0):
+		return fmt.Errorf("model: lora: alpha is %g: what it makes of the adapter's scale, %g, must be a finite number above 0", l.Alpha, s)
+	case len(l.Targets) == 0:
+		return fmt.Errorf("model: lora: there is no target: want names of modules such as q_proj, regular expressions, or %s", allLinear)
 	}
 	for _, target := range l.Targets {
 		found := false
@@ -71,9 +87,12 @@ func (l LoRA) check(w *Weights) error {
 				}
 			}
 		}
+		if _, err := regexp.Compile(target); err != nil {
+			return fmt.Errorf("model: lora: target %q is neither a module's name nor a regular expression: %w", target, err)
+		}
 		if !found {
 			return fmt.Errorf("model: lora: target %q is no module of the model (known: q_proj, k_proj, v_proj, o_proj, gate_proj, "+
-				"up_proj, down_proj, or a regular expression for names such as model.layers.0.self_attn.q_proj)", target)
+				"up_proj, down_proj, %s, or a regular expression for names such as model.layers.0.self_attn.q_proj)", target, allLinear)
 		}
 	}
 	return nil

@@ -1,11 +1,13 @@
 package model
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -23,6 +25,7 @@ import (
 const (
 	adapterFile   = "adapter_model.safetensors"
 	adapterConfig = "adapter_config.json"
+	pickledFile   = "adapter_model.bin" // of an older PEFT
 	adapterPrefix = "base_model.model."
 	baseHashKey   = "retool.base_sha256"
 )
@@ -65,13 +68,25 @@ func (c *peftConfig) check(text []byte) error {
 		return fmt.Errorf("init_lora_weights is %s, which changes the base: have PEFT convert the adapter "+
 			"(path_initial_model_for_weight_conversion)", c.Init)
 	}
+	switch {
+	case c.Rank < 1:
+		return fmt.Errorf("r is %d, must be at least 1", c.Rank)
+	case !(c.Alpha > 0):
+		return fmt.Errorf("lora_alpha is %g, must be above 0", c.Alpha)
+	case !(c.Dropout >= 0 && c.Dropout <= 1):
+		return fmt.Errorf("lora_dropout is %g, must be a share from 0 to 1", c.Dropout)
+	}
 	own := reflect.TypeFor[peftConfig]()
 	for i := range own.NumField() {
 		delete(all, own.Field(i).Tag.Get("json"))
 	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if v := string(all[name]); !slices.Contains(idle, name) && !slices.Contains([]string{"null", "false", "0", `""`, "[]", "{}"}, v) {
-			return fmt.Errorf("%s is %s: an adapter that uses it is not read", name, v)
+		var v bytes.Buffer
+		if err := json.Compact(&v, all[name]); err != nil {
+			return err
+		}
+		if !slices.Contains(idle, name) && !slices.Contains([]string{"null", "false", "0", `""`, "[]", "{}"}, v.String()) {
+			return fmt.Errorf("%s is %s: an adapter that uses it is not read", name, &v)
 		}
 	}
 	return nil
@@ -97,18 +112,13 @@ func ReadLoRA(dir string) (l LoRA, dropout float64, err error) {
 	var one string
 	if json.Unmarshal(c.Targets, &one) == nil {
 		l.Targets = []string{one}
-		if one == allLinear {
-			l.Targets = []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
-		}
+		l = l.spelt()
 	} else if err := json.Unmarshal(c.Targets, &l.Targets); err != nil {
 		return l, 0, fmt.Errorf("model: %s: target_modules: want a list of names or a pattern", path)
 	}
 	slices.Sort(l.Targets)
 	return l, c.Dropout, nil
 }
-
-// allLinear is PEFT's word for every projection of the layers.
-const allLinear = "all-linear"
 
 // BaseHash is the SHA-256 of the base's parameters, rounded to bfloat16: the same whatever type they have in memory.
 func (m *Model) BaseHash() string {
@@ -131,12 +141,41 @@ func (m *Model) BaseHash() string {
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
+// baseHash is a BaseHash, and how often the base had been filled when it was computed.
+type baseHash struct {
+	filled int
+	hash   string
+}
+
+// knownBaseHash is BaseHash, computed once for the weights that the base was last given: a checkpoint does not read all of it again.
+func (m *Model) knownBaseHash() string {
+	of := m
+	if m.Options.Base != nil {
+		of = m.Options.Base
+	}
+	if m.baseHash.hash == "" || m.baseHash.filled != of.filled {
+		m.baseHash = baseHash{of.filled, m.BaseHash()}
+	}
+	return m.baseHash.hash
+}
+
 // SaveAdapter writes the adapter to a folder in PEFT's layout: adapter_model.safetensors, with the hash of the base in its metadata, and
-// adapter_config.json, which names the base by a path or a hub's name.
+// adapter_config.json, which names the base by a path or a hub's name. Beside them is the value head that is learnt with it. The folder is
+// made, and is to hold no model: transformers takes one with an adapter for the adapter's base.
 func (m *Model) SaveAdapter(dir, base string) error {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return fmt.Errorf("model: save: %w", err)
+	}
 	l := m.Options.LoRA
 	var targets []string
 	var list []safetensors.Named
+	named := func(name string, t kernels.Tensor) safetensors.Named {
+		return safetensors.Named{Name: name, Shape: t.Shape(), Data: func() ([]float32, error) {
+			buf := make([]float32, t.Len())
+			m.dev.Download(buf, t)
+			return buf, nil
+		}}
+	}
 	for _, mod := range m.Adapter.modules() {
 		for _, low := range mod.p.low {
 			name := low.name[strings.LastIndex(low.name, ".")+1:]
@@ -146,24 +185,17 @@ func (m *Model) SaveAdapter(dir, base string) error {
 			if !slices.Contains(targets, name) {
 				targets = append(targets, name)
 			}
-			for _, x := range []struct {
-				kind string
-				t    kernels.Tensor
-			}{{"lora_A", low.A}, {"lora_B", low.B}} {
-				list = append(list, safetensors.Named{Name: adapterPrefix + low.name + "." + x.kind + ".weight", Shape: x.t.Shape(),
-					Data: func() ([]float32, error) {
-						buf := make([]float32, x.t.Len())
-						m.dev.Download(buf, x.t)
-						return buf, nil
-					}})
-			}
+			list = append(list, named(adapterPrefix+low.name+".lora_A.weight", low.A), named(adapterPrefix+low.name+".lora_B.weight", low.B))
 		}
 	}
-	if m.baseHash == "" {
-		m.baseHash = m.BaseHash()
-	}
-	if err := safetensors.Write(filepath.Join(dir, adapterFile), list, map[string]string{baseHashKey: m.baseHash}); err != nil {
+	if err := safetensors.Write(filepath.Join(dir, adapterFile), list, map[string]string{baseHashKey: m.knownBaseHash()}); err != nil {
 		return err
+	}
+	if m.Config.ValueHead {
+		value := []safetensors.Named{named(valueName, m.Adapter.Value.Weight)}
+		if err := safetensors.Write(filepath.Join(dir, valueFile), value, nil); err != nil {
+			return err
+		}
 	}
 	names, err := json.Marshal(targets)
 	if err != nil {
@@ -191,43 +223,37 @@ func (m *Model) ReadAdapter(dir string) error {
 			filepath.Join(dir, adapterConfig), l.Rank, l.Alpha, l.RSLoRA, o.Rank, o.Alpha, o.RSLoRA)
 	}
 	path := filepath.Join(dir, adapterFile)
+	if _, err := os.Stat(path); err != nil {
+		if _, e := os.Stat(filepath.Join(dir, pickledFile)); e == nil {
+			return fmt.Errorf("model: %s: want %s, found %s, which PEFT wrote in an older form: have it save the adapter again",
+				dir, adapterFile, pickledFile)
+		}
+	}
 	f, err := safetensors.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if m.baseHash == "" {
-		m.baseHash = m.BaseHash()
+	if there, here := f.Metadata()[baseHashKey], m.knownBaseHash(); there != "" && there != here {
+		return fmt.Errorf("model: %s: the adapter is of another base (SHA-256 %.12s…, this one's is %.12s…)", path, there, here)
 	}
-	if there := f.Metadata()[baseHashKey]; there != "" && there != m.baseHash {
-		return fmt.Errorf("model: %s: the adapter is of another base (SHA-256 %.12s…, this one's is %.12s…)", path, there, m.baseHash)
-	}
-	known := 0
-	fill := func(f *safetensors.File, path, name string, t kernels.Tensor) error {
-		s, ok := f.Tensor(name)
-		if !ok || !slices.Equal(s.Shape, t.Shape()) {
-			return fmt.Errorf("model: %s: want %s of shape %v, found %v", path, name, t.Shape(), s.Shape)
-		}
-		buf := make([]float32, t.Len())
-		if err := s.Float32s(buf); err != nil {
-			return fmt.Errorf("model: %s: %w", path, err)
-		}
-		m.dev.Upload(t, buf)
-		known++
-		return nil
-	}
+	known := map[string]bool{}
 	for _, mod := range m.Adapter.modules() {
 		for _, low := range mod.p.low {
-			if err := fill(f, path, adapterPrefix+low.name+".lora_A.weight", low.A); err != nil {
-				return err
-			}
-			if err := fill(f, path, adapterPrefix+low.name+".lora_B.weight", low.B); err != nil {
-				return err
+			for i, t := range []kernels.Tensor{low.A, low.B} {
+				name := adapterPrefix + low.name + []string{".lora_A.weight", ".lora_B.weight"}[i]
+				known[name] = true
+				if err := m.fillLearned(f, path, name, t); err != nil {
+					return err
+				}
 			}
 		}
 	}
-	if n := len(f.Names()); n != known {
-		return fmt.Errorf("model: %s: %d tensors, of which the model has a place for %d: other targets", path, n, known)
+	for _, name := range slices.Sorted(slices.Values(f.Names())) {
+		if !known[name] {
+			return fmt.Errorf("model: %s: holds %s, which is of none of the model's targets (%s)", path, name,
+				strings.Join(m.Options.LoRA.Targets, ", "))
+		}
 	}
 	path = filepath.Join(dir, valueFile)
 	if _, err := os.Stat(path); err != nil || !m.Config.ValueHead {
@@ -238,7 +264,30 @@ func (m *Model) ReadAdapter(dir string) error {
 		return err
 	}
 	defer v.Close()
-	return fill(v, path, valueName, m.Adapter.Value.Weight)
+	return m.fillLearned(v, path, valueName, m.Adapter.Value.Weight)
+}
+
+// fillLearned copies a tensor of a file to one that is learnt beside the base.
+func (m *Model) fillLearned(f *safetensors.File, path, name string, t kernels.Tensor) error {
+	s, ok := f.Tensor(name)
+	if !ok {
+		return fmt.Errorf("model: %s: want %s, which the model's targets (%s) have, found none", path, name,
+			strings.Join(m.Options.LoRA.Targets, ", "))
+	}
+	if !slices.Equal(s.Shape, t.Shape()) {
+		return fmt.Errorf("model: %s: want %s of shape %v, found %v", path, name, t.Shape(), s.Shape)
+	}
+	buf := make([]float32, t.Len())
+	if err := s.Float32s(buf); err != nil {
+		return fmt.Errorf("model: %s: %w", path, err)
+	}
+	for i, x := range buf {
+		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+			return fmt.Errorf("model: %s: want finite numbers in %s, found %g at %d", path, name, x, i)
+		}
+	}
+	m.dev.Upload(t, buf)
+	return nil
 }
 
 // merge adds s·B·A to a target's weight, (N,M) in buf, in float64.

@@ -2,6 +2,8 @@ package model
 
 import (
 	"encoding/json"
+	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -129,7 +131,7 @@ func TestSettingsOfPEFTThatAreNotComputedAreNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 		all[key] = value
-		if text, err = json.Marshal(all); err != nil {
+		if text, err = json.MarshalIndent(all, "", "  "); err != nil { // as PEFT writes it
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(filepath.Join(dir, adapterConfig), text, 0o666); err != nil {
@@ -153,12 +155,95 @@ func TestSettingsOfPEFTThatAreNotComputedAreNamed(t *testing.T) {
 			t.Errorf("%s: %v", key, err)
 		}
 	}
+	for key, value := range map[string]any{"r": 0, "lora_alpha": -3, "lora_dropout": 1.5} {
+		if err := read(key, value); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%s is %v, must be", key, value)) {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
 	for key, value := range map[string]any{
 		"lora_dropout": 0.05, "init_lora_weights": "gaussian", "peft_version": "0.99", "megatron_core": "x", "inference_mode": false,
 		"use_dora": false, "of_next_year": nil,
 	} {
 		if err := read(key, value); err != nil {
 			t.Errorf("%s: %v", key, err)
+		}
+	}
+}
+
+// A file that is no adapter of the model is refused by what is wrong with it.
+func TestAdapterFilesThatDoNotFitAreNamed(t *testing.T) {
+	dev := device(t)
+	l := LoRA{Rank: 2, Alpha: 4, Targets: []string{"q_proj", "down_proj"}}
+	m := tiny(t, dev, Options{MaxTokens: 4, Train: true, LoRA: l})
+	m.InitAdapter(4)
+	dir := t.TempDir()
+	if err := m.SaveAdapter(dir, "base"); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, adapterFile)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const first = adapterPrefix + "model.layers.0.self_attn.q_proj.lora_A.weight"
+	rewrite := func(change func(safetensors.Named) []safetensors.Named) func() error {
+		return func() error {
+			f, err := safetensors.Open(path)
+			if err != nil {
+				return err
+			}
+			var list []safetensors.Named
+			for _, name := range f.Names() {
+				s, _ := f.Tensor(name)
+				x := make([]float32, s.Len())
+				if err := s.Float32s(x); err != nil {
+					return err
+				}
+				n := safetensors.Named{Name: name, Shape: s.Shape, Data: func() ([]float32, error) { return x, nil }}
+				if name == first {
+					list = append(list, change(n)...)
+				} else {
+					list = append(list, n)
+				}
+			}
+			f.Close()
+			return safetensors.Write(path, list, nil)
+		}
+	}
+	for want, spoil := range map[string]func() error{
+		first + ", which the model's targets (q_proj, down_proj) have, found none": rewrite(
+			func(safetensors.Named) []safetensors.Named { return nil }),
+		"holds x.lora_A.weight, which is of none of the model's targets": rewrite(func(n safetensors.Named) []safetensors.Named {
+			x := n
+			x.Name = "x.lora_A.weight"
+			return []safetensors.Named{n, x}
+		}),
+		"of shape [2 24], found [24 2]": rewrite(func(n safetensors.Named) []safetensors.Named {
+			n.Shape = []int{24, 2}
+			return []safetensors.Named{n}
+		}),
+		"want finite numbers in " + first + ", found NaN at 47": rewrite(func(n safetensors.Named) []safetensors.Named {
+			x := make([]float32, 48)
+			x[47] = float32(math.NaN())
+			n.Data = func() ([]float32, error) { return x, nil }
+			return []safetensors.Named{n}
+		}),
+		"ends at": func() error { return os.Truncate(path, int64(len(whole)-1)) },
+		"want adapter_model.safetensors, found adapter_model.bin": func() error {
+			return os.Rename(path, filepath.Join(dir, pickledFile))
+		},
+	} {
+		if err := os.WriteFile(path, whole, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.ReadAdapter(dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := spoil(); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.ReadAdapter(dir); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("want %q, got %v", want, err)
 		}
 	}
 }

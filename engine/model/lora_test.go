@@ -3,9 +3,11 @@ package model
 import (
 	"fmt"
 	"math"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"retool/engine/safetensors"
 	"retool/kernels"
 	"retool/kernels/emu"
 )
@@ -174,7 +176,13 @@ func TestAdaptersThatDoNotFitAreNamed(t *testing.T) {
 	for want, l := range map[string]LoRA{
 		`target "w_proj" is no module`: {Rank: 2, Alpha: 4, Targets: []string{"q_proj", "w_proj"}},
 		"rank 17 is larger than":       {Rank: 17, Alpha: 4, Targets: []string{"k_proj"}},
-		"want a rank":                  {Rank: 2, Targets: []string{"k_proj"}},
+		"alpha is 0":                   {Rank: 2, Targets: []string{"k_proj"}},
+		"alpha is -1":                  {Rank: 2, Alpha: -1, Targets: []string{"k_proj"}},
+		"alpha is 1e+300":              {Rank: 2, Alpha: 1e300, Targets: []string{"k_proj"}},
+		"alpha is 1e-300":              {Rank: 2, Alpha: 1e-300, Targets: []string{"k_proj"}},
+		"there is no target":           {Rank: 2, Alpha: 4},
+		"nor a regular expression":     {Rank: 2, Alpha: 4, Targets: []string{"(?!k_proj).*"}},
+		`target "layers.9.*" is no`:    {Rank: 2, Alpha: 4, Targets: []string{"layers.9.*"}},
 	} {
 		dev := device(t)
 		c, err := Shape("d128")
@@ -184,6 +192,57 @@ func TestAdaptersThatDoNotFitAreNamed(t *testing.T) {
 		c.HeadDim, c.Heads, c.KVHeads, c.KVChunk = 8, 4, 2, kernels.PageTokens
 		if _, err := New(dev, c, Options{MaxTokens: 4, Train: true, LoRA: l}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
+// An adapter belongs to the weights that the base has now: given others, whoever shares them refuses an adapter of those before, and what
+// it writes then names the new ones.
+func TestAnAdapterBelongsToTheWeightsThatAreThere(t *testing.T) {
+	dev := device(t)
+	l := LoRA{Rank: 2, Alpha: 4, Targets: []string{"q_proj"}}
+	policy := tiny(t, dev, Options{MaxTokens: 4, Train: true, LoRA: l})
+	critic, err := New(dev, policy.Config, Options{MaxTokens: 4, Train: true, LoRA: l, Base: policy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(critic.Close)
+	others := tiny(t, dev, Options{MaxTokens: 4})
+	others.Init(9)
+	folder := t.TempDir()
+	if err := others.Save(folder); err != nil {
+		t.Fatal(err)
+	}
+	for name, fill := range map[string]func() error{
+		"Init": func() error { policy.Init(8); return nil }, "ReadWeights": func() error { return policy.ReadWeights(folder) },
+		"CopyFrom": func() error { others.Init(10); return policy.CopyFrom(others) },
+	} {
+		for who, m := range map[string]*Model{"the base": policy, "a sharer": critic} {
+			before, after := t.TempDir(), t.TempDir()
+			policy.Init(7)
+			if err := m.SaveAdapter(before, "base"); err != nil {
+				t.Fatal(err)
+			}
+			if err := m.ReadAdapter(before); err != nil {
+				t.Errorf("%s: its own adapter: %v", who, err)
+			}
+			if err := fill(); err != nil {
+				t.Fatal(err)
+			}
+			if err := m.ReadAdapter(before); err == nil || !strings.Contains(err.Error(), "another base") {
+				t.Errorf("%s after %s: an adapter of other weights is read: %v", who, name, err)
+			}
+			if err := m.SaveAdapter(after, "base"); err != nil {
+				t.Fatal(err)
+			}
+			f, err := safetensors.Open(filepath.Join(after, adapterFile))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := f.Metadata()[baseHashKey]; got != m.BaseHash() {
+				t.Errorf("%s after %s: writes the hash %.12s, its base has %.12s", who, name, got, m.BaseHash())
+			}
+			f.Close()
 		}
 	}
 }

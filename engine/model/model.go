@@ -45,7 +45,8 @@ type Model struct {
 	lent     [2]kernels.Tensor // the same, of a divided model: what only learning needs
 	b        buffers
 	low      *lowScratch  // nil without an adapter
-	baseHash string       // of W without what is learnt; "": not computed yet
+	filled   int          // times that W was given weights
+	baseHash baseHash     // of W without what is learnt
 	kv       []kernels.KV // one per layer while a cache is open
 	pages    int          // pages of it
 	in       ints         // integers of the current pass, and their views:
@@ -84,6 +85,7 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 	if !opt.Train {
 		opt.Division = nil
 	}
+	opt.LoRA = opt.LoRA.spelt()
 	opt.Sharded = opt.Sharded && opt.Train && opt.DType == kernels.BF16 && opt.Division == nil && opt.LoRA.Rank == 0
 	if opt.DType != kernels.F32 && opt.DType != kernels.BF16 {
 		return nil, fmt.Errorf("model: weights of %v: must be f32 or bf16", opt.DType)
