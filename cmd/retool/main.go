@@ -86,12 +86,9 @@ func commands() []*cli.Command {
 	cs := []*cli.Command{
 		demoCommand(), sftCommand(), trainCommand(), evalCommand(), rolloutCommand(), chatCommand(), scoreCommand(), generateCommand(),
 		tokenizeCommand(), dataCommand(), fetchCommand(), convertCommand(), configCommand(), reportCommand(), benchCommand(), profileCommand(),
-		execCommand(), gradeCommand(), planCommand(), doctorCommand(), launchCommand(),
+		execCommand(), gradeCommand(), planCommand(), doctorCommand(), launchCommand(), helpCommand(),
 	}
-	for _, c := range cs {
-		c.OnUsageError = usageError
-	}
-	return cs
+	return checked(cs)
 }
 
 // flagsFirst moves flags before arguments, at the level of the innermost command: the library stops looking for flags at the first
