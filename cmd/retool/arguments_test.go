@@ -75,6 +75,18 @@ func TestEveryCommandCountsItsArguments(t *testing.T) {
 	require.Greater(t, visited, 30)
 }
 
+func TestHelpIsAskedAnywhere(t *testing.T) {
+	for command, says := range map[string]string{
+		"--help": "doctor    what this host offers", "help": "doctor    what this host offers", "": "doctor    what this host offers",
+		"train demo --help": "retool train [command options] [RECIPE|FILE.yaml]", "data inspect x -h": "retool data inspect ",
+		"launch --procs 2 -- train demo --help": "retool train [command options] [RECIPE|FILE.yaml]",
+	} {
+		out, err := typed(strings.Fields(command)...)
+		require.NoError(t, err, command)
+		require.Contains(t, out, says, command)
+	}
+}
+
 func TestCommandsNameTheFlagsTheyLack(t *testing.T) {
 	for command, says := range map[string]string{
 		"tokenize x":                 "tokenize: want --model DIR; retool tokenize --help says what it takes",

@@ -58,8 +58,9 @@ type start struct {
 	port        int
 	restarts    int
 	preemptible bool
-	command     []string // of a rank, without the program
-	dir         string   // run directory; "": the command has none
+	command     []string  // of a rank, without the program
+	dir         string    // run directory; "": the command has none
+	configs     []*Config // that its ranks will read
 }
 
 func launch(c *cli.Context) error {
@@ -81,6 +82,9 @@ func launch(c *cli.Context) error {
 	if s.nodes > 1 && (s.node < 0 || s.at == "") {
 		return fmt.Errorf("launch: --nodes %d: want --node, which of them this is, and --at, HOST:PORT of the first (hosts of Kubeflow "+
 			"and SkyPilot know both)", s.nodes)
+	}
+	if err := s.checkModels(); err != nil {
+		return err
 	}
 	if err := s.claim(); err != nil {
 		return err
@@ -192,7 +196,7 @@ func startOf(c *cli.Context) (*start, error) {
 	if len(s.command) == 0 {
 		return nil, errors.New("launch: want a command after --, such as: retool launch --procs 2 -- train demo")
 	}
-	configs, err := rankConfigs(c.Context, s.command)
+	configs, err := rankConfigs(c.Context, c.App.Writer, s.command)
 	if err != nil || len(configs) == 0 {
 		return nil, err
 	}
@@ -202,7 +206,20 @@ func startOf(c *cli.Context) (*start, error) {
 	if s.trains() {
 		s.dir = configs[0].Run
 	}
+	s.configs = configs
 	return s, checkRanks(configs, s.nodes*s.per)
+}
+
+// checkModels refuses models that no rank of this host could read. An evaluation's are its weights', which were looked at already.
+func (s *start) checkModels() error {
+	for _, cfg := range s.configs {
+		if s.command[0] != "eval" {
+			if _, err := plannedShape(cfg, ""); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // trains reports whether the command is one run in one directory.

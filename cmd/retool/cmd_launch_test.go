@@ -62,6 +62,7 @@ func TestLaunchRefuses(t *testing.T) {
 		{"dist.encrypt would do nothing: the run is one rank's", append([]string{"--procs", "1"}, set("dist.encrypt=true")...)},
 		{"dist.transport: nccl is for device gpu, this is cpu", append([]string{"--procs", "2"}, set("dist.transport=nccl")...)},
 		{"an adapter's base is whole on each rank", append([]string{"--procs", "2"}, append(set("dist.shard=all"), "--set", "model.lora.rank=8")...)},
+		{"model.path: cache:none: there is no folder", append([]string{"--procs", "2"}, set("model.path=cache:none")...)},
 		{"eval: want either --from", []string{"--procs", "2", "--", "eval"}},
 		{"eval: --trace grades stored trajectories in one process", []string{"--procs", "2", "--", "eval", "--trace", "x"}},
 		{"--slurm and --mpirun exclude each other", append([]string{"--procs", "2", "--slurm", "--mpirun"}, train...)},

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"reflect"
 	"strings"
 
@@ -24,8 +25,9 @@ func (c *Config) forRanks(ranks int) error {
 	return nil
 }
 
-// aloneIdle are settings that do nothing where a run is one rank's: there is nobody to meet.
-var aloneIdle = []string{"dist.wait", "dist.stall", "dist.timeout", "dist.transport", "dist.nccl", "dist.encrypt"}
+// alone are settings that do nothing where a run is one rank's. Slices fix the bits of sums there too, for ranks that go on with it.
+var alone = idleRule{reason: "the run is one rank's, which meets nobody", keys: []string{"dist."},
+	but: []string{"dist.slices", "dist.shard", "dist.offload"}}
 
 // idleAlone refuses those, as settleIdle does others, where a --set gave them. In a file they stay: how many ranks read it is not in it, and
 // a run goes on with another number.
@@ -35,8 +37,8 @@ func (c *Config) idleAlone() error {
 	var refused []string
 	for i, s := range settings(c) {
 		where := c.typed[s.key]
-		if where != "" && among(s.key, aloneIdle) && !reflect.DeepEqual(s.value.Interface(), defaults[i].value.Interface()) {
-			refused = append(refused, fmt.Sprintf("%s: %s would do nothing: the run is one rank's", where, s.key))
+		if where != "" && alone.covers(s.key) && !reflect.DeepEqual(s.value.Interface(), defaults[i].value.Interface()) {
+			refused = append(refused, fmt.Sprintf("%s: %s would do nothing: %s", where, s.key, alone.reason))
 		}
 	}
 	if len(refused) > 0 {
@@ -56,8 +58,9 @@ var rankVerbs = []struct {
 
 // rankConfigs is what the ranks of a command will read: its arguments go through the program's own command line, on which the commands of
 // rankVerbs say what they read in place of doing it. Nothing, where the command asks for its help, which is then printed.
-func rankConfigs(ctx context.Context, command []string) (read []*Config, err error) {
+func rankConfigs(ctx context.Context, out io.Writer, command []string) (read []*Config, err error) {
 	a := app()
+	a.Writer, a.ErrWriter = out, out
 	known := false
 	var names []string
 	for _, v := range rankVerbs {

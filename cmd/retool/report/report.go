@@ -128,7 +128,8 @@ func readRun(r Run, index, first int) (runData, []*group, error) {
 		if _, statErr := os.Stat(r.Dir); statErr != nil {
 			return rd, nil, fmt.Errorf("report: no directory %s", r.Dir)
 		}
-		return rd, nil, fmt.Errorf("report: %s holds no metrics.jsonl: want the directory of a run", r.Dir)
+		return rd, nil, fmt.Errorf("report: %s holds no metrics.jsonl: want the directory of a run, which holds "+
+			"config.yaml, metrics.jsonl, trajectories.jsonl and checkpoints/, or a directory of such", r.Dir)
 	case err != nil:
 		return rd, nil, fmt.Errorf("report: %w", err)
 	}
