@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -45,7 +46,8 @@ func (r *Ranks) firstFault(mini []*Episode, weight float32, ls []*Learner, do fu
 			}
 			if what != "" && found == nil && b != nil {
 				host, _ := os.Hostname()
-				found = &fault{slice, fmt.Sprintf("rank %d (%s), slice %d of %d, %s: %s", r.Rank(), host, slice+1, r.Slices, called(b.Episodes[0]), what)}
+				found = &fault{slice, fmt.Sprintf("rank %d (%s), slice %d of %d, %s: %s", r.Rank(), host, slice+1, r.Slices,
+					called(b.Episodes[0]), what)}
 			}
 		}
 	}
@@ -68,7 +70,7 @@ func (r *Ranks) firstFault(mini []*Episode, weight float32, ls []*Learner, do fu
 		}
 	}
 	if first == nil {
-		return "the sum over all sequences, each of which alone is finite", nil
+		return "no rank: every sequence alone is finite, and their sum is not", nil
 	}
 	return first.What, nil
 }
@@ -84,22 +86,21 @@ func called(e *Episode) string {
 // faultOf makes one pass and says which of its numbers was first not finite: a weight that it read, a gradient that it made, its loss; "":
 // none.
 func faultOf(b *Batch, ls []*Learner, do func(b *Batch) (float64, error)) (what string, err error) {
-	say := func(kind, name string, l *Learner) {
-		if name != "" && what == "" {
-			what = fmt.Sprintf("the %s of %s (%s)", kind, name, l.opt.name)
-		}
-	}
+	var weight, gradient string
+	var of *Learner // weight's
 	look := func(l *Learner, unit int) error {
-		if what != "" {
-			return nil
-		}
 		name, err := l.Model.GradientFault(unit)
-		if weight := ""; name != "" { // a weight makes all that comes after it so
-			weight = l.Model.WeightFault(unit)
-			say("weight", weight, l)
+		if name == "" {
+			return err
 		}
-		say("gradient", name, l)
-		return err
+		if gradient == "" {
+			gradient = fmt.Sprintf("the gradient of %s (%s)", name, l.opt.name)
+		}
+		// A weight makes all gradients so. Units of a divided model come in the order of the backward pass: the weight used first is the last.
+		if name := l.Model.WeightFault(unit); name != "" && (of == nil || of == l) {
+			of, weight = l, fmt.Sprintf("the weight of %s (%s)", name, l.opt.name)
+		}
+		return nil
 	}
 	for _, l := range ls {
 		if l.sums != nil {
@@ -121,7 +122,7 @@ func faultOf(b *Batch, ls []*Learner, do func(b *Batch) (float64, error)) (what 
 			}
 		}
 	}
-	if what == "" && !finite(loss) {
+	if what = cmp.Or(weight, gradient); what == "" && !finite(loss) {
 		what = fmt.Sprintf("the loss, %g, and no gradient", loss)
 	}
 	return what, nil

@@ -26,8 +26,8 @@ func (d *spoilt) SwiGLUBackward(dgate, dup, dact, gate, up k.Tensor) {
 	d.Device.SwiGLUBackward(dgate, dup, dact, gate, up)
 }
 
-// The end of a run that has diverged names the rank, the slice, the sequence and the parameter that were first not finite: a gradient of one
-// rank's, with weights whole or divided, in both phases; a weight that all ranks have.
+// The end of a run that has diverged names the rank, the slice, the sequence and the parameter that were first not finite: a gradient of
+// one rank's, with weights whole or divided, in both phases; a weight that all ranks have.
 func TestFaultsAreNamed(t *testing.T) {
 	rl := func(c *Config) { c.SFT.Steps, c.Critic.Warmup = 0, 0 }
 	spoil := func(rank int, slice, sequence string) func(t *testing.T, ranks int, edits ...func(*Config)) {
@@ -60,6 +60,15 @@ func TestFaultsAreNamed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { c.test(t, c.ranks, append(c.edits, none)...) })
 	}
+	elsewhere = func(rank int, r *Run) { // this rank's numbers begin where the layer's do
+		if exact, _, _ := r.Policy.Own(); rank == 0 {
+			r.Policy.Device().Upload(exact.Rows(r.Policy.Units()[1].At, r.Policy.Units()[1].At+1), []float32{float32(math.NaN())})
+		}
+	}
+	_, _, err := together(t, t.TempDir(), 2, 0, none, divide, func(c *Config) { c.Eval.Problems = 0 })
+	elsewhere = nil
+	require.ErrorContains(t, err, ", slice 1 of 4, trace ")
+	require.ErrorContains(t, err, ": the weight of model.layers.0.self_attn.q_proj.weight (policy)")
 	for _, ranks := range []int{1, 2} {
 		elsewhere = func(_ int, r *Run) {
 			w := r.Policy.W.Blocks[1].Down.Weight

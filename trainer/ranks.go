@@ -18,7 +18,7 @@ import (
 type Dist struct {
 	dist.Settings `yaml:",inline"`
 
-	Slices int `yaml:"slices" doc:"parts of a minibatch, gradients added in pairs: bits of so many ranks, on one too; 0: the ranks a run began with"`
+	Slices int `yaml:"slices" doc:"parts of a minibatch, gradients added in pairs: bits of so many ranks, on one too; 0: ranks it began with"`
 
 	Shard string `yaml:"shard" doc:"divided among ranks: optimizer; all, weights and gradients too, with bits of its own" resume:"free"`
 

@@ -29,7 +29,8 @@ const fixtures = "../../engine/gguf/testdata/"
 func runConvert(args ...string) (string, error) {
 	var out bytes.Buffer
 	app := &cli.App{
-		Name: "retool", Writer: &out, ErrWriter: &out, ExitErrHandler: func(*cli.Context, error) {}, Commands: checked([]*cli.Command{convertCommand()}),
+		Name: "retool", Writer: &out, ErrWriter: &out, ExitErrHandler: func(*cli.Context, error) {},
+		Commands: checked([]*cli.Command{convertCommand()}),
 	}
 	err := app.Run(flagsFirst(append([]string{"retool", "convert"}, args...), app.Commands))
 	return out.String(), err

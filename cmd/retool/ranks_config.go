@@ -29,8 +29,8 @@ func (c *Config) forRanks(ranks int) error {
 var alone = idleRule{reason: "the run is one rank's, which meets nobody", keys: []string{"dist."},
 	but: []string{"dist.slices", "dist.shard", "dist.offload"}}
 
-// idleAlone refuses those, as settleIdle does others, where a --set gave them. In a file they stay: how many ranks read it is not in it, and
-// a run goes on with another number.
+// idleAlone refuses those, as settleIdle does others, where a --set gave them. In a file they stay: how many ranks read it is not in it,
+// and a run goes on with another number.
 func (c *Config) idleAlone() error {
 	standard := DefaultConfig()
 	defaults := settings(&standard)

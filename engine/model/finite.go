@@ -26,7 +26,8 @@ func (w *Weights) parameters() iter.Seq2[string, kernels.Tensor] {
 }
 
 // WeightFault names the parameter that is not finite and that a forward pass meets first; "": all are finite. Of a divided model it looks
-// at one unit, whose weights a pass has just used, of others at all, whatever unit is. It reads the weights from the device: not for every step.
+// at one unit, whose weights a pass has just used, of others at all, whatever unit is. It reads all of them from the device: not for
+// every step.
 func (m *Model) WeightFault(unit int) string {
 	if m.div != nil && m.div.in[m.div.place(unit)] != unit {
 		return "" // another has its place already
