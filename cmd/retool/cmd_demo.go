@@ -14,9 +14,9 @@ import (
 // textRecipe ends the name of the recipe that is another's control.
 const textRecipe = "-text"
 
-// demoRecipe is the recipe that the arguments of demo name.
-func demoRecipe(args []string) (string, error) {
-	if len(args) == 0 {
+// demoRecipe is the recipe that demo is asked for; without a name, its own.
+func demoRecipe(name string) (string, error) {
+	if name == "" {
 		return "demo", nil
 	}
 	var known []string
@@ -25,11 +25,11 @@ func demoRecipe(args []string) (string, error) {
 			known = append(known, name)
 		}
 	}
-	if len(args) > 1 || !slices.Contains(known, args[0]) {
+	if !slices.Contains(known, name) {
 		return "", fmt.Errorf("demo takes one recipe that has a control without the tool (%s), got %q; `retool train RECIPE` takes any",
-			strings.Join(known, ", "), strings.Join(args, " "))
+			strings.Join(known, ", "), name)
 	}
-	return args[0], nil
+	return name, nil
 }
 
 func demoCommand() *cli.Command {
@@ -51,7 +51,7 @@ func demoCommand() *cli.Command {
 
 // demoConfigs is what demo reads: the part with the tool, and the one without.
 func demoConfigs(c *cli.Context) (read []*Config, err error) {
-	recipe, err := demoRecipe(c.Args().Slice())
+	recipe, err := demoRecipe(c.Args().First())
 	if err != nil {
 		return nil, err
 	}

@@ -194,7 +194,7 @@ func TestBadInputIsOneClearSentence(t *testing.T) {
 		{[]string{"eval", "--from", dir}, []string{"neither a run directory with checkpoints nor a folder with config.json"}},
 		{[]string{"eval", "--trace", good}, []string{"good.jsonl"}},
 		{[]string{"eval"}, []string{"want either --from"}},
-		{[]string{"train", "demo", "extra"}, []string{`got "extra" as well`}},
+		{[]string{"train", "demo", "extra"}, []string{`train: want [RECIPE|FILE.yaml], got 2: ["demo" "extra"]`}},
 		{[]string{"nothing"}, []string{`no command "nothing"`}},
 		{[]string{"bench", "kernels", "--models", "d1"}, []string{`no model "d1"`}},
 	} {
