@@ -65,6 +65,8 @@ type unitSums struct {
 	waiting k.Tensor // (levels, numbers): of a round's slices, those that wait for their neighbours; absent where a rank has one
 	part    k.Tensor // of one unit's pass
 	slice   int      // of the round, of this rank
+
+	look func(unit int) error // at a unit's gradient before it is added; nil: nobody does
 }
 
 func newUnitSums(l *Learner) *unitSums {
@@ -106,6 +108,11 @@ func (s *unitSums) sliced() { s.slice = (s.slice + 1) % s.l.opt.ranks.each() }
 // add is told of a unit's gradient: it becomes all ranks' sum, and joins those of the slices before it.
 func (s *unitSums) add(unit int, g k.Tensor) error {
 	u, opt, dev := s.units[unit], s.l.opt, s.l.dev
+	if s.look != nil {
+		if err := s.look(unit); err != nil {
+			return err
+		}
+	}
 	part := s.part.Rows(0, u.Len())
 	parts := dist.Divide(g.Len(), opt.ranks.Size())
 	err := opt.ranks.wait(time.Now(), opt.ranks.ReduceScatter(fmt.Sprintf("%s: gradient of unit %d", opt.name, unit), part, g, parts))

@@ -14,8 +14,8 @@ func (r *Run) join() error {
 	if r.Comm.Rank() != 0 {
 		r.Report = silent{}
 	}
-	if want%size != 0 {
-		return fmt.Errorf("dist.slices: %d slices do not divide among %d ranks: want a multiple, or 0", want, size)
+	if err := r.Config.Dist.DivideAmong(size); err != nil {
+		return err
 	}
 	slices := want
 	if dir := Latest(r.Dir); dir != "" {
@@ -85,7 +85,7 @@ func (r *Run) sameCheckpoint() error {
 // silent is the report of the ranks that rank 0 speaks for.
 type silent struct{}
 
-func (silent) Phase(string, int)            {}
-func (silent) Step(trace.Metrics, int, int) {}
-func (silent) Evaluated(trace.Evaluation)   {}
-func (silent) Note(string)                  {}
+func (silent) Phase(string, int, int)     {}
+func (silent) Step(trace.Metrics)         {}
+func (silent) Evaluated(trace.Evaluation) {}
+func (silent) Note(string)                {}

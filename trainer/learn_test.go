@@ -141,10 +141,10 @@ type listener struct {
 	stop  func() // called after a step
 }
 
-func (*listener) Phase(string, int)              {}
+func (*listener) Phase(string, int, int)         {}
 func (h *listener) Evaluated(e trace.Evaluation) { h.evals = append(h.evals, e) }
 func (h *listener) Note(s string)                { h.notes = append(h.notes, s) }
-func (h *listener) Step(m trace.Metrics, _, _ int) {
+func (h *listener) Step(m trace.Metrics) {
 	h.steps = append(h.steps, m)
 	if h.stop != nil {
 		h.stop()

@@ -28,6 +28,7 @@ type PPO struct {
 	fresh   func(n int) []*Problem // the next problems of the run's sequence; nil: there are none
 	doing   Progress               // nil: nobody asks
 	skipped int                    // updates in a row left out
+	fault   string                 // where the first of them was not finite; "": not known
 	shares  []share                // of a step's rollouts, by rank
 }
 
@@ -83,6 +84,9 @@ func (p *PPO) Step(ctx context.Context, step int, problems []*Problem) (*Stats, 
 	s.done()
 	return s, nil
 }
+
+// named is how messages call a step of reinforcement learning: by the run's count, which goes on from the cold start's.
+func (p *PPO) named(step int) string { return fmt.Sprintf("step %d", p.cfg.SFT.Steps+step+1) }
 
 // Learn makes a step's updates on its episodes and books them.
 func (p *PPO) Learn(eps []*Episode, step int, s *Stats) error {
@@ -145,7 +149,7 @@ func (p *PPO) sample(ctx context.Context, step, before int, problems []*Problem)
 	if err := p.Generates(); err != nil {
 		return nil, err
 	}
-	trs, shares, err := p.ranks.rollouts(ctx, p.engine, fmt.Sprintf("step %d", step+1), groups, engine.Sampling{
+	trs, shares, err := p.ranks.rollouts(ctx, p.engine, p.named(step), groups, engine.Sampling{
 		Seed: p.cfg.Seed, Temperature: float32(p.cfg.RL.Temperature), TopP: float32(p.cfg.RL.TopP), TopK: p.cfg.RL.TopK,
 		MinP: float32(p.cfg.RL.MinP), Sets: true, Version: int32(step),
 	})
@@ -204,13 +208,13 @@ func (p *PPO) score(eps []*Episode, step int, s *Stats) error {
 			}
 			continue
 		}
-		p.ranks.did("step %d: scoring pass %d of %d", step+1, i+1, len(plan))
+		p.ranks.did("%s: scoring pass %d of %d", p.named(step), i+1, len(plan))
 		var err error
 		if said[i], err = p.scorePass(plan[i], verify); err != nil {
 			return err
 		}
 	}
-	if err := p.ranks.shareScores(fmt.Sprintf("scores of step %d", step+1), plan, said); err != nil {
+	if err := p.ranks.shareScores("scores of "+p.named(step), plan, said); err != nil {
 		return err
 	}
 	for i, b := range plan {
@@ -276,9 +280,9 @@ func (p *PPO) update(mini []*Episode, step int, s *Stats, told func(share float6
 			return err
 		}
 	}
-	sums, err := p.ranks.passes(fmt.Sprintf("losses of step %d", step+1), mini, p.cfg.RL.Tokens, weight, len(passSums{}),
+	sums, err := p.ranks.passes("losses of "+p.named(step), mini, p.cfg.RL.Tokens, weight, len(passSums{}),
 		func(b *Batch, where string, share float64) ([]float64, error) {
-			p.ranks.did("step %d: update, %s", step+1, where)
+			p.ranks.did("%s: update, %s", p.named(step), where)
 			told(share)
 			sum, err := p.pass(b, warmup)
 			return sum[:], err
@@ -286,7 +290,15 @@ func (p *PPO) update(mini []*Episode, step int, s *Stats, told func(share float6
 	if err != nil {
 		return err
 	}
-	return p.apply(step, warmup, sums, s)
+	loss, ok, err := p.apply(step, warmup, sums, s)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		return p.skip(mini, step, warmup, loss, s)
+	}
+	p.skipped, p.fault = 0, ""
+	return nil
 }
 
 // sliced ends a slice of all that learn.
@@ -390,13 +402,10 @@ func (p *PPO) loss(h model.Head) {
 	}
 }
 
-// apply moves the weights, unless loss or gradient is not finite: then nothing moves, and after too many of those in a row the
-// run ends.
-func (p *PPO) apply(step int, warmup bool, sums []float64, s *Stats) error {
+// apply moves the weights, unless loss or gradient is not finite: then nothing moves.
+func (p *PPO) apply(step int, warmup bool, sums []float64, s *Stats) (loss float64, ok bool, err error) {
 	rl := p.cfg.RL
-	loss := s.losses(sums)
-	var err error
-	ok := false
+	loss = s.losses(sums)
 	s.LR = rl.Rate(step, rl.Steps)
 	switch {
 	case !finite(loss):
@@ -411,24 +420,34 @@ func (p *PPO) apply(step int, warmup bool, sums []float64, s *Stats) error {
 	if err == nil && ok && p.critic != nil {
 		_, ok, err = p.critic.Apply(everything, p.cfg.Critic.LR, rl.WeightDecay)
 	}
-	if err != nil {
-		return err
-	}
-	if ok {
-		p.skipped = 0
-		return nil
-	}
+	return loss, ok, err
+}
+
+// skip counts an update that was left out. Of several in a row it looks into the first, which takes one more update's time; after too many
+// the run ends.
+func (p *PPO) skip(mini []*Episode, step int, warmup bool, loss float64, s *Stats) (err error) {
 	s.Skipped++
-	if p.skipped++; p.skipped > rl.MaxSkipped {
-		return notFinite(fmt.Sprintf("step %d", step+1), loss, s.Norm, p.skipped, rl.MaxSkipped)
+	p.skipped++
+	if p.fault == "" {
+		p.fault, err = p.ranks.firstFault(mini, 1/float32(predictions(mini)), p.learners(), func(b *Batch) (float64, error) {
+			sum, err := p.pass(b, warmup)
+			return sum[k.StatLoss] + sum[sumValue+k.StatLoss], err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	s.Fault = p.fault
+	if most := p.cfg.RL.MaxSkipped; p.skipped > most {
+		return notFinite(p.named(step), loss, s.Norm, p.skipped, most, p.fault)
 	}
 	return nil
 }
 
 // notFinite is the error that ends a run that has diverged.
-func notFinite(where string, loss, norm float64, skipped, most int) error {
+func notFinite(where string, loss, norm float64, skipped, most int, first string) error {
 	return Diverged(fmt.Sprintf("trainer: %s: loss %g and gradient norm %g: %d updates in a row were not finite, rl.max_skipped allows %d; "+
-		"weights and optimizer are those before them", where, loss, norm, skipped, most))
+		"first was, on %s; weights and optimizer are those before them", where, loss, norm, skipped, most, first))
 }
 
 // Diverged is why a run ended whose losses or gradients were no numbers.

@@ -18,11 +18,19 @@ import (
 type Dist struct {
 	dist.Settings `yaml:",inline"`
 
-	Slices int `yaml:"slices" doc:"parts of a minibatch, whose gradients are added in pairs; 0: the ranks a run began with"`
+	Slices int `yaml:"slices" doc:"parts of a minibatch, gradients added in pairs: bits of so many ranks, on one too; 0: ranks it began with"`
 
 	Shard string `yaml:"shard" doc:"divided among ranks: optimizer; all, weights and gradients too, with bits of its own" resume:"free"`
 
 	Offload string `yaml:"offload" doc:"none; optimizer: moments and master copy on the host, streamed at an update; equal bits" resume:"free"`
+}
+
+// DivideAmong refuses slices that so many ranks cannot have the same number of.
+func (d Dist) DivideAmong(ranks int) error {
+	if d.Slices%ranks != 0 {
+		return fmt.Errorf("dist.slices: %d slices do not divide among %d ranks: want a multiple, or 0", d.Slices, ranks)
+	}
+	return nil
 }
 
 // Ranks are the processes that share a run, each with a device; Comm.Rank is this one's place. Whatever is a function of the

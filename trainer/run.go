@@ -24,10 +24,11 @@ type Data struct {
 	Test   []*Problem
 }
 
-// Report hears what a run does, on the run's goroutine.
+// Report hears what a run does, on the run's goroutine. Steps have one count, over both phases, which checkpoints are named by: those of a
+// phase are after+1 to last.
 type Report interface {
-	Phase(name string, steps int)
-	Step(m trace.Metrics, done, of int)
+	Phase(name string, after, last int)
+	Step(m trace.Metrics)
 	Evaluated(e trace.Evaluation)
 	Note(text string)
 }
@@ -71,6 +72,7 @@ type Run struct {
 	ppo              *PPO
 	sft              *ColdStart
 	watch            watch
+	noted            string // fault that was said last
 	metrics, records *trace.Log
 	through          []float32 // moments pass through it into checkpoints; kept, so that it is not garbage beside the next one's
 }
@@ -153,7 +155,7 @@ func (r *Run) begin(ctx context.Context) error {
 // coldStart fine-tunes on traces; every pass over them has its own order.
 func (r *Run) coldStart(ctx context.Context) error {
 	n := r.Config.SFT.Steps
-	r.Report.Phase("sft", n)
+	r.Report.Phase("sft", 0, n)
 	for r.state.Step < n {
 		i := r.state.Step
 		if err := r.ranks.stopped(ctx, fmt.Sprintf("sft step %d", i+1)); err != nil {
@@ -202,9 +204,18 @@ func (r *Run) guard(s SFTStats, step int) error {
 		return nil
 	}
 	if r.ppo.skipped++; r.ppo.skipped > r.Config.RL.MaxSkipped {
-		return notFinite(fmt.Sprintf("sft step %d", step+1), s.Loss, s.Norm, r.ppo.skipped, r.Config.RL.MaxSkipped)
+		return notFinite(fmt.Sprintf("sft step %d", step+1), s.Loss, s.Norm, r.ppo.skipped, r.Config.RL.MaxSkipped, s.Fault)
 	}
+	r.noteFault(s.Fault)
 	return nil
+}
+
+// noteFault says once where the updates that are left out were first not finite.
+func (r *Run) noteFault(fault string) {
+	if fault != "" && fault != r.noted {
+		r.Report.Note("an update was left out: the first number that is not finite was, on " + fault)
+	}
+	r.noted = fault
 }
 
 // reinforce runs PPO's steps.
@@ -216,7 +227,7 @@ func (r *Run) reinforce(ctx context.Context) error {
 		}
 	}
 	r.ppo.policy.Use(rl.Optimizer)
-	r.Report.Phase("rl", rl.Steps)
+	r.Report.Phase("rl", r.Config.SFT.Steps, r.Config.SFT.Steps+rl.Steps)
 	for r.state.Step < rl.Steps {
 		i := r.state.Step
 		s, err := r.ppo.Step(ctx, i, r.problems(rl.Prompts))
@@ -226,6 +237,7 @@ func (r *Run) reinforce(ctx context.Context) error {
 		r.state.Step++
 		r.state.Fresh += s.Resampled
 		r.watch.step(s, r.Report.Note)
+		r.noteFault(s.Fault)
 		for _, e := range s.Episodes {
 			if err := r.record(e.Record(r.global(), "train", r.Tokens)); err != nil {
 				return err
@@ -288,16 +300,16 @@ func (r *Run) broken(s *Stats) error {
 	for _, e := range s.Episodes {
 		if e.Difference > 0 || e.Difference != e.Difference {
 			return fmt.Errorf("trainer: step %d: trajectory %d (problem %s): rollout and training log-probabilities differ by up to %g; the "+
-				"numerics contract of %s is broken", r.state.Step, e.Key, e.Problem.ID, e.Difference, r.Contract)
+				"numerics contract of %s is broken", r.global(), e.Key, e.Problem.ID, e.Difference, r.Contract)
 		}
 	}
 	return fmt.Errorf("trainer: step %d: rollout and training log-probabilities differ by up to %g in the first update; the numerics "+
-		"contract of %s is broken", r.state.Step, s.Difference, r.Contract)
+		"contract of %s is broken", r.global(), s.Difference, r.Contract)
 }
 
 // stepped logs a step and saves when one is due.
 func (r *Run) stepped(m trace.Metrics, of, every int) error {
-	r.Report.Step(m, r.state.Step, of)
+	r.Report.Step(m)
 	if r.ranks.leads() {
 		if err := r.metrics.Write(m); err != nil {
 			return err
@@ -336,7 +348,7 @@ func (r *Run) leaves() (bool, error) {
 	if r.Leave() {
 		mine = []byte{1}
 	}
-	all, err := r.ranks.gather(fmt.Sprintf("end of %s step %d", r.state.Phase, r.state.Step), mine)
+	all, err := r.ranks.gather(fmt.Sprintf("end of step %d", r.global()), mine)
 	return slices.ContainsFunc(all, func(b []byte) bool { return len(b) > 0 }), err
 }
 

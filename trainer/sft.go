@@ -14,6 +14,7 @@ type ColdStart struct {
 	dev    k.Device
 	policy *Learner
 	rows   *rows
+	fault  string // where the first of the updates that were left out in a row was not finite; "": none was
 }
 
 // NewColdStart prepares the fine-tuning of m. Close frees what it allocates.
@@ -33,6 +34,7 @@ type SFTStats struct {
 	Loss, Norm, LR float64
 	Tokens, Policy int
 	Skipped        bool
+	Fault          string // where, if Skipped, numbers were not finite
 }
 
 // Step trains on the examples once, as step i of n: one update, whatever number of slices and passes they are packed into.
@@ -65,12 +67,24 @@ func (f *ColdStart) Step(examples []*Episode, i, n int) (SFTStats, error) {
 		s.Loss += sums[j]
 		s.Tokens += int(sums[j+1])
 	}
-	if !finite(s.Loss) {
-		s.Skipped = true
-		return s, nil
+	ok := finite(s.Loss)
+	if ok {
+		s.Norm, ok, err = f.policy.Apply(everything, s.LR, f.cfg.WeightDecay)
 	}
-	norm, ok, err := f.policy.Apply(everything, s.LR, f.cfg.WeightDecay)
-	s.Norm, s.Skipped = norm, !ok
+	switch s.Skipped = !ok; {
+	case err != nil:
+		return s, err
+	case ok:
+		f.fault = ""
+	case f.fault == "":
+		f.fault, err = f.ranks.firstFault(examples, 1/float32(s.Policy), []*Learner{f.policy}, func(b *Batch) (float64, error) {
+			if b == nil {
+				return 0, f.policy.Accumulate(nil, nil, nil)
+			}
+			return f.pass(b, s.Policy)
+		})
+	}
+	s.Fault = f.fault
 	return s, err
 }
 

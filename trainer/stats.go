@@ -15,6 +15,7 @@ type Stats struct {
 	Loss, Norm, LR float64
 	Tokens, Policy int // trained on; policy tokens sampled
 	Skipped        int
+	Fault          string // where an update that was left out was not finite
 	Seconds        float64
 	Episodes       []*Episode
 

@@ -127,9 +127,6 @@ func (p *program) models(shape model.Config, train bool, from string) error {
 		if m.name != policyModel {
 			from = ""
 		}
-		if m.options.LoRA.Rank != 0 && m.options.Division != nil {
-			return fmt.Errorf("model.lora.rank: an adapter's base is whole on each rank: want dist.shard optimizer, got all")
-		}
 		m.share(p.policy)
 		made, err := p.model(m.shape, m.options, from)
 		if err != nil {

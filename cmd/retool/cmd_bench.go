@@ -31,9 +31,6 @@ func benchCommand() *cli.Command {
 		return &cli.Command{
 			Name: name, Usage: usage, Flags: append(flags, common...), OnUsageError: usageError,
 			Action: func(c *cli.Context) error {
-				if c.Args().Present() {
-					return fmt.Errorf("bench %s takes no argument, got %q", name, c.Args().First())
-				}
 				if err := unusedFlags(c, "json"); err != nil {
 					return err
 				}

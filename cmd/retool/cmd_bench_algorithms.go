@@ -35,9 +35,6 @@ func algorithmsBench() *cli.Command {
 			setFlag(),
 		},
 		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return fmt.Errorf("bench algorithms takes no argument, got %q", c.Args().First())
-			}
 			if err := unusedFlags(c, "json"); err != nil {
 				return err
 			}

@@ -29,9 +29,6 @@ func onGPU(name, usage string, run func(*cli.Context, *kernels.GPU) error, flags
 			&cli.StringFlag{Name: "variant", Usage: "`KERNELS` of the device: sm80, sm90a"},
 			&cli.StringFlag{Name: "json", Usage: "write what was found to `FILE`"}),
 		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return fmt.Errorf("bench %s takes no argument, got %q", name, c.Args().First())
-			}
 			if err := unusedFlags(c, "json"); err != nil {
 				return err
 			}
@@ -127,9 +124,6 @@ func probeGPU(c *cli.Context, dev *kernels.GPU) error {
 
 // benchGPU is `retool bench kernels` on a GPU or on the emulator: the portable kernels, and on sm_90 those of Hopper, a class of their own.
 func benchGPU(c *cli.Context) error {
-	if c.Args().Present() {
-		return fmt.Errorf("bench kernels takes no argument, got %q", c.Args().First())
-	}
 	if err := unusedFlags(c, "cases"); err != nil {
 		return err
 	}

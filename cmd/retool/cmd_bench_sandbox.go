@@ -27,9 +27,6 @@ func sandboxBench() *cli.Command {
 			&cli.DurationFlag{Name: "budget", Value: 2 * time.Second, Usage: "`TIME` for each row; a row makes at least one call per worker"},
 		},
 		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return fmt.Errorf("bench sandbox takes no argument, got %q", c.Args().First())
-			}
 			o := bench.SandboxOptions{Config: interp.Default(), Each: c.Duration("budget"),
 				Log: slog.New(slog.NewTextHandler(c.App.ErrWriter, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 			o.Config.Python = c.String("python")

@@ -20,8 +20,13 @@ func configCommand() *cli.Command {
 			"retool config explain [KEY] says what settings mean and where their defaults come from; of rl.algorithm and model.lora, what\n" +
 			"is claimed of each, what it needs and costs.\n" +
 			"retool config --source RECIPE prints a recipe as it is written, with its comments: what of it is the paper's.",
-		ArgsUsage: "[RECIPE|FILE.yaml] | explain [KEY]",
-		Flags:     []cli.Flag{setFlag(), &cli.BoolFlag{Name: "source", Usage: "print a recipe as it is written"}},
+		ArgsUsage: "[RECIPE|FILE.yaml]",
+		Subcommands: []*cli.Command{{
+			Name: "explain", Usage: "what settings mean, those whose key contains KEY, or all", ArgsUsage: "[KEY]",
+			Action: func(c *cli.Context) error { return explainKeys(c.Args().First()) },
+		}},
+		HideHelpCommand: true,
+		Flags:           []cli.Flag{setFlag(), &cli.BoolFlag{Name: "source", Usage: "print a recipe as it is written"}},
 		Action: func(c *cli.Context) error {
 			if c.Bool("source") {
 				texts := recipe(c.Args().First())
@@ -30,9 +35,6 @@ func configCommand() *cli.Command {
 				}
 				_, err := os.Stdout.Write(texts[len(texts)-1])
 				return err
-			}
-			if c.Args().First() == "explain" {
-				return explainKeys(c.Args().Get(1))
 			}
 			cfg, err := configured(c, "")
 			if err == nil {
@@ -46,7 +48,6 @@ func configCommand() *cli.Command {
 			}
 			return err
 		},
-		OnUsageError: usageError,
 	}
 }
 

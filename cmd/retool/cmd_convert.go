@@ -50,9 +50,6 @@ var weightTypes = []weight{
 }
 
 func convert(c *cli.Context) error {
-	if c.NArg() != 2 {
-		return fmt.Errorf("convert takes two arguments, SRC and DST, got %d", c.NArg())
-	}
 	from, to := c.Args().Get(0), filepath.Clean(c.Args().Get(1))
 	if err := unused(to); err != nil {
 		return fmt.Errorf("convert: %w", err)
@@ -77,7 +74,7 @@ func convert(c *cli.Context) error {
 
 	begun := time.Now()
 	job := &conversion{ctx: c.Context, src: src, t: t, shard: int64(shard), term: newTerminal()}
-	job.term.Phase("convert, M parameters", src.config.Elements()/1e6)
+	job.term.Phase("convert, M parameters", 0, src.config.Elements()/1e6)
 	if toFile {
 		err = job.writeFile(to)
 	} else {

@@ -29,7 +29,8 @@ const fixtures = "../../engine/gguf/testdata/"
 func runConvert(args ...string) (string, error) {
 	var out bytes.Buffer
 	app := &cli.App{
-		Name: "retool", Writer: &out, ErrWriter: &out, ExitErrHandler: func(*cli.Context, error) {}, Commands: []*cli.Command{convertCommand()},
+		Name: "retool", Writer: &out, ErrWriter: &out, ExitErrHandler: func(*cli.Context, error) {},
+		Commands: checked([]*cli.Command{convertCommand()}),
 	}
 	err := app.Run(flagsFirst(append([]string{"retool", "convert"}, args...), app.Commands))
 	return out.String(), err
@@ -151,7 +152,7 @@ func TestWhatCannotBeConvertedLeavesNothingBehind(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{fixtures + "llama.gguf"}, "takes two arguments, SRC and DST, got 1"},
+		{[]string{fixtures + "llama.gguf"}, "convert: want SRC DST, got 1: ["},
 		{[]string{fixtures + "llama.gguf", at("there.gguf")}, "there.gguf is there already: choose another name"},
 		{[]string{fixtures + "llama.gguf", dir}, "is there already"},
 		{[]string{at("none.gguf"), at("x")}, "none.gguf: no such file"},
@@ -179,7 +180,7 @@ func TestAnInterruptedConversionLeavesNothingBehind(t *testing.T) {
 	stop()
 	for _, name := range []string{"x", "x.gguf"} {
 		dir := t.TempDir()
-		app := &cli.App{Writer: io.Discard, ExitErrHandler: func(*cli.Context, error) {}, Commands: []*cli.Command{convertCommand()}}
+		app := &cli.App{Writer: io.Discard, ExitErrHandler: func(*cli.Context, error) {}, Commands: checked([]*cli.Command{convertCommand()})}
 		err := app.RunContext(ctx, []string{"retool", "convert", fixtures + "llama.gguf", filepath.Join(dir, name)})
 		require.ErrorContains(t, err, "convert: interrupted: ")
 		list, err := os.ReadDir(dir)

@@ -49,9 +49,6 @@ func dataCommand() *cli.Command {
 		},
 	}
 	cs = append(cs, rewriteCommand())
-	for _, c := range cs {
-		c.OnUsageError = usageError
-	}
 	return &cli.Command{
 		Name: "data", Usage: "inspect, convert and verify files of rows; rewrite solutions into traces with code", Subcommands: cs,
 		HideHelpCommand: true,
@@ -225,12 +222,4 @@ func printJSON(w io.Writer, v any) error {
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
-}
-
-// paths are the arguments of a command, as many as it wants.
-func paths(c *cli.Context, want ...string) ([]string, error) {
-	if c.NArg() != len(want) {
-		return nil, fmt.Errorf("data %s: want %d arguments, %v; got %d", c.Command.Name, len(want), want, c.NArg())
-	}
-	return c.Args().Slice(), nil
 }

@@ -13,11 +13,7 @@ import (
 
 // convertData writes the rows of one file to another, one at a time.
 func convertData(c *cli.Context) error {
-	args, err := paths(c, "SRC", "DST")
-	if err != nil {
-		return err
-	}
-	to, form, dst := c.String("to"), c.String("form"), args[1]
+	to, form, dst := c.String("to"), c.String("form"), c.Args().Get(1)
 	if to != "retool" && to != "messages" {
 		return fmt.Errorf("data convert: --to %q: want retool or messages", to)
 	}
@@ -27,7 +23,7 @@ func convertData(c *cli.Context) error {
 	if err := unused(dst); err != nil {
 		return fmt.Errorf("data convert: %w", err)
 	}
-	s, err := newScan(c, args[0])
+	s, err := newScan(c, c.Args().First())
 	if err != nil {
 		return err
 	}
@@ -61,7 +57,7 @@ func convertData(c *cli.Context) error {
 			Kept   int       `json:"written"`
 			Faults []counted `json:"faults"`
 			Notes  []counted `json:"notes"`
-		}{args[0], dst, s.source.layout.String(), s.read, s.kept, s.rows.list(true), s.rows.list(false)})
+		}{c.Args().First(), dst, s.source.layout.String(), s.read, s.kept, s.rows.list(true), s.rows.list(false)})
 	}
 	fmt.Fprintf(c.App.Writer, "layout    %s\nwritten   %s, %d of %d rows\n", s.source.layout, dst, s.kept, s.read)
 	printFindings(c.App.Writer, &s.rows)

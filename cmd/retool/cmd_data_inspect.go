@@ -103,11 +103,7 @@ type inspection struct {
 }
 
 func inspectData(c *cli.Context) error {
-	args, err := paths(c, "FILE")
-	if err != nil {
-		return err
-	}
-	s, err := newScan(c, args[0])
+	s, err := newScan(c, c.Args().First())
 	if err != nil {
 		return err
 	}

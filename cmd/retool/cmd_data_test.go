@@ -243,9 +243,9 @@ func TestDataCommandsRefuse(t *testing.T) {
 	}{
 		{[]string{"data"}, "want inspect FILE, convert SRC DST, verify FILE or rewrite IN OUT"},
 		{[]string{"data", "nothing"}, `no command "nothing"`},
-		{[]string{"data", "inspect"}, "want 1 arguments, [FILE]; got 0"},
-		{[]string{"data", "inspect", "a", "b"}, "want 1 arguments, [FILE]; got 2"},
-		{[]string{"data", "convert", "a"}, "want 2 arguments, [SRC DST]; got 1"},
+		{[]string{"data", "inspect"}, "data inspect: want FILE, got no argument"},
+		{[]string{"data", "inspect", "a", "b"}, `data inspect: want FILE, got 2: ["a" "b"]`},
+		{[]string{"data", "convert", "a"}, `data convert: want SRC DST, got 1: ["a"]`},
 		{[]string{"data", "inspect", filepath.Join(dir, "none")}, "no such file"},
 		{[]string{"data", "inspect", dir}, "is a folder: want a file of rows"},
 		{[]string{"data", "inspect", cut}, "whose end is missing: it was cut, fetch it again"},

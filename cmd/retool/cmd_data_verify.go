@@ -47,11 +47,7 @@ type verifier struct {
 const verifiedAtOnce = 64
 
 func verifyData(c *cli.Context) error {
-	args, err := paths(c, "FILE")
-	if err != nil {
-		return err
-	}
-	s, err := newScan(c, args[0])
+	s, err := newScan(c, c.Args().First())
 	if err != nil {
 		return err
 	}

@@ -14,9 +14,9 @@ import (
 // textRecipe ends the name of the recipe that is another's control.
 const textRecipe = "-text"
 
-// demoRecipe is the recipe that the arguments of demo name.
-func demoRecipe(args []string) (string, error) {
-	if len(args) == 0 {
+// demoRecipe is the recipe that demo is asked for; without a name, its own.
+func demoRecipe(name string) (string, error) {
+	if name == "" {
 		return "demo", nil
 	}
 	var known []string
@@ -25,11 +25,11 @@ func demoRecipe(args []string) (string, error) {
 			known = append(known, name)
 		}
 	}
-	if len(args) > 1 || !slices.Contains(known, args[0]) {
+	if !slices.Contains(known, name) {
 		return "", fmt.Errorf("demo takes one recipe that has a control without the tool (%s), got %q; `retool train RECIPE` takes any",
-			strings.Join(known, ", "), strings.Join(args, " "))
+			strings.Join(known, ", "), name)
 	}
-	return args[0], nil
+	return name, nil
 }
 
 func demoCommand() *cli.Command {
@@ -40,22 +40,29 @@ func demoCommand() *cli.Command {
 			"of the part without the tool are those of the recipe RECIPE-text.",
 		Flags: []cli.Flag{setFlag()},
 		Action: func(c *cli.Context) error {
-			recipe, err := demoRecipe(c.Args().Slice())
+			read, err := demoConfigs(c)
 			if err != nil {
 				return err
 			}
-			sets := c.StringSlice("set")
-			tool, err := loadConfig(recipe, sets)
-			if err != nil {
-				return err
-			}
-			text, err := loadConfig(recipe+textRecipe, sets)
-			if err != nil {
-				return err
-			}
-			return onRanks(c.Context, tool, func(rs *ranks) error { return demo(tool, text, rs) })
+			return onRanks(c.Context, read[0], func(rs *ranks) error { return demo(read[0], read[1], rs) })
 		},
 	}
+}
+
+// demoConfigs is what demo reads: the part with the tool, and the one without.
+func demoConfigs(c *cli.Context) (read []*Config, err error) {
+	recipe, err := demoRecipe(c.Args().First())
+	if err != nil {
+		return nil, err
+	}
+	for _, source := range []string{recipe, recipe + textRecipe} {
+		cfg, err := loadConfig(source, c.StringSlice("set"))
+		if err != nil {
+			return nil, err
+		}
+		read = append(read, cfg)
+	}
+	return read, nil
 }
 
 // demo trains with the tool and without it, and says what each came to.

@@ -38,7 +38,7 @@ func TestAControlHasTheBudgetOfItsRecipe(t *testing.T) {
 }
 
 func TestDemoNamesItsRecipes(t *testing.T) {
-	for _, args := range [][]string{{"tiny"}, {"demo-text"}, {"demo", "demo"}, {"nowhere.yaml"}} {
+	for _, args := range [][]string{{"tiny"}, {"demo-text"}, {"nowhere.yaml"}} {
 		cmd, _, errs := command(append([]string{"demo"}, args...)...)
 		require.Error(t, cmd.Run())
 		require.Contains(t, errs.String(), "demo takes one recipe that has a control without the tool (demo, smollm2-135m), got")

@@ -15,17 +15,13 @@ import (
 
 func doctorCommand() *cli.Command {
 	return &cli.Command{
-		Name:      "doctor",
-		Usage:     "what this host offers the sandbox: layers, tiers, what is missing and how to get it",
-		ArgsUsage: " ",
+		Name:  "doctor",
+		Usage: "what this host offers the sandbox: layers, tiers, what is missing and how to get it",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "json", Usage: "print the report as JSON"},
 			&cli.StringFlag{Name: "python", Usage: "interpreter `PATH`; default: the one `make python` built, else python3"},
 		},
 		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return fmt.Errorf("doctor takes flags only, got %q", c.Args().First())
-			}
 			cfg := interp.Default()
 			cfg.Python = c.String("python")
 			r, err := interp.Diagnose(c.Context, cfg)

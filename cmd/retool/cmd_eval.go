@@ -31,35 +31,13 @@ func evalCommand() *cli.Command {
 			setFlag(),
 		},
 		Action: func(c *cli.Context) error {
-			if c.IsSet("from") == c.IsSet("trace") {
-				return fmt.Errorf("eval: want either --from, weights to sample from, or --trace, trajectories to grade again")
-			}
-			if c.IsSet("verifier") && !c.IsSet("trace") {
-				return fmt.Errorf("eval: --verifier goes with --trace; with --from it is --set reward.verifier=%s", c.String("verifier"))
-			}
-			for _, name := range []string{"out", "preset", "record"} {
-				if c.IsSet(name) && !c.IsSet("from") {
-					return fmt.Errorf("eval: --%s goes with --from, which samples", name)
-				}
-			}
-			if c.IsSet("phase") && !c.IsSet("trace") {
-				return fmt.Errorf("eval: --phase goes with --trace")
-			}
-			if err := unusedFlags(c, "out"); err != nil {
-				return err
-			}
-			if path := c.String("record"); path != "" { // before any work
-				if _, err := readEvaluations(path); err != nil {
-					return err
-				}
-			}
 			var shown any
-			var err error
-			if c.IsSet("trace") {
-				var es []trace.Evaluation
-				es, err = regrade(c)
-				shown = es
-			} else {
+			err := checkEval(c)
+			switch {
+			case err != nil:
+			case c.IsSet("trace"):
+				shown, err = regrade(c)
+			default:
 				shown, err = evaluateOnRanks(c)
 			}
 			if err != nil || shown == nil { // nil: rank 0 shows it
@@ -86,13 +64,67 @@ func evalCommand() *cli.Command {
 	}
 }
 
-// evaluateOnRanks is evaluate on all ranks that a launcher started; nil but on the first.
-func evaluateOnRanks(c *cli.Context) (shown any, err error) {
+// checkEval refuses flags that do not go together, and files that are not what they ought to be, before any work.
+func checkEval(c *cli.Context) error {
+	if c.IsSet("from") == c.IsSet("trace") {
+		return fmt.Errorf("eval: want either --from, weights to sample from, or --trace, trajectories to grade again")
+	}
+	if c.IsSet("verifier") && !c.IsSet("trace") {
+		return fmt.Errorf("eval: --verifier goes with --trace; with --from it is --set reward.verifier=%s", c.String("verifier"))
+	}
+	for _, name := range []string{"out", "preset", "record"} {
+		if c.IsSet(name) && !c.IsSet("from") {
+			return fmt.Errorf("eval: --%s goes with --from, which samples", name)
+		}
+	}
+	if c.IsSet("phase") && !c.IsSet("trace") {
+		return fmt.Errorf("eval: --phase goes with --trace")
+	}
+	if err := unusedFlags(c, "out"); err != nil {
+		return err
+	}
+	if path := c.String("record"); path != "" { // before any work
+		if _, err := readEvaluations(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// evalConfigs is what ranks that evaluate read.
+func evalConfigs(c *cli.Context) ([]*Config, error) {
+	if err := checkEval(c); err != nil {
+		return nil, err
+	}
+	if c.IsSet("trace") { // a process of its own does not come here
+		return nil, errors.New("eval: --trace grades stored trajectories in one process: run it without launch")
+	}
 	l, err := loadedConfig(c)
+	if err == nil {
+		_, err = evaluations(l.cfg)
+	}
 	if err != nil {
 		return nil, err
 	}
-	err = onRanks(c.Context, l.cfg, func(rs *ranks) error {
+	l.cfg.Dist.Slices = 0 // no minibatch is cut
+	return []*Config{l.cfg}, nil
+}
+
+// evaluations is how many trajectories an evaluation samples.
+func evaluations(cfg *Config) (int, error) {
+	if cfg.Eval.Problems < 1 {
+		return 0, fmt.Errorf("eval.problems: want at least 1, got %d: give --set eval.problems=N", cfg.Eval.Problems)
+	}
+	return cfg.Eval.Problems * cfg.Eval.Samples, nil
+}
+
+// evaluateOnRanks is evaluate on all ranks that a launcher started; nil but on the first.
+func evaluateOnRanks(c *cli.Context) (shown any, err error) {
+	read, err := evalConfigs(c)
+	if err != nil {
+		return nil, err
+	}
+	err = onRanks(c.Context, read[0], func(rs *ranks) error {
 		e, err := evaluate(c, rs)
 		if err == nil && rs.leads() {
 			shown = e
@@ -103,12 +135,7 @@ func evaluateOnRanks(c *cli.Context) (shown any, err error) {
 }
 
 func evaluate(c *cli.Context, rs *ranks) (trace.Evaluation, error) {
-	l, p, err := loadedProgram(c, rs, func(cfg *Config) (int, error) {
-		if cfg.Eval.Problems < 1 {
-			return 0, fmt.Errorf("eval.problems: want at least 1, got %d: give --set eval.problems=N", cfg.Eval.Problems)
-		}
-		return cfg.Eval.Problems * cfg.Eval.Samples, nil
-	})
+	l, p, err := loadedProgram(c, rs, evaluations)
 	if err != nil {
 		return trace.Evaluation{}, err
 	}

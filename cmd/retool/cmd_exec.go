@@ -199,9 +199,6 @@ func (x executor) turn(ctx context.Context, key int64, id json.RawMessage, turn 
 }
 
 func execute(c *cli.Context) error {
-	if c.NArg() != 1 {
-		return fmt.Errorf("exec: want one FILE, or - for standard input; got %d arguments", c.NArg())
-	}
 	switch {
 	case c.Bool("session") && c.Bool("jsonl"):
 		return errors.New("exec: --session and --jsonl exclude each other: cells of a --jsonl line share a session already")

@@ -292,8 +292,8 @@ func TestSandboxCommandsNameBadInput(t *testing.T) {
 		want []string
 	}{
 		{[]string{"exec", filepath.Join(dir, "none.py")}, []string{"none.py", "no such file"}},
-		{[]string{"exec"}, []string{"want one FILE, or - for standard input; got 0"}},
-		{[]string{"exec", good, good}, []string{"got 2 arguments"}},
+		{[]string{"exec"}, []string{"exec: want FILE|-, got no argument"}},
+		{[]string{"exec", good, good}, []string{"exec: want FILE|-, got 2: ["}},
 		{[]string{"exec", "--tier", "D", good}, []string{`--tier "D": want A, B, C1, C2 or C`}},
 		{[]string{"exec", "--timeout", "-1s", good}, []string{"--timeout is -1s: want more than 0"}},
 		{[]string{"exec", "--timeout", "soon", good}, []string{"soon"}},
@@ -315,7 +315,7 @@ func TestSandboxCommandsNameBadInput(t *testing.T) {
 		{[]string{"exec", "--turn", "--jsonl", file("null.jsonl", `{"id":1,"turn":null}`+"\n")}, []string{"null.jsonl:1", "found no turn"}},
 		{[]string{"exec", "--turn", "--jsonl", file("list.jsonl", "\n"+`{"id":1,"turn":["x"]}`+"\n")}, []string{"list.jsonl:2", "turn"}},
 		{[]string{"exec", "--turn", "--jsonl", file("array.jsonl", `[1]`+"\n")}, []string{"array.jsonl:1", "turn"}},
-		{[]string{"doctor", "extra"}, []string{`doctor takes flags only, got "extra"`}},
+		{[]string{"doctor", "extra"}, []string{`doctor takes no argument, got "extra"`}},
 		{[]string{"doctor", "--python", "/no/such/python"}, []string{"/no/such/python", "not found"}},
 		{[]string{"bench", "sandbox", "--concurrency", "1,x"}, []string{"--concurrency", `found "x"`}},
 		{[]string{"bench", "sandbox", "--budget", "0s"}, []string{"--budget is 0s"}},

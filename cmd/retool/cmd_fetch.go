@@ -31,9 +31,6 @@ func fetchCommand() *cli.Command {
 			&cli.IntFlag{Name: "parallel", Value: 4, Usage: "files at a time"},
 		},
 		Action: func(c *cli.Context) error {
-			if c.NArg() != 1 {
-				return fmt.Errorf("fetch: want one OWNER/NAME[@REVISION], got %d arguments", c.NArg())
-			}
 			repo, err := hub.ParseRepo(c.Args().First(), c.Bool("dataset"))
 			if err != nil {
 				return err

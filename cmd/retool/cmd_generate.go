@@ -18,9 +18,8 @@ import (
 
 func generateCommand() *cli.Command {
 	return &cli.Command{
-		Name:      "generate",
-		Usage:     "continue a text, a conversation or token ids with a model folder",
-		ArgsUsage: " ",
+		Name:  "generate",
+		Usage: "continue a text, a conversation or token ids with a model folder",
 		Description: "Prints one object: `ids`, the new tokens, the one that ended the text included, and `logprobs`, one for each: null for\n" +
 			"what is no finite number. Of --text and --messages also `text`, what the new tokens spell, and `prompt_ids`. No code is\n" +
 			"run: `retool chat` and `retool rollout` do that.",
@@ -42,9 +41,6 @@ func generateCommand() *cli.Command {
 }
 
 func generate(c *cli.Context) error {
-	if c.Args().Present() {
-		return fmt.Errorf("generate takes flags only, got %q", c.Args().First())
-	}
 	sampling, err := flaggedSampling(c)
 	if err != nil {
 		return err

@@ -26,9 +26,6 @@ count; truth may be a number. For each, in order, one line {"id", "math", "dapo"
 or verifier_error, and what the last box holds.`,
 		Flags: []cli.Flag{&cli.StringFlag{Name: "jsonl", Usage: "the rows: a `FILE`, or - for standard input", Required: true}},
 		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return fmt.Errorf("grade: want --jsonl alone, got %q as well", c.Args().First())
-			}
 			name, in := c.String("jsonl"), io.Reader(os.Stdin)
 			if name == "-" {
 				name = "standard input"

@@ -58,8 +58,9 @@ type start struct {
 	port        int
 	restarts    int
 	preemptible bool
-	command     []string // of a rank, without the program
-	dir         string   // run directory; "": the command has none
+	command     []string  // of a rank, without the program
+	dir         string    // run directory; "": the command has none
+	configs     []*Config // that its ranks will read
 }
 
 func launch(c *cli.Context) error {
@@ -68,8 +69,11 @@ func launch(c *cli.Context) error {
 			return errors.Join(err, checkAsRank(c, id))
 		}
 	}
+	if err := checkLaunchFlags(c); err != nil {
+		return err
+	}
 	s, err := startOf(c)
-	if err != nil {
+	if err != nil || s == nil { // nil: the command was asked for its help
 		return err
 	}
 	if c.Bool("slurm") || c.IsSet("k8s") || c.Bool("mpirun") {
@@ -79,14 +83,58 @@ func launch(c *cli.Context) error {
 		return fmt.Errorf("launch: --nodes %d: want --node, which of them this is, and --at, HOST:PORT of the first (hosts of Kubeflow "+
 			"and SkyPilot know both)", s.nodes)
 	}
+	if err := s.checkModels(); err != nil {
+		return err
+	}
 	if err := s.claim(); err != nil {
 		return err
 	}
 	return s.run(c.Context)
 }
 
-// rankVerbs are the commands that ranks divide among them.
-var rankVerbs = []string{"train", "sft", "demo", "eval"}
+// launchModes are what launch does in place of starting ranks here, each with the flags that only it reads.
+var launchModes = []struct {
+	name string
+	own  []string
+}{
+	{"slurm", []string{"time", "name", "cores"}},
+	{"k8s", []string{"image", "claim", "secret", "name", "cores"}},
+	{"mpirun", []string{"hostfile"}},
+	{"check", []string{"run", "device"}},
+}
+
+// checkLaunchFlags refuses modes that exclude each other, and flags that would do nothing in the one asked for.
+func checkLaunchFlags(c *cli.Context) error {
+	mode := ""
+	var own []string
+	owners := map[string][]string{} // flag to the modes that read it
+	for _, m := range launchModes {
+		if c.IsSet(m.name) {
+			if mode != "" {
+				return fmt.Errorf("launch: --%s and --%s exclude each other", mode, m.name)
+			}
+			mode, own = m.name, m.own
+		}
+		for _, f := range m.own {
+			owners[f] = append(owners[f], "--"+m.name)
+		}
+	}
+	for _, m := range launchModes {
+		for _, f := range m.own {
+			if c.IsSet(f) && !slices.Contains(own, f) {
+				return fmt.Errorf("launch: --%s would do nothing without %s", f, strings.Join(owners[f], " or "))
+			}
+		}
+	}
+	if script := mode != "" && mode != "check"; script {
+		for _, f := range []string{"node", "restarts", "preemptible"} {
+			if c.IsSet(f) {
+				return fmt.Errorf("launch: --%s would do nothing: --%s prints a script and starts no rank", f, mode)
+			}
+		}
+	}
+	return nil
+}
 
 // startOf reads the flags, and what they leave open from the host's launcher.
 func startOf(c *cli.Context) (*start, error) {
@@ -129,6 +177,8 @@ func startOf(c *cli.Context) (*start, error) {
 		return nil, fmt.Errorf("launch: want --gpus N or --procs N, ranks of a host, at least 1; got %d", s.per)
 	case s.nodes > 1 && s.node >= s.nodes:
 		return nil, fmt.Errorf("launch: --node %d of --nodes %d: hosts count from 0", s.node, s.nodes)
+	case c.IsSet("nodes") && c.Int("nodes") < 1:
+		return nil, fmt.Errorf("launch: --nodes %d: want at least 1", c.Int("nodes"))
 	case s.restarts < 0:
 		return nil, fmt.Errorf("launch: --restarts %d: want 0 or more", s.restarts)
 	}
@@ -143,45 +193,41 @@ func startOf(c *cli.Context) (*start, error) {
 		s.command = []string{"launch", "--check", "--device", cmp.Or(c.String("device"), device)}
 		return s, nil
 	}
-	switch {
-	case len(s.command) == 0:
+	if len(s.command) == 0 {
 		return nil, errors.New("launch: want a command after --, such as: retool launch --procs 2 -- train demo")
-	case !slices.Contains(rankVerbs, s.command[0]):
-		return nil, fmt.Errorf("launch: %q is no command that ranks run: want one of %s", s.command[0], strings.Join(rankVerbs, ", "))
 	}
-	cfg, err := configOf(s.command)
-	if err != nil || cfg == nil {
-		return s, err
+	configs, err := rankConfigs(c.Context, c.App.Writer, s.command)
+	if err != nil || len(configs) == 0 {
+		return nil, err
 	}
-	if s.gpus && cfg.Device == "cpu" {
+	if s.gpus && configs[0].Device == "cpu" {
 		return nil, errors.New("launch: --gpus gives each rank a GPU, and device is cpu: add --set device=gpu to the command, or give --procs")
 	}
-	s.dir = cfg.Run
-	return s, nil
+	if s.trains() {
+		s.dir = configs[0].Run
+	}
+	s.configs = configs
+	return s, checkRanks(configs, s.nodes*s.per)
 }
 
-// configOf is the configuration of a command that trains in a directory; nil of another.
-func configOf(command []string) (*Config, error) {
-	if command[0] != "train" && command[0] != "sft" {
-		return nil, nil
-	}
-	source, sets := "demo", []string(nil)
-	for rest := command[1:]; len(rest) > 0; rest = rest[1:] {
-		switch arg := rest[0]; {
-		case (arg == "--set" || arg == "-set") && len(rest) > 1:
-			sets, rest = append(sets, rest[1]), rest[1:]
-		case len(arg) > 6 && arg[:6] == "--set=":
-			sets = append(sets, arg[6:])
-		case arg != "--":
-			source = arg
+// checkModels refuses models that no rank of this host could read. An evaluation's are its weights', which were looked at already.
+func (s *start) checkModels() error {
+	for _, cfg := range s.configs {
+		if s.command[0] != "eval" {
+			if _, err := plannedShape(cfg, ""); err != nil {
+				return err
+			}
 		}
 	}
-	return loadConfig(source, sets)
+	return nil
 }
+
+// trains reports whether the command is one run in one directory.
+func (s *start) trains() bool { return s.command[0] == "train" || s.command[0] == "sft" }
 
 // claim makes the run directory, so that ranks meet there, and leaves it to rank 0.
 func (s *start) claim() error {
-	if s.command[0] != "train" && s.command[0] != "sft" {
+	if !s.trains() {
 		return nil
 	}
 	if s.dir == "" && s.nodes > 1 {

@@ -53,10 +53,7 @@ func printScript(c *cli.Context, s *start) error {
 		Hostfile: c.String("hostfile"), Nodes: s.nodes, Per: s.per, Cores: c.Int("cores"), Port: s.port, Ranks: s.nodes * s.per, GPUs: s.gpus,
 		Run: s.dir, Kind: c.String("k8s"), Command: s.command,
 	}
-	if c.Bool("check") {
-		return errors.New("launch: --check runs as any command does: srun retool launch --check, or retool launch --check on each host")
-	}
-	if f.Run == "" && (s.command[0] == "train" || s.command[0] == "sft") {
+	if f.Run == "" && s.trains() {
 		return errors.New("launch: a script is for many hosts, or many starts: name the run directory that they share, --set run=DIR")
 	}
 	if f.Cores < 1 {
@@ -125,6 +122,9 @@ func (s script) writeK8s(w io.Writer) error {
 func (s script) writeMpirun(w io.Writer) error {
 	line := []string{"mpirun", "--bind-to", "none", "-n", fmt.Sprint(s.Ranks), "--map-by", fmt.Sprintf("ppr:%d:node", s.Per)}
 	if s.Hostfile != "" {
+		if err := checkHostfile(s.Hostfile, s.Nodes, s.Per); err != nil {
+			return err
+		}
 		line = append(line, "--hostfile", s.Hostfile)
 	}
 	_, err := fmt.Fprintln(w, shell(append(append(line, "retool"), s.Command...)))

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -31,6 +32,12 @@ func launchRefused(t *testing.T, says string, args ...string) {
 
 func TestLaunchRefuses(t *testing.T) {
 	train := []string{"--", "train", "demo"}
+	set := func(what string) []string { return append(slices.Clone(train), "--set", what) }
+	hosts := func(text string) string {
+		path := filepath.Join(t.TempDir(), "hosts")
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+		return path
+	}
 	for _, c := range []struct {
 		says string
 		args []string
@@ -47,6 +54,30 @@ func TestLaunchRefuses(t *testing.T) {
 		{"--node 2 of --nodes 2", append([]string{"--procs", "2", "--nodes", "2", "--node", "2", "--at", "a:1"}, train...)},
 		{"need one run directory that all of them see", append([]string{"--procs", "2", "--nodes", "2", "--node", "0", "--at", "a:1"}, train...)},
 		{"unknown key \"lrr\" in rl", append([]string{"--procs", "2"}, append(train, "--set", "rl.lrr=1")...)},
+		{"unknown key \"lrr\" in rl", append([]string{"--procs", "2"}, append(train, "--set=rl.lrr=1")...)},
+		{`train: want [RECIPE|FILE.yaml], got 2: ["demo" "tiny"]`, append([]string{"--procs", "2"}, append(train, "tiny")...)},
+		{"dist.slices: 7 slices do not divide among 2 ranks: want a multiple, or 0", append([]string{"--procs", "2"}, set("dist.slices=7")...)},
+		{"dist.slices: 6 slices do not divide among 4 ranks", append([]string{"--procs", "2", "--nodes", "2", "--slurm"},
+			append(set("dist.slices=6"), "--set", "run=/runs/a")...)},
+		{"dist.encrypt would do nothing: the run is one rank's", append([]string{"--procs", "1"}, set("dist.encrypt=true")...)},
+		{"dist.transport: nccl is for device gpu, this is cpu", append([]string{"--procs", "2"}, set("dist.transport=nccl")...)},
+		{"an adapter's base is whole on each rank",
+			append([]string{"--procs", "2"}, append(set("dist.shard=all"), "--set", "model.lora.rank=8")...)},
+		{"model.path: cache:none: there is no folder", append([]string{"--procs", "2"}, set("model.path=cache:none")...)},
+		{"eval: want either --from", []string{"--procs", "2", "--", "eval"}},
+		{"eval: --trace grades stored trajectories in one process", []string{"--procs", "2", "--", "eval", "--trace", "x"}},
+		{"--slurm and --mpirun exclude each other", append([]string{"--procs", "2", "--slurm", "--mpirun"}, train...)},
+		{"--hostfile would do nothing without --mpirun", append([]string{"--procs", "2", "--hostfile", "x"}, train...)},
+		{"--cores would do nothing without --slurm or --k8s", append([]string{"--procs", "2", "--cores", "2"}, train...)},
+		{"--restarts would do nothing: --mpirun prints a script", append([]string{"--procs", "2", "--restarts", "2", "--mpirun"}, train...)},
+		{"--hostfile: want a file with a host a line, such as `host0 slots=2`: open none: no such file",
+			append([]string{"--procs", "2", "--mpirun", "--hostfile", "none"}, set("run=/runs/a")...)},
+		{`hosts:2: want slots=N or max_slots=N, at least 1, found "slot=2"`,
+			append([]string{"--procs", "2", "--mpirun", "--hostfile", hosts("a slots=2\nb slot=2\n")}, set("run=/runs/a")...)},
+		{`hosts:1: want a host, such as`, append([]string{"--procs", "2", "--mpirun", "--hostfile", hosts("slots=2\n")}, set("run=/runs/a")...)},
+		{"want 2 with 2 slots or more, found 1 among 2 hosts",
+			append([]string{"--procs", "2", "--nodes", "2", "--mpirun", "--hostfile", hosts("a slots=2\nb slots=1 # more\n")},
+				set("run=/runs/a")...)},
 		{"name the run directory that they share", append([]string{"--procs", "2", "--slurm"}, train...)},
 		{`--check takes no command, got "train"`, append([]string{"--procs", "2", "--check"}, train...)},
 		{`--name "a b;rm"`, append([]string{"--procs", "2", "--slurm", "--name", "a b;rm"}, append(train, "--set", "run=/runs/a")...)},
@@ -77,8 +108,10 @@ func TestScripts(t *testing.T) {
 			`--set 'data.problems=a'\''b c'`} {
 		require.Contains(t, strings.Split(slurm, "\n"), line)
 	}
-	require.Equal(t, `mpirun --bind-to none -n 16 --map-by ppr:8:node --hostfile h retool train demo --set run=/runs/a `+
-		`--set device=gpu --set data.task=files --set 'data.problems=a'\''b c'`+"\n", script("--mpirun", "--hostfile", "h"))
+	hosts := filepath.Join(t.TempDir(), "hosts")
+	require.NoError(t, os.WriteFile(hosts, []byte("# two hosts\nhost0 slots=8\n\nroot@10.0.0.2\n"), 0o644))
+	require.Equal(t, `mpirun --bind-to none -n 16 --map-by ppr:8:node --hostfile `+hosts+` retool train demo --set run=/runs/a `+
+		`--set device=gpu --set data.task=files --set 'data.problems=a'\''b c'`+"\n", script("--mpirun", "--hostfile", hosts))
 	for kind, kinds := range map[string][]string{"job": {"Service", "Job"}, "jobset": {"JobSet"}, "trainjob": {"TrainJob"}} {
 		text := script("--k8s", kind, "--image", "i:1", "--claim", "runs", "--secret", "s")
 		for i, doc := range strings.Split(text, "\n---\n") {

@@ -71,9 +71,6 @@ func planOf(c *cli.Context) (*plan, error) {
 	if name != "" {
 		settings = append([]string{"model.path=."}, settings...) // any: nothing of it is read
 	}
-	if c.NArg() > 1 {
-		return nil, fmt.Errorf("plan takes one recipe or file, got %q as well (flags come before it)", c.Args().Get(1))
-	}
 	source := cmp.Or(c.Args().First(), "demo")
 	cfg, err := loadConfig(source, settings)
 	if err != nil {
@@ -95,6 +92,9 @@ func planOf(c *cli.Context) (*plan, error) {
 		return nil, fmt.Errorf("plan: --estimate is for --device gpu and a recipe with rl.steps, not for %s with %d", cfg.Device, cfg.RL.Steps)
 	}
 	if err := cfg.shared(ranks); err != nil {
+		return nil, err
+	}
+	if err := cfg.forRanks(ranks); err != nil {
 		return nil, err
 	}
 	p, err := planned(cfg, shape, memory, ranks)

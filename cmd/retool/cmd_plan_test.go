@@ -274,6 +274,8 @@ func TestPlanRefuses(t *testing.T) {
 		{[]string{"plan", "tiny", "--shape", "q8"}, `unknown shape "q8" (known: d128,`},
 		{[]string{"plan", "tiny", "--device", "cpu", "--estimate"}, "plan: --estimate is for --device gpu"},
 		{[]string{"plan", "tiny", "--set", "model.path=/no/such"}, "/no/such"},
+		{[]string{"plan", "qwen2.5-7b", "--gpus", "8", "--set", "dist.slices=7"}, "dist.slices: 7 slices do not divide among 8 ranks"},
+		{[]string{"plan", "demo", "--set", "dist.timeout=1h"}, "--set dist.timeout=1h: dist.timeout would do nothing: the run is one rank's"},
 	} {
 		require.Contains(t, refused(t, c.args...), c.want)
 	}

@@ -28,9 +28,6 @@ func reportCommand() *cli.Command {
 				Usage: "serve the page at `HOST:PORT` instead, written anew for every visit: for a run that is still training"},
 		},
 		Action: func(c *cli.Context) error {
-			if c.NArg() != 1 {
-				return fmt.Errorf("report: want one run directory, got %d arguments", c.NArg())
-			}
 			if addr := c.String("serve"); addr != "" {
 				if c.Bool("table") {
 					return fmt.Errorf("report: --serve shows a page, so --table would do nothing")

@@ -140,7 +140,7 @@ func TestReportOfARunWithoutItsSettings(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(dir, "report.html"))
 	require.NoError(t, err)
 	d := pageData(t, page)
-	require.Contains(t, d.Facts[len(d.Facts)-1].Value, "step 3 of its rl phase is the last one logged")
+	require.Contains(t, d.Facts[len(d.Facts)-1].Value, "step 3, of its rl phase, is the last one logged")
 	require.Equal(t, 1., d.Runs[0].Evaluations[1].Accuracy) // from the records
 }
 
@@ -203,7 +203,7 @@ func TestReportRefusesInOneSentence(t *testing.T) {
 		want string
 		args []string
 	}{
-		{"want one run directory, got 0 arguments", nil},
+		{"report: want RUNDIR, got no argument", nil},
 		{"no directory " + empty + "/no", []string{empty + "/no"}},
 		{"holds no metrics.jsonl: want the directory of a run", []string{empty}},
 		{"--out x would do nothing", []string{empty, "--serve", "127.0.0.1:0", "--out", "x"}},

@@ -53,8 +53,6 @@ func rewriteCommand() *cli.Command {
 // checkRewriteFlags refuses values that mean nothing.
 func checkRewriteFlags(c *cli.Context) error {
 	switch m := c.String("on-mismatch"); {
-	case c.NArg() != 2:
-		return fmt.Errorf("rewrite: want IN.jsonl and OUT.jsonl, got %d arguments", c.NArg())
 	case m != "drop" && m != "replace":
 		return fmt.Errorf("rewrite: --on-mismatch: %q is not known (known: drop, replace)", m)
 	case c.Int("parallel") < 1 || c.Int("attempts") < 1 || c.Int("max-tokens") < 1:

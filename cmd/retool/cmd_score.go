@@ -44,9 +44,8 @@ func flaggedDevice(c *cli.Context) (kernels.Device, error) {
 
 func scoreCommand() *cli.Command {
 	return &cli.Command{
-		Name:      "score",
-		Usage:     "log-probabilities, entropies, logits and gradients of texts, conversations or token ids under a model folder",
-		ArgsUsage: " ",
+		Name:  "score",
+		Usage: "log-probabilities, entropies, logits and gradients of texts, conversations or token ids under a model folder",
 		Description: "Each line of --in is an object with `ids`, `text` or `messages`; --text and --messages are one such row. Each line of\n" +
 			"--out has the row's `ids`, and for every token `logprobs` (given the tokens before it) and `entropy` (of the distribution\n" +
 			"it was drawn from), in nats; null for the first, and for what is no finite number; of a text or messages also `pieces`.\n" +
@@ -66,9 +65,6 @@ func scoreCommand() *cli.Command {
 }
 
 func score(c *cli.Context) error {
-	if c.Args().Present() {
-		return fmt.Errorf("score takes flags only, got %q", c.Args().First())
-	}
 	out, logits, gradients := c.String("out"), c.String("logits"), c.String("gradients")
 	loss := c.Bool("loss") || gradients != ""
 	typed := c.IsSet("text") || c.IsSet("messages")

@@ -24,7 +24,7 @@ func runModelCommand(args ...string) (string, error) {
 	var out bytes.Buffer
 	app := &cli.App{
 		Name: "retool", Writer: &out, ErrWriter: &out, DisableSliceFlagSeparator: true, ExitErrHandler: func(*cli.Context, error) {},
-		Commands: []*cli.Command{scoreCommand(), generateCommand()},
+		Commands: checked([]*cli.Command{scoreCommand(), generateCommand()}),
 	}
 	err := app.Run(append([]string{"retool"}, args...))
 	return out.String(), err

@@ -83,8 +83,6 @@ func tokenize(c *cli.Context) error {
 // checkTokenize refuses flags that do nothing beside others.
 func checkTokenize(c *cli.Context) error {
 	switch {
-	case c.NArg() > 1:
-		return fmt.Errorf("tokenize: want one text, got %d arguments: quote it", c.NArg())
 	case c.IsSet("messages") && (c.Args().Present() || c.IsSet("ids")), c.IsSet("ids") && c.Args().Present():
 		return errors.New("tokenize: a text, --messages and --ids exclude each other")
 	case !c.IsSet("messages") && (c.Bool("generate") || c.Bool("tools")):

@@ -22,7 +22,7 @@ func tokenizing(input string, args ...string) (string, error) {
 	var out bytes.Buffer
 	app := &cli.App{
 		Name: "retool", Writer: &out, ErrWriter: &out, Reader: strings.NewReader(input), ExitErrHandler: func(*cli.Context, error) {},
-		Commands: []*cli.Command{tokenizeCommand()},
+		Commands: checked([]*cli.Command{tokenizeCommand()}),
 	}
 	err := app.Run(append([]string{"retool", "tokenize"}, args...))
 	return out.String(), err
@@ -96,7 +96,7 @@ func TestTokenizeShowsSpecialTokens(t *testing.T) {
 func TestTokenizeRefuses(t *testing.T) {
 	dir := foreignFolder("qwen2")
 	for want, args := range map[string][]string{
-		"want one text, got 2 arguments":                           {"a", "b"},
+		`tokenize: want [TEXT], got 2: ["a" "b"]`:                  {"a", "b"},
 		"exclude each other":                                       {"--ids", "[1]", "a"},
 		"--generate and --tools go with --messages":                {"--generate", "a"},
 		"ids[0] is 4000, outside the vocabulary of":                {"--ids", "[4000]"},

@@ -16,31 +16,45 @@ import (
 
 func trainCommand() *cli.Command {
 	return &cli.Command{
-		Name: "train", Usage: "cold start and reinforcement learning, as a recipe or a file says", ArgsUsage: "RECIPE|FILE.yaml",
+		Name: "train", Usage: "cold start and reinforcement learning, as a recipe or a file says", ArgsUsage: "[RECIPE|FILE.yaml]",
 		Flags: []cli.Flag{setFlag()},
 		Action: func(c *cli.Context) error {
-			cfg, err := configured(c, "demo")
+			read, err := trainConfigs(c)
 			if err != nil {
 				return err
 			}
-			return trainOnce(c.Context, cfg)
+			return trainOnce(c.Context, read[0])
 		},
 	}
 }
 
+// trainConfigs is what train reads.
+func trainConfigs(c *cli.Context) ([]*Config, error) {
+	cfg, err := configured(c, "demo")
+	return []*Config{cfg}, err
+}
+
 func sftCommand() *cli.Command {
 	return &cli.Command{
-		Name: "sft", Usage: "the cold start alone", ArgsUsage: "RECIPE|FILE.yaml",
+		Name: "sft", Usage: "the cold start alone", ArgsUsage: "[RECIPE|FILE.yaml]",
 		Flags: []cli.Flag{setFlag()},
 		Action: func(c *cli.Context) error {
-			cfg, err := configured(c, "demo")
+			read, err := sftConfigs(c)
 			if err != nil {
 				return err
 			}
-			cfg.RL.Steps = 0
-			return trainOnce(c.Context, cfg)
+			return trainOnce(c.Context, read[0])
 		},
 	}
+}
+
+// sftConfigs is what sft reads: what train does, without reinforcement learning.
+func sftConfigs(c *cli.Context) ([]*Config, error) {
+	read, err := trainConfigs(c)
+	if err == nil {
+		read[0].RL.Steps = 0
+	}
+	return read, err
 }
 
 // onRanks meets the other ranks of cfg's run, if a launcher started this process as one of several, and does f there. An error of one rank

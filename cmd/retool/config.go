@@ -44,6 +44,8 @@ type Config struct {
 	Follow   Follow                `yaml:"follow" resume:"free"`
 
 	trainer.Config `yaml:",inline"`
+
+	typed map[string]string // what a --set gave: key to that
 }
 
 // Model is a folder in Hugging Face's layout, or the shape of a model made from scratch.
@@ -181,6 +183,7 @@ func loadOverlaid(source string, lay func(*Config) error, sets []string) (*Confi
 		}
 	}
 	maps.Copy(given, typed)
+	c.typed = maps.Clone(typed)
 	if err := c.publish(given); err != nil {
 		return nil, err
 	}
@@ -483,6 +486,9 @@ func (c *Config) Validate() error {
 	}
 	if err := c.Protocol.Validate(); err != nil {
 		return err
+	}
+	if c.Model.LoRA.Rank != 0 && c.Dist.Shard == "all" {
+		return errors.New("model.lora.rank: an adapter's base is whole on each rank: want dist.shard optimizer, got all")
 	}
 	if c.Protocol.Name == "hermes" && c.Data.embedded() {
 		return fmt.Errorf("protocol.name: hermes: data.task %s writes its traces in tags: want data.task files, or protocol.name tags",

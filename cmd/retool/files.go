@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -34,7 +33,7 @@ func unusedFlags(c *cli.Context, names ...string) error {
 	for _, name := range names {
 		if path := c.String(name); path != "" {
 			if err := unused(path); err != nil {
-				return fmt.Errorf("%s: --%s: %w", strings.TrimPrefix(c.Command.HelpName, "retool "), name, err)
+				return fmt.Errorf("%s: --%s: %w", called(c), name, err)
 			}
 		}
 	}

@@ -23,9 +23,6 @@ func configured(c *cli.Context, fallback string) (*Config, error) {
 	if c.Args().Present() {
 		source = c.Args().First()
 	}
-	if c.NArg() > 1 {
-		return nil, fmt.Errorf("%s takes one recipe or file, got %q as well (flags come before it)", c.Command.Name, c.Args().Get(1))
-	}
 	return loadConfig(source, c.StringSlice("set"))
 }
 

@@ -31,15 +31,15 @@ func (f Follow) validate() error {
 // followers all hear what a run does.
 type followers []trainer.Report
 
-func (f followers) Phase(name string, steps int) {
+func (f followers) Phase(name string, after, last int) {
 	for _, r := range f {
-		r.Phase(name, steps)
+		r.Phase(name, after, last)
 	}
 }
 
-func (f followers) Step(m trace.Metrics, done, of int) {
+func (f followers) Step(m trace.Metrics) {
 	for _, r := range f {
-		r.Step(m, done, of)
+		r.Step(m)
 	}
 }
 
@@ -90,10 +90,10 @@ func openTensorBoard(run string, note func(string)) (*tensorboard, error) {
 	return &tensorboard{events: events, note: note}, err
 }
 
-func (t *tensorboard) Phase(string, int) {}
-func (t *tensorboard) Note(string)       {}
+func (t *tensorboard) Phase(string, int, int) {}
+func (t *tensorboard) Note(string)            {}
 
-func (t *tensorboard) Step(m trace.Metrics, _, _ int) {
+func (t *tensorboard) Step(m trace.Metrics) {
 	t.write(m.Step, m.Phase, trace.Scalars(m, "step"))
 }
 

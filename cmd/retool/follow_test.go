@@ -56,7 +56,7 @@ func TestARunIsScrapedWhileItTrains(t *testing.T) {
 		`retool_tokens_total{kind="sampled"} `, `retool_tokens_total{kind="trained"} `, "\nretool_eval_accuracy ", "\nretool_eval_step 2\n",
 		"\nretool_lost_trajectories_total 0\n", "\nretool_skipped_updates_total 0\n", "\nretool_heartbeat_timestamp_seconds ",
 		"\nretool_calls_running ",
-		`retool_phase_steps{phase="rl"} 1e+06`, "\ngo_goroutines ",
+		`retool_phase_last_step{phase="rl"} 1.000002e+06`, "\ngo_goroutines ",
 	} {
 		require.Contains(t, text, want)
 	}
@@ -86,10 +86,10 @@ func TestTheExporterCountsWhatItHears(t *testing.T) {
 	require.NoError(t, err)
 	defer e.Close()
 	require.NoError(t, reg.Register(e))
-	e.Phase("rl", 10)
+	e.Phase("rl", 2, 10)
 	e.Step(trace.Metrics{Step: 3, Phase: "rl", Loss: 1, Tokens: 5, Skip: 1,
-		RL: &trace.RL{Sampled: 3, Finish: map[string]int{"sandbox_error": 2}}}, 1, 10)
-	e.Step(trace.Metrics{Step: 4, Phase: "rl", Loss: math.NaN(), Tokens: 6, RL: &trace.RL{Sampled: 4}}, 2, 10)
+		RL: &trace.RL{Sampled: 3, Finish: map[string]int{"sandbox_error": 2}}})
+	e.Step(trace.Metrics{Step: 4, Phase: "rl", Loss: math.NaN(), Tokens: 6, RL: &trace.RL{Sampled: 4}})
 	e.Evaluated(trace.Evaluation{Name: "rl", Step: 4, Accuracy: 0.5,
 		Behaviour: trace.Behaviour{Finish: map[string]int{"sandbox_error": 1}, Families: map[string]trace.Sum{"add": {Correct: 1, All: 2}}}})
 	for name, want := range map[string]string{
@@ -98,7 +98,8 @@ func TestTheExporterCountsWhatItHears(t *testing.T) {
 		"steps_total":                       "counter\nretool_steps_total{phase=\"rl\"} 2",
 		"rl_loss":                           "gauge\nretool_rl_loss NaN",
 		"rl_sampled":                        "gauge\nretool_rl_sampled 4",
-		"phase_steps_done":                  "gauge\nretool_phase_steps_done{phase=\"rl\"} 2",
+		"step":                              "gauge\nretool_step 4",
+		"phase_last_step":                   "gauge\nretool_phase_last_step{phase=\"rl\"} 10",
 		"eval_accuracy":                     "gauge\nretool_eval_accuracy 0.5",
 		"eval_behaviour_families_all":       "gauge\nretool_eval_behaviour_families_all{key=\"add\"} 2",
 		"eval_behaviour_correct_code_count": "gauge\nretool_eval_behaviour_correct_code_count 0",
@@ -149,14 +150,15 @@ func TestATensorBoardHasEveryStepOnce(t *testing.T) {
 func TestALongColdStartIsHeardOf(t *testing.T) {
 	var out bytes.Buffer
 	term := &terminal{out: &out, every: 25, patience: time.Hour}
+	term.Phase("sft", 0, 60)
 	for i := 1; i <= 60; i++ {
-		term.Step(trace.Metrics{Phase: "sft", Step: i}, i, 60)
+		term.Step(trace.Metrics{Phase: "sft", Step: i})
 	}
 	require.Equal(t, 4, strings.Count(out.String(), "\n"), out.String()) // 1, 25, 50, 60
 	out.Reset()
 	term.patience = 0
 	for i := 1; i <= 60; i++ {
-		term.Step(trace.Metrics{Phase: "sft", Step: i}, i, 60)
+		term.Step(trace.Metrics{Phase: "sft", Step: i})
 	}
 	require.Equal(t, 60, strings.Count(out.String(), "\n"))
 }

@@ -68,7 +68,8 @@ func app() *cli.App {
 		Name:                      "retool",
 		Usage:                     "train language models by reinforcement learning for strategic tool use",
 		HideHelpCommand:           true,
-		DisableSliceFlagSeparator: true, // or --set betas=[0.8,0.9] splits at the comma
+		Flags:                     []cli.Flag{cli.HelpFlag}, // the library adds it where no command is called help
+		DisableSliceFlagSeparator: true,                     // or --set betas=[0.8,0.9] splits at the comma
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              usageError,
 		CommandNotFound:           nil,
@@ -86,12 +87,9 @@ func commands() []*cli.Command {
 	cs := []*cli.Command{
 		demoCommand(), sftCommand(), trainCommand(), evalCommand(), rolloutCommand(), chatCommand(), scoreCommand(), generateCommand(),
 		tokenizeCommand(), dataCommand(), fetchCommand(), convertCommand(), configCommand(), reportCommand(), benchCommand(), profileCommand(),
-		execCommand(), gradeCommand(), planCommand(), doctorCommand(), launchCommand(),
+		execCommand(), gradeCommand(), planCommand(), doctorCommand(), launchCommand(), helpCommand(),
 	}
-	for _, c := range cs {
-		c.OnUsageError = usageError
-	}
-	return cs
+	return checked(cs)
 }
 
 // flagsFirst moves flags before arguments, at the level of the innermost command: the library stops looking for flags at the first
@@ -117,6 +115,7 @@ func flagsFirst(args []string, cs []*cli.Command) []string {
 		return false
 	}
 	var arguments []string
+	asked := false // for help, whose argument the library would take for a subcommand
 	for len(rest) > 0 {
 		arg := rest[0]
 		rest = rest[1:]
@@ -126,11 +125,15 @@ func flagsFirst(args []string, cs []*cli.Command) []string {
 		case len(arg) < 2 || arg[0] != '-':
 			arguments = append(arguments, arg)
 		default:
+			asked = asked || slices.Contains(cli.HelpFlag.Names(), strings.TrimLeft(arg, "-"))
 			out = append(out, arg)
 			if !strings.Contains(arg, "=") && takesValue(strings.TrimLeft(arg, "-")) && len(rest) > 0 {
 				out, rest = append(out, rest[0]), rest[1:]
 			}
 		}
+	}
+	if asked {
+		return out
 	}
 	if slices.ContainsFunc(arguments, func(a string) bool { return len(a) > 1 && a[0] == '-' }) {
 		out = append(out, "--")

@@ -259,11 +259,7 @@ func (c *counter) sets(draws int) {
 // optimizer counts what trainer.NewPPO allocates: the moments, and vectors of a pass's predictions.
 func (c *counter) optimizer(e *engine.Engine, tok nothing) error {
 	before := c.dev.Used()
-	slices := c.cfg.Dist.Slices
-	if slices%c.ranks != 0 {
-		slices = 0
-	}
-	ranks := trainer.NewRanks(countedRank{&dist.Alone{}, c.ranks}, slices)
+	ranks := trainer.NewRanks(countedRank{&dist.Alone{}, c.ranks}, c.cfg.Dist.Slices)
 	ranks.Shard = c.cfg.Dist.Shard
 	cfg := c.cfg.Config
 	cfg.Dist.Offload = "none" // the host's memory is not to be taken

@@ -168,7 +168,7 @@ func facts(dir string, s *trainer.State, sum trace.Summary, e environment) ([]re
 	case s.Phase == "done":
 		add("status", "finished after %d steps", last.Step)
 	case last.Step > 0:
-		add("status", "not finished: step %d of its %s phase is the last one logged", last.Step, last.Phase)
+		add("status", "not finished: step %d, of its %s phase, is the last one logged", last.Step, last.Phase)
 	}
 	return out, nil
 }

@@ -33,8 +33,8 @@ type exporter struct {
 	skipped float64
 	beat    time.Time
 	phase   string
-	done    int
-	of      int
+	step    int
+	last    int
 	pool    *interp.Pool // nil: no code runs
 }
 
@@ -80,17 +80,17 @@ func (e *exporter) sandbox(p *interp.Pool) { e.heard(func() { e.pool = p }) }
 // rolling hears that trajectories of a rollout ended.
 func (e *exporter) rolling(int, int) { e.heard(func() {}) }
 
-func (e *exporter) Phase(name string, steps int) {
-	e.heard(func() { e.phase, e.done, e.of = name, 0, steps })
+func (e *exporter) Phase(name string, after, last int) {
+	e.heard(func() { e.phase, e.step, e.last = name, after, last })
 }
 
 func (e *exporter) Note(string) { e.heard(func() {}) }
 
-func (e *exporter) Step(m trace.Metrics, done, of int) {
+func (e *exporter) Step(m trace.Metrics) {
 	e.heard(func() {
 		e.latest[m.Phase] = trace.Scalars(m, "step")
 		e.steps[m.Phase]++
-		e.done, e.of = done, of
+		e.step = m.Step
 		e.skipped += float64(m.Skip)
 		e.tokens["trained"] += float64(m.Tokens)
 		if m.RL != nil {
@@ -126,8 +126,8 @@ func (e *exporter) Collect(out chan<- prometheus.Metric) {
 	const gauge, counter = prometheus.GaugeValue, prometheus.CounterValue
 	put(gauge, "heartbeat_timestamp_seconds", "When the run last reported anything, in seconds since 1970.", float64(e.beat.UnixMilli())/1e3)
 	if e.phase != "" {
-		put(gauge, "phase_steps_done", "Steps made in the phase.", float64(e.done), "phase", e.phase)
-		put(gauge, "phase_steps", "Steps of the phase in all.", float64(e.of), "phase", e.phase)
+		put(gauge, "step", "Steps that the run has made, of both phases, as checkpoints count them.", float64(e.step))
+		put(gauge, "phase_last_step", "The step that the phase ends with.", float64(e.last), "phase", e.phase)
 	}
 	for _, phase := range slices.Sorted(maps.Keys(e.steps)) {
 		put(counter, "steps_total", "Steps made by this process.", e.steps[phase], "phase", phase)

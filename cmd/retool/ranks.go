@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -56,6 +55,9 @@ func thisRank() (dist.ID, error) { return dist.Identify(os.Getenv) }
 // other settings are refused. Where the run ends for a reason of another rank's, ctx ends, and soon after that the process, whatever it
 // does.
 func joinRanks(ctx context.Context, cfg *Config, id dist.ID) (*ranks, error) {
+	if err := cfg.forRanks(id.Size); err != nil {
+		return nil, err
+	}
 	rs := &ranks{id: id, quota: runtime.GOMAXPROCS(0)}
 	rs.ctx, rs.cancel = context.WithCancelCause(ctx)
 	o := dist.Options{
@@ -67,7 +69,7 @@ func joinRanks(ctx context.Context, cfg *Config, id dist.ID) (*ranks, error) {
 	o.Device, o.PCI = rankDevice(cfg.Device, id)
 	if id.Size > 1 {
 		var err error
-		if o.Same, err = sameOnAllRanks(cfg); err != nil {
+		if o.Same, err = sameOnAllRanks(cfg, id); err != nil {
 			return nil, err
 		}
 		if cfg.Run != "" {
@@ -122,8 +124,9 @@ func aloneRank(ctx context.Context) *ranks {
 	return &ranks{Comm: &dist.Alone{}, id: id, members: []dist.Member{{}}, ctx: ctx, cancel: func(error) {}}
 }
 
-// sameOnAllRanks is what no two ranks may have different.
-func sameOnAllRanks(cfg *Config) ([]dist.Fact, error) {
+// sameOnAllRanks is what no two ranks may have different. Every rank reads all bytes of model and data for it, by its share of the host's
+// cores; those that a run reads next are then in the host's memory.
+func sameOnAllRanks(cfg *Config, id dist.ID) ([]dist.Fact, error) {
 	binary, err := buildOf()
 	if err != nil {
 		return nil, err
@@ -133,7 +136,13 @@ func sameOnAllRanks(cfg *Config) ([]dist.Fact, error) {
 	if err != nil {
 		return nil, err
 	}
-	files, err := listFiles(cfg.Model.Path, cfg.Data.Problems, cfg.Data.Traces, cfg.Data.Test)
+	model, err := cfg.Model.folder()
+	if err != nil {
+		return nil, err
+	}
+	files, err := listFiles(smallFile, runtime.GOMAXPROCS(0)/max(1, id.LocalSize), [2]string{"model.path", model},
+		[2]string{"model.lora.path", cfg.Model.LoRA.Path}, [2]string{"data.problems", cfg.Data.Problems},
+		[2]string{"data.traces", cfg.Data.Traces}, [2]string{"data.test", cfg.Data.Test})
 	return []dist.Fact{
 		{Name: "system", Text: runtime.GOOS + "/" + runtime.GOARCH},
 		{Name: "binary", Text: binary}, // the kernels are in it
@@ -167,40 +176,6 @@ func buildOf() (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("sha256 %x", h.Sum(nil)), nil
-}
-
-// listFiles is a line for each file that is named, or lies in a folder that is: its size, and up to 64 MiB its hash. Weights are larger,
-// and what ranks make of them is compared when they go on from a checkpoint.
-func listFiles(paths ...string) (string, error) {
-	var b strings.Builder
-	for _, root := range paths {
-		if root == "" {
-			continue
-		}
-		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
-				return err
-			}
-			info, err := os.Stat(path) // a hub's cache holds links
-			if err != nil {
-				return err
-			}
-			line := fmt.Sprintf("%s: %d bytes", path, info.Size())
-			if info.Size() <= 64<<20 {
-				text, err := os.ReadFile(path)
-				if err != nil {
-					return err
-				}
-				line += fmt.Sprintf(", sha256 %.16x", sha256.Sum256(text))
-			}
-			b.WriteString(line + "\n")
-			return nil
-		})
-		if err != nil {
-			return "", fmt.Errorf("ranks compare their files: %w", err)
-		}
-	}
-	return b.String(), nil
 }
 
 // rankDevice is a rank's device as a roster shows it, and its address if it is a GPU. One that cannot be had is named when it is opened.
@@ -277,14 +252,18 @@ func (rs *ranks) agreeOn(what string, rank0 func() (string, error)) (string, err
 	return said.Value, nil
 }
 
+// overNCCL reports whether tensors travel by NVIDIA's library, where there are many ranks.
+func (c *Config) overNCCL() bool {
+	return c.Dist.Transport == "nccl" || c.Dist.Transport == "auto" && c.Device == "gpu"
+}
+
 // moveTensors chooses what they travel by, once the device is open.
 func (rs *ranks) moveTensors(dev kernels.Device, cfg *Config) error {
-	transport := cfg.Dist.Transport
-	if rs.Size() == 1 || transport == "tcp" || transport == "auto" && cfg.Device != "gpu" {
+	if rs.Size() == 1 || !cfg.overNCCL() {
 		return nil
 	}
 	gpu, ok := dev.(*kernels.GPU)
-	if !ok || cfg.Device != "gpu" {
+	if !ok {
 		return fmt.Errorf("dist.transport: nccl is for device gpu, this is %s", cfg.Device)
 	}
 	if at := dist.Interface(rs.Comm); at != "" && os.Getenv(socketInterface) == "" {

@@ -114,8 +114,8 @@ func TestARunGoesOnWithSettingsThatFixNoBit(t *testing.T) {
 		"interp.warm=2", "threads=1")...)
 	require.Contains(t, out, "settings changed since the run began: ")
 	require.Contains(t, out, "rl.steps 2 → 4")
-	require.Contains(t, out, "step  4/4")
-	require.NotContains(t, out, "step  2/4")
+	require.Contains(t, out, "step  6/6")
+	require.NotContains(t, out, "step  4/6")
 
 	// Extended, it ends in the bits of a run that was as long from its beginning: the schedule is constant.
 	longer := filepath.Join(t.TempDir(), "run")
@@ -249,14 +249,16 @@ func TestUpdatesThatAreNotFiniteAreLeftOut(t *testing.T) {
 	for _, c := range []struct {
 		sets []string
 		want string
+		of   string
 	}{
-		{[]string{"sft.lr=1e30", "sft.steps=10"}, "sft step 5: loss"},
-		{[]string{"rl.lr=1e30", "rl.steps=10", "critic.warmup=0"}, "rl.max_skipped allows 3"},
+		{[]string{"sft.lr=1e30", "sft.steps=10"}, "sft step 5: loss", "trace "},
+		{[]string{"rl.lr=1e30", "rl.steps=10", "critic.warmup=0"}, "rl.max_skipped allows 3", "trajectory "},
 	} {
 		run := filepath.Join(t.TempDir(), "run")
 		message := refused(t, short(run, c.sets...)...)
 		require.Contains(t, message, c.want)
 		require.Contains(t, message, "4 updates in a row were not finite")
+		require.Regexp(t, `first was, on rank 0 \(.*\), slice 1 of 1, `+c.of+`.*: the gradient of .*\.weight \(policy\);`, message)
 		require.Contains(t, refused(t, short(run, c.sets...)...), "4 updates in a row were not finite") // and again, resumed
 		skipped := 0
 		_, err := trace.Read(filepath.Join(run, "metrics.jsonl"), func(m trace.Metrics) error { skipped += m.Skip; return nil })

@@ -28,6 +28,8 @@ type terminal struct {
 	every    int           // of SFT steps, which are many and say little, print one in so many,
 	patience time.Duration // and one whenever so long has passed since the last
 	last     time.Time     // an SFT step was printed
+	after    int           // the last step before the phase,
+	end      int           // and the one that it ends with
 }
 
 func newTerminal() *terminal {
@@ -60,22 +62,24 @@ func (t *terminal) endBar() {
 	}
 }
 
-// Phase begins a bar.
-func (t *terminal) Phase(name string, steps int) {
+// Phase begins a bar of its steps.
+func (t *terminal) Phase(name string, after, last int) {
 	t.endBar()
-	if t.progress != nil && steps > 0 {
-		t.bar = t.progress.AddBar(int64(steps), mpb.BarRemoveOnComplete(),
-			mpb.PrependDecorators(decor.Name(name+" "), decor.CountersNoUnit("%d/%d")),
+	t.after, t.end = after, last
+	if t.progress != nil && last > after {
+		count := func(s decor.Statistics) string { return fmt.Sprintf("%d/%d", int(s.Current)+after, last) }
+		t.bar = t.progress.AddBar(int64(last-after), mpb.BarRemoveOnComplete(),
+			mpb.PrependDecorators(decor.Name(name+" "), decor.Any(count)),
 			mpb.AppendDecorators(decor.AverageETA(decor.ET_STYLE_GO)))
 	}
 }
 
 // Step prints the step's line.
-func (t *terminal) Step(m trace.Metrics, done, of int) {
+func (t *terminal) Step(m trace.Metrics) {
 	if t.bar != nil {
-		t.bar.SetCurrent(int64(done))
+		t.bar.SetCurrent(int64(m.Step - t.after))
 	}
-	width := len(fmt.Sprint(of))
+	width := len(fmt.Sprint(t.end))
 	skipped := ""
 	if m.Skip > 0 {
 		skipped = fmt.Sprintf("  %d updates skipped: not finite", m.Skip)
@@ -90,9 +94,9 @@ func (t *terminal) Step(m trace.Metrics, done, of int) {
 		skipped += leftOut(m.RL)
 	}
 	if m.RL == nil {
-		if now := time.Now(); done%t.every == 0 || done == 1 || done == of || now.Sub(t.last) >= t.patience {
+		if now := time.Now(); m.Step%t.every == 0 || m.Step == 1 || m.Step == t.end || now.Sub(t.last) >= t.patience {
 			t.last = now
-			fmt.Fprintf(t.out, "sft   %*d/%d  loss %6.3f  grad %5.2f  lr %.1e  %6.0f tok/s%s\n", width, done, of, m.Loss, m.Norm, m.LR, m.Speed,
+			fmt.Fprintf(t.out, "sft   %*d/%d  loss %6.3f  grad %5.2f  lr %.1e  %6.0f tok/s%s\n", width, m.Step, t.end, m.Loss, m.Norm, m.LR, m.Speed,
 				skipped)
 		}
 		return
@@ -100,7 +104,7 @@ func (t *terminal) Step(m trace.Metrics, done, of int) {
 	fmt.Fprintf(t.out,
 		"step  %*d/%d  reward %+.2f  accuracy %3.0f%%  code %3.0f%%  calls %.2f ok %3.0f%%  length %4.1f  kl %.1e  clip %4.1f%%  grad %5.2f  "+
 			"entropy %.3f  |Δlogp| %g  %5.0f tok/s  rollout %2.0f%% train %2.0f%% tool wait %2.0f%%%s\n",
-		width, done, of, m.Reward, 100*m.Accuracy, 100*m.CodeRatio, m.Calls, 100*m.CallsOK, m.Length, m.KL, 100*m.Clip, m.Norm, m.RL.Entropy,
+		width, m.Step, t.end, m.Reward, 100*m.Accuracy, 100*m.CodeRatio, m.Calls, 100*m.CallsOK, m.Length, m.KL, 100*m.Clip, m.Norm, m.RL.Entropy,
 		m.Difference, m.Speed, 100*m.Rollout, 100*(m.Train+m.Score), 100*m.ToolWait, skipped)
 }
 

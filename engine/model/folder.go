@@ -25,6 +25,7 @@ const (
 // embedName is the name of the embedding, headName that of the language-model head; a tied one is not stored.
 const (
 	embedName = "model.embed_tokens.weight"
+	normName  = "model.norm.weight"
 	headName  = "lm_head.weight"
 )
 

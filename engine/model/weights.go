@@ -204,7 +204,7 @@ func (w *Weights) Named() iter.Seq2[string, kernels.Tensor] {
 			project(m[2])
 			project(m[3])
 		}
-		give("model.norm.weight", w.Norm)
+		give(normName, w.Norm)
 		if !w.cfg.Tied {
 			give(headName, w.Head.Weight)
 		}

@@ -63,7 +63,7 @@ func sftCurves(steps []trace.Metrics) curves {
 }
 
 // rlCurves has a column for every number of a step, under its name in metrics.jsonl: what a trainer logs anew has a curve.
-func rlCurves(steps []trace.Metrics, offset int) curves {
+func rlCurves(steps []trace.Metrics, shift int) curves {
 	c := newCurves()
 	finishes, ranks := map[string]bool{}, 0
 	for _, m := range steps {
@@ -99,7 +99,7 @@ func rlCurves(steps []trace.Metrics, offset int) curves {
 		if m.Ranks != nil {
 			rankColumns(v, m.Ranks.Rollout, ranks)
 		}
-		c.add(m.Step-offset, v)
+		c.add(m.Step+shift, v)
 	}
 	return c
 }
@@ -118,10 +118,10 @@ func rankColumns(v map[string]float64, seconds []float64, ranks int) {
 	}
 }
 
-func behaviourCurves(groups []*group, offset int) curves {
+func behaviourCurves(groups []*group, shift int) curves {
 	c := newCurves()
 	for _, g := range groups {
-		c.add(g.Step-offset, g.columns())
+		c.add(g.Step+shift, g.columns())
 	}
 	return c
 }

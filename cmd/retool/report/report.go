@@ -34,7 +34,7 @@ type Fact struct {
 type evaluation struct {
 	trace.Evaluation
 	Columns map[string]float64 `json:"behaviour"`
-	X       int                `json:"x"` // steps of reinforcement learning made before it; negative before the cold start ended
+	X       int                `json:"x"` // Step, of another run than the first counted from where its cold start ended
 }
 
 // data is what page.js reads.
@@ -89,7 +89,11 @@ func assemble(r Run, trajectories, bytes int) (*data, error) {
 	}
 	var groups []*group
 	for i, run := range runs {
-		rd, gs, err := readRun(run, i)
+		first := -1
+		if i > 0 {
+			first = d.Runs[0].Offset
+		}
+		rd, gs, err := readRun(run, i, first)
 		if err != nil {
 			return nil, err
 		}
@@ -110,8 +114,9 @@ func assemble(r Run, trajectories, bytes int) (*data, error) {
 	return d, err
 }
 
-// readRun reads the logs of one run.
-func readRun(r Run, index int) (runData, []*group, error) {
+// readRun reads the logs of one run. Steps of reinforcement learning are counted as those of a run whose cold start ended with step first;
+// below 0, as its own are.
+func readRun(r Run, index, first int) (runData, []*group, error) {
 	rd := runData{Curves: map[string]curves{}}
 	var steps []trace.Metrics
 	torn, err := trace.Read(filepath.Join(r.Dir, "metrics.jsonl"), func(m trace.Metrics) error {
@@ -123,7 +128,8 @@ func readRun(r Run, index int) (runData, []*group, error) {
 		if _, statErr := os.Stat(r.Dir); statErr != nil {
 			return rd, nil, fmt.Errorf("report: no directory %s", r.Dir)
 		}
-		return rd, nil, fmt.Errorf("report: %s holds no metrics.jsonl: want the directory of a run", r.Dir)
+		return rd, nil, fmt.Errorf("report: %s holds no metrics.jsonl: want the directory of a run, which holds "+
+			"config.yaml, metrics.jsonl, trajectories.jsonl and checkpoints/, or a directory of such", r.Dir)
 	case err != nil:
 		return rd, nil, fmt.Errorf("report: %w", err)
 	}
@@ -137,11 +143,15 @@ func readRun(r Run, index int) (runData, []*group, error) {
 		}
 	}
 	rd.Offset = offset(sft, rl)
+	shift := 0
+	if first >= 0 {
+		shift = first - rd.Offset
+	}
 	if len(sft) > 0 {
 		rd.Curves["sft"] = bucket(sftCurves(sft), MaxPoints)
 	}
 	if len(rl) > 0 {
-		rd.Curves["rl"] = bucket(rlCurves(rl, rd.Offset), MaxPoints)
+		rd.Curves["rl"] = bucket(rlCurves(rl, shift), MaxPoints)
 	}
 	if torn != "" {
 		rd.Torn = append(rd.Torn, torn)
@@ -167,7 +177,7 @@ func readRun(r Run, index int) (runData, []*group, error) {
 		}
 	}
 	if len(train) > 0 {
-		rd.Curves["behaviour"] = bucket(behaviourCurves(train, rd.Offset), MaxPoints)
+		rd.Curves["behaviour"] = bucket(behaviourCurves(train, shift), MaxPoints)
 	}
 	for _, e := range r.Evaluations {
 		g := evaluations[phaseStep{e.Name, e.Step}]
@@ -175,14 +185,14 @@ func readRun(r Run, index int) (runData, []*group, error) {
 		if g == nil { // its records are gone: denominators are unknown
 			g = &group{behaviour: e.Behaviour, codeCorrect: 1, codeWrong: 1, failed: 1}
 		}
-		rd.Evaluations = append(rd.Evaluations, evaluation{e, g.columns(), e.Step - rd.Offset})
+		rd.Evaluations = append(rd.Evaluations, evaluation{e, g.columns(), e.Step + shift})
 	}
 	for at, g := range evaluations { // made after the last checkpoint
 		p := float64(g.correct) / float64(max(g.behaviour.Responses, 1))
 		e := trace.Evaluation{
 			Name: at.Phase, Step: at.Step, Problems: g.problems, Samples: g.all / max(g.problems, 1), Accuracy: p, Low: p, High: p,
 		}
-		rd.Evaluations = append(rd.Evaluations, evaluation{e, g.columns(), at.Step - rd.Offset})
+		rd.Evaluations = append(rd.Evaluations, evaluation{e, g.columns(), at.Step + shift})
 	}
 	slices.SortStableFunc(rd.Evaluations, func(a, b evaluation) int {
 		return cmp.Or(cmp.Compare(a.Step, b.Step), cmp.Compare(evaluationOrder(a.Name), evaluationOrder(b.Name)), cmp.Compare(a.Name, b.Name))

@@ -310,8 +310,8 @@ func TestTextRunIsOverlaid(t *testing.T) {
 		t.Fatalf("runs %+v", d.Runs)
 	}
 	for i, run := range d.Runs {
-		if x := run.Curves["rl"].X; len(x) != 9 || x[0] != 1 || x[8] != 9 {
-			t.Errorf("run %d: steps of RL %v, want 1 … 9", i, x)
+		if x := run.Curves["rl"].X; len(x) != 9 || x[0] != 13 || x[8] != 21 {
+			t.Errorf("run %d: steps of RL %v, want 13 … 21, as the first run counts them", i, x)
 		}
 	}
 	n := 0

@@ -55,6 +55,7 @@
   $("title").textContent = visible(D.title);
   const page = $("page");
   const hasRL = D.runs.some((r) => r.curves.rl);
+  const begun = D.runs[0].offset; // the step after which reinforcement learning began, of the first run: all count from there
   const two = D.runs.length > 1;
 
   function tiles() {
@@ -236,7 +237,7 @@
       const c = r.curves[phase];
       if (c && c.cols[column] && (!spec.used || i === 0 || anything(c.cols[column]))) lines.push({ x: c.x, y: c.cols[column], label: r.name, class: runClass(i) });
       if (!spec.evaluated) return;
-      const es = r.evaluations.filter((e) => e.x >= 0);
+      const es = r.evaluations.filter((e) => e.x >= begun);
       const ys = es.map(spec.evaluated);
       if (es.length && (!spec.used || i === 0 || anything(ys))) {
         const bars = column === "accuracy";
@@ -323,8 +324,8 @@
     const redraw = [];
     const toggle = el("label", { class: "check" }, el("input", { type: "checkbox", checked: true, onchange: (e) => { smooth = e.target.checked; redraw.forEach((f) => f()); } }), "moving mean over the raw line");
     if (hasRL) {
-      const end = Math.max(1, ...D.runs.flatMap((r) => [...((r.curves.rl || {}).x || []), ...r.evaluations.map((e) => e.x)]));
-      const base = { sync: "rl", x: [0, end] };
+      const end = Math.max(begun + 1, ...D.runs.flatMap((r) => [...((r.curves.rl || {}).x || []), ...r.evaluations.map((e) => e.x)]));
+      const base = { sync: "rl", x: [begun, end] };
       const share = { ...base, format: pct, range: [0, 1] };
       redraw.push(section("curves", "Reinforcement learning", [...legend(true), toggle, el("span", {}, "drag to zoom, double click for all"), every("rl")], () => [
         across("rl", "reward", { ...base, title: "Reward", help: "mean of the step's rollouts" }),
@@ -378,12 +379,12 @@
     const es = D.runs.flatMap((r, run) => r.evaluations.map((e) => ({ ...e, run })));
     if (!es.length && !D.runs[0].curves.behaviour) return;
     const intro = hasRL ? [...legend(true)] : [el("span", {}, "of the held-out problems' responses")];
-    if (D.runs[0].curves.behaviour || es.some((e) => e.x >= 0)) {
-      const end = Math.max(1, ...D.runs.flatMap((r) => [...((r.curves.behaviour || {}).x || []), ...r.evaluations.map((e) => e.x)]));
+    if (D.runs[0].curves.behaviour || es.some((e) => e.x >= begun)) {
+      const end = Math.max(begun + 1, ...D.runs.flatMap((r) => [...((r.curves.behaviour || {}).x || []), ...r.evaluations.map((e) => e.x)]));
       section("behaviour", "Behaviour", intro, () => measures.map(([name, title, help, format]) => {
-        const spec = { sync: "rl", x: [0, end], title, help, format, used: name !== "length", range: format === pct || name === "timing" ? [0, 1] : undefined, zero: format === sig && name !== "timing", evaluated: (e) => e.behaviour[name] };
+        const spec = { sync: "rl", x: [begun, end], title, help, format, used: name !== "length", range: format === pct || name === "timing" ? [0, 1] : undefined, zero: format === sig && name !== "timing", evaluated: (e) => e.behaviour[name] };
         if (name !== "pass_correct") return across("behaviour", name, spec);
-        const c = D.runs[0].curves.behaviour, ev = D.runs[0].evaluations.filter((e) => e.x >= 0);
+        const c = D.runs[0].curves.behaviour, ev = D.runs[0].evaluations.filter((e) => e.x >= begun);
         const part = (key, label, cls) => [{ x: c ? c.x : [], y: c ? c.cols[key] : [], label, class: cls }, { x: ev.map((e) => e.x), y: ev.map((e) => e.behaviour[key]), label, class: cls }];
         const a = part("pass_correct", "right", "c-tool"), b = part("pass_wrong", "wrong", "c-fourth");
         return chart({ ...spec, lines: [a[0], b[0]], points: [a[1], b[1]] });

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// checked makes commands, and theirs, refuse in one sentence what they cannot take, before they do anything: another number of arguments
+// than their ArgsUsage has places for, and the lack of a flag that is marked as required. The library would print the whole help.
+func checked(cs []*cli.Command) []*cli.Command {
+	for _, c := range cs {
+		c.OnUsageError = usageError
+		own := len(checked(c.Subcommands)) > 0
+		required := requiredFlags(c)
+		if own && c.ArgsUsage == "" { // it says itself which command it wants
+			continue
+		}
+		if c.ArgsUsage == "" {
+			c.ArgsUsage = " " // help would show [arguments...]
+		}
+		c.Before = func(ctx *cli.Context) error {
+			if c.Command(ctx.Args().First()) != nil { // the arguments are another's, who checks them
+				return nil
+			}
+			if err := checkArguments(ctx); err != nil {
+				return err
+			}
+			return checkRequired(ctx, required)
+		}
+	}
+	return cs
+}
+
+// called is a command's name, such as data inspect.
+func called(c *cli.Context) string { return strings.TrimPrefix(c.Command.HelpName, "retool ") }
+
+// checkArguments refuses another number of arguments than there are places for.
+func checkArguments(c *cli.Context) error {
+	least, most := places(c.Command.ArgsUsage)
+	n := c.NArg()
+	if n >= least && n <= most {
+		return nil
+	}
+	if most == 0 {
+		return fmt.Errorf("%s takes no argument, got %q", called(c), c.Args().First())
+	}
+	got := "no argument"
+	if n > 0 {
+		got = fmt.Sprintf("%d: %q", n, c.Args().Slice())
+	}
+	return fmt.Errorf("%s: want %s, got %s", called(c), c.Command.ArgsUsage, got)
+}
+
+// places is how many arguments a usage has words for: at least those without brackets, and any number from one with … on, whose
+// lack the command itself puts into words.
+func places(usage string) (least, most int) {
+	for _, word := range strings.Fields(usage) {
+		switch {
+		case word == "--":
+		case strings.Contains(word, "…"):
+			return least, math.MaxInt
+		case strings.HasPrefix(word, "["):
+			most++
+		default:
+			least, most = least+1, most+1
+		}
+	}
+	return least, most
+}
+
+// requiredFlags takes over the flags that a command cannot do without.
+func requiredFlags(c *cli.Command) (required []*cli.StringFlag) {
+	for _, f := range c.Flags {
+		if s, ok := f.(*cli.StringFlag); ok && s.Required {
+			s.Required = false
+			required = append(required, s)
+		}
+	}
+	return required
+}
+
+// checkRequired names the flags that are missing, with what each takes.
+func checkRequired(c *cli.Context, required []*cli.StringFlag) error {
+	var missing []string
+	for _, f := range required {
+		if !c.IsSet(f.Name) {
+			_, placeholder, _ := strings.Cut(f.Usage, "`")
+			placeholder, _, _ = strings.Cut(placeholder, "`")
+			missing = append(missing, fmt.Sprintf("--%s %s", f.Name, placeholder))
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: want %s; retool %s --help says what it takes", called(c), strings.Join(missing, " and "), called(c))
+}
+
+// helpCommand is --help of the command that its arguments name.
+func helpCommand() *cli.Command {
+	return &cli.Command{
+		Name: "help", Usage: "what a command does and takes, as --help after it says", ArgsUsage: "[COMMAND…]",
+		Action: func(c *cli.Context) error {
+			a := app()
+			a.Writer = c.App.Writer
+			at := a.Commands
+			for i, name := range c.Args().Slice() {
+				var next *cli.Command
+				for _, known := range at {
+					if known.HasName(name) {
+						next = known
+					}
+				}
+				if next == nil {
+					return fmt.Errorf("help: no command %q; `retool --help` lists them", strings.Join(c.Args().Slice()[:i+1], " "))
+				}
+				at = next.Subcommands
+			}
+			return a.RunContext(c.Context, append(append([]string{"retool"}, c.Args().Slice()...), "--help"))
+		},
+	}
+}

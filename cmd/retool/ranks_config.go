@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// forRanks refuses what a run on so many ranks cannot do, or what would do nothing on them, by its settings alone. Whoever first knows how
+// many there are asks it, before anything is begun: launch and plan, and every rank before it meets the others.
+func (c *Config) forRanks(ranks int) error {
+	if err := c.Dist.DivideAmong(ranks); err != nil {
+		return fmt.Errorf("config: %w", err)
+	}
+	if ranks == 1 {
+		return c.idleAlone()
+	}
+	if c.Dist.Transport == "nccl" && c.Device != "gpu" {
+		return fmt.Errorf("config: dist.transport: nccl is for device gpu, this is %s", c.Device)
+	}
+	return nil
+}
+
+// alone are settings that do nothing where a run is one rank's. Slices fix the bits of sums there too, for ranks that go on with it.
+var alone = idleRule{reason: "the run is one rank's, which meets nobody", keys: []string{"dist."},
+	but: []string{"dist.slices", "dist.shard", "dist.offload"}}
+
+// idleAlone refuses those, as settleIdle does others, where a --set gave them. In a file they stay: how many ranks read it is not in it,
+// and a run goes on with another number.
+func (c *Config) idleAlone() error {
+	standard := DefaultConfig()
+	defaults := settings(&standard)
+	var refused []string
+	for i, s := range settings(c) {
+		where := c.typed[s.key]
+		if where != "" && alone.covers(s.key) && !reflect.DeepEqual(s.value.Interface(), defaults[i].value.Interface()) {
+			refused = append(refused, fmt.Sprintf("%s: %s would do nothing: %s", where, s.key, alone.reason))
+		}
+	}
+	if len(refused) > 0 {
+		return fmt.Errorf("config: %s", strings.Join(refused, "; "))
+	}
+	return nil
+}
+
+// rankVerbs are the commands that ranks divide among them, each with what reads its arguments: the configuration by which its ranks meet
+// comes first.
+var rankVerbs = []struct {
+	name    string
+	configs func(*cli.Context) ([]*Config, error)
+}{
+	{"train", trainConfigs}, {"sft", sftConfigs}, {"demo", demoConfigs}, {"eval", evalConfigs},
+}
+
+// rankConfigs is what the ranks of a command will read: its arguments go through the program's own command line, on which the commands of
+// rankVerbs say what they read in place of doing it. Nothing, where the command asks for its help, which is then printed.
+func rankConfigs(ctx context.Context, out io.Writer, command []string) (read []*Config, err error) {
+	a := app()
+	a.Writer, a.ErrWriter = out, out
+	known := false
+	var names []string
+	for _, v := range rankVerbs {
+		names, known = append(names, v.name), known || v.name == command[0]
+		for _, c := range a.Commands {
+			if c.Name == v.name {
+				c.Action = func(c *cli.Context) (err error) {
+					read, err = v.configs(c)
+					return err
+				}
+			}
+		}
+	}
+	if !known {
+		return nil, fmt.Errorf("launch: %q is no command that ranks run: want one of %s", command[0], strings.Join(names, ", "))
+	}
+	if err = a.RunContext(ctx, flagsFirst(append([]string{"retool"}, command...), a.Commands)); err != nil {
+		return nil, err
+	}
+	return read, nil
+}
+
+// checkRanks refuses a command that so many ranks would refuse, by its arguments, its settings and those stored in its run directory.
+func checkRanks(configs []*Config, ranks int) error {
+	for _, cfg := range configs {
+		if err := cfg.forRanks(ranks); err != nil {
+			return err
+		}
+	}
+	if len(configs) == 1 && configs[0].Run != "" {
+		_, _, err := settle(configs[0], configs[0].Run)
+		return err
+	}
+	return nil
+}
