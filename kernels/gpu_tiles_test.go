@@ -65,7 +65,7 @@ func tilesDoNotChangeBits(t *testing.T, d *GPU) {
 
 // heads are sizes and groups, of every size that has kernels; those of 64 and 128 have kernels of Hopper too.
 var heads = []Heads{
-	{Q: 4, KV: 2, Dim: 32, Chunk: 64}, {Q: 3, KV: 1, Dim: 64, Chunk: 64}, {Q: 2, KV: 2, Dim: 128, Chunk: 128}, {Q: 5, KV: 1, Dim: 16},
+	{Q: 4, KV: 2, Dim: 32, Chunk: 64}, {Q: 6, KV: 3, Dim: 64, Chunk: 64}, {Q: 2, KV: 1, Dim: 128, Chunk: 128}, {Q: 5, KV: 1, Dim: 16},
 }
 
 // ragged are lengths that fill no tile, one that fills one, one that is empty.
