@@ -126,3 +126,30 @@ func TestSteadyStepsAllocateNothing(t *testing.T) {
 	}, c.Calls)
 	require.EqualValues(t, steps+1, dev.Hops()-hops)
 }
+
+// A training pass of a new length asks for tensor maps of its own, and makes no hop to the driver's thread for them.
+func TestTensorMapsTakeNoHop(t *testing.T) {
+	dev, c := counting(t)
+	m, err := New(dev, Config{
+		Arch: Qwen2, Layers: 3, Hidden: 128, Heads: 4, KVHeads: 2, HeadDim: 64, FFN: 192, Vocab: 512, QKVBias: true, LMHead: true,
+		MaxPositions: 512, RMSEps: 1e-6, RopeTheta: 10000, KVChunk: 64,
+	}, Options{MaxTokens: 400, Train: true, DType: kernels.BF16})
+	require.NoError(t, err)
+	defer m.Close()
+	pass := func(tokens int) (maps int, hops int64) {
+		c.Calls = driver.Calls{}
+		before := dev.Hops()
+		in := Inputs{IDs: make([]int32, tokens), Starts: []int32{0, int32(tokens)}, Rows: []int32{5}}
+		require.NoError(t, m.Train(in, func(h Head) { dev.Zero(h.Logits) }))
+		return c.Calls.Maps, dev.Hops() - before
+	}
+	pass(400)
+	for _, tokens := range []int{399, 390, 301} {
+		maps, hops := pass(tokens)
+		require.Greater(t, maps, 40)
+		require.EqualValues(t, 2, hops, "launches, and a wait")
+		maps, hops = pass(tokens)
+		require.Zero(t, maps)
+		require.EqualValues(t, 2, hops)
+	}
+}
