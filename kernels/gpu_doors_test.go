@@ -82,7 +82,7 @@ func TestGPUDoorsKeepTheirOrder(t *testing.T) {
 	})
 }
 
-// As shows the bits of integers as numbers, on every device.
+// As shows the bits of integers as numbers, also on a CPU, whose memory has a type.
 func TestAsKeepsBits(t *testing.T) {
 	c := newCPU(1, goSIMD)
 	defer c.Close()
