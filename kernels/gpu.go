@@ -16,8 +16,8 @@ import (
 //
 // One goroutine owns the driver, on one OS thread; everybody else sends it work. An operation only records launches; Do submits them at
 // its end, in one call. Doors, allocations and replays submit what was recorded before them. With a driver whose operations take effect
-// at once, each operation is submitted as it is called, so that a failure names it. To hand work over costs a hop from thread to thread, some
-// 15 µs, so small uploads and replays are errands, which go with what is handed over next: a decode step is one hop, its download's.
+// at once, each operation is submitted as it is called, so that a failure names it. To hand work over is a hop from thread to thread of
+// some 15 µs, so small uploads and replays are errands, which go with what is handed over next: a decode step is one hop, its download's.
 //
 // Sums run in fp32. Linear multiplies bf16 unless both factors are F32. Attention and the cache hold bf16 whatever the type of their
 // tensors: F32 ones, and views whose rows do not stand on 16-byte borders, are converted on the way in and out.
@@ -52,7 +52,8 @@ type GPU struct {
 	recording   *graph // that of the Repeat at work; nil: none is recorded
 	repeats     int64  // counts Repeats
 	maps        map[mapKey][128]byte
-	hopper      bool // products of bf16 by wgmma where there is such a kernel
+	pick        func(m, n, k int, of []tiling) tiling // choose; tests take others
+	hopper      bool                                  // products of bf16 by wgmma where there is such a kernel
 	notes       []string
 	loading     atomic.Int64 // nanoseconds that loading kernels has taken
 	bytes       atomic.Int64
@@ -130,6 +131,7 @@ func newGPU(open func() (driver.Driver, error)) (*GPU, error) {
 		maps: map[mapKey][128]byte{},
 	}
 	g.copyOut = func(driver.Driver) error { return g.copies.Out(0, g.fetch.b, g.fetch.src) }
+	g.pick = g.choose
 	ready := make(chan error)
 	go func() {
 		runtime.LockOSThread() // for life: the context is current on this thread
