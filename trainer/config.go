@@ -106,16 +106,16 @@ type RL struct {
 	Resample    int  `yaml:"resample" doc:"rounds of fresh prompts a step for groups whose rewards are all equal (DAPO); 0: none"`
 	Revision    int  `yaml:"revision" doc:"of the algorithm that a run begun by an older program goes on by; 0: it is refused" resume:"free"`
 	MaxSkipped  int  `yaml:"max_skipped" doc:"updates in a row that may be left out as not finite" resume:"free"`
-	VerifyEvery int  `yaml:"verify_every" doc:"scoring passes of which one is compared with the rollout, in turn; 1: all are; 0: none (choice)" resume:"free"`
+	VerifyEvery int  `yaml:"verify_every" doc:"scoring passes of which one is compared with rollout, in turn; 0: none (choice)" resume:"free"`
 	Optimizer   `yaml:",inline"`
 
 	Filter     Filter     `yaml:"filter"`
 	Covariance Covariance `yaml:"covariance"`
 }
 
-// verifies reports whether a step compares a round of its scoring passes, one of each rank, with the rollout. A round's turn comes in one of
-// VerifyEvery steps, and that of one in VerifyEvery rounds in each: to compare is a forward pass of the policy. What training says before the
-// first update of each step is compared for nothing (Stats.losses).
+// verifies reports whether a step compares a round of its scoring passes, one of each rank, with the rollout. A round's turn comes in one
+// of VerifyEvery steps, and that of one in VerifyEvery rounds in each: to compare is a forward pass of the policy. What training says
+// before the first update of each step is compared for nothing (Stats.losses).
 func (r RL) verifies(step, round int) bool {
 	return r.VerifyEvery > 0 && (step+round)%r.VerifyEvery == 0
 }

@@ -141,8 +141,9 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 	return m, nil
 }
 
-// headRows is how many rows of the head are computed at a time, if nobody says: of 64 MB of logits, 64 to 512; of a BF16 model of 512 MB, to
-// 1024, for each piece adds to the whole gradient of the head, which is far from a GPU's processors. There they fill whole tiles of products.
+// headRows is how many rows of the head are computed at a time, if nobody says: of 64 MB of logits, 64 to 512; of a BF16 model of 512 MB,
+// to 1024, for each piece adds to the whole gradient of the head, which is far from a GPU's processors. There they fill whole tiles of
+// products.
 func headRows(vocab int, dtype kernels.DType, cpu bool) int {
 	const tile = 128
 	rows := min(max(16<<20/vocab, 64), 512)
