@@ -21,7 +21,7 @@ func difference(m *model.Model, drawn []*engine.Trajectory) (float64, error) {
 	for _, b := range trainer.Pack(eps, m.Options.MaxTokens, 1) {
 		s := model.NewScorer(dev, len(b.Rows))
 		s.Load(b.Target)
-		err := m.Score(model.Inputs{IDs: b.IDs, Starts: b.Starts, Rows: b.Rows}, func(h model.Head) { s.Score(h, 1) })
+		err := m.Score(model.Inputs{IDs: b.IDs, Starts: b.Starts, Rows: b.Rows}, func(h model.Head) { s.ScoreTargets(h, 1) })
 		got := s.LogProbs()
 		s.Close()
 		if err != nil {

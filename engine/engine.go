@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -17,14 +18,14 @@ type Config struct {
 	Turns      int           `yaml:"turns" doc:"assistant turns; the code of the last is not run (recipe)"`
 	StepTokens int           `yaml:"step_tokens" doc:"fed to the model at a time: long prompts and replies are cut (choice)" resume:"free"`
 	Pages      int           `yaml:"pages" doc:"KV pages of 64 tokens; 0: enough for the largest batch, within kv_memory" resume:"free"`
-	KVMemory   int           `yaml:"kv_memory" doc:"MiB for KV pages when pages is 0" resume:"free"`
+	KVMemory   int           `yaml:"kv_memory" doc:"MiB of KV pages if pages is 0; 0: what a run leaves of a GPU; else 4096" resume:"free"`
 	MaxLost    float64       `yaml:"max_lost" doc:"share of trajectories the sandbox may lose before a step fails (choice)" resume:"free"`
 	CallLimit  time.Duration `yaml:"call_limit" doc:"longest wait for a call, queue included; then its trajectory is lost" resume:"free"`
 }
 
 // DefaultConfig has the paper's limits.
 func DefaultConfig() Config {
-	return Config{MaxTokens: 16384, Turns: 8, StepTokens: 2048, KVMemory: 4096, MaxLost: 0.05, CallLimit: 5 * time.Minute}
+	return Config{MaxTokens: 16384, Turns: 8, StepTokens: 2048, MaxLost: 0.05, CallLimit: 5 * time.Minute}
 }
 
 // Validate checks each bound and how they fit.
@@ -40,8 +41,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("engine.turns: want at least 1, got %d", c.Turns)
 	case c.StepTokens < 1:
 		return fmt.Errorf("engine.step_tokens: want at least 1, got %d", c.StepTokens)
-	case c.KVMemory < 0 || c.Pages == 0 && c.KVMemory == 0:
-		return fmt.Errorf("engine.kv_memory: want MiB for the cache, got %d", c.KVMemory)
+	case c.KVMemory < 0:
+		return fmt.Errorf("engine.kv_memory: want MiB for the cache, or 0 for what the run leaves, got %d", c.KVMemory)
 	case c.Pages < 0:
 		return fmt.Errorf("engine.pages: want 0 or more, got %d", c.Pages)
 	case c.MaxLost < 0 || c.MaxLost > 1:
@@ -121,6 +122,9 @@ type Tokens interface {
 	Size() int
 }
 
+// usualKVMemory is the MiB of a cache for which nobody has counted what there is.
+const usualKVMemory = 4096
+
 // New builds an engine around a model. eos are the ids that end a turn. concurrent is the largest number of trajectories a
 // rollout will be asked for; with cfg.Pages 0 it sizes the cache.
 func New(m *model.Model, cfg Config, tok Tokens, eos []int32, proto Protocol, in Interpreter, concurrent int) (*Engine, error) {
@@ -138,7 +142,7 @@ func New(m *model.Model, cfg Config, tok Tokens, eos []int32, proto Protocol, in
 		perTrajectory := pagesFor(cfg.MaxTokens)
 		c := m.Config
 		pageBytes := c.Layers * m.Device().KVBytes(m.Options.DType, kernels.Heads{Q: c.Heads, KV: c.KVHeads, Dim: c.HeadDim})
-		n = max(min(concurrent*perTrajectory, cfg.KVMemory<<20/pageBytes), perTrajectory) + 1
+		n = max(min(concurrent*perTrajectory, cmp.Or(cfg.KVMemory, usualKVMemory)<<20/pageBytes), perTrajectory) + 1
 	}
 	if err := m.OpenKV(n); err != nil {
 		return nil, fmt.Errorf("engine: %d KV pages of %d tokens: %w", n, kernels.PageTokens, err)

@@ -50,6 +50,43 @@ __device__ __forceinline__ bool find_rows(Rows &r, const Tensor &starts, int seq
 	return false;
 }
 
+// find_rows for tiles of keys, numbered by blockIdx.y. A tile of keys is as long as the tiles of rows that see it: the last tile of every
+// sequence has level 1, the first of n has level n. Those of the highest level come first, whatever their sequence, and among them the first
+// sequence's: what starts last is short, and multiprocessors end together.
+__device__ __forceinline__ bool find_keys(Rows &r, const Tensor &starts, int seqs, int keys_per_tile) {
+	const int lane = threadIdx.x % 32, block = blockIdx.y;
+	auto tiles = [&](int s) { return s < seqs ? (id_of(starts, s + 1) - id_of(starts, s) + keys_per_tile - 1) / keys_per_tile : 0; };
+	auto from_level = [&](int level) { // tiles of this level and above
+		int n = 0;
+		for (int s = lane; s < seqs; s += 32) n += max(0, tiles(s) - level + 1);
+		return __reduce_add_sync(FULL, n);
+	};
+	int top = 0;
+	for (int s = lane; s < seqs; s += 32) top = max(top, tiles(s));
+	if (from_level(1) <= block) return false;
+	int level = 1, over = __reduce_max_sync(FULL, top) + 1, above = 0; // the block's level is in [level, over); above: tiles from over on
+	while (over - level > 1) {
+		const int middle = (level + over) / 2, n = from_level(middle);
+		if (n > block)
+			level = middle;
+		else
+			over = middle, above = n;
+	}
+	for (int s0 = 0, rank = block - above;; s0 += 32) { // of the sequences that have a tile of this level
+		const unsigned has = __ballot_sync(FULL, tiles(s0 + lane) >= level);
+		if (rank >= __popc(has)) {
+			rank -= __popc(has);
+			continue;
+		}
+		const unsigned below = __popc(has & ((1u << lane) - 1));
+		r.seq = s0 + __ffs(__ballot_sync(FULL, (has >> lane & 1) && below == rank)) - 1;
+		r.start = id_of(starts, r.seq);
+		r.tokens = id_of(starts, r.seq + 1) - r.start;
+		r.tile = tiles(r.seq) - level;
+		return true;
+	}
+}
+
 // Loads rows [row0, row0+ROWS) of a sequence's queries (or of the gradient of its outputs) as a tile. Rows past the last are zero.
 template <int D, int ROWS, int THREADS> __device__ __forceinline__ void load_rows(unsigned tile, const Tensor &q, const Rows &r, int row0, int head, int group) {
 	constexpr int PIECES = D / 8;

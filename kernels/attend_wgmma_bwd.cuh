@@ -143,18 +143,18 @@ template <int D> __device__ __forceinline__ void backward_q_wgmma(const Tensor &
 	}, meet);
 }
 
-// dk and dv of 128 keys, from the rows of one head of the group after the other, 64 tokens at a time. Grid (⌈T/128⌉ + S, K). Products are
-// taken transposed, keys down and rows across, so that their fragments serve as left operands.
-template <int D> __device__ __forceinline__ void backward_kv_wgmma(const Tensor &dk, const Tensor &dv, const TensorMap &dout, const Tensor &lse, const Tensor &delta, const TensorMap &q, const Tensor &k, const Tensor &v, const Tensor &starts, int seqs, int group, float c) {
+// dk and dv of 128 keys, from the rows of one head of the group after the other, 64 tokens at a time. Grid (K·parts, ⌈T/128⌉ + S); group and
+// parts as in backward_kv. Products are taken transposed, keys down and rows across, so that their fragments serve as left operands.
+template <int D> __device__ __forceinline__ void backward_kv_wgmma(const Tensor &dk, const Tensor &dv, const TensorMap &dout, const Tensor &lse, const Tensor &delta, const TensorMap &q, const Tensor &k, const Tensor &v, const Tensor &starts, int seqs, int group, int parts, float c) {
 	Rows r;
-	if (!find_rows(r, starts, seqs, 1, 128)) return;
-	const int head = blockIdx.y, lane = threadIdx.x % 32, warp = threadIdx.x / 32, team = warp / 4, t = lane & 3;
+	if (!find_keys(r, starts, seqs, 128)) return;
+	const int head = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32, team = warp / 4, t = lane & 3;
 	const int key0 = r.tile * 128 + team * 64, teams = min(2, (r.tokens - r.tile * 128 + 63) / 64);
 	const int first = r.tile * 2, tiles = (r.tokens + 63) / 64, steps = group * (tiles - first); // tiles of tokens that see the block's keys
 	const Layout<D> at = layout<D>(teams);
 	const unsigned tile_k = shared_address(at.own), tile_v = tile_k + TILE_BYTES<D>;
 	if (team < teams) {
-		PackedKeys<D>{k, v, r.start, r.tokens, head}.template load<128>(tile_k, tile_v, key0);
+		PackedKeys<D>{k, v, r.start, r.tokens, head / parts}.template load<128>(tile_k, tile_v, key0);
 		async_commit();
 		async_wait<0>();
 		async_proxy_fence();
@@ -248,7 +248,7 @@ template <int D> __device__ __forceinline__ void backward_kv_wgmma(const Tensor 
 		return [=, &x](int i) { return key0 + i < r.tokens ? (long)(r.start + key0 + i) * x.ld + head * D : -1l; };
 	};
 	meet(); // all have read the team's k and v
-	if (dk.p) add_rows<D>(dk, (float *)at.own, ak, c * LN2, row(dk), meet);
+	if (dk.p) add_rows<D>(dk, (float *)at.own, ak, c * LN2, row(dk), meet, parts > 1);
 	meet(); // all have read the sums of dk
-	if (dv.p) add_rows<D>(dv, (float *)at.own, av, 1.f, row(dv), meet);
+	if (dv.p) add_rows<D>(dv, (float *)at.own, av, 1.f, row(dv), meet, parts > 1);
 }

@@ -10,18 +10,21 @@
 //           group side by side. A block finds its sequence itself, so the grid needs no lengths. 10, 20, 40, 80 KB of shared memory for
 //           D 16, 32, 64, 128: q and two stages of k and v. Backward: one pass over the rows for each tile of keys (dk, dv), one over the keys
 //           for each tile of rows (dq): seven products instead of five, but no sum crosses blocks. What a pass goes over has two stages: 12,
-//           24, 49, 65 KB.
+//           24, 49, 65 KB. dk, dv: grid (K, ⌈T/64⌉ + S), the longest blocks first (find_keys); with one or two key heads, which give too few
+//           blocks, (H, ⌈T/64⌉ + S), a block for each query head, and attention_sum_parts adds up what they leave.
 //           Forward on sm_90a, if asked for, attention_fwd_wgmma of attend_wgmma.cuh: grid (⌈T·G/128⌉ + S, K), 384 threads: two teams of
 //           64 rows with 240 registers a thread, and a warp that feeds four stages of keys and values through the copy engine; 97, 193 KB
 //           for D 64, 128. Backward attention_bwd_q_wgmma and attention_bwd_kv_wgmma of attend_wgmma_bwd.cuh: the same two passes, built
-//           alike, over 128 rows or keys a block; 99, 195 KB.
+//           alike, over 128 rows or keys a block; 99, 195 KB. dk, dv: grid (K or H, ⌈T/128⌉ + S).
 // Layout    attend.cuh: 16-byte pieces XOR-swizzled by row; ldmatrix without bank conflicts.
 // Contract  the state restarts every `chunk` tiles of keys and merges in ascending order (attend.cuh). Backward: rows ascending;
-//           attention_bwd_kv_wgmma takes one head of a group after the other.
+//           attention_bwd_kv_wgmma takes one head of a group after the other, attention_sum_parts as well.
 // Floor     2·len²·H·D flop, 2·len·(2H+2K)·D bytes. At len 4096, H 28, K 4, D 128, with ceilings measured on an H200:
 //           120 Gflop / 790 Tflop/s = 0.15 ms; 67 MB / 4.3 TB/s = 0.016 ms: compute bound. Backward 2.5 times that.
 // Predicted 8 to 15 % less time on sm_90a than with the waits above the exponentials, where ptxas had put them: all 34 (backward 32) of a
-//           thread and tile now stand under a product in SASS.
+//           thread and tile now stand under a product in SASS. dk, dv on 132 multiprocessors, a block on each: the last one ends 1.01 times
+//           as late as if all worked to the end for 28 heads on 4 and one sequence of 8192 (1.66 with the shortest first), 1.03 for four of
+//           2048 (1.63); for 14 on 2, in blocks of a query head, 1.10 (2.02). TestGPUBackwardBlocksEndTogether.
 // Reached   not measured: no hardware yet.
 // Error     |Δo| ≤ 2e-2·max|o| against the reference; gradients 3e-2 of their largest.
 #include "attend.cuh"
@@ -30,8 +33,8 @@
 template <int D> __device__ __forceinline__ int sum_at(int row, int col) { return row * D + (col ^ ((D == 16 ? row >> 1 & 1 : row & 3) << 3)); }
 
 // x += 64 rows of sums of four warps, scaled. They go through shared memory (64·D floats, free for all), so that a thread adds eight
-// neighbours. from(i) is where row i begins in x, negative for none; the four warps meet at meet().
-template <int D, class From, class Meet> __device__ __forceinline__ void add_rows(const Tensor &x, float *sums, const float acc[D / 8][4], float scale, From from, Meet meet) {
+// neighbours. from(i) is where row i begins in x, negative for none; the four warps meet at meet(). If x is fresh, nothing is added to.
+template <int D, class From, class Meet> __device__ __forceinline__ void add_rows(const Tensor &x, float *sums, const float acc[D / 8][4], float scale, From from, Meet meet, bool fresh = false) {
 	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
 #pragma unroll
 	for (int d = 0; d < D / 8; d++)
@@ -50,7 +53,10 @@ template <int D, class From, class Meet> __device__ __forceinline__ void add_row
 		const int flip = i >> 2 & 1; // four neighbours take the other half first: eight in a row would meet in banks
 		const float4 a = p[flip], b = p[flip ^ 1], lo = flip ? b : a, hi = flip ? a : b;
 		const float v[8] = {lo.x, lo.y, lo.z, lo.w, hi.x, hi.y, hi.z, hi.w};
-		add8(x, at + col, 8, v);
+		if (fresh)
+			store8(x, at + col, 8, v);
+		else
+			add8(x, at + col, 8, v);
 	}
 }
 
@@ -72,6 +78,22 @@ extern "C" __global__ void __launch_bounds__(128) attention_delta(Tensor delta, 
 	for (int d = lane; d < dim; d += 32) sum = fmaf(load1(dout, t * dout.ld + h * dim + d), load1(o, t * o.ld + h * dim + d), sum);
 	sum = warp_sum(sum);
 	if (lane == 0) ((float *)delta.p)[t * delta.ld + h] = sum;
+}
+
+// dk += Σ of the parts of its groups, in ascending order, and dv likewise; (T,K,D) and (T,K,parts,D). Eight neighbours a thread; grid (…, 2).
+extern "C" __global__ void __launch_bounds__(256) attention_sum_parts(Tensor dk, Tensor dv, Tensor of_dk, Tensor of_dv, int tokens, int heads, int dim, int parts) {
+	const Tensor x = {blockIdx.y ? dv.p : dk.p, blockIdx.y ? dv.ld : dk.ld, blockIdx.y ? dv.type : dk.type}; // by reference it would lie in local memory
+	const Tensor of = {blockIdx.y ? of_dv.p : of_dk.p, of_dk.ld, F32};
+	const int width = heads * dim / 8, i = blockIdx.x * 256 + threadIdx.x;
+	if (!x.p || i >= tokens * width) return;
+	const int token = i / width, col = i % width * 8;
+	float v[8], sum[8];
+	for (int p = 0; p < parts; p++) {
+		load8(v, of, (long)token * of.ld + (col / dim * parts + p) * dim + col % dim, 8);
+#pragma unroll
+		for (int e = 0; e < 8; e++) sum[e] = p ? sum[e] + v[e] : v[e];
+	}
+	add8(x, (long)token * x.ld + col, 8, sum);
 }
 
 // What a backward pass goes over, N rows of two tensors at a time, in two stages: two tiles each for rows of up to 64 numbers; halves of one
@@ -141,16 +163,17 @@ template <int D> __device__ __forceinline__ void backward_q(Tensor dq, Tensor do
 	}, [] { __syncthreads(); });
 }
 
-// dk and dv of 64 keys. Products are taken transposed, keys down and rows across, so that their fragments serve as left operands.
-template <int D> __device__ __forceinline__ void backward_kv(Tensor dk, Tensor dv, Tensor dout, Tensor lse, Tensor delta, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, float c) {
+// dk and dv of 64 keys, of group query heads: of all that share the key head, or one part of them. Then the part's sums are stored, for
+// attention_sum_parts. Products are taken transposed, keys down and rows across, so that their fragments serve as left operands.
+template <int D> __device__ __forceinline__ void backward_kv(Tensor dk, Tensor dv, Tensor dout, Tensor lse, Tensor delta, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, int parts, float c) {
 	extern __shared__ __align__(128) char shared[];
 	Rows r;
-	if (!find_rows(r, starts, seqs, 1, KEYS)) return;
-	const int head = blockIdx.y, lane = threadIdx.x % 32, warp = threadIdx.x / 32, t = lane & 3, key0 = r.tile * KEYS, rows = r.tokens * group;
+	if (!find_keys(r, starts, seqs, KEYS)) return;
+	const int head = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32, t = lane & 3, key0 = r.tile * KEYS, rows = r.tokens * group;
 	constexpr int N = Stage<D>::N;
 	const unsigned tile_k = shared_address(shared), tile_v = tile_k + TILE_BYTES<D>, stages = tile_v + TILE_BYTES<D>;
 	float *of_rows = (float *)(shared + (2 + Stage<D>::TILES) * TILE_BYTES<D>); // of the rows in each stage: lse in base 2, δ
-	const PackedKeys<D> keys{k, v, r.start, r.tokens, head};
+	const PackedKeys<D> keys{k, v, r.start, r.tokens, head / parts};
 	float ln = 0.f, dl = 0.f; // of this thread's row of the next stage, on their way to of_rows
 	auto load = [&](int row0) {
 		const unsigned to = Stage<D>(stages, row0 / N).at();
@@ -204,9 +227,9 @@ template <int D> __device__ __forceinline__ void backward_kv(Tensor dk, Tensor d
 		return [=, &x](int i) { return key0 + i < r.tokens ? (long)(r.start + key0 + i) * x.ld + head * D : -1l; };
 	};
 	auto meet = [] { __syncthreads(); };
-	if (dk.p) add_rows<D>(dk, (float *)shared, ak, c * LN2, at(dk), meet);
+	if (dk.p) add_rows<D>(dk, (float *)shared, ak, c * LN2, at(dk), meet, parts > 1);
 	meet(); // all have read the sums of dk
-	if (dv.p) add_rows<D>(dv, (float *)shared, av, 1.f, at(dv), meet);
+	if (dv.p) add_rows<D>(dv, (float *)shared, av, 1.f, at(dv), meet, parts > 1);
 }
 
 #define ATTENTION(D)                                                                                                                                                                   \
@@ -216,8 +239,8 @@ template <int D> __device__ __forceinline__ void backward_kv(Tensor dk, Tensor d
 	extern "C" __global__ void __launch_bounds__(128) attention_bwd_q_bf16_d##D(Tensor dq, Tensor dout, Tensor lse, Tensor delta, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, float c) { \
 		backward_q<D>(dq, dout, lse, delta, q, k, v, starts, seqs, group, c);                                                                                                                  \
 	}                                                                                                                                                                                    \
-	extern "C" __global__ void __launch_bounds__(128, 2) attention_bwd_kv_bf16_d##D(Tensor dk, Tensor dv, Tensor dout, Tensor lse, Tensor delta, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, float c) { \
-		backward_kv<D>(dk, dv, dout, lse, delta, q, k, v, starts, seqs, group, c);                                                                                                             \
+	extern "C" __global__ void __launch_bounds__(128, 2) attention_bwd_kv_bf16_d##D(Tensor dk, Tensor dv, Tensor dout, Tensor lse, Tensor delta, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, int parts, float c) { \
+		backward_kv<D>(dk, dv, dout, lse, delta, q, k, v, starts, seqs, group, parts, c);                                                                                                             \
 	}
 
 ATTENTION(16)
@@ -240,8 +263,8 @@ ATTENTION(128)
 	extern "C" __global__ void __launch_bounds__(384, 1) attention_bwd_q_wgmma_d##D(Tensor dq, Tensor dout, Tensor lse, Tensor delta, Tensor q, const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v, Tensor starts, int seqs, int group, float c) { \
 		backward_q_wgmma<D>(dq, dout, lse, delta, q, k, v, starts, seqs, group, c);                                                                                                            \
 	}                                                                                                                                                                                    \
-	extern "C" __global__ void __launch_bounds__(384, 1) attention_bwd_kv_wgmma_d##D(Tensor dk, Tensor dv, const __grid_constant__ TensorMap dout, Tensor lse, Tensor delta, const __grid_constant__ TensorMap q, Tensor k, Tensor v, Tensor starts, int seqs, int group, float c) { \
-		backward_kv_wgmma<D>(dk, dv, dout, lse, delta, q, k, v, starts, seqs, group, c);                                                                                                       \
+	extern "C" __global__ void __launch_bounds__(384, 1) attention_bwd_kv_wgmma_d##D(Tensor dk, Tensor dv, const __grid_constant__ TensorMap dout, Tensor lse, Tensor delta, const __grid_constant__ TensorMap q, Tensor k, Tensor v, Tensor starts, int seqs, int group, int parts, float c) { \
+		backward_kv_wgmma<D>(dk, dv, dout, lse, delta, q, k, v, starts, seqs, group, parts, c);                                                                                                       \
 	}
 
 ATTENTION(64)

@@ -69,6 +69,15 @@ func backwardShared(h Heads) int {
 	return 6 * tileBytes(h)
 }
 
+// keyParts is how many blocks share the query heads of a key head's tile backward. One or two key heads give too few blocks: the longest of
+// them would work for longer than all do on average. Only the geometry decides, for the order of a sum depends on it.
+func keyParts(h Heads) int {
+	if h.KV <= 2 {
+		return h.Q / h.KV
+	}
+	return 1
+}
+
 // AttentionBackward first takes δ = Σ do∘o, then dq over tiles of rows, then dk and dv over tiles of keys.
 func (g *GPU) AttentionBackward(dq, dk, dv, do, o, lse, q, k, v, starts Tensor, h Heads) {
 	const op = "AttentionBackward"
@@ -81,29 +90,43 @@ func (g *GPU) AttentionBackward(dq, dk, dv, do, o, lse, q, k, v, starts Tensor, 
 	kind, G := attentionDim(op, h), h.Q/h.KV
 	st := staging{g: g}
 	deltaAt := st.bytes(4 * T * h.Q)
+	parts, partAt := keyParts(h), [2]int{}
+	if parts > 1 {
+		partAt = [2]int{st.bytes(4 * T * h.Q * h.Dim), st.bytes(4 * T * h.Q * h.Dim)}
+	}
 	doa, qa, ka, va := st.take(do, true), st.take(q, true), st.take(k, true), st.take(v, true)
 	st.begin()
 	delta := arg{st.at + uint64(deltaAt), int32(h.Q), int32(F32)}
 	g.launch("attention_delta", [3]int{ceil(T*h.Q, 4), 1, 1}, 128, 0, delta, doa.a, g.in(o), int32(T*h.Q), int32(h.Q), int32(h.Dim))
-	c := scoreScale(h)
+	c, keys, rows := scoreScale(h), dk.mem != nil || dv.mem != nil, 64
+	dka, dva := g.out(dk), g.out(dv)
+	if parts > 1 {
+		part := func(i int) arg { return arg{st.at + uint64(partAt[i]), int32(h.Q * h.Dim), int32(F32)} }
+		dka, dva = part(0), part(1)
+	}
 	if g.wgmma(h) {
-		shared, rows := wgmmaShared(h, 2)+4*512, func(x *staged, heads int) [128]byte { return g.tensorMap(x.a, T, heads*h.Dim, PageTokens) }
+		rows = 128
+		shared, mapped := wgmmaShared(h, 2)+4*512, func(x *staged, heads int) [128]byte { return g.tensorMap(x.a, T, heads*h.Dim, PageTokens) }
 		if dq.mem != nil {
-			g.launch(fmt.Sprint("attention_bwd_q_wgmma_d", h.Dim), [3]int{ceil(T*G, 128) + S, h.KV, 1}, 384, shared,
-				g.out(dq), doa.a, g.in(lse), delta, qa.a, rows(ka, h.KV), rows(va, h.KV), g.in(starts), int32(S), int32(G), c)
+			g.launch(fmt.Sprint("attention_bwd_q_wgmma_d", h.Dim), [3]int{ceil(T*G, rows) + S, h.KV, 1}, 384, shared,
+				g.out(dq), doa.a, g.in(lse), delta, qa.a, mapped(ka, h.KV), mapped(va, h.KV), g.in(starts), int32(S), int32(G), c)
 		}
-		if dk.mem != nil || dv.mem != nil {
-			g.launch(fmt.Sprint("attention_bwd_kv_wgmma_d", h.Dim), [3]int{ceil(T, 128) + S, h.KV, 1}, 384, shared,
-				g.out(dk), g.out(dv), rows(doa, h.Q), g.in(lse), delta, rows(qa, h.Q), ka.a, va.a, g.in(starts), int32(S), int32(G), c)
+		if keys {
+			g.launch(fmt.Sprint("attention_bwd_kv_wgmma_d", h.Dim), [3]int{h.KV * parts, ceil(T, rows) + S, 1}, 384, shared,
+				dka, dva, mapped(doa, h.Q), g.in(lse), delta, mapped(qa, h.Q), ka.a, va.a, g.in(starts), int32(S), int32(G/parts), int32(parts), c)
 		}
-		return
+	} else {
+		if dq.mem != nil {
+			g.launch("attention_bwd_q_"+kind, [3]int{ceil(T*G, rows) + S, h.KV, 1}, 128, backwardShared(h),
+				g.out(dq), doa.a, g.in(lse), delta, qa.a, ka.a, va.a, g.in(starts), int32(S), int32(G), c)
+		}
+		if keys {
+			g.launch("attention_bwd_kv_"+kind, [3]int{h.KV * parts, ceil(T, rows) + S, 1}, 128, backwardShared(h)+1024,
+				dka, dva, doa.a, g.in(lse), delta, qa.a, ka.a, va.a, g.in(starts), int32(S), int32(G/parts), int32(parts), c)
+		}
 	}
-	if dq.mem != nil {
-		g.launch("attention_bwd_q_"+kind, [3]int{ceil(T*G, 64) + S, h.KV, 1}, 128, backwardShared(h),
-			g.out(dq), doa.a, g.in(lse), delta, qa.a, ka.a, va.a, g.in(starts), int32(S), int32(G), c)
-	}
-	if dk.mem != nil || dv.mem != nil {
-		g.launch("attention_bwd_kv_"+kind, [3]int{ceil(T, 64) + S, h.KV, 1}, 128, backwardShared(h)+1024,
-			g.out(dk), g.out(dv), doa.a, g.in(lse), delta, qa.a, ka.a, va.a, g.in(starts), int32(S), int32(G), c)
+	if keys && parts > 1 {
+		g.launch("attention_sum_parts", [3]int{ceil(T*h.KV*h.Dim/8, 256), 2, 1}, 256, 0,
+			g.out(dk), g.out(dv), dka, dva, int32(T), int32(h.KV), int32(h.Dim), int32(parts))
 	}
 }

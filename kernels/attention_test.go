@@ -44,7 +44,7 @@ func (s *subject) heads(t *rapid.T) Heads {
 	if s.dtype == BF16 {
 		dims = []int{16, 32, 64, 128}
 	}
-	kv := rapid.IntRange(1, 2).Draw(t, "KV")
+	kv := rapid.IntRange(1, 3).Draw(t, "KV")
 	return Heads{Q: kv * rapid.IntRange(1, 3).Draw(t, "G"), KV: kv, Dim: rapid.SampledFrom(dims).Draw(t, "D"),
 		Chunk: PageTokens * rapid.IntRange(1, 2).Draw(t, "chunk")}
 }

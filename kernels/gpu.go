@@ -16,13 +16,16 @@ import (
 //
 // One goroutine owns the driver, on one OS thread; everybody else sends it work. An operation only records launches; Do submits them at
 // its end, in one call. Doors, allocations and replays submit what was recorded before them. With a driver whose operations take effect
-// at once, each operation is submitted as it is called, so that a failure names it.
+// at once, each operation is submitted as it is called, so that a failure names it. To hand work over is a hop from thread to thread of
+// some 15 µs, so small uploads and replays are errands, which go with what is handed over next: a decode step is one hop, its download's.
 //
 // Sums run in fp32. Linear multiplies bf16 unless both factors are F32. Attention and the cache hold bf16 whatever the type of their
 // tensors: F32 ones, and views whose rows do not stand on 16-byte borders, are converted on the way in and out.
 type GPU struct {
 	info        driver.Info
-	jobs        chan func(drv driver.Driver)
+	drv         driver.Driver // only for TensorMap, which needs no thread of its own
+	jobs        chan job
+	results     chan outcome
 	done        chan struct{}
 	inDo        atomic.Bool
 	do          sync.Mutex // held by Do
@@ -35,7 +38,13 @@ type GPU struct {
 	op          string   // at work
 	err         error    // the first failure; kept
 	copies      *driver.Staging
-	unwaited    bool // something was issued since all was last waited for
+	errands     []errand // what the driver's thread does before its next job
+	carried     []byte   // the bytes of those that upload
+	landed      []byte   // where downloads arrive, before they are what the caller asked for
+	fetch       download // that of the job copyOut, which is made once: a closure for each copy would be an allocation
+	copyOut     func(driver.Driver) error
+	hops        int64 // jobs that were handed over
+	unwaited    bool  // something was issued since all was last waited for
 	funcs       map[string]*gpuFunc
 	mods        map[string]driver.Module
 	work        []scratch
@@ -43,7 +52,8 @@ type GPU struct {
 	recording   *graph // that of the Repeat at work; nil: none is recorded
 	repeats     int64  // counts Repeats
 	maps        map[mapKey][128]byte
-	hopper      bool // products of bf16 by wgmma where there is such a kernel
+	pick        func(m, n, k int, of []tiling) tiling // choose; tests take others
+	hopper      bool                                  // products of bf16 by wgmma where there is such a kernel
 	notes       []string
 	loading     atomic.Int64 // nanoseconds that loading kernels has taken
 	bytes       atomic.Int64
@@ -60,6 +70,32 @@ type mapKey struct {
 type scratch struct {
 	p driver.Ptr
 	n int
+}
+
+// job is work for the driver's thread, and what it is for, as an error says it.
+type job struct {
+	what string
+	run  func(drv driver.Driver) error
+}
+
+// outcome is a job's. what names the errand that failed, or the job.
+type outcome struct {
+	what string
+	err  error
+}
+
+// errand is the replay of a graph, or the upload of carried[from:to] to dst if the graph is 0.
+type errand struct {
+	what     string
+	graph    driver.Graph
+	dst      driver.Ptr
+	from, to int
+}
+
+// download is len(b) bytes at src, on their way to b.
+type download struct {
+	b   []byte
+	src driver.Ptr
 }
 
 type gpuFunc struct {
@@ -90,10 +126,12 @@ func OpenGPU(ordinal int) (*GPU, error) {
 
 func newGPU(open func() (driver.Driver, error)) (*GPU, error) {
 	g := &GPU{
-		jobs: make(chan func(driver.Driver)), done: make(chan struct{}),
+		jobs: make(chan job), results: make(chan outcome), done: make(chan struct{}),
 		funcs: map[string]*gpuFunc{}, mods: map[string]driver.Module{}, graphs: map[string]*graph{},
 		maps: map[mapKey][128]byte{},
 	}
+	g.copyOut = func(driver.Driver) error { return g.copies.Out(0, g.fetch.b, g.fetch.src) }
+	g.pick = g.choose
 	ready := make(chan error)
 	go func() {
 		runtime.LockOSThread() // for life: the context is current on this thread
@@ -103,14 +141,14 @@ func newGPU(open func() (driver.Driver, error)) (*GPU, error) {
 			if g.info.Capability < 80 {
 				err = fmt.Errorf("kernels: %s is sm_%d: the kernels need sm_80 or newer: set device: cpu", g.info.Name, g.info.Capability)
 			}
-			g.copies = driver.NewStaging(drv)
+			g.drv, g.copies = drv, driver.NewStaging(drv)
 		}
 		ready <- err
 		if err != nil {
 			return
 		}
-		for f := range g.jobs {
-			f(drv)
+		for j := range g.jobs {
+			g.results <- g.serve(drv, j)
 		}
 		close(g.done)
 	}()
@@ -137,17 +175,64 @@ func (g *GPU) Notes() []string {
 	return slices.Clone(g.notes)
 }
 
-// call runs f on the driver's thread and keeps its error.
+// serve is what the driver's thread does with a job.
+func (g *GPU) serve(drv driver.Driver, j job) outcome {
+	for _, e := range g.errands {
+		var err error
+		if e.graph != 0 {
+			err = drv.Replay(0, e.graph)
+		} else {
+			err = g.copies.In(0, e.dst, g.carried[e.from:e.to])
+		}
+		if err != nil {
+			return outcome{e.what, err}
+		}
+	}
+	return outcome{j.what, j.run(drv)}
+}
+
+// hand gives a job to the driver's thread and waits for its result. It holds mu.
+func (g *GPU) hand(what string, f func(drv driver.Driver) error) outcome {
+	g.hops++
+	g.jobs <- job{what, f}
+	r := <-g.results
+	g.errands, g.carried = g.errands[:0], g.carried[:0]
+	return r
+}
+
+// call runs f on the driver's thread and keeps its error. It holds mu.
 func (g *GPU) call(what string, f func(drv driver.Driver) error) {
 	if g.err != nil {
 		return
 	}
 	g.unwaited = true
-	done := make(chan error)
-	g.jobs <- func(drv driver.Driver) { done <- f(drv) }
-	if err := <-done; err != nil {
-		g.err = fmt.Errorf("kernels: %s: %w", what, err)
+	if r := g.hand(what, f); r.err != nil {
+		g.fail(r.what, r.err)
 	}
+}
+
+func (g *GPU) fail(what string, err error) { g.err = fmt.Errorf("kernels: %s: %w", what, err) }
+
+// send makes e an errand, behind what was recorded. It holds mu, and the queue is empty.
+func (g *GPU) send(e errand) {
+	if g.err != nil {
+		return
+	}
+	g.errands = append(g.errands, e)
+	g.unwaited = true
+	if g.immediate {
+		g.call(e.what, func(driver.Driver) error { return nil })
+	}
+}
+
+// mostCarried is how many bytes of uploads may wait for the next job: those of a decode step of 256 sequences of 16K tokens.
+const mostCarried = 512 << 10
+
+// Hops is how often work was handed to the driver's thread.
+func (g *GPU) Hops() int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.hops
 }
 
 // submit issues what was recorded. It holds mu.
@@ -321,12 +406,10 @@ func (g *GPU) Close() error {
 	defer g.do.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	done := make(chan error)
-	g.jobs <- func(drv driver.Driver) { done <- drv.Close() }
-	err := <-done
+	r := g.hand("Close", driver.Driver.Close)
 	close(g.jobs)
 	<-g.done
-	return err
+	return r.err
 }
 
 // door checks that t is memory of this device.
@@ -342,13 +425,19 @@ func (t Tensor) first() uint64 { return t.mem.ptr + uint64(t.off*t.dtype.Size())
 // Upload copies from the host, converting float32 to bf16 and back where the types differ.
 func (g *GPU) Upload(dst Tensor, src any) {
 	g.door("Upload", dst)
-	b := bytesOf(dst.dtype, hostNumbers("Upload", "source", dst, src), dst.Len())
+	src = hostNumbers("Upload", "source", dst, src)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.submit()
 	g.notReplayable()
 	dst.mem.version++
 	size := dst.dtype.Size()
+	if from, n := len(g.carried), dst.Len()*size; dst.Contiguous() && from+n <= mostCarried {
+		g.carried = appendBytes(g.carried, dst.dtype, src, dst.Len())
+		g.send(errand{what: "Upload", dst: driver.Ptr(dst.first()), from: from, to: from + n})
+		return
+	}
+	b := appendBytes(nil, dst.dtype, src, dst.Len())
 	g.call("Upload", func(driver.Driver) (err error) {
 		dst.runs(func(at, from, n int) {
 			if err == nil {
@@ -363,24 +452,35 @@ func (g *GPU) Upload(dst Tensor, src any) {
 func (g *GPU) Download(dst any, src Tensor) {
 	g.door("Download", src)
 	dst = hostNumbers("Download", "destination", src, dst)
-	b := make([]byte, src.Len()*src.dtype.Size())
 	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := src.Len() * src.dtype.Size()
+	b := g.landed
+	if n > len(b) {
+		b = make([]byte, n)
+		if n <= mostCarried {
+			g.landed = b
+		}
+	}
+	g.fetch = download{b: b[:n]}
 	if !src.Contiguous() {
 		// One kernel gathers the rows: a copy for each would cost microseconds each.
 		width := src.dims[1] * src.dims[2]
-		p := g.temp(len(b))
+		p := g.temp(n)
 		g.start("Download")
 		g.rowwise("copy", src.dims[0], width, arg{p, int32(width), int32(src.dtype)}, g.in(src))
-		g.submit()
-		g.call("Download", func(driver.Driver) error { return g.copies.Out(0, b, driver.Ptr(p)) })
+		g.fetch.src = driver.Ptr(p)
 	} else {
-		g.submit()
-		g.call("Download", func(driver.Driver) error { return g.copies.Out(0, b, driver.Ptr(src.first())) })
+		g.fetch.src = driver.Ptr(src.first())
 	}
-	g.unwaited = g.unwaited && len(b) == 0 // else the copy was the last of all, and is here
+	g.submit()
+	g.call("Download", g.copyOut)
+	if g.err != nil {
+		clear(g.fetch.b)
+	}
+	g.unwaited = g.unwaited && n == 0 // else the copy was the last of all, and is here
 	g.notReplayable()
-	g.mu.Unlock()
-	fromBytes(dst, src.dtype, b, src.Len())
+	fromBytes(dst, src.dtype, g.fetch.b, src.Len())
 }
 
 // Copy converts between F32 and BF16.

@@ -123,14 +123,17 @@ var onHopper = []struct {
 	{"paged.sm90a", "paged_fwd_wgmma_d64", pagedOnHopper},
 	{"linear.sm90a", "linear_nt32_wgmma", linearOnHopper},
 	{"linear.sm90a", "linear_nn_wgmma", func(t testing.TB, d *GPU) ([]uint16, error) { // 6 tiles for 4 blocks, 4 steps each
+		takeTile(d, "_wgmma")
 		dy, w, dx := upload(d, normals(1, 264*200), 264, 200), upload(d, normals(2, 200*264), 200, 264), d.Alloc(BF16, 264, 264)
 		return result(d, dx, func() { d.LinearBackward(dx, Tensor{}, Tensor{}, dy, Tensor{}, w) })
 	}},
 	{"linear.sm90a", "linear_tn64_wgmma", func(t testing.TB, d *GPU) ([]uint16, error) { // 6 tiles for 4 blocks, 10 steps each on 8 stages
+		takeTile(d, "64_wgmma")
 		dy, x, dw := upload(d, normals(1, 600*136), 600, 136), upload(d, normals(2, 600*136), 600, 136), d.Alloc(BF16, 136, 136)
 		return result(d, dw, func() { d.LinearBackward(Tensor{}, dw, Tensor{}, dy, x, Tensor{}) })
 	}},
 	{"linear.sm90a", "linear_nt_wgmma", func(t testing.TB, d *GPU) ([]uint16, error) { // 6 tiles for 4 blocks, 4 steps each
+		takeTile(d, "_wgmma")
 		x, w, y := upload(d, normals(1, 260*200), 260, 200), upload(d, normals(2, 260*200), 260, 200), d.Alloc(BF16, 260, 260)
 		return result(d, y, func() { d.Linear(y, x, w, Tensor{}) })
 	}},
@@ -185,6 +188,9 @@ func pagedOnHopper(t testing.TB, d *GPU) ([]uint16, error) {
 
 // linearOnHopper uses every stage again, and its block with two tiles its place for sums.
 func linearOnHopper(t testing.TB, d *GPU) ([]uint16, error) {
+	if d.hopper {
+		takeTile(d, "32_wgmma")
+	}
 	const m, n, k = 40, 136, 840
 	x, w, y := upload(d, normals(1, m*k), m, k), upload(d, normals(2, n*k), n, k), d.Alloc(BF16, m, n)
 	return result(d, y, func() { d.Linear(y, x, w, Tensor{}) })

@@ -5,6 +5,7 @@ import "retool/kernels/driver"
 // graph is what Repeat keeps of a key: the launches of the operations, as the driver replays them. Where they are not all there was to
 // it, or the driver's handle is 0, there is nothing to replay.
 type graph struct {
+	what       string // "Repeat …"
 	h          driver.Graph
 	replayable bool  // it consists of launches alone
 	turn       int64 // of its last replay
@@ -36,11 +37,11 @@ func (g *GPU) Repeat(key string, f func()) {
 	}
 	if known != nil {
 		g.submit() // what was recorded before comes first
-		g.replay(key, known)
+		g.replay(known)
 		g.mu.Unlock()
 		return
 	}
-	r := &graph{turn: g.repeats, replayable: true, uses: map[*memory]bool{}}
+	r := &graph{what: "Repeat " + key, turn: g.repeats, replayable: true, uses: map[*memory]bool{}}
 	g.recording = r
 	g.mu.Unlock()
 	defer func() { // also when f panics: then nothing is kept
@@ -56,7 +57,7 @@ func (g *GPU) Repeat(key string, f func()) {
 	}
 	if r.replayable && len(r.launches) > 0 {
 		g.submit()
-		g.call("Repeat "+key, func(drv driver.Driver) (err error) {
+		g.call(r.what, func(drv driver.Driver) (err error) {
 			r.h, err = drv.Capture(r.launches)
 			return err
 		})
@@ -77,9 +78,7 @@ func (g *GPU) Repeat(key string, f func()) {
 const mostGraphs = 128
 
 // replay issues a graph. It holds mu, and the queue is empty.
-func (g *GPU) replay(key string, r *graph) {
-	g.call("Repeat "+key, func(drv driver.Driver) error { return drv.Replay(0, r.h) })
-}
+func (g *GPU) replay(r *graph) { g.send(errand{what: r.what, graph: r.h}) }
 
 // forget drops the graphs that touch memory which is about to be freed. It holds mu.
 func (g *GPU) forget(m *memory) {
@@ -95,7 +94,7 @@ func (g *GPU) drop(key string) {
 	r := g.graphs[key]
 	delete(g.graphs, key)
 	if r.h != 0 {
-		g.call("Repeat "+key, func(drv driver.Driver) error {
+		g.call(r.what, func(drv driver.Driver) error {
 			if err := drv.Wait(0); err != nil {
 				return err
 			}

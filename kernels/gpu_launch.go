@@ -201,18 +201,22 @@ func packParams(name string, sizes []int, args []any) []byte {
 }
 
 // tensorMap describes a bf16 matrix to the copy engine: boxes of `box` rows and 64 columns, swizzled.
-func (g *GPU) tensorMap(a arg, rows, cols, box int) (m [128]byte) {
+func (g *GPU) tensorMap(a arg, rows, cols, box int) [128]byte {
 	key := mapKey{a.p, rows, cols, int(a.ld), box}
 	if m, ok := g.maps[key]; ok {
 		return m
 	}
-	g.call(g.op, func(drv driver.Driver) (err error) {
-		m, err = drv.TensorMap(driver.TensorMapSpec{
-			ElemBytes: 2, Base: driver.Ptr(a.p), Dims: []uint64{uint64(cols), uint64(rows)}, Strides: []uint64{2 * uint64(a.ld)},
-			Box: []uint32{64, uint32(box)}, Swizzle: driver.Swizzle128,
-		})
-		return err
+	if g.err != nil {
+		return [128]byte{}
+	}
+	m, err := g.drv.TensorMap(driver.TensorMapSpec{
+		ElemBytes: 2, Base: driver.Ptr(a.p), Dims: []uint64{uint64(cols), uint64(rows)}, Strides: []uint64{2 * uint64(a.ld)},
+		Box: []uint32{64, uint32(box)}, Swizzle: driver.Swizzle128,
 	})
+	if err != nil {
+		g.fail(g.op, err)
+		return m
+	}
 	if len(g.maps) > 1<<14 {
 		clear(g.maps) // activations move from pass to pass in a badly behaved caller
 	}

@@ -52,7 +52,7 @@ func TestGPUAReplayThatOvertakesIsSeen(t *testing.T) {
 					return
 				}
 				d.mu.Lock()
-				d.replay("y += x", d.graphs["y += x"]) // the planted mistake
+				d.replay(d.graphs["y += x"]) // the planted mistake
 				d.mu.Unlock()
 			})
 			if wrong := !slices.Equal(bits16(d, y), want); wrong != (c.visible && !submits) {

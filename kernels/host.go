@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 
 	"gorgonia.org/tensor"
 )
@@ -88,21 +89,21 @@ func (t Tensor) runs(f func(at, from, n int)) {
 
 // A GPU keeps numbers as the host does, little-endian.
 
-// bytesOf is the bytes that a tensor of the type holds for numbers of the host.
-func bytesOf(dtype DType, src any, n int) []byte {
+// appendBytes appends to b the bytes that a tensor of the type holds for n numbers of the host.
+func appendBytes(b []byte, dtype DType, src any, n int) []byte {
 	stored := src
 	if !storedAs(dtype, src) {
 		stored = numbersOf(dtype, n)
 		convert(stored, 0, src, 0, n)
 	}
-	b, err := binary.Append(make([]byte, 0, n*dtype.Size()), binary.LittleEndian, stored)
+	b, err := binary.Append(slices.Grow(b, n*dtype.Size()), binary.LittleEndian, stored)
 	if err != nil {
 		panic(err) // the kinds are fixed
 	}
 	return b
 }
 
-// fromBytes is bytesOf backwards.
+// fromBytes is appendBytes backwards.
 func fromBytes(dst any, dtype DType, b []byte, n int) {
 	stored := dst
 	if !storedAs(dtype, dst) {

@@ -12,14 +12,16 @@
 //           is how many bytes of b are under way. Blocks walk down 8 tiles of rows before they move to the next tile of columns, so that b
 //           stays in the second-level cache.
 //           On sm_90a, if asked for, all three by wgmma: 128x256x64 tiles, two warpgroups of m64n256k16 with 240 registers a thread and one
-//           that feeds four stages through the copy engine, one block a multiprocessor that walks the tiles, 225 KB shared; 64x128 (8
-//           stages), and for nt 64x32 (12 stages), where those would leave multiprocessors idle.
+//           that feeds four stages through the copy engine, one block a multiprocessor that walks the tiles, 225 KB shared; 128x128 (6
+//           stages), 64x128 (8), and for nt 64x64 and 64x32 (12), where a stated cost (gpu_tiles.go) says that they end sooner.
 // Layout    a tile is as in memory, its 16-byte pieces XOR-swizzled by row: ldmatrix, plain or transposed, without bank conflicts; 128-byte
 //           swizzle of the copy engine for wgmma, which takes a factor stored with k down its rows as panels of 64 columns.
 // Contract  an output is one chain acc = mma16(acc, a[k0…k0+15], b[k0…k0+15]) over ascending k0 in fp32, plus b, rounded once. Tile shape
-//           and the number of rows do not change its bits: nt, nt64 and nt16 agree. wgmma is a class of its own, and that its three widths
+//           and the number of rows do not change its bits: nt, nt64 and nt16 agree. wgmma is a class of its own, and that its four widths
 //           agree with one another is for hardware to show (the tests of rows among others do).
 // Floor     2·M·N·K flop. 4096³ at 790 Tflop/s (H200): 0.17 ms; mma.sync is expected to reach about 400.
+// Predicted by that cost, products of a decode step of 7B: 256 rows 7.2 ms (12.0 by the largest tiles that give each multiprocessor one), 128
+//           rows 5.0 (6.9), 32 rows 3.5 (4.0). TestGPUTilesAreChosenByCost.
 // Reached   not measured: no hardware yet.
 // Error     |Δc| ≤ 2⁻⁸·|c| + K·2⁻²³·Σ|a·b| in bf16.
 #include "common.cuh"
@@ -287,6 +289,7 @@ template <int TEAMS, int BN, int STAGES, bool TA, bool TB> __device__ __forceinl
 				const unsigned long long fa = da + (TA ? 128 : 2) * kk, fb = db + (TB ? 128 : 2) * kk;
 				if (BN == 256) wgmma_64x256<TA, TB>(acc, fa, fb);
 				if (BN == 128) wgmma_64x128<TA, TB>(acc, fa, fb);
+				if (BN == 64) wgmma_64x64(acc, fa, fb, 1);
 				if (BN == 32) wgmma_64x32(acc, fa, fb, 1);
 			}
 			warpgroup_commit();
@@ -319,11 +322,15 @@ template <int TEAMS, int BN, int STAGES, bool TA, bool TB> __device__ __forceinl
 		gemm<TEAMS, BN, STAGES, TA, TB>(c, a, b, bias, m, n, k, add);                                                                                                                        \
 	}
 WGMMA(linear_nt_wgmma, 2, 256, 4, false, false)
+WGMMA(linear_nt128x128_wgmma, 2, 128, 6, false, false)
 WGMMA(linear_nt64_wgmma, 1, 128, 8, false, false)
+WGMMA(linear_nt64x64_wgmma, 1, 64, 12, false, false)
 WGMMA(linear_nt32_wgmma, 1, 32, 12, false, false)
 WGMMA(linear_nn_wgmma, 2, 256, 4, false, true)
+WGMMA(linear_nn128x128_wgmma, 2, 128, 6, false, true)
 WGMMA(linear_nn64_wgmma, 1, 128, 8, false, true)
 WGMMA(linear_tn_wgmma, 2, 256, 4, true, true)
+WGMMA(linear_tn128x128_wgmma, 2, 128, 6, true, true)
 WGMMA(linear_tn64_wgmma, 1, 128, 8, true, true)
 
 #endif

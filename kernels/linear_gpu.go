@@ -1,53 +1,11 @@
 package kernels
 
-// fewRows is up to how many rows Linear takes tiles of 16 of them, for decoding. Bits do not depend on it.
-const fewRows = 32
-
-// tiling is a kernel for products; its name goes on after "linear_nt", "linear_nn" or "linear_tn".
-type tiling struct {
-	name            string
-	rows, cols      int // of a tile
-	threads, shared int
-}
-
-// The portable ones and Hopper's, the largest tiles first. All of them multiply a·bᵀ; the other products have the first, or Hopper's
-// first two.
-var (
-	portableTiles = []tiling{{"", 128, 128, 128, 4 * (128 + 128) * 32 * 2}, {"64", 64, 64, 128, 4 * (64 + 64) * 64 * 2}}
-	portable16    = tiling{"16", 16, 32, 64, 8 * (16 + 32) * 64 * 2}
-	hopperTiles   = []tiling{
-		{"_wgmma", 128, 256, 384, wgmmaTile(128, 256, 4)},
-		{"64_wgmma", 64, 128, 160, wgmmaTile(64, 128, 8)},
-		{"32_wgmma", 64, 32, 160, wgmmaTile(64, 32, 12)},
-	}
-)
-
-// wgmmaTile is the dynamic shared memory of such a kernel: stages of two tiles of 64 columns, and for each warp 16 rows of fp32 sums.
-func wgmmaTile(rows, cols, stages int) int {
-	return 1024 + stages*(rows+cols)*64*2 + rows*min(cols, 64)*4
-}
-
-func (t tiling) tiles(m, n int) int { return ceil(m, t.rows) * ceil(n, t.cols) }
-
-// choose takes the largest tiles that give every multiprocessor one, or else the smallest.
-func (g *GPU) choose(m, n int, of []tiling) tiling {
-	for _, t := range of {
-		if t.tiles(m, n) >= g.info.Multiprocessors {
-			return t
-		}
-	}
-	return of[len(of)-1]
-}
-
 // product launches c (m,n) (+)= a·b over k. kernel is nt, nn or tn. Which class multiplies depends on the sizes alone: what the copy
 // engine cannot take was staged.
 func (g *GPU) product(kernel string, c, a, b, bias arg, m, n, k int, add int32, wgmma bool) {
-	if wgmma && m > 0 && n > 0 && k > 0 {
-		of := hopperTiles
-		if kernel != "nt" {
-			of = of[:2]
-		}
-		t := g.choose(m, n, of)
+	wgmma = wgmma && m > 0 && n > 0 && k > 0
+	t := g.pick(m, n, k, tilesOf(kernel, wgmma))
+	if wgmma {
 		mapA, mapB := g.tensorMap(a, m, k, t.rows), g.tensorMap(b, n, k, t.cols)
 		if kernel == "tn" { // 64 of k down the rows, in panels of 64 columns
 			mapA = g.tensorMap(a, k, m, 64)
@@ -58,12 +16,6 @@ func (g *GPU) product(kernel string, c, a, b, bias arg, m, n, k int, add int32, 
 		grid := min(t.tiles(m, n), g.info.Multiprocessors)
 		g.launch("linear_"+kernel+t.name, [3]int{grid, 1, 1}, t.threads, t.shared, c, mapA, mapB, bias, int32(m), int32(n), int32(k), add)
 		return
-	}
-	t := portableTiles[0]
-	if kernel == "nt" {
-		if t = portable16; m > fewRows {
-			t = g.choose(m, n, portableTiles)
-		}
 	}
 	g.launch("linear_"+kernel+t.name, [3]int{t.tiles(m, n), 1, 1}, t.threads, t.shared, c, a, b, bias, int32(m), int32(n), int32(k), add)
 }

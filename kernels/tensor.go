@@ -3,6 +3,7 @@ package kernels
 import (
 	"fmt"
 	"strings"
+	"unsafe"
 )
 
 // DType is the type of a tensor's elements.
@@ -151,6 +152,18 @@ func (t Tensor) Reshape(shape ...int) Tensor {
 		panic(fmt.Sprintf("kernels: reshape of %v to %v", t, shape))
 	}
 	return u
+}
+
+// As is the view of a tensor of I32 as one of F32, of the same bits.
+func (t Tensor) As(dtype DType) Tensor {
+	if t.dtype != I32 || dtype != F32 {
+		panic(fmt.Sprintf("kernels: As: %v as %v", t, dtype))
+	}
+	if m := t.mem; m.i32 != nil && m.f32 == nil {
+		m.f32 = unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(m.i32))), len(m.i32))
+	}
+	t.dtype = F32
+	return t
 }
 
 // String prints type and shape, never content: the content may live on another device.

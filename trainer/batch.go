@@ -133,11 +133,14 @@ func (b *Batch) logRatios(logp []float32) []float32 {
 	return out
 }
 
-// distance is |a − b|. Two log-probabilities that are both no number are the same: the policy has diverged, not the contract. Of one
-// alone the NaN stays, and max keeps it.
+// distance is |a − b|. Two log-probabilities that are both no number are the same: the policy has diverged, not the contract. If one
+// alone is, they are as far apart as can be: NaN is for what was not compared.
 func distance(a, b float32) float32 {
 	if a == b || a != a && b != b {
 		return 0
+	}
+	if a != a || b != b {
+		return math.MaxFloat32
 	}
 	return float32(math.Abs(float64(a - b)))
 }

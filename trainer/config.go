@@ -106,11 +106,18 @@ type RL struct {
 	Resample    int  `yaml:"resample" doc:"rounds of fresh prompts a step for groups whose rewards are all equal (DAPO); 0: none"`
 	Revision    int  `yaml:"revision" doc:"of the algorithm that a run begun by an older program goes on by; 0: it is refused" resume:"free"`
 	MaxSkipped  int  `yaml:"max_skipped" doc:"updates in a row that may be left out as not finite" resume:"free"`
-	VerifyEvery int  `yaml:"verify_every" doc:"steps between comparisons of all log-probabilities with rollout's; 0: never" resume:"free"`
+	VerifyEvery int  `yaml:"verify_every" doc:"scoring passes of which one is compared with rollout, in turn; 0: none (choice)" resume:"free"`
 	Optimizer   `yaml:",inline"`
 
 	Filter     Filter     `yaml:"filter"`
 	Covariance Covariance `yaml:"covariance"`
+}
+
+// verifies reports whether a step compares a round of its scoring passes, one of each rank, with the rollout. A round's turn comes in one
+// of VerifyEvery steps, and that of one in VerifyEvery rounds in each: to compare is a forward pass of the policy. What training says
+// before the first update of each step is compared for nothing (Stats.losses).
+func (r RL) verifies(step, round int) bool {
+	return r.VerifyEvery > 0 && (step+round)%r.VerifyEvery == 0
 }
 
 // Critic is the value function of PPO.
@@ -172,7 +179,7 @@ func DefaultConfig() Config {
 			Algorithm: "ppo", Steps: 400, Prompts: 1024, Group: 1, Minibatch: 512, Epochs: 1, Tokens: 16384,
 			Temperature: 1, TopP: 1, ClipLow: 0.2, ClipHigh: 0.28, DualClip: 10, Gamma: 1, Lambda: 1, Whiten: true,
 			KLIn: "loss", KLEstimator: "k3", CriticLambda: -1, Deviation: true, Covariance: Covariance{Share: 2e-4, Low: 1, High: 5, KL: 1},
-			MaxSkipped: 3, VerifyEvery: 1, Optimizer: adam,
+			MaxSkipped: 3, VerifyEvery: 8, Optimizer: adam,
 		},
 		Critic:     Critic{Trunk: "own", LR: 2e-6, Warmup: 20, WarmupLR: 1e-3, ValueClip: 0.5, Coefficient: 0.5},
 		Reward:     Reward{Verifier: answer.Math, Use: "paper", Strict: true, Count: "turns", Overlong: Overlong{Penalty: 1}},
@@ -286,7 +293,7 @@ func (r RL) validate() error {
 	case r.MaxSkipped < 0:
 		return fmt.Errorf("rl.max_skipped: want 0 or more, got %d", r.MaxSkipped)
 	case r.VerifyEvery < 0:
-		return fmt.Errorf("rl.verify_every: want 0 (never) or more steps, got %d", r.VerifyEvery)
+		return fmt.Errorf("rl.verify_every: want 0 (never), 1 (all passes) or more, got %d", r.VerifyEvery)
 	}
 	if err := sampling("rl", r.Temperature, r.TopP, r.TopK, r.MinP); err != nil {
 		return err

@@ -54,6 +54,7 @@ func newLabOn(t testing.TB, dev k.Device, opt model.Options, edit func(*Config),
 	c := &l.cfg
 	c.SFT.Steps, c.SFT.Batch, c.SFT.Tokens, c.SFT.LR = 4, 8, 64, 1e-3
 	c.RL.Steps, c.RL.Prompts, c.RL.Minibatch, c.RL.Tokens, c.RL.LR = 40, 64, 32, 256, 3e-3
+	c.RL.VerifyEvery = 1
 	c.Critic = Critic{Trunk: "shared", Warmup: 2, WarmupLR: 1e-2, ValueClip: 0.5, Coefficient: 0.5}
 	c.Eval = Eval{Problems: 4, Samples: 8, Temperature: 1, TopP: 1}
 	c.Checkpoint.Every = 3

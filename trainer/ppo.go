@@ -194,14 +194,13 @@ func trainable(eps []*Episode) []*Episode {
 	return out
 }
 
-// score fills Value and Ref, and compares the log-probabilities of a training forward with the rollout's. Rank r of R scores the plan's
-// passes r, r+R, r+2R and so on, and hands what they say to the others.
+// score fills Value and Ref, and compares the log-probabilities of a training forward with the rollout's, in the rounds that are to be
+// verified. Rank r of R scores the plan's passes r, r+R, r+2R and so on, a round each, and hands what they say to the others.
 func (p *PPO) score(eps []*Episode, step int, s *Stats) error {
-	verify := p.cfg.RL.VerifyEvery > 0 && step%p.cfg.RL.VerifyEvery == 0
 	plan := Pack(eps, p.cfg.RL.Tokens, 1)
 	said := make([]scores, len(plan))
 	for first := 0; first < len(plan); first += p.ranks.Size() {
-		i := first + p.ranks.Rank()
+		i, verify := first+p.ranks.Rank(), p.cfg.RL.verifies(step, first/p.ranks.Size())
 		if i >= len(plan) {
 			if err := p.idleScore(verify); err != nil {
 				return err
@@ -243,7 +242,7 @@ func (p *PPO) scorePass(b *Batch, verify bool) (s scores, err error) {
 			p.dev.Copy(h.Of(p.rows.value), h.Values)
 		}
 		if !h.Logits.Absent() {
-			p.rows.Score(h, float32(p.cfg.RL.Temperature))
+			p.rows.ScoreTargets(h, float32(p.cfg.RL.Temperature))
 		}
 	}
 	p.rows.load(b, 0, 0)
@@ -318,7 +317,7 @@ func (p *PPO) seen(b *Batch) *model.Seen {
 	}
 	read := func(h model.Head) {
 		if !h.Logits.Absent() {
-			p.rows.Score(h, float32(p.cfg.RL.Temperature))
+			p.rows.ScoreTargets(h, float32(p.cfg.RL.Temperature))
 		}
 	}
 	return &model.Seen{Read: read, Done: func() {

@@ -298,7 +298,7 @@ func (r *Run) readReference() error {
 // broken names the first trajectory whose training log-probabilities are not the rollout's.
 func (r *Run) broken(s *Stats) error {
 	for _, e := range s.Episodes {
-		if e.Difference > 0 || e.Difference != e.Difference {
+		if e.Difference > 0 {
 			return fmt.Errorf("trainer: step %d: trajectory %d (problem %s): rollout and training log-probabilities differ by up to %g; the "+
 				"numerics contract of %s is broken", r.global(), e.Key, e.Problem.ID, e.Difference, r.Contract)
 		}

@@ -98,7 +98,7 @@ func (f *ColdStart) pass(b *Batch, n int) (loss float64, err error) {
 	}
 	f.dev.Upload(f.rows.dlogp.Rows(0, f.rows.n), gradient)
 	err = f.policy.Accumulate(b, nil, func(h model.Head) {
-		f.rows.Score(h, 1)
+		f.rows.ScoreTargets(h, 1)
 		f.rows.Backward(h, f.rows.dlogp, k.Tensor{}, 1)
 		if !h.Values.Absent() {
 			f.dev.Zero(h.Values)

@@ -62,6 +62,14 @@ func newBudget(cfg *Config, id dist.ID) (*budget, error) {
 	return &budget{plan: p}, nil
 }
 
+// kvMemory is what the plan gives to KV pages, in MiB; 0: the engine's choice.
+func (b *budget) kvMemory() int {
+	if b == nil {
+		return 0
+	}
+	return b.plan.KVMemory
+}
+
 // garbagePercent lets Go collect before garbage beside so many bytes of tensors is more than 32 MiB, or 2 % of them: the collector need
 // not read tensors, so that to collect often costs little. A run that is small is left as it is.
 func garbagePercent(bytes int64) int {

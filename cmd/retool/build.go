@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,7 @@ type use struct {
 	from       string // folder to read weights from: a checkpoint; "": model.path, or a new model
 	concurrent int    // trajectories at a time, of all ranks
 	ranks      *ranks // that this process is one of; nil: alone
+	kvMemory   int    // MiB for KV pages where the configuration leaves it open; 0: the engine's choice
 }
 
 // build wires device, tokenizer, models, interpreter and engine.
@@ -96,7 +98,9 @@ func (p *program) build(ctx context.Context, u use) (err error) {
 		return err
 	}
 	n := p.ranks.Size()
-	if p.engine, err = engine.New(p.policy, cfg.Engine, p.tok, p.ends, proto, in, (u.concurrent+n-1)/n); err != nil {
+	bounds := cfg.Engine
+	bounds.KVMemory = cmp.Or(bounds.KVMemory, u.kvMemory)
+	if p.engine, err = engine.New(p.policy, bounds, p.tok, p.ends, proto, in, (u.concurrent+n-1)/n); err != nil {
 		return err
 	}
 	if p.sandbox != nil && !u.train { // what trains begins without it

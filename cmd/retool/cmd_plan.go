@@ -191,6 +191,8 @@ type plan struct {
 	Peak     int64            `json:"peak"`
 	Pages    int              `json:"kv_pages"` // of 64 tokens
 	Whole    float64          `json:"trajectories_in_pages"`
+	KVMemory int              `json:"kv_memory"` // MiB that pages may take; 0: the engine's choice
+	Sized    bool             `json:"kv_sized"`  // by what the rest of the run leaves
 	Batch    []string         `json:"batch,omitempty"`
 	Counts   map[string]int64 `json:"counts,omitempty"` // what Batch says in words
 	Estimate *estimate        `json:"estimate,omitempty"`
@@ -199,11 +201,18 @@ type plan struct {
 
 // planned counts a configuration for ranks with so many bytes each.
 func planned(cfg *Config, shape model.Config, memory int64, ranks int) (*plan, error) {
-	m, err := countMemory(cfg, shape, ranks)
+	kv, err := kvMemory(cfg, shape, memory, ranks)
+	if err != nil {
+		return nil, err
+	}
+	sized := *cfg
+	sized.Engine.KVMemory = kv
+	m, err := countMemory(&sized, shape, ranks)
 	if err != nil {
 		return nil, err
 	}
 	p := &plan{
+		KVMemory: kv, Sized: kv != cfg.Engine.KVMemory,
 		Model: shape.String(), Device: cfg.Device, Ranks: ranks, Shard: cfg.Dist.Shard, Computed: ranks > 1, Memory: memory,
 		Parts: m.parts, Peak: m.peak,
 		Pages: m.pages, Phases: map[phase]int64{}, counted: m,
@@ -323,6 +332,10 @@ func (p *plan) print(c *cli.Context) {
 	fmt.Fprintln(out, grid(header, append(rows, row)))
 	fmt.Fprintf(out, "%d KV pages of %d tokens: %.1f trajectories of full length at a time; the others wait\n",
 		p.Pages, kernels.PageTokens, p.Whole)
+	if p.Sized {
+		fmt.Fprintf(out, "engine.kv_memory is 0: pages may take what the rest leaves of the GPU, but for a sixteenth of it: %s\n",
+			gibibytes(int64(p.KVMemory)<<20))
+	}
 	for _, line := range p.Batch {
 		fmt.Fprintln(out, line)
 	}

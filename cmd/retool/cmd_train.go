@@ -119,7 +119,7 @@ func train(cfg *Config, dir *runDir, out *terminal, rs *ranks) (*trainer.State, 
 	if err != nil {
 		return nil, err
 	}
-	p, err := build(rs.ctx, cfg, use{train: true, concurrent: cfg.concurrency(), ranks: rs})
+	p, err := build(rs.ctx, cfg, use{train: true, concurrent: cfg.concurrency(), ranks: rs, kvMemory: memory.kvMemory()})
 	if err != nil {
 		return nil, err
 	}

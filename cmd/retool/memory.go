@@ -113,6 +113,30 @@ func countMemory(cfg *Config, shape model.Config, ranks int) (*memoryPlan, error
 	return &c.memoryPlan, nil
 }
 
+// cachePart is the name of the part whose size is a choice.
+const cachePart = "KV pages"
+
+// kvMemory is how many MiB of so much memory a run's KV pages may take: engine.kv_memory, or on a GPU what the rest of the run leaves, but
+// for a sixteenth of all, in which kernels' working memory, CUDA's context and its libraries have room. 0: the engine's own choice.
+func kvMemory(cfg *Config, shape model.Config, memory int64, ranks int) (int, error) {
+	if cfg.Device != "gpu" || cfg.Engine.Pages > 0 || cfg.Engine.KVMemory > 0 || memory >= unlimited {
+		return cfg.Engine.KVMemory, nil
+	}
+	least := *cfg
+	least.Engine.KVMemory = 1
+	m, err := countMemory(&least, shape, ranks)
+	if err != nil {
+		return 0, err
+	}
+	rest := memory - memory/16 - m.peak
+	for _, p := range m.parts {
+		if p.Name == cachePart {
+			rest += p.Bytes
+		}
+	}
+	return int(max(rest>>20, 1)), nil
+}
+
 // add counts a part, if it has any bytes, and returns it for what else is to be said of it.
 func (c *counter) add(name string, bytes int64, phases ...phase) *memoryPart {
 	p := memoryPart{Name: name, Bytes: bytes, Phases: phases}
@@ -241,7 +265,7 @@ func (c *counter) pages(tok engine.Tokens) (*engine.Engine, error) {
 		return nil, err
 	}
 	c.memoryPlan.pages = e.Pages()
-	c.add("KV pages", c.dev.Used()-before, inRollout)
+	c.add(cachePart, c.dev.Used()-before, inRollout)
 	if rl := c.cfg.RL; rl.Steps > 0 && rl.Truncated() {
 		c.sets(min((rl.Prompts*rl.Group+c.ranks-1)/c.ranks, c.cfg.Engine.StepTokens))
 	}

@@ -4,8 +4,10 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"retool/kernels"
+	"retool/kernels/driver"
 	"retool/kernels/emu"
 )
 
@@ -44,12 +46,17 @@ func TestPassesAskTheDriverFor(t *testing.T) {
 		}
 		return e.Counters()
 	}
-	type asked struct{ Launches, Replays, CopiesIn, CopiesOut, Waits int }
-	of := func(c emu.Counters) asked { return asked{c.Launches, c.Replays, c.CopiesIn, c.CopiesOut, c.Waits} }
-	step() // the prompts
-	step() // records
-	// All launches in a graph: 10 a layer, 9 around them. Only the copies out are waited for.
-	require.Equal(t, asked{Launches: 49, Replays: 1, CopiesIn: 1, CopiesOut: 2, Waits: 2}, of(step()), "a decode step")
+	type asked struct{ Launches, Replays, CopiesIn, CopiesOut, Waits, Hops int }
+	hops := dev.Hops()
+	of := func(c emu.Counters) asked {
+		was := hops
+		hops = dev.Hops()
+		return asked{c.Launches, c.Replays, c.CopiesIn, c.CopiesOut, c.Waits, int(hops - was)}
+	}
+	step()     // the prompts
+	of(step()) // records
+	// All launches in a graph: 10 a layer, 9 around them. Only the copy out is waited for, and the others go with it to the driver's thread.
+	require.Equal(t, asked{Launches: 49, Replays: 1, CopiesIn: 1, CopiesOut: 1, Waits: 1, Hops: 1}, of(step()), "a decode step")
 
 	in := Inputs{Starts: []int32{0}}
 	for i := range sequences {
@@ -62,10 +69,102 @@ func TestPassesAskTheDriverFor(t *testing.T) {
 	n := len(in.Rows)
 	s, dlogp := NewScorer(dev, n), dev.Alloc(kernels.F32, n)
 	s.Load(make([]int32, n))
-	e.Reset()
-	require.NoError(t, m.Train(in, func(h Head) {
+	loss := func(h Head) {
 		s.Score(h, 1)
 		s.Backward(h, dlogp, kernels.Tensor{}, 1)
-	}))
-	require.Equal(t, asked{Launches: 171, CopiesIn: 1, Waits: 1}, of(e.Counters()), "a training pass")
+	}
+	require.NoError(t, m.Train(in, loss)) // loads kernels
+	s.Load(make([]int32, n))
+	e.Reset()
+	hops = dev.Hops()
+	require.NoError(t, m.Train(in, loss))
+	require.Equal(t, asked{Launches: 175, CopiesIn: 2, Waits: 1, Hops: 2}, of(e.Counters()), "a training pass: launches, and a wait")
+}
+
+// counting is a GPU that computes nothing, with the kernels of Hopper, and what it was asked for.
+func counting(t testing.TB) (*kernels.GPU, *driver.Counter) {
+	c := driver.NewCounter(1 << 40)
+	dev, err := kernels.NewGPU(c)
+	require.NoError(t, err)
+	t.Cleanup(func() { dev.Close() })
+	require.NoError(t, dev.Hopper())
+	return dev, c
+}
+
+// A decode step whose shape was seen before allocates nothing, of the GPU's memory, of page-locked memory or of Go's: it is a replay, one
+// copy each way, a wait, and one hop to the driver's thread.
+func TestSteadyStepsAllocateNothing(t *testing.T) {
+	dev, c := counting(t)
+	m, err := New(dev, Config{
+		Arch: Qwen2, Layers: 3, Hidden: 128, Heads: 4, KVHeads: 2, HeadDim: 64, FFN: 192, Vocab: 512, QKVBias: true, LMHead: true,
+		MaxPositions: 256, RMSEps: 1e-6, RopeTheta: 10000, KVChunk: 64,
+	}, Options{MaxTokens: 64, DType: kernels.BF16})
+	require.NoError(t, err)
+	defer m.Close()
+	require.NoError(t, m.OpenKV(22))
+	var feeds []Feed
+	for i := range int32(7) {
+		feeds = append(feeds, Feed{IDs: []int32{i}, Pos: 128, Pages: []int32{3 * i, 3*i + 1, 3*i + 2}, Key: int64(i), Draw: true})
+	}
+	step := func() {
+		if _, _, err := m.Step(feeds, kernels.Sampling{Seed: 1, Temperature: 1, TopP: 1}); err != nil {
+			t.Error(err)
+		}
+		for i := range feeds {
+			feeds[i].Pos++
+		}
+	}
+	step()
+	step()
+	hops := dev.Hops()
+	const steps = 40
+	c.Calls = driver.Calls{}
+	require.Zero(t, testing.AllocsPerRun(steps, step)) // which makes one more
+	launches := c.Calls.Launches / (steps + 1)
+	require.Greater(t, launches, 30)
+	const n = steps + 1
+	// A second wait a step: the upload asks whether the last copy from its buffer is done.
+	require.Equal(t, driver.Calls{Launches: launches * n, Replays: n, CopiesIn: n, CopiesOut: n, Waits: 2 * n}, c.Calls)
+	require.EqualValues(t, steps+1, dev.Hops()-hops)
+}
+
+// A training pass of a new length asks for tensor maps of its own, and makes no hop to the driver's thread for them.
+func TestTensorMapsTakeNoHop(t *testing.T) {
+	dev, c := counting(t)
+	m, err := New(dev, Config{
+		Arch: Qwen2, Layers: 3, Hidden: 128, Heads: 4, KVHeads: 2, HeadDim: 64, FFN: 192, Vocab: 512, QKVBias: true, LMHead: true,
+		MaxPositions: 512, RMSEps: 1e-6, RopeTheta: 10000, KVChunk: 64,
+	}, Options{MaxTokens: 400, Train: true, DType: kernels.BF16})
+	require.NoError(t, err)
+	defer m.Close()
+	pass := func(tokens int) (maps int, hops int64) {
+		c.Calls = driver.Calls{}
+		before := dev.Hops()
+		in := Inputs{IDs: make([]int32, tokens), Starts: []int32{0, int32(tokens)}, Rows: []int32{5}}
+		require.NoError(t, m.Train(in, func(h Head) { dev.Zero(h.Logits) }))
+		return c.Calls.Maps, dev.Hops() - before
+	}
+	pass(400)
+	for _, tokens := range []int{399, 390, 301} {
+		maps, hops := pass(tokens)
+		require.Greater(t, maps, 30)
+		require.EqualValues(t, 2, hops, "launches, and a wait")
+		maps, hops = pass(tokens)
+		require.Zero(t, maps)
+		require.EqualValues(t, 2, hops)
+	}
+}
+
+// On a GPU the head's pieces are whole tiles, of hardly more logits than on a CPU, where nothing changes.
+func TestHeadsFillTiles(t *testing.T) {
+	require.Equal(t, 896, headRows(152064, kernels.BF16, false))
+	require.Equal(t, 882, headRows(152064, kernels.BF16, true))
+	rapid.Check(t, func(t *rapid.T) {
+		vocab := rapid.IntRange(1, 1<<19).Draw(t, "vocabulary")
+		dtype := rapid.SampledFrom([]kernels.DType{kernels.F32, kernels.BF16}).Draw(t, "type")
+		cpu, gpu := headRows(vocab, dtype, true), headRows(vocab, dtype, false)
+		require.Zero(t, gpu%128)
+		require.GreaterOrEqual(t, gpu, cpu)
+		require.Less(t, gpu-cpu, 128)
+	})
 }

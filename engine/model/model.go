@@ -10,7 +10,7 @@ import (
 // Options are what a use of a model decides, as opposed to Config, which the weights decide.
 type Options struct {
 	MaxTokens int           // packed tokens of the largest pass: Train, Score or Step
-	HeadRows  int           // rows of the head computed at a time; 0: 64 MB of logits, 64 to 512 rows; of a BF16 model 512 MB, to 1024 rows
+	HeadRows  int           // rows of the head computed at a time; 0: see headRows
 	Positions int           // longest sequence; 0: Config.MaxPositions
 	Train     bool          // have gradients, and keep activations for the backward
 	DType     kernels.DType // of weights and activations: BF16, or F32 (also 0). Gradients of weights, logits and sums are float32 in any case
@@ -92,10 +92,7 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 	}
 	cfg.DType = opt.DType
 	if opt.HeadRows == 0 {
-		opt.HeadRows = min(max(16<<20/cfg.Vocab, 64), 512)
-		if opt.DType == kernels.BF16 { // on a GPU each piece adds to the whole gradient of the head, which is far from its processors
-			opt.HeadRows = min(max(128<<20/cfg.Vocab, 64), 1024)
-		}
+		opt.HeadRows = headRows(cfg.Vocab, opt.DType, dev.Info().Name == "cpu")
 	}
 	opt.HeadRows = min(opt.HeadRows, opt.MaxTokens)
 	switch {
@@ -144,6 +141,21 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 	m.allocate()
 	m.step.init(m)
 	return m, nil
+}
+
+// headRows is how many rows of the head are computed at a time, if nobody says: of 64 MB of logits, 64 to 512; of a BF16 model of 512 MB,
+// to 1024, for each piece adds to the whole gradient of the head, which is far from a GPU's processors. There they fill whole tiles of
+// products.
+func headRows(vocab int, dtype kernels.DType, cpu bool) int {
+	const tile = 128
+	rows := min(max(16<<20/vocab, 64), 512)
+	if dtype == kernels.BF16 {
+		rows = min(max(128<<20/vocab, 64), 1024)
+	}
+	if cpu {
+		return rows
+	}
+	return (rows + tile - 1) / tile * tile
 }
 
 // allocate takes memory for activations. A divided model has those that only learning needs apart.

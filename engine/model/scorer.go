@@ -63,12 +63,17 @@ func (s *Scorer) Keep(sets Sets) {
 
 // Score computes LogProb and Entropy of the rows that h holds, where softmax(logits/temperature) is the distribution. It is for the
 // function that Model.Train or Model.Score calls. With Keep the logits outside of the sets become −Inf.
-func (s *Scorer) Score(h Head, temperature float32) {
+func (s *Scorer) Score(h Head, temperature float32) { s.score(h, h.Of(s.Entropy), temperature) }
+
+// ScoreTargets is Score without the entropy, for which all logits are read once more.
+func (s *Scorer) ScoreTargets(h Head, temperature float32) { s.score(h, kernels.Tensor{}, temperature) }
+
+func (s *Scorer) score(h Head, entropy kernels.Tensor, temperature float32) {
 	if s.keeps {
 		s.dev.Keep(h.Logits, s.starts.Rows(h.From, h.To+1), s.kept)
 	}
 	s.dev.LogSumExp(h.Of(s.lse), h.Logits, temperature)
-	s.dev.LogProb(h.Of(s.LogProb), h.Of(s.Entropy), h.Logits, h.Of(s.lse), h.Of(s.Target), temperature)
+	s.dev.LogProb(h.Of(s.LogProb), entropy, h.Logits, h.Of(s.lse), h.Of(s.Target), temperature)
 }
 
 // Backward puts ∂loss/∂logits in place of the logits of a head that was scored at the same temperature. dlogp and dentropy are the

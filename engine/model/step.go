@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"math"
 
 	"retool/kernels"
 )
@@ -34,14 +35,13 @@ type stepState struct {
 	graph    string // what the device knows the operations by; "": it runs them one by one
 	graphs   map[stepShape]string
 	keys     kernels.Tensor // (R,3): trajectory low, trajectory high, position
-	ids      kernels.Tensor // (MaxTokens) i32: what is drawn
-	logps    kernels.Tensor // (MaxTokens): and its log-probability
+	results  kernels.Tensor // (2·MaxTokens) i32: what is drawn, then the bits of its log-probabilities, so that one copy brings both
 	sets     keptSets
 
-	next, drawnIDs []int32 // per feed, per drawn row
-	logp, drawnLPs []float32
-	idBoxes        []any // idBoxes[n] is drawnIDs[:n] as Download takes it
-	logpBoxes      []any
+	next  []int32   // per feed
+	logp  []float32 // per feed
+	host  []int32   // results, on the host
+	boxes []any     // boxes[n] is host[:n] as Download takes it
 }
 
 // stepShape is all that the launches of a decode step depend on; what else changes from step to step stands in tables that they read.
@@ -55,27 +55,35 @@ type stepShape struct {
 func (s *stepState) init(m *Model) {
 	s.run, s.ops, s.graphs = m.stepRun, m.stepOps, map[stepShape]string{}
 	if m.Config.LMHead {
-		s.ids, s.logps = m.dev.Alloc(kernels.I32, m.Options.MaxTokens), m.dev.Alloc(kernels.F32, m.Options.MaxTokens)
+		s.results = m.dev.Alloc(kernels.I32, 2*m.Options.MaxTokens)
 	}
 }
 
 func (s *stepState) close(dev kernels.Device) {
-	if !s.ids.Absent() {
-		dev.Free(s.ids)
-		dev.Free(s.logps)
+	if !s.results.Absent() {
+		dev.Free(s.results)
 	}
 	s.sets.close(dev)
 }
 
-// grow makes room for the results of n feeds.
+// grow makes room for n feeds.
 func (s *stepState) grow(n int) {
-	if n <= cap(s.next) {
-		return
+	if n > cap(s.next) {
+		n += n / 2
+		s.next, s.logp = make([]int32, n), make([]float32, n)
 	}
-	n += n / 2
-	s.next, s.drawnIDs = make([]int32, n), make([]int32, n)
-	s.logp, s.drawnLPs = make([]float32, n), make([]float32, n)
-	s.idBoxes, s.logpBoxes = make([]any, n+1), make([]any, n+1)
+}
+
+// download copies what was drawn to the host: ids, and as many bits of log-probabilities from s.drawn on.
+func (s *stepState) download(dev kernels.Device) {
+	n := s.drawn + s.asked
+	if n > len(s.host) {
+		s.host, s.boxes = make([]int32, 2*n), make([]any, 2*n+1)
+	}
+	if s.boxes[n] == nil { // making an interface value allocates
+		s.boxes[n] = s.host[:n]
+	}
+	dev.Download(s.boxes[n], s.results.Rows(0, n))
 }
 
 // few rows are padded to powers of two, more to multiples of this: the rows of a tile, which a product computes in any case.
@@ -198,7 +206,7 @@ func (m *Model) stepOf(batch []Feed, s kernels.Sampling) (next []int32, logp []f
 	for i := range batch {
 		next[i], logp[i] = 0, 0
 		if batch[i].Draw {
-			next[i], logp[i] = st.drawnIDs[r], st.drawnLPs[r]
+			next[i], logp[i] = st.host[r], math.Float32frombits(uint32(st.host[st.drawn+r]))
 			r++
 		}
 	}
@@ -214,10 +222,9 @@ func (m *Model) stepRun() {
 	} else {
 		st.ops()
 	}
-	if n := st.asked; n > 0 {
-		m.dev.Download(box(st.logpBoxes, st.drawnLPs, n), st.logps.Rows(0, n))
-		m.dev.Download(box(st.idBoxes, st.drawnIDs, n), st.ids.Rows(0, n))
-		st.sets.download(m.dev, n)
+	if st.asked > 0 {
+		st.download(m.dev)
+		st.sets.download(m.dev, st.asked)
 	}
 }
 
@@ -229,10 +236,11 @@ func (m *Model) stepOps() {
 	if temperature == 0 {
 		temperature = 1
 	}
+	drawn, logps := st.results.Rows(0, st.drawn), st.results.Rows(st.drawn, 2*st.drawn).As(kernels.F32)
 	for from := 0; from < st.drawn; from += m.Options.HeadRows {
 		to := min(from+m.Options.HeadRows, st.drawn)
 		h := m.head(x, from, to, false)
-		lse, ids := b.lse.Rows(0, to-from), st.ids.Rows(from, to)
+		lse, ids := b.lse.Rows(0, to-from), drawn.Rows(from, to)
 		dev.LogSumExp(lse, h.Logits, temperature)
 		how := st.sampling
 		if st.sets.on {
@@ -241,16 +249,8 @@ func (m *Model) stepOps() {
 			how = how.Whole()
 		}
 		dev.Sample(ids, h.Logits, lse, st.keys.Rows(from, to), how)
-		dev.LogProb(st.logps.Rows(from, to), kernels.Tensor{}, h.Logits, lse, ids, temperature)
+		dev.LogProb(logps.Rows(from, to), kernels.Tensor{}, h.Logits, lse, ids, temperature)
 	}
-}
-
-// box is x[:n] as an interface value, made once: making one allocates.
-func box[T any](boxes []any, x []T, n int) any {
-	if boxes[n] == nil {
-		boxes[n] = x[:n]
-	}
-	return boxes[n]
 }
 
 // prepareStep checks the feeds and lays out their integers.

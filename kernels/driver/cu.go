@@ -12,7 +12,7 @@ import (
 )
 
 // gpu is a GPU behind the CUDA driver. Its context is the device's primary one, which NCCL shares; it is current on the thread that
-// called Open, and that thread makes every call.
+// called Open, and that thread makes every call but those of TensorMap.
 type gpu struct {
 	dev     cu.Device
 	ctx     cu.CUContext

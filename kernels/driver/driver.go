@@ -83,7 +83,7 @@ type TensorMapSpec struct {
 	Swizzle   Swizzle
 }
 
-// A Driver is one GPU, or the emulator that stands for it. Every call comes from one OS thread, locked for life.
+// A Driver is one GPU, or the emulator that stands for it. Every call but TensorMap comes from one OS thread, locked for life.
 //
 // Work on one stream runs in the order issued, copies included: there is no other kind. Both ends of a copy to or from the host are
 // page-locked, because one from pageable memory may return before its bytes have arrived, and no stream of a Driver waits for those.
@@ -119,6 +119,7 @@ type Driver interface {
 	Sync(e Event) error
 	// Elapsed is the time from a to b; it waits for b.
 	Elapsed(a, b Event) (ms float32, err error)
+	// TensorMap encodes a description on the host: it needs no context, and any thread may ask while no other call is under way.
 	TensorMap(spec TensorMapSpec) ([128]byte, error)
 	// Wait blocks, without spinning, until all work of s is done, and returns its failure.
 	Wait(s Stream) error

@@ -134,10 +134,10 @@ func readRun(r Run, index, first int) (runData, []*group, error) {
 		return rd, nil, fmt.Errorf("report: %w", err)
 	}
 	sft, rl := split(steps)
-	checked := map[int]bool{} // steps whose log-probabilities were compared
+	checked := map[int]bool{} // steps whose log-probabilities were all compared: of others it is not known whose were
 	for _, m := range rl {
 		if m.Checked > 0 {
-			checked[m.Step] = true
+			checked[m.Step] = m.Checked >= m.Policy
 			rd.Checked += m.Checked
 			rd.Difference = max(rd.Difference, m.Difference)
 		}

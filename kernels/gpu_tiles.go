@@ -1,0 +1,118 @@
+package kernels
+
+import "math"
+
+// fewRows is up to how many rows Linear takes portable tiles of 16 of them, for decoding. Bits do not depend on it.
+const fewRows = 32
+
+// tiling is a kernel for products; its name goes on after "linear_nt", "linear_nn" or "linear_tn".
+type tiling struct {
+	name            string
+	rows, cols      int // of a tile
+	threads, shared int
+	back            bool    // there are nn and tn too
+	share           float64 // of the tensor cores' rate that wgmma of its width reaches: assumed, not measured; 0: mma.sync
+}
+
+// The portable ones and Hopper's, the largest tiles first. By cost, a tile of 64×256 would win hardly anywhere, and by 6 % at most.
+var (
+	portableTiles = []tiling{
+		{name: "", rows: 128, cols: 128, threads: 128, shared: 4 * (128 + 128) * 32 * 2, back: true},
+		{name: "64", rows: 64, cols: 64, threads: 128, shared: 4 * (64 + 64) * 64 * 2},
+		{name: "16", rows: 16, cols: 32, threads: 64, shared: 8 * (16 + 32) * 64 * 2},
+	}
+	hopperTiles = []tiling{
+		{"_wgmma", 128, 256, 384, wgmmaTile(128, 256, 4), true, 1},
+		{"128x128_wgmma", 128, 128, 384, wgmmaTile(128, 128, 6), true, 1},
+		{"64_wgmma", 64, 128, 160, wgmmaTile(64, 128, 8), true, 0.9},
+		{"64x64_wgmma", 64, 64, 160, wgmmaTile(64, 64, 12), false, 0.8},
+		{"32_wgmma", 64, 32, 160, wgmmaTile(64, 32, 12), false, 0.6},
+	}
+)
+
+// tilesOf are those that there are kernels of for nt, nn or tn.
+func tilesOf(kernel string, wgmma bool) (of []tiling) {
+	all := portableTiles
+	if wgmma {
+		all = hopperTiles
+	}
+	if kernel == "nt" {
+		return all
+	}
+	for _, t := range all {
+		if t.back {
+			of = append(of, t)
+		}
+	}
+	return of
+}
+
+// wgmmaTile is the dynamic shared memory of such a kernel: stages of two tiles of 64 columns, and for each warp 16 rows of fp32 sums.
+func wgmmaTile(rows, cols, stages int) int {
+	return 1024 + stages*(rows+cols)*64*2 + rows*min(cols, 64)*4
+}
+
+func (t tiling) tiles(m, n int) int { return ceil(m, t.rows) * ceil(n, t.cols) }
+
+// What an H200 does in a cycle of 1.7 GHz, as published or assumed. No bit depends on it.
+const (
+	cycleMAC     = 2048          // of bf16, a multiprocessor
+	cycleDRAM    = 4.3e12 / 17e8 // bytes
+	cycleL2      = 8e12 / 17e8   // bytes, to all multiprocessors
+	cycleLoad    = 64            // bytes from the second-level cache to one multiprocessor
+	cycleFill    = 110           // bytes that the copy engine writes to its shared memory
+	cycleStore   = 128           // bytes of sums that it reads back
+	tileOverhead = 1500          // cycles to begin a tile and to end one, beside its sums
+)
+
+// tileCost is what becomes of a product of m rows, n columns and k in some tiles.
+type tileCost struct {
+	cycles  float64
+	waves   int     // tiles that the busiest multiprocessor takes
+	l2Bytes float64 // that tiles pull from the second-level cache
+}
+
+// cost estimates a product by Hopper's kernels on so many multiprocessors. A stage of 64 of k takes as long as the slowest of multiplying,
+// bringing its bytes, and writing them to shared memory. If it is multiplying, multiprocessors take their tiles independently and the
+// busiest decides; else all share the bandwidth of the second-level cache, and a last incomplete wave costs a part of a tile. No product is
+// faster than its bytes of memory, or than one tile.
+func (t tiling) cost(m, n, k, processors int) tileCost {
+	tiles, stages, rows := t.tiles(m, n), float64(ceil(k, 64)), min(m, t.rows) // rows past m are not brought
+	bytes := float64(rows+t.cols) * 128
+	multiply := float64(t.rows*t.cols*64) / cycleMAC / t.share
+	bring := bytes / min(cycleLoad, cycleL2/float64(min(tiles, processors)))
+	stage := max(multiply, bring, bytes/cycleFill)
+	tile := stages*stage + tileOverhead + float64(rows*t.cols*8)/cycleStore
+	c := tileCost{waves: ceil(tiles, processors), l2Bytes: float64(tiles) * bytes * stages}
+	if multiply >= 0.9*stage {
+		c.cycles = float64(c.waves) * tile
+	} else {
+		c.cycles = c.l2Bytes / cycleL2
+		if tiles%processors != 0 {
+			c.cycles += 0.3 * tile
+		}
+	}
+	c.cycles = max(c.cycles, 2*float64(n*k+m*k+m*n)/cycleDRAM, tile)
+	return c
+}
+
+// choose takes the cheapest of Hopper's tiles. Of the portable ones it takes the largest if they give every multiprocessor one: several
+// blocks of these kernels share a multiprocessor, of which cost knows nothing.
+func (g *GPU) choose(m, n, k int, of []tiling) tiling {
+	if of[0].share == 0 {
+		switch {
+		case len(of) == 1 || m > fewRows && of[0].tiles(m, n) >= g.info.Multiprocessors:
+			return of[0]
+		case m > fewRows:
+			return of[1]
+		}
+		return of[2]
+	}
+	best, least := of[0], math.Inf(1)
+	for _, t := range of {
+		if c := t.cost(m, n, k, g.info.Multiprocessors); c.cycles < least {
+			best, least = t, c.cycles
+		}
+	}
+	return best
+}
