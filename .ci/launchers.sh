@@ -63,6 +63,19 @@ check hosts "retool launch --nodes 2, two hosts in one" hosts
 check openmpi2 "mpirun -n 2, Open MPI" mpirun.openmpi --bind-to none --oversubscribe -n 2 retool $(run openmpi2)
 check openmpi4 "mpirun -n 4, Open MPI" mpirun.openmpi --bind-to none --oversubscribe -n 4 retool $(run openmpi4)
 check mpich2 "mpirun -n 2, MPICH" mpirun.mpich -n 2 retool $(run mpich2)
+# Tensors by MPI instead of TCP; the run says so.
+by() { # by WORDS COMMAND…
+	local words=$1
+	shift
+	"$@" | tee /dev/stderr | grep -F "tensors by $words" >/dev/null
+}
+check openmpi2t "mpirun -n 2, Open MPI moves tensors" by "MPI (Open MPI" \
+	mpirun.openmpi --bind-to none --oversubscribe -n 2 retool $(run openmpi2t) --set dist.transport=mpi
+check openmpi4t "mpirun -n 4, Open MPI moves tensors" by "MPI (Open MPI" \
+	mpirun.openmpi --bind-to none --oversubscribe -n 4 retool $(run openmpi4t) --set dist.transport=mpi
+check mpich2t "mpirun -n 2, MPICH moves tensors" by "MPI (MPICH" mpirun.mpich -n 2 retool $(run mpich2t) --set dist.transport=mpi
+check mpich4t "mpirun -n 4, MPICH moves tensors" by "MPI (MPICH" \
+	mpirun.mpich -n 4 retool $(run mpich4t) --set dist.transport=mpi
 python=${TORCH_PYTHON:-python3}
 if "$python" -c 'import torch.distributed.run' 2>/dev/null; then
 	check torchrun "torchrun --no-python --nproc-per-node 2" \

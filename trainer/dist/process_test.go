@@ -46,10 +46,10 @@ func rankProcess(role string) error {
 	ended := make(chan *Ended, 1)
 	o := Options{Dir: os.Getenv("RETOOL_TEST_DIR"), Wait: time.Minute, Log: func(s string) { fmt.Println("log:", s) },
 		Ended: func(e *Ended) { ended <- e }}
-	if role == "STOP" || role == "hang" || role == "slow" {
+	if role == "STOP" || role == "hang" || role == "slow" || role == "mpi hang" {
 		o.Limits = Limits{Beat: 20 * time.Millisecond, Silence: 800 * time.Millisecond, Stall: 200 * time.Millisecond, Timeout: time.Second}
 	}
-	if role == "hang" || role == "slow" {
+	if role == "hang" || role == "slow" || role == "mpi hang" {
 		o.Limits.Silence = time.Hour
 	}
 	c, members, err := Join(context.Background(), id, o)
@@ -57,6 +57,9 @@ func rankProcess(role string) error {
 		return err
 	}
 	defer c.Close()
+	if strings.HasPrefix(role, "mpi") {
+		return mpiProcess(c, role)
+	}
 	if role == "sums" {
 		sum, err := sums(c)
 		fmt.Printf("sum: %x\n", sum)
