@@ -1,8 +1,8 @@
 // Package mpi moves bytes between the processes of an MPI job, by a library that is looked for when it is asked for: nobody needs MPI to
 // build or to start.
 //
-//   - Load opens a library, of Open MPI's kind or MPICH's (Intel MPI and others share it). The two differ in what a handle is: the address
-//     of a symbol, or a number.
+//   - Load opens a library: Open MPI, MPICH or one that shares its interface as Intel MPI does, or one with the interface that MPI 5 fixes
+//     (libmpi_abi). They differ in what a handle is: the address of a symbol, or a number.
 //   - Init makes this process one of the job's: a World.
 //   - World.Start begins an exchange, Exchange.Wait ends it.
 //

@@ -9,11 +9,13 @@ package mpi
 #include <stdlib.h>
 #include <string.h>
 
-// A handle of Open MPI is the address of what it names, one of MPICH a number.
+// A handle of Open MPI is the address of what it names, one of MPICH a number, one of the interface that MPI 5 fixes a number in the place
+// of an address.
 typedef union { void *at; int number; } mpi_handle;
 
 typedef struct {
 	int numbers;                            // handles are
+	int funneled;                           // MPI_THREAD_FUNNELED
 	mpi_handle world, byte, errors_return;  // MPI_COMM_WORLD, MPI_BYTE, MPI_ERRORS_RETURN
 	void *f[13];
 } mpi_lib;
@@ -40,20 +42,28 @@ static const char *mpi_load(const char *path, mpi_lib *l, int *missing) {
 			return mpi_names[i];
 		}
 	}
+	int (*fixed)(int *, int *) = (int (*)(int *, int *))dlsym(so, "MPI_Abi_get_version");
+	int major = -1, minor;
+	l->funneled = 1;
 	l->world.at = dlsym(so, "ompi_mpi_comm_world");
 	l->byte.at = dlsym(so, "ompi_mpi_byte");
 	l->errors_return.at = dlsym(so, "ompi_mpi_errors_return");
-	if (!l->world.at || !l->byte.at || !l->errors_return.at) {
-		memset(&l->world, 0, sizeof l->world), memset(&l->byte, 0, sizeof l->byte), memset(&l->errors_return, 0, sizeof l->errors_return);
-		l->numbers = 1;
-		l->world.number = 0x44000000;
-		l->byte.number = 0x4c00010d;
-		l->errors_return.number = 0x54000001;
+	if (l->world.at && l->byte.at && l->errors_return.at) return NULL;
+	if (fixed && !fixed(&major, &minor) && major >= 1) {
+		l->funneled = 1024;
+		l->world.at = (void *)0x101;
+		l->byte.at = (void *)0x247;
+		l->errors_return.at = (void *)0x143;
+		return NULL;
 	}
+	l->numbers = 1;
+	l->world.number = 0x44000000;
+	l->byte.number = 0x4c00010d;
+	l->errors_return.number = 0x54000001;
 	return NULL;
 }
 
-// Both kinds take the same arguments, but for handles.
+// All kinds take the same arguments, but for handles.
 static int mpi_version(mpi_lib *l, char *text, int *n) { return ((int (*)(char *, int *))l->f[VERSION])(text, n); }
 static int mpi_init(mpi_lib *l, int want, int *given) {
 	mpi_keep_handlers();
@@ -127,7 +137,7 @@ func Load(paths []string) (*Library, error) {
 		strings.Join(paths, ", "), said[0])
 }
 
-// known reads what the library is, and refuses one whose handles are of a third kind.
+// known reads what the library is, and refuses one whose handles are of another kind.
 func (l *Library) known() error {
 	text := (*C.char)(C.calloc(1, 8192)) // MPI_MAX_LIBRARY_VERSION_STRING, the larger of the two
 	defer C.free(unsafe.Pointer(text))
@@ -144,7 +154,7 @@ func (l *Library) known() error {
 			return nil
 		}
 	}
-	return fmt.Errorf("mpi: %s is %q: want Open MPI, or a library with MPICH's interface", l.path, l.Version())
+	return fmt.Errorf("mpi: %s is %q: want Open MPI, or a library with the interface of MPICH or of MPI 5", l.path, l.Version())
 }
 
 // Version is the library's name and version, such as Open MPI v4.1.4 or MPICH 4.0.2.
@@ -165,10 +175,6 @@ func (l *Library) failed(what string, code C.int) error {
 	return fmt.Errorf("mpi: %s: %s: %s", l.Version(), what, strings.Join(strings.Fields(C.GoString(text)), " "))
 }
 
-// funneled is MPI_THREAD_FUNNELED: the program has threads, and the one that called MPI_Init_thread makes every call. It is 1 in both
-// kinds.
-const funneled = 1
-
 // init makes this process one of the job's. The thread that calls it makes every later call.
 func (l *Library) init() (rank, size int, err error) {
 	var yes, given, r, s C.int
@@ -178,12 +184,12 @@ func (l *Library) init() (rank, size int, err error) {
 	if yes != 0 {
 		return 0, 0, errors.New("mpi: the library has been initialised before: a process is of one world")
 	}
-	if code := C.mpi_init(l.lib, funneled, &given); code != 0 {
+	if code := C.mpi_init(l.lib, l.lib.funneled, &given); code != 0 {
 		return 0, 0, l.failed("MPI_Init_thread", code)
 	}
-	if given < funneled {
+	if given < l.lib.funneled { // the program has threads, and the one that called MPI_Init_thread makes every call
 		return 0, 0, fmt.Errorf("mpi: %s gives threads at level %d: want at least %d (MPI_THREAD_FUNNELED): it was built without threads",
-			l.Version(), int(given), funneled)
+			l.Version(), int(given), int(l.lib.funneled))
 	}
 	if code := C.mpi_return_errors(l.lib); code != 0 {
 		return 0, 0, l.failed("MPI_Comm_set_errhandler", code)

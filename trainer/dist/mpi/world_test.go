@@ -29,9 +29,11 @@ func TestLibraryThatFails(t *testing.T) {
 	lib := stub(t)
 	over := errors.New("the run has ended")
 	for _, c := range []struct{ mode, says string }{
-		{"stranger", `libstub.so is "Another MPI 7.1": want Open MPI, or a library with MPICH's interface`},
+		{"stranger", `libstub.so is "Another MPI 7.1": want Open MPI, or a library with the interface of MPICH or of MPI 5`},
 		{"twice", "mpi: the library has been initialised before"},
 		{"no init", "mpi: MPICH 9.9: MPI_Init_thread: no route, as told"},
+		{"single, fixed", "mpi: MPICH 9.9 gives threads at level 1: want at least 1024 (MPI_THREAD_FUNNELED)"},
+		{"well, fixed", ""},
 		{"single", "mpi: MPICH 9.9 gives threads at level 0: want at least 1 (MPI_THREAD_FUNNELED)"},
 		{"never joins", over.Error()},
 		{"no send", "mpi: MPICH 9.9: 3 bytes to or from rank 1: no route, as told"},
