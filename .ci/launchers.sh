@@ -134,8 +134,9 @@ batch() {
 	for _ in $(seq 1200); do
 		state=$(squeue -h -j "$job" -o %T 2>/dev/null || true)
 		[ -z "$state" ] || [ "$state" = COMPLETED ] && break
-		# Slurm waits two minutes, for what is left of the first start on the node. Here that takes no more than a few seconds.
-		[ "$state" = PENDING ] && sleep 5 && scontrol update JobId="$job" StartTime=now 2>/dev/null || true
+		# A job that is queued again waits two minutes in Slurm, and needs one second: the node revokes its credential when the first start
+		# ends, and takes one of the same second for that start's ("Job N already killed, do not launch batch job": the job has failed).
+		[ "$state" = PENDING ] && sleep 2 && scontrol update JobId="$job" StartTime=now 2>/dev/null || true
 		sleep 0.2
 	done
 	cat "$dir"/batch-*.log
