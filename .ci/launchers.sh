@@ -149,7 +149,8 @@ echo "launchers: one checksum"
 # Manifests, decoded into the types that Kubernetes, JobSet and Kubeflow Trainer publish; a misspelt field has to fail.
 (cd cmd/retool/manifests && go build -o "$dir/manifests" .)
 for kind in job jobset trainjob; do
-	retool launch --k8s "$kind" --nodes 2 --gpus 8 --image registry.example/retool:1 --claim runs --secret run -- train demo --set run=/runs/a >"$dir/$kind.yaml"
+	retool launch --k8s "$kind" --nodes 2 --gpus 8 --image registry.example/retool:1 --claim runs --secret run -- \
+		train demo --set device=gpu --set run=/runs/a >"$dir/$kind.yaml"
 	"$dir/manifests" <"$dir/$kind.yaml"
 	if sed 's/backoffLimit:/backofLimit:/; s/numNodes:/numNode:/' "$dir/$kind.yaml" | "$dir/manifests" >/dev/null 2>&1; then
 		echo "launchers: a misspelt field of $kind passed" >&2

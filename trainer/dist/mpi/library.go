@@ -17,12 +17,12 @@ typedef struct {
 	int numbers;                            // handles are
 	int funneled;                           // MPI_THREAD_FUNNELED
 	mpi_handle world, byte, errors_return;  // MPI_COMM_WORLD, MPI_BYTE, MPI_ERRORS_RETURN
-	void *f[13];
+	void *f[13]; // its functions, by the names below
 } mpi_lib;
 
-enum { VERSION, INIT, INITIALIZED, FINALIZE, STRING, RANK, SIZE, HANDLER, ISEND, IRECV, TEST, COUNT };
+enum { VERSION, INIT, INITIALIZED, FINALIZE, STRING, RANK, SIZE, HANDLER, ISEND, IRECV, TEST, COUNT, PROBE };
 static const char *mpi_names[] = {"MPI_Get_library_version", "MPI_Init_thread", "MPI_Initialized", "MPI_Finalize", "MPI_Error_string",
-	"MPI_Comm_rank", "MPI_Comm_size", "MPI_Comm_set_errhandler", "MPI_Isend", "MPI_Irecv", "MPI_Test", "MPI_Get_count"};
+	"MPI_Comm_rank", "MPI_Comm_size", "MPI_Comm_set_errhandler", "MPI_Isend", "MPI_Irecv", "MPI_Test", "MPI_Get_count", "MPI_Iprobe"};
 
 // Libraries of MPI, and those below them, catch faults to print a trace. The program's own handlers stay: Go makes panics of faults.
 static struct sigaction mpi_handlers[32];
@@ -96,6 +96,13 @@ static int mpi_test(mpi_lib *l, mpi_handle *request, int *over, int *n) {
 	if (r || !*over) return r;
 	return l->numbers ? ((int (*)(void *, int, int *))l->f[COUNT])(status, l->byte.number, n)
 	                  : ((int (*)(void *, void *, int *))l->f[COUNT])(status, l->byte.at, n);
+}
+// mpi_progress makes the library do what it has put off, by a question of no interest: is there something from this rank?
+static int mpi_progress(mpi_lib *l, int self) {
+	long long status[16];
+	int yes;
+	return l->numbers ? ((int (*)(int, int, int, int *, void *))l->f[PROBE])(self, 0, l->world.number, &yes, status)
+	                  : ((int (*)(int, int, void *, int *, void *))l->f[PROBE])(self, 0, l->world.at, &yes, status);
 }
 */
 import "C"
@@ -236,6 +243,9 @@ func (l *Library) over(q request) (bool, error) {
 	}
 	return yes != 0, nil
 }
+
+// progress lets the library go on with what is over for this rank and not for others. That it cannot shows in what they wait for.
+func (l *Library) progress(self int) { C.mpi_progress(l.lib, C.int(self)) }
 
 func (l *Library) finalize() { C.mpi_finalize(l.lib) }
 

@@ -17,6 +17,7 @@ type World struct {
 	jobs       chan func()
 	open       []*Exchange // that goroutine's: in the order in which they began
 	idle       time.Time   // since when nothing has come to an end
+	left       bool        // that goroutine's: the library is not to be called any more
 	free       [][]byte    // buffers that were given back
 }
 
@@ -81,24 +82,24 @@ func await(done <-chan error, alive func() error) error {
 }
 
 // run does what it is given, and meanwhile asks the library what is over: at once, then less and less often. A call that waits would keep a
-// core busy, and could not be given up.
+// core busy, and could not be given up. Where nothing is under way it still asks, seldom: what this rank has sent may lie in the library,
+// which does nothing between calls, while others wait for it.
 func (w *World) run() {
-	const most = 200 * time.Microsecond
+	const often, seldom = 200 * time.Microsecond, 10 * time.Millisecond
 	for {
-		var wake <-chan time.Time
-		if len(w.open) > 0 {
-			if w.poll() {
-				w.idle = time.Now()
-			}
-			wake = time.After(min(time.Since(w.idle)/8, most))
+		most := often
+		if len(w.open) == 0 {
+			most = seldom
+			w.lib.progress(w.Rank)
+		} else if w.poll() {
+			w.idle = time.Now()
 		}
 		select {
-		case f, ok := <-w.jobs:
-			if !ok {
+		case f := <-w.jobs:
+			if f(); w.left {
 				return
 			}
-			f()
-		case <-wake:
+		case <-time.After(min(time.Since(w.idle)/8, most)):
 		}
 	}
 }
@@ -168,15 +169,15 @@ func (w *World) Close(failed bool) {
 	if failed {
 		return
 	}
-	done := make(chan error, 1)
+	done := make(chan struct{})
+	late := time.After(5 * time.Second)
 	select {
-	case w.jobs <- func() { w.lib.finalize(); done <- nil }:
-		close(w.jobs)
-	case <-time.After(5 * time.Second):
+	case w.jobs <- func() { w.lib.finalize(); w.left = true; close(done) }:
+	case <-late:
 		return
 	}
 	select {
 	case <-done:
-	case <-time.After(5 * time.Second):
+	case <-late:
 	}
 }
