@@ -2,6 +2,7 @@
 //
 //   - A Comm is what the ranks share: bytes gathered, tickets, tensors reduced and gathered in parts. Alone, Local (goroutines of one
 //     process) and Join (processes, over TCP) make one.
+//   - A Fabric moves tensors faster than TCP does: OverNCCL, OverMPI.
 //   - Parts say which rank owns which numbers of a flat tensor.
 //   - An Ended is why a run ended, with the rank it began with.
 //
