@@ -122,6 +122,7 @@ slurmctld -c
 slurmd -N "$host"
 for _ in $(seq 100); do sinfo -h -o %T 2>/dev/null | grep -q idle && break; sleep 0.2; done
 check srun "srun -n 2" srun -n 2 retool $(run srun)
+check srunt "srun --mpi=pmi2 -n 2, MPICH moves tensors" by "MPI (MPICH" srun --mpi=pmi2 -n 2 retool $(run srunt) --set dist.transport=mpi
 
 # The script of retool launch --slurm. While it runs, Slurm sends what it sends before a job's time is over: it saves, exits with 75, is queued
 # again and ends.
