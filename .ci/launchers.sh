@@ -63,6 +63,19 @@ check hosts "retool launch --nodes 2, two hosts in one" hosts
 check openmpi2 "mpirun -n 2, Open MPI" mpirun.openmpi --bind-to none --oversubscribe -n 2 retool $(run openmpi2)
 check openmpi4 "mpirun -n 4, Open MPI" mpirun.openmpi --bind-to none --oversubscribe -n 4 retool $(run openmpi4)
 check mpich2 "mpirun -n 2, MPICH" mpirun.mpich -n 2 retool $(run mpich2)
+# Tensors by MPI instead of TCP; the run says so.
+by() { # by WORDS COMMAND…
+	local words=$1
+	shift
+	"$@" | tee /dev/stderr | grep -F "tensors by $words" >/dev/null
+}
+check openmpi2t "mpirun -n 2, Open MPI moves tensors" by "MPI (Open MPI" \
+	mpirun.openmpi --bind-to none --oversubscribe -n 2 retool $(run openmpi2t) --set dist.transport=mpi
+check openmpi4t "mpirun -n 4, Open MPI moves tensors" by "MPI (Open MPI" \
+	mpirun.openmpi --bind-to none --oversubscribe -n 4 retool $(run openmpi4t) --set dist.transport=mpi
+check mpich2t "mpirun -n 2, MPICH moves tensors" by "MPI (MPICH" mpirun.mpich -n 2 retool $(run mpich2t) --set dist.transport=mpi
+check mpich4t "mpirun -n 4, MPICH moves tensors" by "MPI (MPICH" \
+	mpirun.mpich -n 4 retool $(run mpich4t) --set dist.transport=mpi
 python=${TORCH_PYTHON:-python3}
 if "$python" -c 'import torch.distributed.run' 2>/dev/null; then
 	check torchrun "torchrun --no-python --nproc-per-node 2" \
@@ -109,6 +122,7 @@ slurmctld -c
 slurmd -N "$host"
 for _ in $(seq 100); do sinfo -h -o %T 2>/dev/null | grep -q idle && break; sleep 0.2; done
 check srun "srun -n 2" srun -n 2 retool $(run srun)
+check srunt "srun --mpi=pmi2 -n 2, MPICH moves tensors" by "MPI (MPICH" srun --mpi=pmi2 -n 2 retool $(run srunt) --set dist.transport=mpi
 
 # The script of retool launch --slurm. While it runs, Slurm sends what it sends before a job's time is over: it saves, exits with 75, is queued
 # again and ends.
@@ -121,8 +135,9 @@ batch() {
 	for _ in $(seq 1200); do
 		state=$(squeue -h -j "$job" -o %T 2>/dev/null || true)
 		[ -z "$state" ] || [ "$state" = COMPLETED ] && break
-		# Slurm waits two minutes, for what is left of the first start on the node. Here that takes no more than a few seconds.
-		[ "$state" = PENDING ] && sleep 5 && scontrol update JobId="$job" StartTime=now 2>/dev/null || true
+		# A job that is queued again waits two minutes in Slurm, and needs one second: the node revokes its credential when the first start
+		# ends, and takes one of the same second for that start's ("Job N already killed, do not launch batch job": the job has failed).
+		[ "$state" = PENDING ] && sleep 2 && scontrol update JobId="$job" StartTime=now 2>/dev/null || true
 		sleep 0.2
 	done
 	cat "$dir"/batch-*.log
@@ -135,7 +150,8 @@ echo "launchers: one checksum"
 # Manifests, decoded into the types that Kubernetes, JobSet and Kubeflow Trainer publish; a misspelt field has to fail.
 (cd cmd/retool/manifests && go build -o "$dir/manifests" .)
 for kind in job jobset trainjob; do
-	retool launch --k8s "$kind" --nodes 2 --gpus 8 --image registry.example/retool:1 --claim runs --secret run -- train demo --set run=/runs/a >"$dir/$kind.yaml"
+	retool launch --k8s "$kind" --nodes 2 --gpus 8 --image registry.example/retool:1 --claim runs --secret run -- \
+		train demo --set device=gpu --set run=/runs/a >"$dir/$kind.yaml"
 	"$dir/manifests" <"$dir/$kind.yaml"
 	if sed 's/backoffLimit:/backofLimit:/; s/numNodes:/numNode:/' "$dir/$kind.yaml" | "$dir/manifests" >/dev/null 2>&1; then
 		echo "launchers: a misspelt field of $kind passed" >&2

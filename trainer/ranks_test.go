@@ -76,11 +76,14 @@ func withEdits(edits []func(*Config)) Config {
 	return c
 }
 
+// joined makes the ranks of a test: what joins them may be another thing.
+var joined = dist.Local
+
 func togetherOn(t *testing.T, device func() k.Device, opt model.Options, shape func(*model.Config), dir string, ranks, stop int,
 	edits ...func(*Config)) (*State, *listener, error) {
 	runs, lead := make([]*Run, ranks), &listener{}
 	contexts := make([]context.Context, ranks)
-	comms := dist.Local(ranks)
+	comms := joined(ranks)
 	for i := range runs {
 		opt.Sharded = opt.Sharded || ranks > 1
 		if settings := withEdits(edits); settings.Dist.Shard == "all" {

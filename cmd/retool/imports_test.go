@@ -32,7 +32,8 @@ var mayImport = map[string][]string{
 	"trainer/data":       {},
 	"trainer/arith":      {"trainer/data"},
 	"trainer/trace":      {"engine"},
-	"trainer/dist":       {"kernels", "kernels/driver"},
+	"trainer/dist/mpi":   {},
+	"trainer/dist":       {"kernels", "kernels/driver", "trainer/dist/mpi"},
 	"trainer": {"kernels", "engine", "engine/model", "engine/atomicfile", "engine/safetensors", "trainer/answer", "trainer/data",
 		"trainer/dist", "trainer/trace"},
 	"bench":               {"kernels", "kernels/driver", "kernels/ptx", "engine", "engine/model", "interp", "trainer", "trainer/trace"},
@@ -43,7 +44,7 @@ var mayImport = map[string][]string{
 
 // Packages of others that only some of ours may import.
 var reserved = map[string][]string{
-	"C":                         {"kernels/driver"},
+	"C":                         {"kernels/driver", "trainer/dist/mpi"},
 	"gorgonia.org/cu":           {"kernels/driver"},
 	"gorgonia.org/tensor":       {"kernels", "engine/safetensors"},
 	"github.com/NVIDIA/go-nvml": {"bench"},

@@ -262,6 +262,13 @@ func (rs *ranks) moveTensors(dev kernels.Device, cfg *Config) error {
 	if rs.Size() == 1 || !cfg.overNCCL() {
 		return nil
 	}
+	if transport == "mpi" {
+		c, err := dist.OverMPI(rs.Comm, cfg.Dist.MPI)
+		if err == nil {
+			rs.Comm = c
+		}
+		return err
+	}
 	gpu, ok := dev.(*kernels.GPU)
 	if !ok {
 		return fmt.Errorf("dist.transport: nccl is for device gpu, this is %s", cfg.Device)

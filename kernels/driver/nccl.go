@@ -142,7 +142,8 @@ type NCCLComm struct {
 	comm   unsafe.Pointer
 	gpu    *gpu // nil: memory of the host, of a library that takes it
 	stream Stream
-	event  Event
+	before Event // what was issued to stream 0 before an exchange
+	event  Event // the exchanges started so far
 }
 
 // Init joins a group, without blocking: while it is under way alive is asked, and its error ends it. It is called on d's thread.
@@ -152,6 +153,9 @@ func (n *NCCL) Init(d Driver, size, rank int, id [128]byte, alive func() error) 
 		c.gpu = g
 		var err error
 		if c.stream, err = g.NewStream(); err != nil {
+			return nil, err
+		}
+		if c.before, err = g.NewEvent(); err != nil {
 			return nil, err
 		}
 		if c.event, err = g.NewEvent(); err != nil {
@@ -195,9 +199,9 @@ func (c *NCCLComm) settle(what string, alive func() error, done func() (bool, er
 	}
 }
 
-// Exchange sends and receives all of a list at once, and is over when it returns. It is called on the driver's thread; what was issued to
-// stream 0 is done before. While it waits alive is asked, and its error ends it: then the group is of no more use.
-func (c *NCCLComm) Exchange(list []Transfer, alive func() error) error {
+// Start begins to send and receive all of a list at once, behind what was issued to stream 0, and beside what is issued after. It is called
+// on the driver's thread. While it waits for the library alive is asked, and its error ends it: then the group is of no more use.
+func (c *NCCLComm) Start(list []Transfer, alive func() error) error {
 	ops := make([]C.nccl_op, len(list))
 	for i, t := range list {
 		ops[i] = C.nccl_op{peer: C.int(t.Peer), at: C.ulonglong(t.At), bytes: C.size_t(t.Bytes)}
@@ -210,21 +214,34 @@ func (c *NCCLComm) Exchange(list []Transfer, alive func() error) error {
 	}
 	var stream C.CUstream
 	if c.gpu != nil {
-		if err := c.gpu.Wait(0); err != nil {
+		if err := c.gpu.Record(c.before, 0); err != nil {
+			return err
+		}
+		if err := c.gpu.WaitEvent(c.stream, c.before); err != nil {
 			return err
 		}
 		s := c.gpu.stream(c.stream)
 		stream = *(*C.CUstream)(unsafe.Pointer(&s))
+	} else if err := c.settle("exchange", alive, nil); err != nil { // the one before, which nothing else orders
+		return err
 	}
 	r := C.nccl_exchange(c.nccl.lib, c.comm, C.int(len(ops)), &ops[0], stream)
 	if r != C.NCCL_SUCCESS && r != C.NCCL_IN_PROGRESS {
 		return c.nccl.failed("exchange", r, c.comm)
 	}
-	if err := c.settle("exchange", alive, nil); err != nil || c.gpu == nil {
+	if c.gpu == nil {
+		return nil
+	}
+	if err := c.settle("exchange", alive, nil); err != nil { // the library has queued it
 		return err
 	}
-	if err := c.gpu.Record(c.event, c.stream); err != nil {
-		return err
+	return c.gpu.Record(c.event, c.stream)
+}
+
+// Wait ends when all that was started is over. It is called on the driver's thread; alive is asked as by Start.
+func (c *NCCLComm) Wait(alive func() error) error {
+	if c.gpu == nil {
+		return c.settle("exchange", alive, nil)
 	}
 	e := c.gpu.event(c.event)
 	return c.settle("exchange", alive, func() (bool, error) {

@@ -22,5 +22,6 @@ func (*NCCL) Init(Driver, int, int, [128]byte, func() error) (*NCCLComm, error) 
 // NCCLComm is never made here.
 type NCCLComm struct{}
 
-func (*NCCLComm) Exchange([]Transfer, func() error) error { panic("driver: NCCL without CUDA") }
-func (*NCCLComm) Close(bool)                              { panic("driver: NCCL without CUDA") }
+func (*NCCLComm) Start([]Transfer, func() error) error { panic("driver: NCCL without CUDA") }
+func (*NCCLComm) Wait(func() error) error              { panic("driver: NCCL without CUDA") }
+func (*NCCLComm) Close(bool)                           { panic("driver: NCCL without CUDA") }

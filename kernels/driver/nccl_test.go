@@ -57,7 +57,11 @@ func ncclProcess() error {
 					Transfer{Peer: r, At: Ptr(uintptr(unsafe.Pointer(&got[r][0]))), Bytes: len(got[r])})
 			}
 		}
-		if err := c.Exchange(list, alive); err != nil {
+		err := c.Start(list, alive)
+		if err == nil {
+			err = c.Wait(alive)
+		}
+		if err != nil {
 			c.Close(true)
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -30,6 +31,14 @@ func treeSum(rows [][]float32) []float32 {
 	}
 	return rows[0]
 }
+
+// raw is numbers as bytes: the same memory.
+func raw(x []float32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
+}
+
+// fetch is a tensor's numbers.
+func fetch[T any](t k.Tensor) []T { return slices.Clone(numbers[T](download(t))) }
 
 // The tree over slices is the tree over ranks of each one's tree over its slices, whatever power of two a rank holds; and it is SumTree's.
 func TestTreesNest(t *testing.T) {

@@ -2,6 +2,7 @@
 //
 //   - A Comm is what the ranks share: bytes gathered, tickets, tensors reduced and gathered in parts. Alone, Local (goroutines of one
 //     process) and Join (processes, over TCP) make one.
+//   - A Fabric moves tensors faster than TCP does: OverNCCL, OverMPI.
 //   - Parts say which rank owns which numbers of a flat tensor.
 //   - An Ended is why a run ended, with the rank it began with.
 //
@@ -21,10 +22,14 @@
 // Nothing of a connection is believed before its other end has proved that it knows the run's secret; that is never sent. With
 // Options.TLS what follows is encrypted as well.
 //
-// A collective of tensors is over when its call returns, or its Wait: nothing of it overlaps with computing yet.
+// A collective of tensors is over when its call returns: nothing of it overlaps with computing.
 //
-// Between GPUs (OverNCCL) tensors go by NVIDIA's library, which copies and adds nothing; bytes, tickets, signs of life and ends stay on
-// TCP, and each collective begins there. Sums have the same bits over either.
+// # Over a fabric
+//
+// Between GPUs (OverNCCL) tensors go by NVIDIA's library, between hosts whose ranks mpirun started (OverMPI) by MPI. Both copy and add
+// nothing; bytes, tickets, signs of life and ends stay on TCP, and each collective begins there. Sums have the same bits over either.
+// AllGather is under way from its call to its Wait: what is computed between the two hides it. A rank that hangs in a fabric is noticed as
+// any other: nobody waits in a call of the library.
 //
 // # What a caller that stops on a signal does
 //

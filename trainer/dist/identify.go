@@ -16,6 +16,7 @@ type ID struct {
 	Port                 int    // of the launcher's own store there; ranks meet on the first free one after it
 	Secret               string // what only ranks of the run know
 	ErrorFile            string // where the launcher reads why a rank ended
+	MPI                  string // family of the MPI library whose job this process is in: Open MPI or MPICH; "": of none
 }
 
 // family is the variables of a launcher. A name in brackets may be missing.
@@ -71,8 +72,25 @@ func Identify(getenv func(string) string) (ID, error) {
 	return ID{Size: 1, LocalSize: 1}, nil
 }
 
+// mpiFamily is the kind of library that can join the MPI job of this process, if it is in one: mpirun's own, or what Slurm offers
+// (srun --mpi=pmix, pmi2).
+func mpiFamily(getenv func(string) string) string {
+	switch {
+	case getenv("OMPI_COMM_WORLD_SIZE") != "":
+		return "Open MPI"
+	case getenv("PMI_SIZE") != "" || getenv("PMI_FD") != "":
+		return "MPICH"
+	case getenv("PMIX_RANK") != "":
+		return "Open MPI"
+	}
+	return ""
+}
+
 func (f family) identify(getenv func(string) string) (ID, error) {
 	id := ID{Launcher: f.name, LocalSize: 1, At: getenv(f.at), Secret: getenv(SecretVariable), ErrorFile: getenv("TORCHELASTIC_ERROR_FILE")}
+	if f.name != "torchrun" { // else the job is that of a launcher around it, and so are its ranks
+		id.MPI = mpiFamily(getenv)
+	}
 	var err error
 	read := func(to *int, name, text string, least int) {
 		if err != nil {

@@ -50,6 +50,7 @@ func TestIdentity(t *testing.T) {
 				[]any{id.Launcher, id.Rank, id.Size, id.LocalRank, id.LocalSize, id.Job, id.At}, c.name)
 			require.Equal(t, c.at != "", id.Port > 0, c.name)
 			require.Equal(t, c.launcher == "torchrun", id.ErrorFile != "", c.name)
+			require.Equal(t, map[string]string{"Open MPI": "Open MPI", "PMI": "MPICH"}[c.launcher], id.MPI, c.name)
 		}
 	}
 }

@@ -48,6 +48,8 @@ type mesh struct {
 	missing        []bool // whose part of the round that this rank waits for has not come
 	current        string // the call that this rank is in
 	posted, waited uint64 // rounds sent and collected
+	begun          uint64 // exchanges of a fabric
+	behind         uint64 // rounds and exchanges that this rank had begun when it began to wait in a fabric; 0: it does not
 }
 
 func newMesh(rank, size int) *mesh {

@@ -13,9 +13,6 @@ import (
 // A part that is its own place in whole gives the same bits as one apart, over TCP's code and over a fabric, in one piece or several, and
 // leaves the rest of whole alone; one that is another place is refused, on every rank.
 func TestPartsInPlace(t *testing.T) {
-	old := gpuPiece
-	gpuPiece = Tile + 1000
-	defer func() { gpuPiece = old }()
 	for _, fabric := range []bool{false, true} {
 		const n = 3
 		p := Divide(7*Tile+77, n)
@@ -25,8 +22,8 @@ func TestPartsInPlace(t *testing.T) {
 			}
 			comms, errs := joinAll(t, n, nil)
 			require.NoError(t, errors.Join(errs...))
-			for r, w := range wired(n) {
-				comms[r] = &gpus{network: comms[r].(*network), fabric: w}
+			for r, w := range wired(n, Tile+1000) {
+				comms[r] = Over(comms[r], w)
 			}
 			return comms
 		}

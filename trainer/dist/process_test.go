@@ -46,10 +46,10 @@ func rankProcess(role string) error {
 	ended := make(chan *Ended, 1)
 	o := Options{Dir: os.Getenv("RETOOL_TEST_DIR"), Wait: time.Minute, Log: func(s string) { fmt.Println("log:", s) },
 		Ended: func(e *Ended) { ended <- e }}
-	if role == "STOP" || role == "hang" || role == "slow" {
+	if role == "STOP" || role == "hang" || role == "slow" || role == "mpi hang" {
 		o.Limits = Limits{Beat: 20 * time.Millisecond, Silence: 800 * time.Millisecond, Stall: 200 * time.Millisecond, Timeout: time.Second}
 	}
-	if role == "hang" || role == "slow" {
+	if role == "hang" || role == "slow" || role == "mpi hang" {
 		o.Limits.Silence = time.Hour
 	}
 	c, members, err := Join(context.Background(), id, o)
@@ -57,6 +57,9 @@ func rankProcess(role string) error {
 		return err
 	}
 	defer c.Close()
+	if strings.HasPrefix(role, "mpi") {
+		return mpiProcess(c, role)
+	}
 	if role == "sums" {
 		sum, err := sums(c)
 		fmt.Printf("sum: %x\n", sum)
@@ -137,6 +140,7 @@ func sums(c Comm) ([32]byte, error) {
 type ranks struct {
 	t    *testing.T
 	cmds []*exec.Cmd
+	gone []chan struct{} // closed when a process has been waited for
 	out  []*bytes.Buffer
 	mu   sync.Mutex
 	seen *sync.Cond
@@ -152,7 +156,10 @@ func startRanks(t *testing.T, n int, role string) *ranks {
 // startRanksAs starts them by a command for each.
 func startRanksAs(t *testing.T, n int, role string, as func(rank int) []string) *ranks {
 	t.Helper()
-	rs := &ranks{t: t}
+	rs := &ranks{t: t, out: make([]*bytes.Buffer, n)}
+	for r := range rs.out {
+		rs.out[r] = &bytes.Buffer{} // all before the first goroutine reads one
+	}
 	rs.seen = sync.NewCond(&rs.mu)
 	dir := t.TempDir()
 	for r := range n {
@@ -164,8 +171,10 @@ func startRanksAs(t *testing.T, n int, role string, as func(rank int) []string) 
 		require.NoError(t, err)
 		cmd.Stderr = os.Stderr
 		require.NoError(t, cmd.Start())
-		rs.cmds, rs.out = append(rs.cmds, cmd), append(rs.out, &bytes.Buffer{})
+		gone := make(chan struct{})
+		rs.cmds, rs.gone = append(rs.cmds, cmd), append(rs.gone, gone)
 		rs.done.Go(func() {
+			defer close(gone)
 			rs.keep(r, out)
 			_ = cmd.Wait()
 		})
@@ -202,18 +211,14 @@ func (rs *ranks) await(text string) {
 // ended waits for the ranks but one, and checks what each said.
 func (rs *ranks) ended(but int, says ...string) time.Duration {
 	start := time.Now()
-	for r, c := range rs.cmds {
+	for r := range rs.cmds {
 		if r == but {
 			continue
 		}
-		for c.ProcessState == nil { // Wait is another goroutine's
-			if time.Since(start) > time.Minute {
-				rs.t.Fatalf("rank %d runs on: %s", r, rs.text(r))
-			}
-			time.Sleep(5 * time.Millisecond)
-			if syscall.Kill(c.Process.Pid, 0) != nil {
-				break
-			}
+		select {
+		case <-rs.gone[r]:
+		case <-time.After(time.Minute):
+			rs.t.Fatalf("rank %d runs on: %s", r, rs.text(r))
 		}
 	}
 	took := time.Since(start)

@@ -25,8 +25,8 @@ func networkOf(c Comm) *network {
 	switch c := c.(type) {
 	case *network:
 		return c
-	case *gpus:
-		return c.network
+	case *woven:
+		return networkOf(c.under)
 	}
 	return nil
 }

@@ -172,19 +172,21 @@ func download(t k.Tensor) []byte {
 	if t.Len() == 0 {
 		return nil
 	}
-	switch t.DType() {
-	case k.F32:
-		return raw(fetch[float32](t))
-	case k.BF16:
-		return raw(fetch[uint16](t))
-	}
-	return raw(fetch[int32](t))
+	b := make([]byte, t.Len()*t.DType().Size())
+	read(b, t)
+	return b
 }
 
-func fetch[T any](t k.Tensor) []T {
-	x := make([]T, t.Len())
-	t.Device().Download(x, t)
-	return x
+// read is download into memory that is as long.
+func read(b []byte, t k.Tensor) {
+	switch t.DType() {
+	case k.F32:
+		t.Device().Download(numbers[float32](b), t)
+	case k.BF16:
+		t.Device().Download(numbers[uint16](b), t)
+	default:
+		t.Device().Download(numbers[int32](b), t)
+	}
 }
 
 func upload(t k.Tensor, b []byte) {
@@ -201,13 +203,7 @@ func upload(t k.Tensor, b []byte) {
 	}
 }
 
-// raw is numbers as bytes, numbers bytes as numbers: the same memory. What is read from a connection begins where Go's allocator put it,
-// which suits any number.
-func raw[T any](x []T) []byte {
-	var one T
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), len(x)*int(unsafe.Sizeof(one)))
-}
-
+// numbers is bytes as numbers: the same memory. What Go's or C's allocator gave begins where suits any number.
 func numbers[T any](b []byte) []T {
 	var one T
 	if uintptr(unsafe.Pointer(unsafe.SliceData(b)))%unsafe.Alignof(one) != 0 {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -116,7 +117,7 @@ func (w *watch) heard(from int, f frame) {
 func (w *watch) beat() {
 	m := w.m
 	m.mu.Lock()
-	posted, over := m.posted, m.err != nil || m.closed
+	begun, behind, over := m.posted+m.begun, m.behind, m.err != nil || m.closed
 	left := append([]bool(nil), m.left...)
 	absent := make([]bool, m.size) // whose part of the current call is not there
 	for r := range absent {
@@ -128,8 +129,11 @@ func (w *watch) beat() {
 	}
 	w.mu.Lock()
 	own := w.states[m.rank]
+	if behind > 0 {
+		w.late(behind, absent)
+	}
 	w.mu.Unlock()
-	f := frame{kind: beat, call: posted, what: own.text[:min(len(own.text), maxWhat)],
+	f := frame{kind: beat, call: begun, what: own.text[:min(len(own.text), maxWhat)],
 		body: binary.LittleEndian.AppendUint64(nil, uint64(own.progress))}
 	for r := range m.size {
 		if r != m.rank && !left[r] {
@@ -143,6 +147,18 @@ func (w *watch) beat() {
 		}
 	}
 	w.look(absent)
+}
+
+// late marks the ranks that this one waits for in a fabric. It holds mu.
+func (w *watch) late(behind uint64, absent []bool) {
+	for _, all := range []bool{false, true} {
+		for r := range absent {
+			absent[r] = r != w.m.rank && (all || w.states[r].calls < behind)
+		}
+		if slices.Contains(absent, true) {
+			return
+		}
+	}
 }
 
 // silence counts the beats in which a rank sent nothing.

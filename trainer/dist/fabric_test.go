@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -16,32 +17,53 @@ import (
 
 // wires are a fabric within one process: a channel from each rank to each.
 type wires struct {
-	to   [][]chan []byte
-	rank int
-	fail error
+	to    [][]chan []byte
+	rank  int
+	fail  error
+	piece int
+	under int // exchanges under way
+	most  int // at once, so far
 }
 
-func (w *wires) exchange(list []transfer) error {
+func (w *wires) Start(list []Transfer, alive func() error) (wait func() error, err error) {
 	if w.fail != nil {
-		return w.fail
+		return nil, w.fail
 	}
+	w.under++
+	w.most = max(w.most, w.under)
 	for _, t := range list {
-		if t.send {
-			w.to[w.rank][t.peer] <- download(t.t)
+		if t.Send {
+			w.to[w.rank][t.Peer] <- download(t.T)
 		}
 	}
-	for _, t := range list {
-		if !t.send {
-			upload(t.t, <-w.to[t.peer][w.rank])
+	return func() error {
+		for _, t := range list {
+			if t.Send {
+				continue
+			}
+			for arrived := false; !arrived; {
+				select {
+				case b := <-w.to[t.Peer][w.rank]:
+					upload(t.T, b)
+					arrived = true
+				case <-time.After(5 * time.Millisecond):
+					if err := alive(); err != nil {
+						return err
+					}
+				}
+			}
 		}
-	}
-	return nil
+		w.under--
+		return nil
+	}, nil
 }
 
-func (w *wires) close(bool)     {}
+func (w *wires) Piece() int     { return w.piece }
+func (w *wires) Ahead() int     { return 2 }
+func (w *wires) Close(bool)     {}
 func (w *wires) String() string { return "wires" }
 
-func wired(n int) []*wires {
+func wired(n, piece int) []*wires {
 	to := make([][]chan []byte, n)
 	for r := range to {
 		to[r] = make([]chan []byte, n)
@@ -51,7 +73,7 @@ func wired(n int) []*wires {
 	}
 	ws := make([]*wires, n)
 	for r := range ws {
-		ws[r] = &wires{to: to, rank: r}
+		ws[r] = &wires{to: to, rank: r, piece: piece}
 	}
 	return ws
 }
@@ -59,15 +81,12 @@ func wired(n int) []*wires {
 // Over a fabric of devices sums and parts have the bits that they have over TCP, in one piece or several, on the CPU and on an emulated
 // GPU.
 func TestFabricGivesTheSameBits(t *testing.T) {
-	old := gpuPiece
-	gpuPiece = Tile + 1000
-	defer func() { gpuPiece = old }()
 	for _, n := range []int{2, 3} {
 		comms, errs := joinAll(t, n, nil)
 		require.NoError(t, errors.Join(errs...))
-		ws := wired(n)
+		ws := wired(n, Tile/2+1000)
 		for r := range comms {
-			comms[r] = &gpus{network: comms[r].(*network), fabric: ws[r]}
+			comms[r] = Over(comms[r], ws[r])
 		}
 		p := Divide(3*Tile+77, n)
 		held, sums := make([][]float32, n), make([][]float32, n)
@@ -102,6 +121,10 @@ func TestFabricGivesTheSameBits(t *testing.T) {
 				t.Errorf("rank %d of %d: %v, or other numbers", c.Rank(), n, err)
 			}
 		})
+		for r, w := range ws { // a part of two tiles is four pieces
+			require.Equal(t, 2, w.most, "rank %d of %d: exchanges under way at once", r, n)
+			require.Zero(t, w.under)
+		}
 	}
 }
 
@@ -117,11 +140,11 @@ func TestFabricFailuresEndTheRun(t *testing.T) {
 	} {
 		comms, errs := joinAll(t, 2, nil)
 		require.NoError(t, errors.Join(errs...))
-		ws := wired(2)
+		ws := wired(2, Tile)
 		ws[1].fail = c.fail
 		ws[0].fail = c.fail
 		for r := range comms {
-			comms[r] = &gpus{network: comms[r].(*network), fabric: ws[r]}
+			comms[r] = Over(comms[r], ws[r])
 		}
 		eachRank(comms, func(comm Comm) {
 			dev := k.NewCPU(1)
@@ -137,6 +160,26 @@ func TestFabricFailuresEndTheRun(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Ranks that wait for one another in the fabric, where nothing moves, are ended by the watchdog, with a name.
+func TestStallInAFabricEndsTheRun(t *testing.T) {
+	limits := Limits{Beat: 10 * time.Millisecond, Silence: time.Hour, Stall: 50 * time.Millisecond, Timeout: 200 * time.Millisecond}
+	comms, errs := joinAll(t, 2, func(_ *ID, o *Options) { o.Limits = limits })
+	require.NoError(t, errors.Join(errs...))
+	a, b := wired(2, Tile), wired(2, Tile) // two fabrics: what goes into one never comes out of the other
+	comms[0], comms[1] = Over(comms[0], a[0]), Over(comms[1], b[1])
+	eachRank(comms, func(c Comm) {
+		dev := k.NewCPU(1)
+		defer dev.Close()
+		p := Divide(2*Tile, 2)
+		whole := dev.Alloc(k.F32, p.Len())
+		own := p[c.Rank()]
+		err := c.AllGather("weights", whole, whole.Rows(own.From, own.To), p).Wait()
+		if err == nil || !strings.Contains(err.Error(), "has made no progress for 200ms") || !strings.Contains(err.Error(), `in "weights"`) {
+			t.Errorf("rank %d: %v", c.Rank(), err)
+		}
+	})
 }
 
 // Where no library is to be had, every rank says so, once.
