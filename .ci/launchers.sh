@@ -32,7 +32,7 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 command=(train demo)
 for s in model.layers=1 model.hidden=32 model.heads=2 model.kv_heads=1 model.head_dim=16 model.ffn=48 engine.max_tokens=96 sft.steps=30 \
 	sft.batch=16 sft.tokens=1024 sft.lr=1e-2 rl.steps="${STEPS:-4}" rl.prompts=16 rl.minibatch=8 rl.tokens=1024 critic.warmup=2 eval.problems=10 \
-	eval.samples=2 checkpoint.every=2 dist.slices=4 dist.wait=60s; do command+=(--set "$s"); done
+	eval.samples=2 checkpoint.every=2 dist.slices=4; do command+=(--set "$s"); done
 
 sum() { sha256sum "$(find "$dir/$1/checkpoints" -path '*/[0-9]*/model.safetensors' -not -path '*critic*' | sort -V | tail -1)" | cut -c1-16; }
 # Functions that check runs are chains of &&: bash has no -e within an if.
@@ -50,7 +50,11 @@ check() { # check NAME TITLE COMMAND…: a run in its own directory ends in the 
 	printf '%-44s %s  %d s\n' "$title" "$got" $((SECONDS - begun))
 	[ "$got" = "$reference" ] || { echo "launchers: $title ended in other weights than one process" >&2; exit 1; }
 }
-run() { echo "${command[@]}" --set "run=$dir/$1"; }
+run() { # run NAME: ranks wait a minute for one another; alone there is nobody to wait for
+	local wait=(--set dist.wait=60s)
+	[ "$1" != one ] || wait=()
+	echo "${command[@]}" --set "run=$dir/$1" "${wait[@]}"
+}
 
 check one "one process" retool $(run one)
 check launch2 "retool launch --procs 2" retool launch --procs 2 -- $(run launch2)

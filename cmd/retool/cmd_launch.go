@@ -83,6 +83,11 @@ func launch(c *cli.Context) error {
 		return fmt.Errorf("launch: --nodes %d: want --node, which of them this is, and --at, HOST:PORT of the first (hosts of Kubeflow "+
 			"and SkyPilot know both)", s.nodes)
 	}
+	for _, cfg := range s.configs {
+		if cfg.overMPI() {
+			return errors.New("launch: dist.transport: mpi is for ranks that mpirun or srun starts: `retool launch --mpirun` prints the line")
+		}
+	}
 	if err := s.checkModels(); err != nil {
 		return err
 	}

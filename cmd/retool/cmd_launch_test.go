@@ -66,6 +66,7 @@ func TestLaunchRefuses(t *testing.T) {
 		{"model.path: cache:none: there is no folder", append([]string{"--procs", "2"}, set("model.path=cache:none")...)},
 		{"eval: want either --from", []string{"--procs", "2", "--", "eval"}},
 		{"eval: --trace grades stored trajectories in one process", []string{"--procs", "2", "--", "eval", "--trace", "x"}},
+		{"dist.transport: mpi is for ranks that mpirun or srun starts", append([]string{"--procs", "2"}, set("dist.transport=mpi")...)},
 		{"--slurm and --mpirun exclude each other", append([]string{"--procs", "2", "--slurm", "--mpirun"}, train...)},
 		{"--hostfile would do nothing without --mpirun", append([]string{"--procs", "2", "--hostfile", "x"}, train...)},
 		{"--cores would do nothing without --slurm or --k8s", append([]string{"--procs", "2", "--cores", "2"}, train...)},

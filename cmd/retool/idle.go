@@ -19,6 +19,7 @@ type idleRule struct {
 
 var idleRules = append(algorithmRules(), []idleRule{
 	{"only NCCL's transport opens its library", func(c *Config) bool { return !c.overNCCL() }, []string{"dist.nccl"}, nil},
+	{"only MPI's transport opens its library", func(c *Config) bool { return !c.overMPI() }, []string{"dist.mpi"}, nil},
 	{"device cpu has no memory but the host's", func(c *Config) bool { return c.Device == "cpu" }, []string{"dist.offload"}, nil},
 	{"model.lora.rank is 0: all weights are learnt", func(c *Config) bool { return c.Model.LoRA.Rank == 0 },
 		[]string{"model.lora."}, []string{"model.lora.rank"}},

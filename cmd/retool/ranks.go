@@ -257,17 +257,22 @@ func (c *Config) overNCCL() bool {
 	return c.Dist.Transport == "nccl" || c.Dist.Transport == "auto" && c.Device == "gpu"
 }
 
+// overMPI reports whether they travel by the MPI library of what started the ranks.
+func (c *Config) overMPI() bool { return c.Dist.Transport == "mpi" }
+
 // moveTensors chooses what they travel by, once the device is open.
 func (rs *ranks) moveTensors(dev kernels.Device, cfg *Config) error {
-	if rs.Size() == 1 || !cfg.overNCCL() {
+	switch {
+	case rs.Size() == 1:
 		return nil
-	}
-	if transport == "mpi" {
+	case cfg.overMPI():
 		c, err := dist.OverMPI(rs.Comm, cfg.Dist.MPI)
 		if err == nil {
 			rs.Comm = c
 		}
 		return err
+	case !cfg.overNCCL():
+		return nil
 	}
 	gpu, ok := dev.(*kernels.GPU)
 	if !ok {
