@@ -76,5 +76,7 @@
 // float32 by float32. Its chain takes pairs of terms in ascending order, of each the second first. That is what the processor's own
 // instruction (vdpbf16ps) computes: a product of two bf16 is exact in float32, and it adds the high one, then the low one, each sum
 // rounded to nearest. So kernels that widen by a shift and a mask give the same bits as those that have it, and as those of plain Go.
-// They differ where a number or a sum is below 2⁻¹²⁶, the least normal one, which the instruction takes for zero.
+// They differ where a number or a sum is below 2⁻¹²⁶, the least normal one, which the instruction takes for zero. The tile products of AMX
+// are not used: TDPBF16PS keeps chains of their own for even and for odd terms and adds both at its end (Intel's manual, its operation), so
+// their bits are those of no other processor, and a run could not go on elsewhere.
 package kernels
