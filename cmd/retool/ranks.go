@@ -96,9 +96,13 @@ func (rs *ranks) bind(log func(string)) error {
 	if own := coresOf(sysfs, rs.members, rs.Rank()); !slices.Equal(own, had) {
 		if err := bindCores(own); err != nil {
 			log(fmt.Sprintf("rank %d: %v", rs.Rank(), err))
-		} else if os.Getenv("GOMAXPROCS") == "" {
-			runtime.SetDefaultGOMAXPROCS()
 		}
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		// The device's threads keep all cores busy, and a goroutine gets one of theirs only after milliseconds. One thread more, which the
+		// kernel wakes at once, answers other ranks meanwhile: they ask for every trajectory.
+		runtime.SetDefaultGOMAXPROCS()
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
 	all, err := rs.Gather("cores", []byte(affinity()))
 	for _, b := range all {
