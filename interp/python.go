@@ -3,16 +3,18 @@
 package interp
 
 import (
-	"bytes"
 	"context"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sort"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -69,27 +71,62 @@ print(json.dumps(dict(executable=sys.executable, prefix=sys.prefix, base=sys.bas
     version=list(sys.version_info[:3]), path=p, libs=sorted(set(libs)), has=has)))
 `
 
+// probeTime is how long an interpreter has to start and to say what it is.
+const probeTime = 30 * time.Second
+
+// answer keeps what a process prints, up to most bytes; beyond, it calls full, once.
+type answer struct {
+	text []byte
+	most int
+	full func() error
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	if len(a.text)+len(p) <= a.most {
+		a.text = append(a.text, p...)
+		return len(p), nil
+	}
+	if a.full != nil {
+		_ = a.full()
+		a.full = nil
+	}
+	return len(p), nil
+}
+
 // findPython runs the configured interpreter once, outside every fence: it is the user's own, and no model code is near.
 func findPython(ctx context.Context, name string) (*python, error) {
 	if name == "" {
 		name = DefaultPython()
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		return nil, fmt.Errorf("interp: python %q: not found: run `make python`, or set interp.python", name)
+		why := errors.Unwrap(err)
+		if why == exec.ErrNotFound || errors.Is(err, fs.ErrNotExist) {
+			why = errors.New("not found")
+		}
+		return nil, fmt.Errorf("interp: python %q: %v: run `make python`, or set interp.python", name, why)
 	}
 	cmd := exec.CommandContext(ctx, path, "-I", "-c", probePython, strings.Join(libraries, ","))
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("interp: python %q does not run: %v: %s", path, err, strings.TrimSpace(tail(stderr.String(), 300)))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // whatever it starts ends with it
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	out, stderr := &answer{most: 1 << 20, full: cmd.Cancel}, &answer{most: 1 << 16, full: cmd.Cancel}
+	cmd.Stdout, cmd.Stderr = out, stderr
+	switch err := cmd.Run(); {
+	case out.full == nil || stderr.full == nil:
+		return nil, fmt.Errorf("interp: python %q: printed without end where one answer to the probe was due", path)
+	case ctx.Err() == context.DeadlineExceeded:
+		return nil, fmt.Errorf("interp: python %q: no answer to the probe within %v", path, probeTime)
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, fmt.Errorf("interp: python %q does not run: %v: %q", path, err, strings.TrimSpace(tail(string(stderr.text), 300)))
 	}
 	p := &python{}
-	if err := json.Unmarshal(out, p); err != nil || len(p.Version) != 3 || p.Executable == "" {
-		return nil, fmt.Errorf("interp: python %q: unexpected answer to the probe: %.200q", path, out)
+	if err := json.Unmarshal(out.text, p); err != nil || len(p.Version) != 3 || p.Executable == "" {
+		return nil, fmt.Errorf("interp: python %q: unexpected answer to the probe: %.200q", path, out.text)
 	}
 	if p.Version[0] != 3 || p.Version[1] < 8 {
 		return nil, fmt.Errorf("interp: python %q is %s: want 3.8 or newer", path, p.version())

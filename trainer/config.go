@@ -222,6 +222,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("checkpoint.every: want at least 1 step, got %d", c.Checkpoint.Every)
 	case c.Checkpoint.Keep < 1:
 		return fmt.Errorf("checkpoint.keep: want at least 1, got %d", c.Checkpoint.Keep)
+	case c.Dist.Slices > maxSlices:
+		return fmt.Errorf("dist.slices: want at most %d, got %d", maxSlices, c.Dist.Slices)
 	case c.Dist.Slices < 0:
 		return fmt.Errorf("dist.slices: want 0 (the ranks a run began with) or more, got %d", c.Dist.Slices)
 	}

@@ -25,6 +25,9 @@ type Dist struct {
 	Offload string `yaml:"offload" doc:"none; optimizer: moments and master copy on the host, streamed at an update; equal bits" resume:"free"`
 }
 
+// maxSlices is more than there will be ranks: each slice, be it empty, is a pass of every update.
+const maxSlices = 4096
+
 // DivideAmong refuses slices that so many ranks cannot have the same number of.
 func (d Dist) DivideAmong(ranks int) error {
 	if d.Slices%ranks != 0 {

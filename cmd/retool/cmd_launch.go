@@ -180,6 +180,8 @@ func startOf(c *cli.Context) (*start, error) {
 		return nil, errors.New("launch: --gpus and --procs are both the ranks of a host: give one of them")
 	case s.per < 1:
 		return nil, fmt.Errorf("launch: want --gpus N or --procs N, ranks of a host, at least 1; got %d", s.per)
+	case s.per > 1024:
+		return nil, fmt.Errorf("launch: want at most 1024 ranks of a host, got %d", s.per)
 	case s.nodes > 1 && s.node >= s.nodes:
 		return nil, fmt.Errorf("launch: --node %d of --nodes %d: hosts count from 0", s.node, s.nodes)
 	case c.IsSet("nodes") && c.Int("nodes") < 1:

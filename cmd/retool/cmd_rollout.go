@@ -34,8 +34,8 @@ func rolloutCommand() *cli.Command {
 				return errors.New("rollout: --answer goes with --question; a held-out problem has its own")
 			}
 			n := c.Int("samples")
-			if n < 1 || c.Int("problem") < 0 {
-				return fmt.Errorf("--samples and --problem: want at least 1 and 0, got %d and %d", n, c.Int("problem"))
+			if n < 1 || c.Int("problem") < 0 || c.Int("problem") > 1e6 {
+				return fmt.Errorf("--samples and --problem: want at least 1 and 0 to 1000000, got %d and %d", n, c.Int("problem"))
 			}
 			_, p, err := loadedProgram(c, nil, func(*Config) (int, error) { return 1, nil })
 			if err != nil {

@@ -37,8 +37,10 @@ func (s *sandbox) open() (*interp.Pool, error) {
 	return s.pool, s.err
 }
 
-// caused reports whether an error is that of a pool that could not be opened.
-func (s *sandbox) caused(err error) bool { return s != nil && s.err != nil && errors.Is(err, s.err) }
+// caused reports whether an error is that of a pool that could not be opened; that nobody waited for it any longer is none.
+func (s *sandbox) caused(err error) bool {
+	return s != nil && s.err != nil && !errors.Is(s.err, context.Canceled) && errors.Is(err, s.err)
+}
 
 // Close ends the pool, or its opening.
 func (s *sandbox) Close() {
