@@ -93,6 +93,13 @@ func (a *answer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// endTogether makes what a command starts end with it, and Wait not wait for who still holds its pipes then.
+func endTogether(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 500 * time.Millisecond
+}
+
 // findPython runs the configured interpreter once, outside every fence: it is the user's own, and no model code is near.
 func findPython(ctx context.Context, name string) (*python, error) {
 	if name == "" {
@@ -109,9 +116,7 @@ func findPython(ctx context.Context, name string) (*python, error) {
 		return nil, fmt.Errorf("interp: python %q: %v: run `make python`, or set interp.python", name, why)
 	}
 	cmd := exec.CommandContext(ctx, path, "-I", "-c", probePython, strings.Join(libraries, ","))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // whatever it starts ends with it
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
+	endTogether(cmd)
 	out, stderr := &answer{most: 1 << 20, full: cmd.Cancel}, &answer{most: 1 << 16, full: cmd.Cancel}
 	cmd.Stdout, cmd.Stderr = out, stderr
 	switch err := cmd.Run(); {

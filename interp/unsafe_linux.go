@@ -7,8 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // runUnsafe is isolation: unsafe-subprocess: a plain Python with the limits of time and output, and no fence at all.
@@ -24,9 +22,7 @@ func (p *Pool) runUnsafe(ctx context.Context, code string, asked time.Time) (Res
 	defer cancel()
 	cmd := exec.CommandContext(run, p.f.py.Executable, "-I", "-c", strings.TrimPrefix(code, "\ufeff"))
 	cmd.Env, cmd.Dir = sandboxEnv, "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
-	cmd.WaitDelay = 500 * time.Millisecond
+	endTogether(cmd)
 	cmd.Stdout, cmd.Stderr = capWriter{out}, capWriter{errs}
 	begin := time.Now()
 	err := cmd.Run()

@@ -21,17 +21,10 @@ func dotsPay() bool {
 		kernel(t)
 		return time.Since(begun)
 	}
-	var dots, widened time.Duration
-	for i := range tries {
-		// One panel, twice, against two at once.
-		w := try(avx512SIMD.paired[rows], 2*k) * 2
-		d := try(avx512bf16SIMD.two[rows], k)
-		if i == 0 || w < widened {
-			widened = w
-		}
-		if i == 0 || d < dots {
-			dots = d
-		}
+	dots, widened := time.Hour, time.Hour
+	for range tries { // one panel, twice, against two at once
+		widened = min(widened, 2*try(avx512SIMD.paired[rows], 2*k))
+		dots = min(dots, try(avx512bf16SIMD.two[rows], k))
 	}
 	return dots < widened
 }

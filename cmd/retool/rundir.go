@@ -37,12 +37,12 @@ func claimRun(name string) (*runDir, error) {
 	if err := os.MkdirAll(name, 0o755); err != nil {
 		return nil, fmt.Errorf("run directory: %w", err)
 	}
-	if err := ours(name); err != nil {
-		return nil, err
-	}
 	had, err := entryNames(name)
 	if err != nil {
 		return nil, fmt.Errorf("run directory: %w", err)
+	}
+	if err := ours(name, had); err != nil {
+		return nil, err
 	}
 	d, err := lockRun(name)
 	if err == nil {
@@ -69,20 +69,13 @@ func (rs *ranks) claimRun(name string) (*runDir, error) {
 	return dir, nil
 }
 
-// ours refuses a directory that holds other things than a run, and one that holds a run's log and nothing to go on from.
-func ours(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("run directory: %w", err)
-	}
-	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { // what ranks put there before one of them claims it
-		return e.Name() == "ranks" || strings.HasPrefix(e.Name(), ".rank0-")
+// ours refuses a directory that has other things than a run, and one that has a run's log and nothing to go on from.
+func ours(dir string, has []string) error {
+	other := slices.IndexFunc(has, func(name string) bool { // than what ranks put there before one of them claims it
+		return name != "ranks" && !strings.HasPrefix(name, ".rank0-")
 	})
-	known := func(name string) bool {
-		return slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() == name })
-	}
-	if len(entries) > 0 && !known("config.yaml") && !known(lockName) {
-		return fmt.Errorf("run directory: %s holds other files (%s) and no run: choose another run=", dir, entries[0].Name())
+	if other >= 0 && !slices.Contains(has, "config.yaml") && !slices.Contains(has, lockName) {
+		return fmt.Errorf("run directory: %s holds other files (%s) and no run: choose another run=", dir, has[other])
 	}
 	if info, err := os.Stat(filepath.Join(dir, "metrics.jsonl")); err == nil && info.Size() > 0 && trainer.Latest(dir) == "" {
 		return fmt.Errorf("run directory: %s holds the log of a run and no checkpoint to go on from: choose another run=, or remove it", dir)

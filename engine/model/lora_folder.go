@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -281,10 +280,8 @@ func (m *Model) fillLearned(f *safetensors.File, path, name string, t kernels.Te
 	if err := s.Float32s(buf); err != nil {
 		return fmt.Errorf("model: %s: %w", path, err)
 	}
-	for i, x := range buf {
-		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
-			return fmt.Errorf("model: %s: want finite numbers in %s, found %g at %d", path, name, x, i)
-		}
+	if i := slices.IndexFunc(buf, notFinite); i >= 0 {
+		return fmt.Errorf("model: %s: want finite numbers in %s, found %g at %d", path, name, buf[i], i)
 	}
 	m.dev.Upload(t, buf)
 	return nil

@@ -108,16 +108,7 @@ func hangInMPI(c Comm) error {
 func TestMPIGivesTheSameBits(t *testing.T) {
 	for family, mpirun := range mpiruns(t) {
 		for _, n := range []int{2, 4} {
-			var want [32]byte
-			eachRank(Local(n), func(c Comm) {
-				sum, err := sums(c)
-				if err != nil {
-					t.Error(err)
-				}
-				if c.Rank() == 0 {
-					want = sum
-				}
-			})
+			want := sumsHere(t, n)
 			said, err := underMPI(t, mpirun, n, "mpi")
 			require.NoError(t, err, "%s", said)
 			p := Divide(3*Tile+1001, n)

@@ -244,18 +244,23 @@ func (rs *ranks) text(r int) string {
 	return rs.out[r].String()
 }
 
+// sumsHere is what sums says on n ranks of this process.
+func sumsHere(t *testing.T, n int) (want [32]byte) {
+	eachRank(Local(n), func(c Comm) {
+		sum, err := sums(c)
+		if err != nil {
+			t.Error(err)
+		}
+		if c.Rank() == 0 {
+			want = sum
+		}
+	})
+	return want
+}
+
 func TestProcessesEqualGoroutines(t *testing.T) {
 	for _, n := range []int{2, 4} {
-		var want [32]byte
-		eachRank(Local(n), func(c Comm) {
-			sum, err := sums(c)
-			if err != nil {
-				t.Error(err)
-			}
-			if c.Rank() == 0 {
-				want = sum
-			}
-		})
+		want := sumsHere(t, n)
 		rs := startRanks(t, n, "sums")
 		rs.done.Wait()
 		for r := range n {
