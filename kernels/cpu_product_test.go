@@ -3,6 +3,7 @@ package kernels
 import (
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -77,7 +78,14 @@ func TestProductKernelsAreChains(t *testing.T) {
 		}
 		for n, f := range v.wide {
 			if f != nil {
-				all = append(all, kernel{fmt.Sprintf("%d×%d", n, wideCols[n]), n, wideCols[n] / tileCols, f})
+				all = append(all, kernel{fmt.Sprintf("wide %d×%d", n, wideCols[n]), n, wideCols[n] / tileCols, f})
+			}
+		}
+		for panels, kernels := range map[int][]func(*tile){2: v.twin[:], 4: v.quad[:]} {
+			for n, f := range kernels {
+				if f != nil {
+					all = append(all, kernel{fmt.Sprintf("%d×%d", n, 16*panels), n, panels, f})
+				}
 			}
 		}
 		am, bm, cm := guarded(t, 1<<12), guarded(t, 1<<12), guarded(t, 1<<12)
@@ -85,7 +93,7 @@ func TestProductKernelsAreChains(t *testing.T) {
 			t.Run(v.name+" "+kernel.name, func(t *testing.T) {
 				rapid.Check(t, func(t *rapid.T) {
 					K, tiles := rapid.IntRange(0, 40).Draw(t, "k"), 1
-					if kernel.panels == 1 {
+					if !strings.HasPrefix(kernel.name, "wide") {
 						tiles = rapid.IntRange(1, 3).Draw(t, "tiles")
 					}
 					rows, cols := kernel.rows*tiles, 16*kernel.panels
@@ -119,11 +127,14 @@ func TestProductKernelsAreChains(t *testing.T) {
 func TestProductsOfAnySizeAreChains(t *testing.T) {
 	for _, v := range variants() {
 		t.Run(v.name, func(t *testing.T) {
-			am, bm, cm := guarded(t, 1<<13), guarded(t, 1<<13), guarded(t, 1<<13)
+			am, bm, cm := guarded(t, 1<<13), guarded(t, 1<<15), guarded(t, 1<<13)
 			d := newCPU(1, v)
 			defer d.Close()
 			rapid.Check(t, func(t *rapid.T) {
 				rows, cols, K := rapid.IntRange(1, 60).Draw(t, "rows"), rapid.IntRange(1, 100).Draw(t, "cols"), rapid.IntRange(1, 40).Draw(t, "k")
+				if rapid.IntRange(0, 4).Draw(t, "long") == 0 { // in several visits to memory
+					rows, cols, K = rapid.IntRange(1, 15).Draw(t, "rows"), rapid.IntRange(16, 80).Draw(t, "cols"), rapid.IntRange(180, 400).Draw(t, "k")
+				}
 				acc, padded := rapid.Bool().Draw(t, "acc"), rapid.Bool().Draw(t, "padded")
 				// Panels beside each other, as a pack has them, or in rows of a matrix, as values of a page lie.
 				bps, bks, size := 16*K, 16, (cols+15)/16*16*K

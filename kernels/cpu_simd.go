@@ -5,6 +5,7 @@ import "unsafe"
 const (
 	tileRows = 12 // rows of the largest product kernel of any set
 	tileCols = 16 // columns of a panel
+	quadRows = 6  // rows of the largest kernel for four panels at once
 )
 
 // simd is one set of inner loops: "go", "avx2", "avx512" or "avx512bf16". An operation calls nothing else in its inner loop. All sets
@@ -20,6 +21,8 @@ type simd struct {
 	rows    int                       // of its largest product kernel
 	product [tileRows + 1]func(*tile) // by rows: rows × 16
 	wide    [4]func(*tile)            // by rows: 1 × 64, 2 × 32, 3 × 32
+	twin    [tileRows + 1]func(*tile) // product for two panels at once: rows × 32; nil where there are none
+	quad    [quadRows + 1]func(*tile) // and for four: rows × 64
 	paired  [tileRows + 1]func(*tile) // product where B is pairs of bf16: numbers (2k, j) and (2k+1, j) a word; A's numbers side by side
 	pairedW [4]func(*tile)            // and wide
 	dots    bool                      // A of these is words of pairs too, and k counts words
@@ -132,14 +135,18 @@ func (w *worker) product(v *simd, p *product) {
 	i := w.streams(v, p, panels)
 	for i < panels {
 		c, b := step(c, i*tileCols), step(b, i*p.bps)
-		if p.rows <= 3 && wideKernels[p.rows] != nil && panels-i >= wideCols[p.rows]/tileCols {
+		switch n := w.together(v, p, panels-i); {
+		case n > 1:
+			w.several(v, p, n, c, a, b)
+			i += n
+		case p.rows <= 3 && wideKernels[p.rows] != nil && panels-i >= wideCols[p.rows]/tileCols:
 			t.c, t.a, t.b, t.tiles = c, a, b, 1
 			wideKernels[p.rows](t)
 			i += wideCols[p.rows] / tileCols
-			continue
+		default:
+			w.column(kernels[:], v.rows, c, a, b, p.rows, p.ldc, p.ars)
+			i++
 		}
-		w.column(v, kernels, c, a, b, p.rows, p.ldc, p.ars)
-		i++
 	}
 	last := p.cols - panels*tileCols
 	if last == 0 {
@@ -160,7 +167,7 @@ func (w *worker) product(v *simd, p *product) {
 				copy(w.tail[i*tileCols:], row)
 			}
 		}
-		w.column(v, kernels, unsafe.Pointer(&w.tail[0]), step(a, r*p.ars), b, n, tileCols, p.ars)
+		w.column(kernels[:], v.rows, unsafe.Pointer(&w.tail[0]), step(a, r*p.ars), b, n, tileCols, p.ars)
 		for i := range n {
 			copy(unsafe.Slice((*float32)(step(c, (r+i)*p.ldc)), last), w.tail[i*tileCols:])
 		}
@@ -183,7 +190,7 @@ func (w *worker) streams(v *simd, p *product, panels int) int {
 	for i := range n {
 		c, b := step(unsafe.Pointer(p.c), i*tileCols), step(unsafe.Pointer(p.b), i*p.bps)
 		if count == 2 {
-			w.column(v, &v.two, c, unsafe.Pointer(p.a), b, p.rows, p.ldc, p.ars)
+			w.column(v.two[:], v.rows, c, unsafe.Pointer(p.a), b, p.rows, p.ldc, p.ars)
 			continue
 		}
 		t.c, t.a, t.b, t.tiles = c, unsafe.Pointer(p.a), b, 1
@@ -195,15 +202,54 @@ func (w *worker) streams(v *simd, p *product, panels int) int {
 
 var wideCols = [4]int{0, 64, 32, 32}
 
-// column is one panel of a product, all rows: blocks of the largest kernel, the rest as even as can be, since small blocks are slow.
-func (w *worker) column(v *simd, kernels *[tileRows + 1]func(*tile), c, a, b unsafe.Pointer, rows, ldc, ars int) {
+// together is how many of the panels that are left are multiplied at once: with one row, none, for want of chains.
+func (w *worker) together(v *simd, p *product, panels int) int {
+	switch {
+	case p.paired || p.rows == 1:
+		return 1
+	case panels >= 4 && v.quad[1] != nil:
+		return 4
+	case panels >= 2 && v.twin[1] != nil:
+		return 2
+	}
+	return 1
+}
+
+// severalTerms is how many terms of n panels are multiplied before the next: with many rows they stay in the first-level cache.
+const severalTerms = 128
+
+// several is column for n panels at once, 4 or 2.
+func (w *worker) several(v *simd, p *product, n int, c, a, b unsafe.Pointer) {
+	t := &w.tiles[0]
+	acc, terms := t.acc, p.k
+	if p.rows >= 2*quadRows && n*p.k > 6*severalTerms {
+		terms = severalTerms * 4 / n
+	}
+	for k := 0; ; {
+		t.k = min(terms, p.k-k)
+		if n == 4 {
+			w.column(v.quad[:], quadRows, c, step(a, k*p.aks), step(b, k*p.bks), p.rows, p.ldc, p.ars)
+		} else {
+			w.column(v.twin[:], tileRows, c, step(a, k*p.aks), step(b, k*p.bks), p.rows, p.ldc, p.ars)
+		}
+		if k += terms; k >= p.k {
+			break
+		}
+		t.acc = 1
+	}
+	t.acc, t.k = acc, p.k
+}
+
+// column is one panel of a product, or several at once, all rows: blocks of the largest kernel, the rest as even as can be, since small
+// blocks are slow.
+func (w *worker) column(kernels []func(*tile), most int, c, a, b unsafe.Pointer, rows, ldc, ars int) {
 	t := &w.tiles[0]
 	t.b = b
-	full, rest := rows/v.rows, rows%v.rows
+	full, rest := rows/most, rows%most
 	first := 0
-	if full > 0 && rest > 0 && rest <= v.rows/2 {
+	if full > 0 && rest > 0 && rest <= most/2 {
 		full--
-		rest += v.rows
+		rest += most
 		first = (rest + 1) / 2
 		rest -= first
 	}
@@ -212,12 +258,12 @@ func (w *worker) column(v *simd, kernels *[tileRows + 1]func(*tile), c, a, b uns
 		kernels[n](t)
 	}
 	if full > 0 {
-		run(v.rows, full, 0)
+		run(most, full, 0)
 	}
 	if first > 0 {
-		run(first, 1, full*v.rows)
+		run(first, 1, full*most)
 	}
 	if rest > 0 {
-		run(rest, 1, full*v.rows+first)
+		run(rest, 1, full*most+first)
 	}
 }

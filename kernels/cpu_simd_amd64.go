@@ -60,6 +60,13 @@ var avx512SIMD = func() *simd {
 	v.name, v.rows = "avx512", 12
 	v.peak = func(n int) float64 { avx512Peak(n); return 12 * 32 }
 	copy(v.product[7:], []func(*tile){product512x7, product512x8, product512x9, product512x10, product512x11, product512x12})
+	v.twin = [tileRows + 1]func(*tile){
+		nil, product512x1x32, product512x2x32, product512x3x32, product512x4x32, product512x5x32, product512x6x32,
+		product512x7x32, product512x8x32, product512x9x32, product512x10x32, product512x11x32, product512x12x32,
+	}
+	v.quad = [quadRows + 1]func(*tile){
+		nil, product512x1x64, product512x2x64, product512x3x64, product512x4x64, product512x5x64, product512x6x64,
+	}
 	v.paired = [tileRows + 1]func(*tile){
 		nil, paired512x1, paired512x2, paired512x3, paired512x4, paired512x5, paired512x6,
 		paired512x7, paired512x8, paired512x9, paired512x10, paired512x11, paired512x12,
@@ -141,6 +148,60 @@ func product512x11(t *tile)
 
 //go:noescape
 func product512x12(t *tile)
+
+//go:noescape
+func product512x1x64(t *tile)
+
+//go:noescape
+func product512x2x64(t *tile)
+
+//go:noescape
+func product512x3x64(t *tile)
+
+//go:noescape
+func product512x4x64(t *tile)
+
+//go:noescape
+func product512x5x64(t *tile)
+
+//go:noescape
+func product512x6x64(t *tile)
+
+//go:noescape
+func product512x1x32(t *tile)
+
+//go:noescape
+func product512x2x32(t *tile)
+
+//go:noescape
+func product512x3x32(t *tile)
+
+//go:noescape
+func product512x4x32(t *tile)
+
+//go:noescape
+func product512x5x32(t *tile)
+
+//go:noescape
+func product512x6x32(t *tile)
+
+//go:noescape
+func product512x7x32(t *tile)
+
+//go:noescape
+func product512x8x32(t *tile)
+
+//go:noescape
+func product512x9x32(t *tile)
+
+//go:noescape
+func product512x10x32(t *tile)
+
+//go:noescape
+func product512x11x32(t *tile)
+
+//go:noescape
+func product512x12x32(t *tile)
 
 //go:noescape
 func wide1(t *tile)

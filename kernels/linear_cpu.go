@@ -246,8 +246,12 @@ func (d *cpu) multiply() {
 		d.each(j.T, evenRows(j.T, len(d.workers)), cost, linearRows)
 		return
 	}
-	grain := 1
-	if j.T <= 3 {
+	grain := 1 // panels that are multiplied together
+	if d.v.quad[1] != nil && !j.pack.paired && j.T > 1 {
+		for grain < 4 && panels >= 2*grain*len(d.workers) {
+			grain *= 2
+		}
+	} else if j.T <= 3 {
 		grain = wideCols[j.T] / tileCols
 	}
 	// A share below a microsecond or two is lost in handing it over.
