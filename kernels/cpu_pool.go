@@ -11,16 +11,18 @@ import (
 // A goroutine per operation costs more than most operations take (a futex round trip is 43 µs, a spin 80 ns), so workers spin for
 // the next operation and park only when none came for a while. An operation never waits for a worker that has not begun:
 // chunks are claimed one at a time, and when other processes hold the cores, the caller does them all.
+//
+// Each worker has a run of neighbouring chunks of its own, the same of every operation of as many rows: what one operation wrote, and the
+// part of the weights that a step reads again and again, are in the caches of the core that needs them next. Who is through with its own
+// takes from the others, from their ends.
 type pool struct {
 	workers []worker
-	// ticket is epoch (36 bits), number of chunks (14), next chunk (14). Claiming a chunk is one compare-and-swap; its success
-	// proves that the operation is still the one whose job fields the worker is about to read.
-	ticket  atomic.Uint64
 	done    atomic.Int64 // chunks finished
 	parked  atomic.Int32
 	stopped atomic.Bool
 	wake    chan struct{}
 
+	epoch  uint64
 	rows   func(d *cpu, w *worker, from, to int)
 	n      int
 	grain  int
@@ -29,6 +31,11 @@ type pool struct {
 
 // worker is one thread's scratch.
 type worker struct {
+	// ticket is epoch (36 bits), end (14) and begin (14) of the chunks that are left of the worker's run. Claiming one is one
+	// compare-and-swap; its success proves that the operation is still the one whose job fields the claimer is about to read.
+	ticket atomic.Uint64
+	_      [120]byte // others claim from it too
+
 	index int
 	buf   []float32 // grows to what an operation asks for
 	lanes [laneSlots][]float32
@@ -106,8 +113,11 @@ func (d *cpu) each(n, grain, cost int, rows func(d *cpu, w *worker, from, to int
 	chunks = (n + grain - 1) / grain
 	d.rows, d.n, d.grain = rows, n, grain
 	d.done.Store(0)
-	epoch := d.ticket.Load()>>(2*chunkBits) + 1
-	d.ticket.Store(epoch<<(2*chunkBits) | uint64(chunks)<<chunkBits)
+	d.epoch++
+	for i := range d.workers {
+		begin, end := i*chunks/threads, (i+1)*chunks/threads
+		d.workers[i].ticket.Store(d.epoch<<(2*chunkBits) | uint64(end)<<chunkBits | uint64(begin))
+	}
 	for d.claim(&d.workers[0]) {
 	}
 	for spins := 0; d.done.Load() != int64(chunks); spins++ {
@@ -115,21 +125,29 @@ func (d *cpu) each(n, grain, cost int, rows func(d *cpu, w *worker, from, to int
 	}
 }
 
-// claim does one chunk of the current operation, if one is left.
+// claim does one chunk of the current operation, if one is left: the first of w's own, or the last of another's.
 func (d *cpu) claim(w *worker) bool {
-	for {
-		t := d.ticket.Load()
-		next, chunks := int(t&chunkMask), int(t>>chunkBits&chunkMask)
-		if next >= chunks {
-			return false
-		}
-		if d.ticket.CompareAndSwap(t, t+1) {
-			from := next * d.grain
-			d.rows(d, w, from, min(from+d.grain, d.n))
-			d.done.Add(1)
-			return true
+	for i := range d.workers {
+		from := &d.workers[(w.index+i)%len(d.workers)]
+		for {
+			t := from.ticket.Load()
+			begin, end := int(t&chunkMask), int(t>>chunkBits&chunkMask)
+			if begin >= end {
+				break
+			}
+			at, less := begin, t+1
+			if i > 0 {
+				at, less = end-1, t-1<<chunkBits
+			}
+			if from.ticket.CompareAndSwap(t, less) {
+				first := at * d.grain
+				d.rows(d, w, first, min(first+d.grain, d.n))
+				d.done.Add(1)
+				return true
+			}
 		}
 	}
+	return false
 }
 
 func (d *cpu) work(w *worker) {
