@@ -105,6 +105,7 @@ type Engine struct {
 	tok    Tokens
 	eos    []int32
 	pages  *pages
+	wave   wave
 	stats  Stats
 	grace  time.Duration // beyond call_limit, for an interpreter to keep its promise to return
 
@@ -137,17 +138,19 @@ func New(m *model.Model, cfg Config, tok Tokens, eos []int32, proto Protocol, in
 	if cfg.MaxPrompt == 0 {
 		cfg.MaxPrompt = cfg.MaxTokens - 1
 	}
-	n := cfg.Pages
+	n, c := cfg.Pages, m.Config
+	pageBytes := c.Layers * m.Device().KVBytes(m.Options.DType, kernels.Heads{Q: c.Heads, KV: c.KVHeads, Dim: c.HeadDim})
 	if n == 0 {
 		perTrajectory := pagesFor(cfg.MaxTokens)
-		c := m.Config
-		pageBytes := c.Layers * m.Device().KVBytes(m.Options.DType, kernels.Heads{Q: c.Heads, KV: c.KVHeads, Dim: c.HeadDim})
 		n = max(min(concurrent*perTrajectory, cmp.Or(cfg.KVMemory, usualKVMemory)<<20/pageBytes), perTrajectory) + 1
 	}
 	if err := m.OpenKV(n); err != nil {
 		return nil, fmt.Errorf("engine: %d KV pages of %d tokens: %w", n, kernels.PageTokens, err)
 	}
-	return &Engine{cfg: cfg, model: m, proto: proto, interp: in, tok: tok, eos: eos, pages: newPages(n), grace: 5 * time.Second}, nil
+	return &Engine{
+		cfg: cfg, model: m, proto: proto, interp: in, tok: tok, eos: eos, pages: newPages(n), grace: 5 * time.Second,
+		wave: newWave(m.Device().Info().Cache, m.Parameters()*m.Options.DType.Size(), pageBytes/kernels.PageTokens),
+	}, nil
 }
 
 // Stats is a reading of the counters.

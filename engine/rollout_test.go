@@ -80,6 +80,7 @@ type bench struct {
 	tok   *tokenizer.Greedy
 	model *model.Model
 	proto Protocol
+	wave  wave // of the engines; none: what the machine has
 }
 
 func newBench(t testing.TB, seed uint64) *bench {
@@ -99,6 +100,9 @@ func (b *bench) rollouts(t testing.TB, cfg Config, in Interpreter, groups []Grou
 	e, err := New(b.model, cfg, few{b.tok}, []int32{testEOS}, b.proto, in, len(groups)*8)
 	require.NoError(t, err)
 	defer e.Close()
+	if b.wave != (wave{}) {
+		e.wave = b.wave
+	}
 	trs, err := e.Rollouts(context.Background(), groups, Sampling{Seed: 7, Temperature: 1, TopP: 1})
 	require.NoError(t, err)
 	require.Equal(t, e.Pages()-1, len(e.pages.free), "every page is free after a rollout")
@@ -140,9 +144,10 @@ func requireSame(t require.TestingT, want, got []*Trajectory) {
 	}
 }
 
-func TestRolloutsIgnoreBatchSlicingSharingAndEviction(t *testing.T) {
+func TestRolloutsIgnoreBatchSlicingSharingWavesAndEviction(t *testing.T) {
 	b := newBench(t, 1)
-	check := func(groups []Group, stepTokens, morePages int) (plain, tight Stats) {
+	check := func(groups []Group, stepTokens, morePages, wavePages int) (plain, tight Stats) {
+		b.wave = wave{}
 		want, plain := b.rollouts(t, testConfig(), upper{}, groups)
 		require.Zero(t, plain.Recomputed)
 
@@ -157,12 +162,14 @@ func TestRolloutsIgnoreBatchSlicingSharingAndEviction(t *testing.T) {
 
 		cfg := testConfig()
 		cfg.StepTokens, cfg.Pages = stepTokens, pagesFor(cfg.MaxTokens)+1+morePages
+		b.wave = wave{wavePages * kernels.PageTokens, 1, 1}
 		got, tight := b.rollouts(t, cfg, upper{delay: time.Millisecond}, groups)
 		requireSame(t, want, got)
 		return plain, tight
 	}
 	rapid.Check(t, func(rt *rapid.T) {
-		check(randomGroups(rt), rapid.IntRange(1, 40).Draw(rt, "step_tokens"), rapid.IntRange(0, 6).Draw(rt, "pages"))
+		check(randomGroups(rt), rapid.IntRange(1, 40).Draw(rt, "step_tokens"), rapid.IntRange(0, 6).Draw(rt, "pages"),
+			rapid.IntRange(0, 9).Draw(rt, "pages of a wave"))
 	})
 	// A crowd that has to share, copy, call and evict.
 	var crowd []Group
@@ -170,7 +177,7 @@ func TestRolloutsIgnoreBatchSlicingSharingAndEviction(t *testing.T) {
 		prompt := slices.Repeat([]int32{7, 8, 9, int32(10 + i)}, 35)
 		crowd = append(crowd, Group{Prompt: prompt, Keys: []int64{4 * i, 4*i + 1, 4*i + 2, 4*i + 3}})
 	}
-	plain, tight := check(crowd, 40, 2)
+	plain, tight := check(crowd, 40, 2, 8)
 	require.Positive(t, tight.Recomputed, "nothing was evicted")
 	require.Positive(t, plain.Shared)
 	require.Positive(t, plain.Copies)

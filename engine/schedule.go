@@ -7,14 +7,14 @@ import (
 	"retool/kernels"
 )
 
-// schedule fills batch and feeds with the next step: every sequence that is ready, oldest first, as far as step_tokens and the
-// pages reach. A sequence takes pages from younger ones only, youngest first, so the oldest always advances and nothing can
+// schedule fills batch and feeds with the next step: every sequence that is ready, oldest first, as far as step_tokens, the pages and
+// the wave reach. A sequence takes pages from younger ones only, youngest first, so the oldest always advances and nothing can
 // deadlock.
 func (r *Stream) schedule() error {
 	r.batch, r.feeds = r.batch[:0], r.feeds[:0]
-	left := r.cfg.StepTokens
+	left, most := r.cfg.StepTokens, r.wave.of(r.live)
 	for i, q := range r.live {
-		if left == 0 {
+		if left == 0 || len(r.batch) == most {
 			break
 		}
 		if q.state != ready {

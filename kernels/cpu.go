@@ -17,6 +17,7 @@ type cpu struct {
 	mu    sync.Mutex // held by Do
 	inDo  atomic.Bool
 	bytes atomic.Int64
+	cache int // see Info.Cache
 
 	// What the current operation's rows need, read by all workers. One operation runs at a time.
 	norm  normJob
@@ -64,7 +65,7 @@ func newCPU(threads int, v *simd) *cpu {
 	if threads <= 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	d := &cpu{v: v}
+	d := &cpu{v: v, cache: cacheOf(threads)}
 	d.pool.init(d, threads)
 	return d
 }
@@ -80,6 +81,7 @@ func (d *cpu) Info() Info {
 		Threads:  len(d.workers),
 		Contract: fmt.Sprintf("cpu f32 (%s), keys in tiles of %d, exp of degree 6, sums in chains of %d", fused, PageTokens, chainTerms),
 		BF16:     "bf16 products by pairs",
+		Cache:    d.cache,
 	}
 }
 

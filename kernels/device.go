@@ -10,6 +10,7 @@ type Info struct {
 	Contract string // one line that a checkpoint stores: all that fixes the bits of a log-probability
 	BF16     string // what weights in bf16 add to it; empty: nothing
 	Replays  bool   `json:"-"` // Repeat saves work here: batches are worth padding to few sizes
+	Cache    int    `json:"-"` // CPU: bytes of last-level cache that its threads have; 0: unknown, or a GPU
 
 	Compile time.Duration `json:",omitzero"` // what loading kernels has taken so far, compilation by a GPU's driver included
 }
