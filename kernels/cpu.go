@@ -20,19 +20,20 @@ type cpu struct {
 	cache int // see Info.Cache
 
 	// What the current operation's rows need, read by all workers. One operation runs at a time.
-	norm  normJob
-	glu   gluJob
-	rope  ropeJob
-	lin   linearJob
-	att   attentionJob
-	head  headJob
-	adam  adamJob
-	embed embedJob
-	tree  treeJob
-	zero  []float32
-	move  moveJob
-	order orderJob
-	temps [tempSlots]*memory // tensors that an operation works on in place of BF16 ones
+	norm   normJob
+	glu    gluJob
+	rope   ropeJob
+	lin    linearJob
+	blocks weightBlocks
+	att    attentionJob
+	head   headJob
+	adam   adamJob
+	embed  embedJob
+	tree   treeJob
+	zero   []float32
+	move   moveJob
+	order  orderJob
+	temps  [tempSlots]*memory // tensors that an operation works on in place of BF16 ones
 }
 
 // NewCPU returns the CPU device with that many threads, the caller's among them; 0 takes GOMAXPROCS. The kernels are the fastest

@@ -19,31 +19,27 @@ type packKey struct {
 }
 
 const (
-	innerBlock   = 384  // terms of a chain between two visits to memory: a panel's part stays in the first-level cache
-	longTerms    = 1024 // of a sum that is one chain; longer ones are
-	chainTerms   = 512  // terms each, chains that are added: the error of a chain grows with its length
-	chainCols    = 128  // of outputs whose chains are computed one after the other
-	rowFloats    = 1 << 15
-	blockFloats  = 1 << 17 // of rows that all panels of a share are multiplied with while both stay in the second-level cache
-	farFloats    = 1 << 19 // weights that no such cache holds
-	farRows      = 512     // rows that are worth reading again for each share of those
-	weightRows   = 160     // tokens of a gradient of weights between two visits to memory: a panel of x and a strip of dy stay in that cache
-	weightPanels = 16      // of x that a block has at most
-	stripCols    = 24      // columns of a strip: whole blocks of every product kernel's rows
+	innerBlock  = 384  // terms of a chain between two visits to memory: a panel's part stays in the first-level cache
+	longTerms   = 1024 // of a sum that is one chain; longer ones are
+	chainTerms  = 512  // terms each, chains that are added: the error of a chain grows with its length
+	chainCols   = 128  // of outputs whose chains are computed one after the other
+	rowFloats   = 1 << 15
+	blockFloats = 1 << 17 // of rows that all panels of a share are multiplied with while both stay in the second-level cache
+	farFloats   = 1 << 19 // weights that no such cache holds
+	farRows     = 512     // rows that are worth reading again for each share of those
 )
 
 type linearJob struct {
-	y, x, w, b   Tensor
-	a            []float32 // x as pack's kernels read it: see operand
-	lda          int
-	pack         *pack
-	tail         *pack // of the columns from full on, where pack has not all
-	full         int
-	T, N, M      int
-	transposed   bool
-	acc          bool
-	dw, db, dy   Tensor
-	panels, rows int
+	y, x, w, b Tensor
+	a          []float32 // x as pack's kernels read it: see operand
+	lda        int
+	pack       *pack
+	tail       *pack // of the columns from full on, where pack has not all
+	full       int
+	T, N, M    int
+	transposed bool
+	acc        bool
+	dw, db, dy Tensor
 }
 
 // packed returns w in panels, at the price of packing it only if it has been written since. tail is another pack, of the columns from
@@ -419,80 +415,6 @@ func (d *cpu) LinearBackward(dx, dw, db, dy, x, w Tensor) {
 		d.lin = linearJob{db: sum, dy: dy, T: T, N: N}
 		d.each(N, 64, T*N/8, biasColumns)
 		d.settle(db, sum)
-	}
-}
-
-// weightGradient divides dw (N,M) into blocks of columns and rows. Each block's chains run over all tokens, ascending. A block reads
-// its columns of x and of dy once, and blocks beside each other read them again: so few blocks, but at least two a thread.
-func (d *cpu) weightGradient() {
-	j := &d.lin
-	panels := (j.M + tileCols - 1) / tileCols
-	across := (panels + weightPanels - 1) / weightPanels
-	j.panels, j.rows = (panels+across-1)/across, j.N
-	for threads := len(d.workers); threads > 1; {
-		blocks := d.weightBlocks()
-		switch {
-		case j.rows >= 8*stripCols && blocks < 4*threads, j.rows >= 4*stripCols && blocks < 2*threads:
-			j.rows = (j.rows/2 + stripCols - 1) / stripCols * stripCols
-			continue
-		case j.panels > 1 && blocks < 2*threads:
-			j.panels = (j.panels + 1) / 2
-			continue
-		case j.rows > stripCols && blocks < 2*threads:
-			j.rows = (j.rows/2 + stripCols - 1) / stripCols * stripCols
-			continue
-		}
-		break
-	}
-	d.each(d.weightBlocks(), 1, j.T*j.N*j.M/24, weightBlock)
-}
-
-func (d *cpu) weightBlocks() int {
-	j := &d.lin
-	return (j.M + j.panels*tileCols - 1) / (j.panels * tileCols) * ((j.N + j.rows - 1) / j.rows)
-}
-
-func weightBlock(d *cpu, w *worker, from, to int) {
-	j := &d.lin
-	down := (j.N + j.rows - 1) / j.rows
-	for i := from; i < to; i++ {
-		c0, r0 := i/down*j.panels*tileCols, i%down*j.rows
-		c1, r1 := min(c0+j.panels*tileCols, j.M), min(r0+j.rows, j.N)
-		buf := w.scratch(weightRows * (j.panels*tileCols + stripCols))
-		strip, panels := buf[:weightRows*stripCols], buf[weightRows*stripCols:]
-		for t := 0; t < j.T; t += weightRows {
-			n := min(weightRows, j.T-t)
-			for c := c0; c < c1; c += tileCols {
-				packPanel(d.v, panels[(c-c0)*n:], j.x.at(t)[c:], min(tileCols, c1-c), n, j.x.ld)
-			}
-			// Columns of dy where they stand share few sets of the cache and need a page each; a strip of them, copied, does not.
-			// While one strip is multiplied, the next is asked for, and with it a share of the next tokens' x.
-			strips := (r1 - r0 + stripCols - 1) / stripCols
-			ahead := (min(weightRows, j.T-t-n) + strips - 1) / strips
-			for i := range strips {
-				r := r0 + i*stripCols
-				rows := min(stripCols, r1-r)
-				packStrip(d.v, strip, j.dy.at(t)[r:], rows, n, j.dy.ld)
-				if from := t + n + i*ahead; from < j.T {
-					d.v.fetch(&j.x.at(from)[c0], 4*(c1-c0), 4*j.x.ld, min(ahead, j.T-from))
-				}
-				nextRow, nextCol, next := t, r+rows, n
-				if nextCol == r1 {
-					nextRow, nextCol, next = t+n, r0, min(weightRows, j.T-t-n)
-				}
-				share := (next*tileCols + c1 - c0 - 1) / (c1 - c0) // of its rows, for each panel
-				for c := c0; c < c1; c += tileCols {
-					if done := (c - c0) / tileCols * share; done < next {
-						d.v.fetch(&j.dy.at(nextRow + done)[nextCol], 4*min(stripCols, r1-nextCol), 4*j.dy.ld, min(share, next-done))
-					}
-					w.product(d.v, &product{
-						c: &j.dw.at(r)[c], ldc: j.dw.ld, a: &strip[0], ars: 1, aks: stripCols,
-						b: &panels[(c-c0)*n], bps: tileCols * n, bks: tileCols,
-						rows: rows, cols: min(tileCols, c1-c), k: n, acc: true, padded: true,
-					})
-				}
-			}
-		}
 	}
 }
 
