@@ -199,15 +199,24 @@ type plan struct {
 	counted  *memoryPlan
 }
 
-// planned counts a configuration for ranks with so many bytes each.
+// planned counts a configuration's run for ranks with so many bytes each.
 func planned(cfg *Config, shape model.Config, memory int64, ranks int) (*plan, error) {
-	kv, err := kvMemory(cfg, shape, memory, ranks)
+	p, err := plannedUse(cfg, cfg.training(), shape, memory, ranks)
+	if err == nil {
+		p.arithmetic(cfg)
+	}
+	return p, err
+}
+
+// plannedUse is planned of any use, without the arithmetic of a run's batches.
+func plannedUse(cfg *Config, u use, shape model.Config, memory int64, ranks int) (*plan, error) {
+	kv, err := kvMemory(cfg, u, shape, memory, ranks)
 	if err != nil {
 		return nil, err
 	}
 	sized := *cfg
 	sized.Engine.KVMemory = kv
-	m, err := countMemory(&sized, shape, ranks)
+	m, err := countMemory(&sized, u, shape, ranks)
 	if err != nil {
 		return nil, err
 	}
@@ -221,7 +230,6 @@ func planned(cfg *Config, shape model.Config, memory int64, ranks int) (*plan, e
 		p.Phases[at] = m.in(at)
 	}
 	p.Whole = float64(p.Pages-1) * kernels.PageTokens / float64(cfg.Engine.MaxTokens)
-	p.arithmetic(cfg)
 	return p, nil
 }
 

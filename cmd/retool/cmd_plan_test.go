@@ -73,7 +73,7 @@ func TestPlansAreWhatTheEmulatedGPUAllocates(t *testing.T) {
 			require.NoError(t, err)
 			shape, err := plannedShape(cfg, "")
 			require.NoError(t, err)
-			counted, err := countMemory(cfg, shape, 1)
+			counted, err := countMemory(cfg, cfg.training(), shape, 1)
 			require.NoError(t, err)
 			p, err := build(t.Context(), cfg, use{train: true, concurrent: cfg.concurrency()})
 			require.NoError(t, err)
@@ -95,7 +95,7 @@ func TestPlansCountWhatTruncatedSamplingKeeps(t *testing.T) {
 	shape, err := plannedShape(cfg, "")
 	require.NoError(t, err)
 	kept := func(ranks int) (n int64) {
-		counted, err := countMemory(cfg, shape, ranks)
+		counted, err := countMemory(cfg, cfg.training(), shape, ranks)
 		require.NoError(t, err)
 		for _, x := range counted.parts {
 			if x.Name == "kept sets of a step" {
@@ -231,7 +231,7 @@ func TestPlansOfRanksAreWhatEmulatedGPUsAllocate(t *testing.T) {
 		require.NoError(t, err)
 		shape, err := plannedShape(cfg, "")
 		require.NoError(t, err)
-		counted, err := countMemory(cfg, shape, c.ranks)
+		counted, err := countMemory(cfg, cfg.training(), shape, c.ranks)
 		require.NoError(t, err)
 		var wait sync.WaitGroup
 		for _, comm := range dist.Local(c.ranks) {

@@ -68,25 +68,29 @@ type memoryPlan struct {
 	pages int // of the KV cache
 }
 
-// counter fills a memoryPlan while a run is built on its device, in the order of program.build.
+// training is the use of a configuration that its run makes.
+func (c *Config) training() use { return use{train: true, concurrent: c.concurrency()} }
+
+// counter fills a memoryPlan while a program is built on its device, in the order of program.build.
 type counter struct {
 	memoryPlan
 	cfg   *Config
+	use   use
 	dev   countingDevice
 	ranks int
 	made  map[string]*model.Model
 }
 
-// countMemory builds the last of so many ranks of a run, whose part is the largest, on a device that only counts. The memory of their
-// collective operations is estimated.
-func countMemory(cfg *Config, shape model.Config, ranks int) (*memoryPlan, error) {
+// countMemory builds the last of so many ranks of a run, or of what else a configuration is used for, whose part is the largest, on a device
+// that only counts. The memory of their collective operations is estimated.
+func countMemory(cfg *Config, u use, shape model.Config, ranks int) (*memoryPlan, error) {
 	dev, err := newCounting(cfg.Device)
 	if err != nil {
 		return nil, err
 	}
 	defer dev.Close()
-	c := &counter{cfg: cfg, dev: dev, ranks: ranks, made: map[string]*model.Model{}}
-	for _, m := range cfg.models(shape, true, dtypeOf(cfg.Device, cfg.Model.DType, shape), countedRank{&dist.Alone{}, ranks}) {
+	c := &counter{cfg: cfg, use: u, dev: dev, ranks: ranks, made: map[string]*model.Model{}}
+	for _, m := range cfg.models(shape, u.train, dtypeOf(cfg.Device, cfg.Model.DType, shape), countedRank{&dist.Alone{}, ranks}) {
 		m.options.HostCopy = false // the host's memory is not to be taken
 		if err := c.model(m); err != nil {
 			return nil, err
@@ -97,8 +101,10 @@ func countMemory(cfg *Config, shape model.Config, ranks int) (*memoryPlan, error
 	if err != nil {
 		return nil, err
 	}
-	if err := c.optimizer(e, tok); err != nil {
-		return nil, err
+	if u.train {
+		if err := c.optimizer(e, tok); err != nil {
+			return nil, err
+		}
 	}
 	if cfg.Device == "cpu" {
 		c.host()
@@ -116,15 +122,15 @@ func countMemory(cfg *Config, shape model.Config, ranks int) (*memoryPlan, error
 // cachePart is the name of the part whose size is a choice.
 const cachePart = "KV pages"
 
-// kvMemory is how many MiB of so much memory a run's KV pages may take: engine.kv_memory, or on a GPU what the rest of the run leaves, but
+// kvMemory is how many MiB of so much memory KV pages may take: engine.kv_memory, or on a GPU what the rest of the program leaves, but
 // for a sixteenth of all, in which kernels' working memory, CUDA's context and its libraries have room. 0: the engine's own choice.
-func kvMemory(cfg *Config, shape model.Config, memory int64, ranks int) (int, error) {
+func kvMemory(cfg *Config, u use, shape model.Config, memory int64, ranks int) (int, error) {
 	if cfg.Device != "gpu" || cfg.Engine.Pages > 0 || cfg.Engine.KVMemory > 0 || memory >= unlimited {
 		return cfg.Engine.KVMemory, nil
 	}
 	least := *cfg
 	least.Engine.KVMemory = 1
-	m, err := countMemory(&least, shape, ranks)
+	m, err := countMemory(&least, u, shape, ranks)
 	if err != nil {
 		return 0, err
 	}
@@ -256,7 +262,7 @@ func (c *counter) sums(name string, units []model.Unit, slices int) int64 {
 // pages counts the KV cache, for a rank's part of the trajectories.
 func (c *counter) pages(tok engine.Tokens) (*engine.Engine, error) {
 	before := c.dev.Used()
-	concurrent := (c.cfg.concurrency() + c.ranks - 1) / c.ranks
+	concurrent := (c.use.concurrent + c.ranks - 1) / c.ranks
 	e, err := engine.New(c.made[policyModel], c.cfg.Engine, tok, []int32{0}, nil, nil, concurrent)
 	if err == nil {
 		err = c.failed()
@@ -266,7 +272,7 @@ func (c *counter) pages(tok engine.Tokens) (*engine.Engine, error) {
 	}
 	c.memoryPlan.pages = e.Pages()
 	c.add(cachePart, c.dev.Used()-before, inRollout)
-	if rl := c.cfg.RL; rl.Steps > 0 && rl.Truncated() {
+	if rl := c.cfg.RL; c.use.train && rl.Steps > 0 && rl.Truncated() {
 		c.sets(min((rl.Prompts*rl.Group+c.ranks-1)/c.ranks, c.cfg.Engine.StepTokens))
 	}
 	return e, nil
