@@ -153,7 +153,7 @@ func outcome(t *testing.T, dir string, s *State) map[string]string {
 		if n == 0 && strings.HasPrefix(name, "critic.") {
 			continue
 		}
-		values, err := f.read(name, n, dist.Range{From: 0, To: n})
+		values, err := f.read(name, n, dist.Range{To: n})
 		require.NoError(t, err)
 		out[name] = fmt.Sprint(values)
 	}
@@ -175,6 +175,13 @@ func outcome(t *testing.T, dir string, s *State) map[string]string {
 		out["evaluations"] += fmt.Sprintf("%+v\n", e)
 	}
 	return out
+}
+
+// read is each, in one slice.
+func (f *optimizerFiles) read(name string, n int, own dist.Range) ([]float32, error) {
+	values := make([]float32, own.Len())
+	err := f.each(name, n, own, func(from int, some []float32) { copy(values[from:], some) })
+	return values, err
 }
 
 // same names what differs, without printing a model.

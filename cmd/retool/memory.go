@@ -387,7 +387,7 @@ func (c *counter) host() {
 			}
 		}
 		if m.Options.Train {
-			buffers = max(buffers, largestTensor(m)+min(trainer.MomentsRange, c.owned(m)))
+			buffers = max(buffers, min(model.HostPiece, largestTensor(m))+min(trainer.MomentsRange, c.owned(m)))
 		}
 	}
 	dev.Alloc(kernels.F32, buffers)
