@@ -140,9 +140,7 @@ func New(m *model.Model, cfg Config, tok Tokens, eos []int32, proto Protocol, in
 	n := cfg.Pages
 	if n == 0 {
 		perTrajectory := pagesFor(cfg.MaxTokens)
-		c := m.Config
-		pageBytes := c.Layers * m.Device().KVBytes(m.Options.DType, kernels.Heads{Q: c.Heads, KV: c.KVHeads, Dim: c.HeadDim})
-		n = max(min(concurrent*perTrajectory, cmp.Or(cfg.KVMemory, usualKVMemory)<<20/pageBytes), perTrajectory) + 1
+		n = max(min(concurrent*perTrajectory, cmp.Or(cfg.KVMemory, usualKVMemory)<<20/int(m.PageBytes())), perTrajectory) + 1
 	}
 	if err := m.OpenKV(n); err != nil {
 		return nil, fmt.Errorf("engine: %d KV pages of %d tokens: %w", n, kernels.PageTokens, err)

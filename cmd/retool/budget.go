@@ -78,6 +78,14 @@ func (b *budget) kvMemory() int {
 	return b.plan.KVMemory
 }
 
+// lends is the line on pages that are lent; "": none are.
+func (b *budget) lends() string {
+	if b == nil || b.plan.Lent == 0 {
+		return ""
+	}
+	return "memory    " + b.plan.lends()
+}
+
 // garbagePercent lets Go collect before garbage beside so many bytes of tensors is more than 32 MiB, or 2 % of them: the collector need
 // not read tensors, so that to collect often costs little. A run that is small is left as it is.
 func garbagePercent(bytes int64) int {

@@ -152,7 +152,7 @@ func train(cfg *Config, dir *runDir, out *terminal, rs *ranks) (*trainer.State, 
 	if metrics != nil {
 		out.Note("metrics   " + metrics.address())
 	}
-	for _, note := range append(append(rs.lines(), notes...), taken) {
+	for _, note := range append(append(rs.lines(), notes...), taken, memory.lends()) {
 		if note != "" {
 			out.Note(note)
 		}

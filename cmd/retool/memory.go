@@ -65,7 +65,25 @@ func newCounting(device string) (countingDevice, error) {
 type memoryPlan struct {
 	parts []memoryPart
 	peak  int64
-	pages int // of the KV cache
+	pages int   // of the KV cache
+	page  int64 // bytes of one
+}
+
+// lent is how many pages lie in memory that learning has else.
+func (m *memoryPlan) lent() int {
+	var turns [2]int64 // of learning, of rollouts
+	for _, p := range m.parts {
+		if p.Lent && p.Phases[0] == inRollout {
+			turns[1] += p.Bytes
+		} else if p.Lent {
+			turns[0] += p.Bytes
+		}
+	}
+	gathered := turns[1] - int64(m.pages)*m.page
+	if gathered < 0 { // pages are not lent
+		return 0
+	}
+	return int(min(max(turns[0]-gathered, 0)/m.page, int64(m.pages)))
 }
 
 // training is the use of a configuration that its run makes.
@@ -122,7 +140,7 @@ func countMemory(cfg *Config, u use, shape model.Config, ranks int) (*memoryPlan
 // cachePart is the name of the part whose size is a choice.
 const cachePart = "KV pages"
 
-// kvMemory is how many MiB of so much memory KV pages may take: engine.kv_memory, or on a GPU what the rest of the program leaves, but
+// kvMemory is how many MiB of so much memory KV pages may take: engine.kv_memory, or on a GPU what all else that rollouts need leaves, but
 // for a sixteenth of all, in which kernels' working memory, CUDA's context and its libraries have room. 0: the engine's own choice.
 func kvMemory(cfg *Config, u use, shape model.Config, memory int64, ranks int) (int, error) {
 	if cfg.Device != "gpu" || cfg.Engine.Pages > 0 || cfg.Engine.KVMemory > 0 || memory >= unlimited {
@@ -134,12 +152,8 @@ func kvMemory(cfg *Config, u use, shape model.Config, memory int64, ranks int) (
 	if err != nil {
 		return 0, err
 	}
-	rest := memory - memory/16 - m.peak
-	for _, p := range m.parts {
-		if p.Name == cachePart {
-			rest += p.Bytes
-		}
-	}
+	_, rollout := m.held()
+	rest := memory - memory/16 - (rollout - int64(m.pages)*m.page)
 	return int(max(rest>>20, 1)), nil
 }
 
@@ -218,8 +232,17 @@ func (c *counter) model(m modelOf) error {
 		part("weights", made.W, use...)
 	}
 	part("adapter", made.Adapter, use...)
-	part("gradients", made.G, inUpdate)
 	part("float32 master copy", made.Master, inUpdate, inSaving)
+	if made.Options.Lends && made.G != nil {
+		_, learning := made.Activations()
+		rest -= learning
+		c.add(m.name+": activations of learning", learning, inUpdate).Lent = true
+	}
+	if made.G != nil {
+		n := int64(made.G.All.Len() * 4)
+		rest -= n
+		c.add(m.name+": gradients", n, inUpdate).Lent = made.Options.Lends
+	}
 	c.add(m.name+": activations", rest, use...)
 	return nil
 }
@@ -228,7 +251,8 @@ func (c *counter) model(m modelOf) error {
 func (c *counter) divided(name string, m *model.Model, rest int64, use []phase) {
 	exact, _, _ := m.Own()
 	size := int64(m.Options.DType.Size())
-	own, units, activations := m.Memory()
+	own, units := m.Memory()
+	_, activations := m.Activations()
 	numbers := int64(4 * exact.Len())
 	rest -= numbers + own + units + activations
 	if m.Options.DType == kernels.BF16 {
@@ -261,7 +285,6 @@ func (c *counter) sums(name string, units []model.Unit, slices int) int64 {
 
 // pages counts the KV cache, for a rank's part of the trajectories.
 func (c *counter) pages(tok engine.Tokens) (*engine.Engine, error) {
-	before := c.dev.Used()
 	concurrent := (c.use.concurrent + c.ranks - 1) / c.ranks
 	e, err := engine.New(c.made[policyModel], c.cfg.Engine, tok, []int32{0}, nil, nil, concurrent)
 	if err == nil {
@@ -270,8 +293,9 @@ func (c *counter) pages(tok engine.Tokens) (*engine.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.memoryPlan.pages = e.Pages()
-	c.add(cachePart, c.dev.Used()-before, inRollout)
+	policy := c.made[policyModel]
+	c.memoryPlan.pages, c.memoryPlan.page = e.Pages(), policy.PageBytes()
+	c.add(cachePart, int64(e.Pages())*c.page, inRollout).Lent = policy.Options.Lends
 	if rl := c.cfg.RL; c.use.train && rl.Steps > 0 && rl.Truncated() {
 		c.sets(min((rl.Prompts*rl.Group+c.ranks-1)/c.ranks, c.cfg.Engine.StepTokens))
 	}
@@ -293,11 +317,19 @@ func (c *counter) optimizer(e *engine.Engine, tok nothing) error {
 	ranks.Shard = c.cfg.Dist.Shard
 	cfg := c.cfg.Config
 	cfg.Dist.Offload = "none" // the host's memory is not to be taken
-	trainer.NewPPO(cfg, ranks, c.dev, c.made[policyModel], c.made[criticModel], c.made[referenceModel], e, nil, tok.Bytes)
+	ppo := trainer.NewPPO(cfg, ranks, c.dev, c.made[policyModel], c.made[criticModel], c.made[referenceModel], e, nil, tok.Bytes)
+	rest := c.dev.Used() - before
+	if c.ranks == 1 && !c.divides() { // others' peaks are sums
+		if err := ppo.Generates(); err != nil {
+			return err
+		}
+		if err := ppo.Learns(); err != nil {
+			return err
+		}
+	}
 	if err := c.failed(); err != nil {
 		return err
 	}
-	rest := c.dev.Used() - before
 	for _, name := range []string{policyModel, criticModel} {
 		if m := c.made[name]; m != nil {
 			own := c.owned(m)
@@ -319,7 +351,7 @@ func (c *counter) optimizer(e *engine.Engine, tok nothing) error {
 				rest -= int64(4 * own)
 			}
 			waiting := int64(4 * bits.Len(uint(ranks.Slices/c.ranks-1)) * m.G.All.Len())
-			c.add(name+": sums of slices", waiting, inUpdate)
+			c.add(name+": sums of slices", waiting, inUpdate).Lent = m.Options.Lends
 			rest -= waiting
 		}
 	}

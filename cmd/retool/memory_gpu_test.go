@@ -112,9 +112,14 @@ func takes(cfg *Config, u use, shape model.Config, memory int64, kv int) (int64,
 	if err != nil {
 		return 0, err
 	}
+	turn := func(func(*trainer.PPO) error) error { return nil }
 	if u.train {
 		ppo := trainer.NewPPO(cfg.Config, trainer.NewRanks(nil, 1), dev, policy, made[criticModel], made[referenceModel], e, nil, tok.Bytes)
 		defer ppo.Close()
+		turn = func(to func(*trainer.PPO) error) error { return to(ppo) }
+	}
+	if err := turn((*trainer.PPO).Generates); err != nil {
+		return 0, err
 	}
 
 	pages := make([]int32, cfg.Engine.MaxTokens/kernels.PageTokens)
@@ -128,6 +133,9 @@ func takes(cfg *Config, u use, shape model.Config, memory int64, kv int) (int64,
 		if _, _, err := policy.Step(batch, kernels.Sampling{Temperature: 1, TopP: 1}); err != nil {
 			return 0, err
 		}
+	}
+	if err := turn((*trainer.PPO).Learns); err != nil {
+		return 0, err
 	}
 	for _, m := range made {
 		if !u.train {
