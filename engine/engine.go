@@ -138,8 +138,7 @@ func New(m *model.Model, cfg Config, tok Tokens, eos []int32, proto Protocol, in
 	if cfg.MaxPrompt == 0 {
 		cfg.MaxPrompt = cfg.MaxTokens - 1
 	}
-	n, c := cfg.Pages, m.Config
-	pageBytes := c.Layers * m.Device().KVBytes(m.Options.DType, kernels.Heads{Q: c.Heads, KV: c.KVHeads, Dim: c.HeadDim})
+	n, pageBytes := cfg.Pages, int(m.PageBytes())
 	if n == 0 {
 		perTrajectory := pagesFor(cfg.MaxTokens)
 		n = max(min(concurrent*perTrajectory, cmp.Or(cfg.KVMemory, usualKVMemory)<<20/pageBytes), perTrajectory) + 1

@@ -56,6 +56,7 @@ type Stream struct {
 	grouped  int // trajectories of the group that a Supply gave last
 	batch    []*sequence
 	feeds    []model.Feed
+	caches   int // Model.Caches, when pages were last written
 	last     time.Time
 
 	prefilling bool // nothing was drawn yet
@@ -128,6 +129,12 @@ func (r *Stream) Step(ctx context.Context) ([]*Trajectory, error) {
 	r.forget()
 	if len(r.live) == 0 {
 		return r.finished, nil
+	}
+	if n := r.model.Caches(); n != r.caches { // the model has learnt in the memory of the pages: what was in them is fed again
+		for _, q := range r.live {
+			r.drop(q)
+		}
+		r.caches = n
 	}
 	if err := r.schedule(); err != nil {
 		return nil, err

@@ -7,6 +7,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"retool/engine/model"
+	"retool/kernels"
 )
 
 func (b *bench) stream(t testing.TB, cfg Config) *Stream {
@@ -94,4 +97,57 @@ func TestTokensCarryTheVersionOfTheirWeights(t *testing.T) {
 		}
 		s.Engine.Close()
 	}
+}
+
+// A stream may outlive a time in which the model learns in the memory of its pages: sequences that share a prompt, pause, or wait for their
+// turn feed their tokens again, and become what they would have been.
+func TestWhatWasInLentPagesIsFedAgain(t *testing.T) {
+	plain, b := newBench(t, 1), newBench(t, 1)
+	m, err := model.New(b.dev, b.model.Config, model.Options{MaxTokens: 1024, Train: true, Lends: true})
+	require.NoError(t, err)
+	defer m.Close()
+	m.Init(1)
+	b.model = m
+	rapid.Check(t, func(rt *rapid.T) {
+		groups := randomGroups(rt)
+		cfg := testConfig()
+		cfg.Pages = 2*pagesFor(cfg.MaxTokens) + 1 // few: some are evicted besides
+		want, _ := plain.rollouts(t, testConfig(), upper{}, groups)
+		require.NoError(t, m.Resume())
+		e, err := New(m, cfg, few{b.tok}, []int32{testEOS}, b.proto, upper{delay: time.Millisecond}, 16)
+		require.NoError(t, err)
+		defer e.Close()
+		_, _, err = m.Step([]model.Feed{{IDs: []int32{1}, Pages: []int32{1}}}, kernels.Sampling{})
+		require.ErrorContains(t, err, "learning has the memory of the cache's pages")
+		require.NoError(t, m.Assemble())
+		require.ErrorContains(t, m.Train(model.Inputs{}, nil), "Suspend has given back what it needs")
+		s := e.Stream(Sampling{Seed: 7, Temperature: 1, TopP: 1})
+		require.NoError(t, s.Add(groups...))
+		byKey := map[int64]*Trajectory{}
+		lost := 0
+		for s.Live() > 0 {
+			if rapid.IntRange(0, 15).Draw(rt, "0: learn") == 0 {
+				for _, q := range s.live {
+					lost += q.cached
+				}
+				require.NoError(t, m.Resume())
+				require.NoError(t, m.ZeroGrad())
+				require.NoError(t, m.Assemble())
+			}
+			ended, err := s.Step(context.Background())
+			require.NoError(t, err)
+			for _, tr := range ended {
+				byKey[tr.Key] = tr
+			}
+		}
+		require.Equal(t, s.Pages()-1, len(s.pages.free))
+		if lost > 0 {
+			require.Positive(t, s.Engine.Stats().Recomputed)
+		}
+		var got []*Trajectory
+		for _, tr := range want {
+			got = append(got, byKey[tr.Key])
+		}
+		requireSame(t, want, got)
+	})
 }

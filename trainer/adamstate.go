@@ -1,10 +1,6 @@
 package trainer
 
-import (
-	"fmt"
-
-	k "retool/kernels"
-)
+import k "retool/kernels"
 
 // adamState is what an optimizer keeps for each number that it updates, in float32: two moments and, of a sharded bf16 model, the master
 // copy. It lies on the device; offloaded, in the host's memory, from where it passes through the device a window at a time. Where it lies
@@ -111,16 +107,13 @@ func (h *adamState) read(kind, from int, to []float32) {
 	h.dev.Download(to, h.on[kind].Rows(from, from+len(to)))
 }
 
-// write takes all numbers of a kind from the host.
-func (h *adamState) write(kind int, values []float32) {
-	switch {
-	case len(values) != h.n:
-		panic(fmt.Sprintf("trainer: %d numbers for an optimizer of %d", len(values), h.n))
-	case h.off:
-		copy(h.host[kind], values)
-	case h.n > 0:
-		h.dev.Upload(h.on[kind], values)
+// write takes numbers of a kind, from number from on, from the host.
+func (h *adamState) write(kind, from int, values []float32) {
+	if h.off {
+		copy(h.host[kind][from:], values)
+		return
 	}
+	h.dev.Upload(h.on[kind].Rows(from, from+len(values)), values)
 }
 
 // take makes src, on the device, the master copy; put is the way back.

@@ -42,7 +42,7 @@ func TestWindowsDoNotShow(t *testing.T) {
 		for i := range got {
 			require.True(t, equal(want[i], got[i]), "kind %d", i)
 		}
-		s.write(stateM, x)
+		s.write(stateM, 0, x)
 		require.True(t, equal(x, all(s, stateM)))
 		require.NoError(t, s.forget())
 		require.True(t, equal(make([]float32, n), all(s, stateM)))

@@ -152,8 +152,8 @@ func addTo(dev k.Device, y, x k.Tensor) {
 	}
 }
 
-// Assemble makes a divided model's weights whole, for rollouts; Suspend gives back what only learning needs, Resume takes it again.
-// Of others they do nothing.
+// Assemble makes a model ready for rollouts: a divided one's weights whole, pages in memory that learning has else. Suspend gives back what
+// only learning needs, Resume takes it again. Of models that are neither divided nor lend they do nothing.
 func (l *Learner) Assemble() error {
 	l.Suspend()
 	return l.Model.Assemble()
@@ -165,6 +165,9 @@ func (l *Learner) Suspend() {
 		l.sums.suspend()
 	}
 	l.Model.Suspend()
+	if l.sums == nil && l.Model.G == nil {
+		l.grads, l.rows = nil, k.Tensor{}
+	}
 }
 
 // Resume takes it again.
@@ -172,13 +175,11 @@ func (l *Learner) Resume() error {
 	if err := l.Model.Resume(); err != nil {
 		return err
 	}
-	if l.sums != nil && l.sums.all.Absent() {
-		l.sums.resume()
-	}
+	l.room()
 	return nil
 }
 
-// Generates makes the policy ready for rollouts: a divided one whole, in memory that learning has else.
+// Generates makes the policy ready for rollouts, in memory that learning has else.
 func (p *PPO) Generates() error {
 	if p.critic != nil {
 		p.critic.Suspend()
@@ -194,4 +195,16 @@ func (p *PPO) Learns() error {
 		}
 	}
 	return nil
+}
+
+// rehearse takes the memory of rollouts and that of learning once, where they are lent to each other: what does not fit is to be known
+// before hours of work, not after.
+func (p *PPO) rehearse() error {
+	if !p.policy.Model.Options.Lends {
+		return nil
+	}
+	if err := p.Generates(); err != nil {
+		return err
+	}
+	return p.Learns()
 }

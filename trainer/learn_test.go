@@ -72,6 +72,7 @@ func newLabOn(t testing.TB, dev k.Device, opt model.Options, edit func(*Config),
 	}
 	l.opt.MaxTokens, l.opt.Train = 256, true
 	l.policy = l.model(t, mc)
+	l.opt.Beside = l.policy
 	lora := l.opt.LoRA
 	if lora.Rank > 0 {
 		l.opt.Base = l.policy

@@ -36,10 +36,19 @@ func NewLearner(dev k.Device, m *model.Model, cfg Optimizer, ranks *Ranks, name 
 	}
 	if m.Units() != nil {
 		l.sums = newUnitSums(l)
-	} else if n := ranks.each(); n > 1 {
-		l.grads, l.rows = m.Gradients(sumLevels(n) + 1)
 	}
+	l.room()
 	return l
+}
+
+// room takes memory for the sums of slices, where there is none.
+func (l *Learner) room() {
+	switch n := l.opt.ranks.each(); {
+	case l.sums == nil && n > 1 && l.rows.Absent():
+		l.grads, l.rows = l.Model.Gradients(sumLevels(n) + 1)
+	case l.sums != nil && l.sums.all.Absent():
+		l.sums.resume()
+	}
 }
 
 // sumLevels is how many sums wait for their neighbours at most, of n that come one after the other.

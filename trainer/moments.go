@@ -48,15 +48,12 @@ func (l *Learner) moments(prefix string, buf *[]float32) (list []safetensors.Nam
 func (l *Learner) restore(f *optimizerFiles, prefix string, updates int) error {
 	o := l.opt
 	for kind, name := range []string{stateM: prefix + "m", stateV: prefix + "v"} {
-		values := make([]float32, 0, o.n)
 		for _, p := range o.own {
-			some, err := f.read(name, o.all, p.Range)
+			err := f.each(name, o.all, p.Range, func(from int, values []float32) { o.state.write(kind, p.at+from, values) })
 			if err != nil {
 				return err
 			}
-			values = append(values, some...)
 		}
-		o.state.write(kind, values)
 	}
 	o.step = updates
 	return nil
@@ -64,8 +61,9 @@ func (l *Learner) restore(f *optimizerFiles, prefix string, updates int) error {
 
 // optimizerFiles are those of a checkpoint, mapped.
 type optimizerFiles struct {
-	dir   string
-	files map[string]*safetensors.File // by name
+	dir    string
+	files  map[string]*safetensors.File // by name
+	values []float32                    // what each converts
 }
 
 func openOptimizer(dir string) (*optimizerFiles, error) {
@@ -101,9 +99,9 @@ type storedPiece struct {
 	tensor safetensors.Tensor
 }
 
-// read is the numbers of own of a flat tensor of n, from whatever pieces hold them. All pieces are held against n: a file that is missing
-// is named by what it should hold, whoever needs it.
-func (f *optimizerFiles) read(name string, n int, own dist.Range) ([]float32, error) {
+// whole refuses a flat tensor of n numbers whose pieces are not all of it: a file that is missing is named by what it should hold, whoever
+// needs that.
+func (f *optimizerFiles) whole(name string, n int) ([]storedPiece, error) {
 	pieces := f.pieces(name)
 	at := 0
 	for i, p := range pieces {
@@ -121,20 +119,34 @@ func (f *optimizerFiles) read(name string, n int, own dist.Range) ([]float32, er
 		}
 		return nil, fmt.Errorf("trainer: %s: %s has %d numbers, the model %d", f.dir, name, at, n)
 	}
-	values := make([]float32, own.Len())
+	return pieces, nil
+}
+
+// each gives the numbers of own of a flat tensor of n to do, from whatever pieces hold them, at most momentsRange at a time, in order; from
+// counts from own's first. The memory of values is good until do returns.
+func (f *optimizerFiles) each(name string, n int, own dist.Range, do func(from int, values []float32)) error {
+	pieces, err := f.whole(name, n)
+	if err != nil {
+		return err
+	}
 	for _, p := range pieces {
 		have := common(p.Range, own)
-		if have.Len() == 0 {
-			continue
-		}
-		some := p.tensor // the part of it that is ours
-		size := len(some.Bytes) / p.Len()
-		some.Bytes = some.Bytes[(have.From-p.From)*size : (have.To-p.From)*size]
-		if err := some.Float32s(values[have.From-own.From : have.To-own.From]); err != nil {
-			return nil, fmt.Errorf("trainer: %s: %w", filepath.Join(f.dir, p.file), err)
+		for from := have.From; from < have.To; from += momentsRange {
+			to := min(from+momentsRange, have.To)
+			some := p.tensor.Part(from-p.From, to-p.From)
+			values, ok := some.Numbers().([]float32)
+			if !ok {
+				f.values = slices.Grow(f.values[:0], to-from)[:to-from]
+				if err := some.Float32s(f.values); err != nil {
+					return fmt.Errorf("trainer: %s: %w", filepath.Join(f.dir, p.file), err)
+				}
+				values = f.values
+			}
+			do(from-own.From, values)
+			some.Release()
 		}
 	}
-	return values, nil
+	return nil
 }
 
 // pieces are those of a tensor, in order.

@@ -99,6 +99,9 @@ func (r *Run) train(ctx context.Context) (*State, error) {
 	r.ppo = NewPPO(r.Config, r.ranks, r.Device, r.Policy, r.Critic, r.Ref, r.Engine, r.Proto, r.Tokens.Bytes)
 	defer r.ppo.Close()
 	r.ppo.doing = r.Progress
+	if err := r.ppo.rehearse(); err != nil {
+		return nil, err
+	}
 	r.state.Revision = r.ppo.method.revision()
 	r.ppo.policy.Use(r.Config.SFT.Optimizer)
 	r.sft = &ColdStart{cfg: r.Config.SFT, ranks: r.ranks, dev: r.Device, policy: r.ppo.policy, rows: r.ppo.rows}

@@ -10,12 +10,13 @@ import (
 	"strings"
 
 	"retool/bench"
+	"retool/engine/model"
 	"retool/kernels"
 	"retool/trainer/dist"
 )
 
-// A budget holds a run to its plan: it is refused before any device is taken if it cannot fit, and what it took is shown beside the plan
-// when it ends. A nil budget, of an emulated device, holds to nothing.
+// A budget holds a program to its plan: it is refused before any device is taken if it cannot fit, and what it took is shown beside the plan
+// when it ends. A nil budget, of an emulated device and of evaluations on the CPU, holds to nothing.
 type budget struct {
 	plan *plan
 }
@@ -26,15 +27,18 @@ type memoryLimit struct {
 	of    string
 }
 
-// newBudget plans a run. The error is that it does not fit, in a sentence; a configuration that cannot be planned is left to the program
-// to refuse, where it builds what is missing.
+// newBudget plans a run, or what else a configuration is used for. The error is that it does not fit, in a sentence; a configuration that
+// cannot be planned is left to the program to refuse, where it builds what is missing.
 //
 // id is who of how many ranks this is: those of one host share the memory of its CPU.
-func newBudget(cfg *Config, id dist.ID) (*budget, error) {
-	if cfg.Device == "emu" {
+func newBudget(cfg *Config, u use, id dist.ID) (*budget, error) {
+	if cfg.Device == "emu" || cfg.Device == "cpu" && !u.train {
 		return nil, nil
 	}
 	shape, err := plannedShape(cfg, "")
+	if u.from != "" {
+		shape, err = model.ReadConfig(u.from)
+	}
 	if err != nil || shape.MaxPositions < cfg.Engine.MaxTokens {
 		return nil, nil
 	}
@@ -48,13 +52,17 @@ func newBudget(cfg *Config, id dist.ID) (*budget, error) {
 	if !known {
 		limit.bytes = unlimited
 	}
-	p, err := planned(cfg, shape, limit.bytes, max(1, id.Size))
+	p, err := plannedUse(cfg, u, shape, limit.bytes, max(1, id.Size))
 	if err != nil {
 		return nil, nil
 	}
 	if p.Peak > limit.bytes {
-		return nil, fmt.Errorf("memory: the run takes %s, %s has %s: most of it is for %s; `retool plan --device %s` shows all",
-			gibibytes(p.Peak), limit.of, gibibytes(limit.bytes), p.counted.largest(), cfg.Device)
+		what, also := "sampling", ""
+		if u.train {
+			what, also = "the run", fmt.Sprintf("; `retool plan --device %s` shows all", cfg.Device)
+		}
+		return nil, fmt.Errorf("memory: %s takes %s, %s has %s: most of it is for %s%s",
+			what, gibibytes(p.Peak), limit.of, gibibytes(limit.bytes), p.counted.largest(), also)
 	}
 	if cfg.Device == "cpu" && os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbagePercent(p.Peak))
@@ -68,6 +76,14 @@ func (b *budget) kvMemory() int {
 		return 0
 	}
 	return b.plan.KVMemory
+}
+
+// lends is the line on pages that are lent; "": none are.
+func (b *budget) lends() string {
+	if b == nil || b.plan.Lent == 0 {
+		return ""
+	}
+	return "memory    " + b.plan.lends()
 }
 
 // garbagePercent lets Go collect before garbage beside so many bytes of tensors is more than 32 MiB, or 2 % of them: the collector need

@@ -31,6 +31,7 @@ type program struct {
 	proto   engine.Protocol
 	sandbox *sandbox // nil without the tool
 	engine  *engine.Engine
+	memory  *budget // that evaluations and what else only samples are held to
 	closer  []func()
 	notes   []string // of what was read, for who trains
 }

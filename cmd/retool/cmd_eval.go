@@ -185,6 +185,9 @@ func evaluate(c *cli.Context, rs *ranks) (trace.Evaluation, error) {
 	if err != nil || !rs.leads() {
 		return e, err
 	}
+	if line := p.memory.ended(p.dev); line != "" {
+		fmt.Fprintln(c.App.ErrWriter, line)
+	}
 	if l.preset != nil {
 		l.preset.into(&e, cfg)
 	}

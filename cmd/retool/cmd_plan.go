@@ -189,7 +189,8 @@ type plan struct {
 	Parts    []memoryPart     `json:"parts"`
 	Phases   map[phase]int64  `json:"phases"` // bytes that each uses; all of Peak is held throughout
 	Peak     int64            `json:"peak"`
-	Pages    int              `json:"kv_pages"` // of 64 tokens
+	Pages    int              `json:"kv_pages"`      // of 64 tokens
+	Lent     int              `json:"kv_pages_lent"` // of them, that have the memory of gradients and activations during rollouts
 	Whole    float64          `json:"trajectories_in_pages"`
 	KVMemory int              `json:"kv_memory"` // MiB that pages may take; 0: the engine's choice
 	Sized    bool             `json:"kv_sized"`  // by what the rest of the run leaves
@@ -199,15 +200,24 @@ type plan struct {
 	counted  *memoryPlan
 }
 
-// planned counts a configuration for ranks with so many bytes each.
+// planned counts a configuration's run for ranks with so many bytes each.
 func planned(cfg *Config, shape model.Config, memory int64, ranks int) (*plan, error) {
-	kv, err := kvMemory(cfg, shape, memory, ranks)
+	p, err := plannedUse(cfg, cfg.training(), shape, memory, ranks)
+	if err == nil {
+		p.arithmetic(cfg)
+	}
+	return p, err
+}
+
+// plannedUse is planned of any use, without the arithmetic of a run's batches.
+func plannedUse(cfg *Config, u use, shape model.Config, memory int64, ranks int) (*plan, error) {
+	kv, err := kvMemory(cfg, u, shape, memory, ranks)
 	if err != nil {
 		return nil, err
 	}
 	sized := *cfg
 	sized.Engine.KVMemory = kv
-	m, err := countMemory(&sized, shape, ranks)
+	m, err := countMemory(&sized, u, shape, ranks)
 	if err != nil {
 		return nil, err
 	}
@@ -215,13 +225,12 @@ func planned(cfg *Config, shape model.Config, memory int64, ranks int) (*plan, e
 		KVMemory: kv, Sized: kv != cfg.Engine.KVMemory,
 		Model: shape.String(), Device: cfg.Device, Ranks: ranks, Shard: cfg.Dist.Shard, Computed: ranks > 1, Memory: memory,
 		Parts: m.parts, Peak: m.peak,
-		Pages: m.pages, Phases: map[phase]int64{}, counted: m,
+		Pages: m.pages, Lent: m.lent(), Phases: map[phase]int64{}, counted: m,
 	}
 	for _, at := range []phase{inRollout, inScoring, inUpdate, inSaving} {
 		p.Phases[at] = m.in(at)
 	}
 	p.Whole = float64(p.Pages-1) * kernels.PageTokens / float64(cfg.Engine.MaxTokens)
-	p.arithmetic(cfg)
 	return p, nil
 }
 
@@ -332,14 +341,26 @@ func (p *plan) print(c *cli.Context) {
 	fmt.Fprintln(out, grid(header, append(rows, row)))
 	fmt.Fprintf(out, "%d KV pages of %d tokens: %.1f trajectories of full length at a time; the others wait\n",
 		p.Pages, kernels.PageTokens, p.Whole)
+	if line := p.lends(); line != "" {
+		fmt.Fprintln(out, line)
+	}
 	if p.Sized {
-		fmt.Fprintf(out, "engine.kv_memory is 0: pages may take what the rest leaves of the GPU, but for a sixteenth of it: %s\n",
+		fmt.Fprintf(out, "engine.kv_memory is 0: pages may take what rollouts leave of the GPU, but for a sixteenth of it: %s\n",
 			gibibytes(int64(p.KVMemory)<<20))
 	}
 	for _, line := range p.Batch {
 		fmt.Fprintln(out, line)
 	}
 	p.printEstimate(out)
+}
+
+// lends says how many pages have the memory of learning during rollouts; "": none.
+func (p *plan) lends() string {
+	if p.Lent == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d KV pages, %s, are lent by gradients and activations, which do not live during rollouts", p.Lent, p.Pages,
+		gibibytes(int64(p.Lent)*p.counted.page))
 }
 
 func (p *plan) share(bytes int64) string {

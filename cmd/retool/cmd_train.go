@@ -115,11 +115,13 @@ func train(cfg *Config, dir *runDir, out *terminal, rs *ranks) (*trainer.State, 
 		}
 		defer metrics.Close()
 	}
-	memory, err := newBudget(cfg, rs.id)
+	u := cfg.training()
+	memory, err := newBudget(cfg, u, rs.id)
 	if err != nil {
 		return nil, err
 	}
-	p, err := build(rs.ctx, cfg, use{train: true, concurrent: cfg.concurrency(), ranks: rs, kvMemory: memory.kvMemory()})
+	u.ranks, u.kvMemory = rs, memory.kvMemory()
+	p, err := build(rs.ctx, cfg, u)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +152,7 @@ func train(cfg *Config, dir *runDir, out *terminal, rs *ranks) (*trainer.State, 
 	if metrics != nil {
 		out.Note("metrics   " + metrics.address())
 	}
-	for _, note := range append(append(rs.lines(), notes...), taken) {
+	for _, note := range append(append(rs.lines(), notes...), taken, memory.lends()) {
 		if note != "" {
 			out.Note(note)
 		}

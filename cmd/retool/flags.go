@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"retool/trainer"
+	"retool/trainer/dist"
 )
 
 // setFlag is on every command that takes a configuration.
@@ -90,8 +91,19 @@ func loadedProgram(c *cli.Context, rs *ranks, concurrent func(*Config) (int, err
 		if err != nil {
 			return l, nil, err
 		}
-		p, err := build(c.Context, l.cfg, use{from: l.from, concurrent: n, ranks: rs})
+		u := use{from: l.from, concurrent: n, ranks: rs}
+		var id dist.ID
+		if rs != nil {
+			id = rs.id
+		}
+		memory, err := newBudget(l.cfg, u, id)
+		if err != nil {
+			return l, nil, err
+		}
+		u.kvMemory = memory.kvMemory()
+		p, err := build(c.Context, l.cfg, u)
 		if err == nil {
+			p.memory = memory
 			return l, p, nil
 		}
 		if newest, _ := checkpointOf(c.String("from")); !errors.Is(err, fs.ErrNotExist) || newest == l.from {

@@ -65,28 +65,50 @@ func newCounting(device string) (countingDevice, error) {
 type memoryPlan struct {
 	parts []memoryPart
 	peak  int64
-	pages int // of the KV cache
+	pages int   // of the KV cache
+	page  int64 // bytes of one
 }
 
-// counter fills a memoryPlan while a run is built on its device, in the order of program.build.
+// lent is how many pages lie in memory that learning has else.
+func (m *memoryPlan) lent() int {
+	var turns [2]int64 // of learning, of rollouts
+	for _, p := range m.parts {
+		if p.Lent && p.Phases[0] == inRollout {
+			turns[1] += p.Bytes
+		} else if p.Lent {
+			turns[0] += p.Bytes
+		}
+	}
+	gathered := turns[1] - int64(m.pages)*m.page
+	if gathered < 0 { // pages are not lent
+		return 0
+	}
+	return int(min(max(turns[0]-gathered, 0)/m.page, int64(m.pages)))
+}
+
+// training is the use of a configuration that its run makes.
+func (c *Config) training() use { return use{train: true, concurrent: c.concurrency()} }
+
+// counter fills a memoryPlan while a program is built on its device, in the order of program.build.
 type counter struct {
 	memoryPlan
 	cfg   *Config
+	use   use
 	dev   countingDevice
 	ranks int
 	made  map[string]*model.Model
 }
 
-// countMemory builds the last of so many ranks of a run, whose part is the largest, on a device that only counts. The memory of their
-// collective operations is estimated.
-func countMemory(cfg *Config, shape model.Config, ranks int) (*memoryPlan, error) {
+// countMemory builds the last of so many ranks of a run, or of what else a configuration is used for, whose part is the largest, on a device
+// that only counts. The memory of their collective operations is estimated.
+func countMemory(cfg *Config, u use, shape model.Config, ranks int) (*memoryPlan, error) {
 	dev, err := newCounting(cfg.Device)
 	if err != nil {
 		return nil, err
 	}
 	defer dev.Close()
-	c := &counter{cfg: cfg, dev: dev, ranks: ranks, made: map[string]*model.Model{}}
-	for _, m := range cfg.models(shape, true, dtypeOf(cfg.Device, cfg.Model.DType, shape), countedRank{&dist.Alone{}, ranks}) {
+	c := &counter{cfg: cfg, use: u, dev: dev, ranks: ranks, made: map[string]*model.Model{}}
+	for _, m := range cfg.models(shape, u.train, dtypeOf(cfg.Device, cfg.Model.DType, shape), countedRank{&dist.Alone{}, ranks}) {
 		m.options.HostCopy = false // the host's memory is not to be taken
 		if err := c.model(m); err != nil {
 			return nil, err
@@ -97,8 +119,10 @@ func countMemory(cfg *Config, shape model.Config, ranks int) (*memoryPlan, error
 	if err != nil {
 		return nil, err
 	}
-	if err := c.optimizer(e, tok); err != nil {
-		return nil, err
+	if u.train {
+		if err := c.optimizer(e, tok); err != nil {
+			return nil, err
+		}
 	}
 	if cfg.Device == "cpu" {
 		c.host()
@@ -116,24 +140,20 @@ func countMemory(cfg *Config, shape model.Config, ranks int) (*memoryPlan, error
 // cachePart is the name of the part whose size is a choice.
 const cachePart = "KV pages"
 
-// kvMemory is how many MiB of so much memory a run's KV pages may take: engine.kv_memory, or on a GPU what the rest of the run leaves, but
+// kvMemory is how many MiB of so much memory KV pages may take: engine.kv_memory, or on a GPU what all else that rollouts need leaves, but
 // for a sixteenth of all, in which kernels' working memory, CUDA's context and its libraries have room. 0: the engine's own choice.
-func kvMemory(cfg *Config, shape model.Config, memory int64, ranks int) (int, error) {
+func kvMemory(cfg *Config, u use, shape model.Config, memory int64, ranks int) (int, error) {
 	if cfg.Device != "gpu" || cfg.Engine.Pages > 0 || cfg.Engine.KVMemory > 0 || memory >= unlimited {
 		return cfg.Engine.KVMemory, nil
 	}
 	least := *cfg
 	least.Engine.KVMemory = 1
-	m, err := countMemory(&least, shape, ranks)
+	m, err := countMemory(&least, u, shape, ranks)
 	if err != nil {
 		return 0, err
 	}
-	rest := memory - memory/16 - m.peak
-	for _, p := range m.parts {
-		if p.Name == cachePart {
-			rest += p.Bytes
-		}
-	}
+	_, rollout := m.held()
+	rest := memory - memory/16 - (rollout - int64(m.pages)*m.page)
 	return int(max(rest>>20, 1)), nil
 }
 
@@ -212,8 +232,17 @@ func (c *counter) model(m modelOf) error {
 		part("weights", made.W, use...)
 	}
 	part("adapter", made.Adapter, use...)
-	part("gradients", made.G, inUpdate)
 	part("float32 master copy", made.Master, inUpdate, inSaving)
+	if made.Options.Lends && made.G != nil {
+		_, learning := made.Activations()
+		rest -= learning
+		c.add(m.name+": activations of learning", learning, inUpdate).Lent = true
+	}
+	if made.G != nil {
+		n := int64(made.G.All.Len() * 4)
+		rest -= n
+		c.add(m.name+": gradients", n, inUpdate).Lent = made.Options.Lends
+	}
 	c.add(m.name+": activations", rest, use...)
 	return nil
 }
@@ -222,7 +251,8 @@ func (c *counter) model(m modelOf) error {
 func (c *counter) divided(name string, m *model.Model, rest int64, use []phase) {
 	exact, _, _ := m.Own()
 	size := int64(m.Options.DType.Size())
-	own, units, activations := m.Memory()
+	own, units := m.Memory()
+	_, activations := m.Activations()
 	numbers := int64(4 * exact.Len())
 	rest -= numbers + own + units + activations
 	if m.Options.DType == kernels.BF16 {
@@ -255,8 +285,7 @@ func (c *counter) sums(name string, units []model.Unit, slices int) int64 {
 
 // pages counts the KV cache, for a rank's part of the trajectories.
 func (c *counter) pages(tok engine.Tokens) (*engine.Engine, error) {
-	before := c.dev.Used()
-	concurrent := (c.cfg.concurrency() + c.ranks - 1) / c.ranks
+	concurrent := (c.use.concurrent + c.ranks - 1) / c.ranks
 	e, err := engine.New(c.made[policyModel], c.cfg.Engine, tok, []int32{0}, nil, nil, concurrent)
 	if err == nil {
 		err = c.failed()
@@ -264,9 +293,10 @@ func (c *counter) pages(tok engine.Tokens) (*engine.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.memoryPlan.pages = e.Pages()
-	c.add(cachePart, c.dev.Used()-before, inRollout)
-	if rl := c.cfg.RL; rl.Steps > 0 && rl.Truncated() {
+	policy := c.made[policyModel]
+	c.memoryPlan.pages, c.memoryPlan.page = e.Pages(), policy.PageBytes()
+	c.add(cachePart, int64(e.Pages())*c.page, inRollout).Lent = policy.Options.Lends
+	if rl := c.cfg.RL; c.use.train && rl.Steps > 0 && rl.Truncated() {
 		c.sets(min((rl.Prompts*rl.Group+c.ranks-1)/c.ranks, c.cfg.Engine.StepTokens))
 	}
 	return e, nil
@@ -287,11 +317,19 @@ func (c *counter) optimizer(e *engine.Engine, tok nothing) error {
 	ranks.Shard = c.cfg.Dist.Shard
 	cfg := c.cfg.Config
 	cfg.Dist.Offload = "none" // the host's memory is not to be taken
-	trainer.NewPPO(cfg, ranks, c.dev, c.made[policyModel], c.made[criticModel], c.made[referenceModel], e, nil, tok.Bytes)
+	ppo := trainer.NewPPO(cfg, ranks, c.dev, c.made[policyModel], c.made[criticModel], c.made[referenceModel], e, nil, tok.Bytes)
+	rest := c.dev.Used() - before
+	if c.ranks == 1 && !c.divides() { // others' peaks are sums
+		if err := ppo.Generates(); err != nil {
+			return err
+		}
+		if err := ppo.Learns(); err != nil {
+			return err
+		}
+	}
 	if err := c.failed(); err != nil {
 		return err
 	}
-	rest := c.dev.Used() - before
 	for _, name := range []string{policyModel, criticModel} {
 		if m := c.made[name]; m != nil {
 			own := c.owned(m)
@@ -313,7 +351,7 @@ func (c *counter) optimizer(e *engine.Engine, tok nothing) error {
 				rest -= int64(4 * own)
 			}
 			waiting := int64(4 * bits.Len(uint(ranks.Slices/c.ranks-1)) * m.G.All.Len())
-			c.add(name+": sums of slices", waiting, inUpdate)
+			c.add(name+": sums of slices", waiting, inUpdate).Lent = m.Options.Lends
 			rest -= waiting
 		}
 	}
@@ -381,7 +419,7 @@ func (c *counter) host() {
 			}
 		}
 		if m.Options.Train {
-			buffers = max(buffers, largestTensor(m)+min(trainer.MomentsRange, c.owned(m)))
+			buffers = max(buffers, min(model.HostPiece, largestTensor(m))+min(trainer.MomentsRange, c.owned(m)))
 		}
 	}
 	dev.Alloc(kernels.F32, buffers)

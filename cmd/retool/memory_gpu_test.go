@@ -41,7 +41,7 @@ func TestPlansOfGPUsAreWhatRunsTake(t *testing.T) {
 				require.NoError(t, err)
 				p, err := planned(cfg, shape, memory, 1)
 				require.NoError(t, err)
-				peak, err := takes(cfg, shape, memory, p.KVMemory)
+				peak, err := takes(cfg, cfg.training(), shape, memory, p.KVMemory)
 				if !fits {
 					require.ErrorContains(t, p.fits(), "it does not fit")
 					require.ErrorContains(t, err, "out of memory")
@@ -58,8 +58,41 @@ func TestPlansOfGPUsAreWhatRunsTake(t *testing.T) {
 	}
 }
 
-// takes is the most memory that a run has at a time of a GPU that only counts.
-func takes(cfg *Config, shape model.Config, memory int64, kv int) (int64, error) {
+// Evaluations, rollouts and chats give pages what the weights leave of a GPU, for as many trajectories as they ask for, and take what is
+// announced within 5 %.
+func TestPlansOfSamplingAreWhatItTakes(t *testing.T) {
+	for _, c := range []struct {
+		shape      string
+		memory     int64
+		concurrent int
+		whole      float64 // trajectories in pages, at least
+	}{
+		{"q05", 80e9, 1920, 200}, {"q15", 80e9, 1920, 100}, {"q7", 80e9, 1920, 50}, {"q7", 141e9, 1920, 100}, {"q32", 80e9, 1920, 1},
+		{"q7", 80e9, 1, 1}, {"q7", 141e9, 3, 3},
+	} {
+		t.Run(fmt.Sprint(c), func(t *testing.T) {
+			cfg, err := loadConfig("qwen2.5-7b", []string{"device=gpu", "engine.kv_memory=0"})
+			require.NoError(t, err)
+			shape, err := model.Shape(c.shape)
+			require.NoError(t, err)
+			u := use{concurrent: c.concurrent}
+			p, err := plannedUse(cfg, u, shape, c.memory, 1)
+			require.NoError(t, err)
+			require.NoError(t, p.fits())
+			peak, err := takes(cfg, u, shape, c.memory, p.KVMemory)
+			require.NoError(t, err)
+			t.Logf("announced %s, taken %s, %d pages: %.1f trajectories", gibibytes(p.Peak), gibibytes(peak), p.Pages, p.Whole)
+			require.InEpsilon(t, p.Peak, peak, 0.05)
+			require.GreaterOrEqual(t, p.Whole, c.whole)
+			if c.concurrent > 100 {
+				require.Greater(t, float64(p.Peak), 0.9*float64(c.memory))
+			}
+		})
+	}
+}
+
+// takes is the most memory that a use of a configuration has at a time of a GPU that only counts.
+func takes(cfg *Config, u use, shape model.Config, memory int64, kv int) (int64, error) {
 	counted := driver.NewCounter(memory)
 	dev, err := kernels.NewGPU(counted)
 	if err != nil {
@@ -67,7 +100,7 @@ func takes(cfg *Config, shape model.Config, memory int64, kv int) (int64, error)
 	}
 	defer dev.Close()
 	made := map[string]*model.Model{}
-	for _, m := range cfg.models(shape, true, kernels.BF16, &dist.Alone{}) {
+	for _, m := range cfg.models(shape, u.train, kernels.BF16, &dist.Alone{}) {
 		m.share(made[policyModel])
 		if made[m.name], err = model.New(dev, m.shape, m.options); err != nil {
 			return 0, err
@@ -75,18 +108,25 @@ func takes(cfg *Config, shape model.Config, memory int64, kv int) (int64, error)
 	}
 	policy, tok, bounds := made[policyModel], nothing{shape.Vocab}, cfg.Engine
 	bounds.KVMemory = kv
-	e, err := engine.New(policy, bounds, tok, []int32{0}, nil, nil, cfg.concurrency())
+	e, err := engine.New(policy, bounds, tok, []int32{0}, nil, nil, u.concurrent)
 	if err != nil {
 		return 0, err
 	}
-	ppo := trainer.NewPPO(cfg.Config, trainer.NewRanks(nil, 1), dev, policy, made[criticModel], made[referenceModel], e, nil, tok.Bytes)
-	defer ppo.Close()
+	turn := func(func(*trainer.PPO) error) error { return nil }
+	if u.train {
+		ppo := trainer.NewPPO(cfg.Config, trainer.NewRanks(nil, 1), dev, policy, made[criticModel], made[referenceModel], e, nil, tok.Bytes)
+		defer ppo.Close()
+		turn = func(to func(*trainer.PPO) error) error { return to(ppo) }
+	}
+	if err := turn((*trainer.PPO).Generates); err != nil {
+		return 0, err
+	}
 
 	pages := make([]int32, cfg.Engine.MaxTokens/kernels.PageTokens)
 	n := min(cfg.Engine.StepTokens, cfg.Engine.MaxTokens)
 	prompt := []model.Feed{{IDs: make([]int32, n), Pos: cfg.Engine.MaxTokens - n, Pages: pages, Draw: true}}
 	var decode []model.Feed
-	for range min(cfg.concurrency(), n) {
+	for range min(u.concurrent, n) {
 		decode = append(decode, model.Feed{IDs: []int32{1}, Pos: cfg.Engine.MaxTokens - 1, Pages: pages, Draw: true})
 	}
 	for _, batch := range [][]model.Feed{prompt, decode} {
@@ -94,7 +134,13 @@ func takes(cfg *Config, shape model.Config, memory int64, kv int) (int64, error)
 			return 0, err
 		}
 	}
+	if err := turn((*trainer.PPO).Learns); err != nil {
+		return 0, err
+	}
 	for _, m := range made {
+		if !u.train {
+			break
+		}
 		in := model.Inputs{Starts: []int32{0}}
 		for i := range m.Options.MaxTokens {
 			in.IDs, in.Rows = append(in.IDs, 0), append(in.Rows, int32(i))

@@ -30,6 +30,7 @@ func (c *Config) models(shape model.Config, train bool, dtype kernels.DType, ran
 	opt := model.Options{
 		DType: dtype, MaxTokens: c.Engine.StepTokens, Train: train, Recompute: train && c.Model.Recompute, Positions: c.Engine.MaxTokens,
 	}
+	opt.Lends = train && c.Device != "cpu" // whose freed memory comes back when garbage is collected
 	opt.HostCopy = c.Dist.Offload == "optimizer"
 	opt.Sharded = opt.HostCopy || ranks.Size() > 1
 	if train {
@@ -60,8 +61,9 @@ func (c *Config) models(shape model.Config, train bool, dtype kernels.DType, ran
 	return all
 }
 
-// share gives a model whose weights stay as they are the policy's.
+// share gives a model the policy's activations, with which it takes turns, and one whose weights stay as they are the policy's too.
 func (m *modelOf) share(policy *model.Model) {
+	m.options.Beside = policy
 	if policy != nil && policy.Adapter != nil {
 		m.options.Base = policy
 	}

@@ -143,7 +143,7 @@ func (d *divided) resume() {
 // suspend gives it back. What is gathered ahead has been waited for: a pass ends so.
 func (d *divided) suspend() {
 	dev := d.m.dev
-	for _, t := range append(d.weights[:], append(d.grads[:], d.m.lent[:]...)...) {
+	for _, t := range append(d.weights[:], d.grads[:]...) {
 		dev.Free(t)
 	}
 	if d.m.Options.DType == kernels.BF16 {
@@ -264,13 +264,12 @@ func (m *Model) Updated() { m.div.in = [4]int{-1, -1, -1, -1} }
 // time, and none's is used after that.
 func (m *Model) OnUnit(done func(unit int, g kernels.Tensor) error) { m.div.done = done }
 
-// Assemble gathers a divided model's weights for Step, into memory that learning had. Of others it does nothing; nor do Suspend and Resume.
-func (m *Model) Assemble() error {
-	d := m.div
-	if d == nil || d.whole != nil {
+// assemble gathers the weights for Step, into memory that learning had.
+func (d *divided) assemble() error {
+	if d.whole != nil {
 		return nil
 	}
-	m.Suspend()
+	m := d.m
 	d.whole = newWeights(m.dev, &m.Config, m.Options.DType, LoRA{})
 	m.W, m.G = d.whole, nil
 	for u, x := range d.units {
@@ -285,33 +284,21 @@ func (m *Model) Assemble() error {
 	return nil
 }
 
-// Suspend gives back the memory of a divided model that only learning and scoring need; Resume takes it again, and gives back the weights.
-func (m *Model) Suspend() {
-	if m.div != nil && m.div.learning {
-		m.div.suspend()
-	}
-}
-
-// Resume is Suspend's way back.
-func (m *Model) Resume() error {
-	d := m.div
-	if d == nil || d.learning {
-		return nil
-	}
+// disassemble gives them back, and takes what learning needs.
+func (d *divided) disassemble() error {
 	if d.whole != nil {
-		m.dev.Free(d.whole.All)
+		d.m.dev.Free(d.whole.All)
 		d.whole = nil
 	}
 	d.resume()
-	m.allocate()
-	if m.Options.DType == kernels.BF16 {
+	if d.m.Options.DType == kernels.BF16 {
 		for u, x := range d.units {
 			if err := d.put(u, d.shard.Rows(x.At, x.At+x.Len())); err != nil {
 				return err
 			}
 		}
 	}
-	return m.dev.Do(func() {})
+	return nil
 }
 
 // unitOf is the unit that a parameter belongs to.
@@ -331,17 +318,11 @@ func (m *Model) unitOf(name string, t kernels.Tensor) int {
 	return 1 + l
 }
 
-// Memory is what a divided model takes only while it learns, in bytes: its own numbers as passes read them, units at work, activations.
-func (m *Model) Memory() (own, units, activations int64) {
-	bytes := func(ts ...kernels.Tensor) (n int64) {
-		for _, t := range ts {
-			n += int64(t.Len() * t.DType().Size())
-		}
-		return n
-	}
+// Memory is what a divided model takes only while it learns, in bytes: its own numbers as passes read them, units at work.
+func (m *Model) Memory() (own, units int64) {
 	d := m.div
 	if d.shard != d.own {
-		own = bytes(d.shard)
+		own = bytesOf(d.shard)
 	}
-	return own, bytes(append(d.weights[:], d.grads[:]...)...), bytes(m.lent[:]...)
+	return own, bytesOf(append(d.weights[:], d.grads[:]...)...)
 }

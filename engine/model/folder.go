@@ -102,21 +102,23 @@ func (m *Model) fill(f *folder) error {
 		if !slices.Equal(s.Shape, t.Shape()) {
 			return fmt.Errorf("model: %s: %s has shape %v, %s says %v", f.file(name), name, s.Shape, configFile, t.Shape())
 		}
-		src := s.Numbers()
-		if src == nil {
-			if cap(buf) < t.Len() {
-				buf = make([]float32, t.Len())
+		err := eachPiece(t, func(part kernels.Tensor, from int) error {
+			here := s.Part(from, from+part.Len())
+			src := here.Numbers()
+			if src == nil {
+				buf = sized(buf, part.Len())
+				if err := here.Float32s(buf); err != nil {
+					return err
+				}
+				src = buf
 			}
-			buf = buf[:t.Len()]
-			if err := s.Float32s(buf); err != nil {
-				return fmt.Errorf("model: %s: %w", f.file(name), err)
-			}
-			src = buf
-		}
-		if err := m.dev.Do(func() { m.dev.Upload(t, src) }); err != nil {
+			err := m.dev.Do(func() { m.dev.Upload(part, src) })
+			here.Release()
+			return err
+		})
+		if err != nil {
 			return fmt.Errorf("model: %s: %w", f.file(name), err)
 		}
-		s.Release()
 		progress(t.Len())
 	}
 	if err := f.checkUnused(known); err != nil {
@@ -169,27 +171,55 @@ func (m *Model) SaveGradients(path string) error {
 	return safetensors.Write(path, m.stored(m.G, m.reader(nil), func(string) bool { return true }), nil)
 }
 
-// stored lists the tensors that are to be in a file. They are downloaded one at a time, when their turn comes.
+// HostPiece is how many numbers of a tensor pass through the host's memory at a time, where they are read or written: 64 MiB of float32.
+const HostPiece = 16 << 20
+
+var hostPiece = HostPiece // tests have smaller ones
+
+// eachPiece gives a contiguous tensor to f, whole rows of it at a time, flat, with the number that each begins with.
+func eachPiece(t kernels.Tensor, f func(part kernels.Tensor, from int) error) error {
+	n, row := t.Len(), 1
+	if t.Rank() > 1 {
+		row = n / t.Dim(0)
+	}
+	step := max(hostPiece/row, 1) * row
+	flat := t.Reshape(n)
+	for from := 0; from < n; from += step {
+		if err := f(flat.Rows(from, min(from+step, n)), from); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sized is buf with n numbers, or another where it is too small.
+func sized(buf []float32, n int) []float32 {
+	if cap(buf) < n {
+		buf = make([]float32, n)
+	}
+	return buf[:n]
+}
+
+// stored lists the tensors that are to be in a file. They are downloaded piece by piece, when their turn comes.
 func (m *Model) stored(w *Weights, of *reader, in func(name string) bool) (list []safetensors.Named) {
 	var buf []float32
 	for name, t := range w.Named() {
 		if !in(name) {
 			continue
 		}
-		list = append(list, safetensors.Named{Name: name, Shape: t.Shape(), Data: func() ([]float32, error) {
-			if cap(buf) < t.Len() {
-				buf = make([]float32, t.Len())
-			}
-			buf = buf[:t.Len()]
+		list = append(list, safetensors.Named{Name: name, Shape: t.Shape(), Data: safetensors.Pieces(func(write func([]float32) error) error {
 			if of.at(name); of.err != nil {
-				return nil, of.err
+				return of.err
 			}
-			m.dev.Download(buf, t)
-			if w == m.W {
-				m.merge(name, buf)
-			}
-			return buf, nil
-		}})
+			return eachPiece(t, func(part kernels.Tensor, from int) error {
+				buf = sized(buf, part.Len())
+				m.dev.Download(buf, part)
+				if w == m.W {
+					m.merge(name, buf, from)
+				}
+				return write(buf)
+			})
+		})})
 	}
 	return list
 }

@@ -62,6 +62,80 @@ func TestSavedModelsComeBack(t *testing.T) {
 	})
 }
 
+// doors records the most numbers that went through a device's doors at a time.
+type doors struct {
+	kernels.Device
+	most int
+}
+
+func (d *doors) Upload(dst kernels.Tensor, src any) {
+	d.most = max(d.most, dst.Len())
+	d.Device.Upload(dst, src)
+}
+
+func (d *doors) Download(dst any, src kernels.Tensor) {
+	d.most = max(d.most, src.Len())
+	d.Device.Download(dst, src)
+}
+
+// However small the pieces are in which tensors pass through the host, files have the same bytes, an adapter merged or not, and come back;
+// no more than a piece, or a row that is longer, is there at a time.
+func TestFoldersAreReadAndWrittenInPieces(t *testing.T) {
+	defer func() { hostPiece = HostPiece }()
+	dev, dir := &doors{Device: device(t)}, t.TempDir()
+	rapid.Check(t, func(t *rapid.T) {
+		c := randomConfig(t)
+		c.LMHead, c.ValueHead = true, false
+		opt := Options{MaxTokens: 2, DType: stored(t), Train: true}
+		if opt.Sharded = rapid.Bool().Draw(t, "sharded"); rapid.Bool().Draw(t, "adapter") {
+			opt.LoRA = LoRA{Rank: 1, Alpha: 3, Targets: []string{"all-linear"}}
+		}
+		m, err := New(dev, c, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		m.Init(rapid.Uint64().Draw(t, "weights"))
+		m.InitAdapter(1)
+		written := func(piece int) string {
+			hostPiece, dev.most = piece, 0
+			if err := m.Save(dir); err != nil {
+				t.Fatal(err)
+			}
+			text, err := os.ReadFile(filepath.Join(dir, weightsFile))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(text)
+		}
+		want := written(HostPiece)
+		piece := rapid.IntRange(1, 3*c.Hidden).Draw(t, "piece")
+		if written(piece) != want {
+			t.Fatalf("the file differs in pieces of %d numbers", piece)
+		}
+		most := max(piece, c.Hidden, c.FFN, c.Heads*c.HeadDim)
+		if m.Adapter == nil && dev.most > most {
+			t.Fatalf("%d numbers were read at a time, pieces are of %d", dev.most, most)
+		}
+		opt.LoRA = LoRA{}
+		back, err := New(dev, c, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer back.Close()
+		dev.most = 0
+		if err := back.ReadWeights(dir); err != nil {
+			t.Fatal(err)
+		}
+		if dev.most > most {
+			t.Fatalf("%d numbers were written at a time, pieces are of %d", dev.most, most)
+		}
+		if m.Adapter == nil && !equalBits(download(m, m.full().All), download(back, back.full().All)) {
+			t.Fatal("weights differ")
+		}
+	})
+}
+
 // A model in shards of any size is the model, whatever was in the folder before, and nothing of that is left.
 func TestShardsComeBack(t *testing.T) {
 	dev, dir := device(t), t.TempDir()

@@ -129,13 +129,16 @@ func (m *Model) BaseHash() string {
 			continue
 		}
 		fmt.Fprintf(h, "%s %v\n", name, t.Shape())
-		buf = append(buf[:0], make([]float32, t.Len())...)
-		m.dev.Download(buf, t)
-		out = out[:0]
-		for _, x := range buf {
-			out = binary.LittleEndian.AppendUint16(out, kernels.BF16Bits(x))
-		}
-		h.Write(out)
+		_ = eachPiece(t, func(part kernels.Tensor, _ int) error {
+			buf = sized(buf, part.Len())
+			m.dev.Download(buf, part)
+			out = out[:0]
+			for _, x := range buf {
+				out = binary.LittleEndian.AppendUint16(out, kernels.BF16Bits(x))
+			}
+			h.Write(out)
+			return nil
+		})
 	}
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
@@ -287,8 +290,8 @@ func (m *Model) fillLearned(f *safetensors.File, path, name string, t kernels.Te
 	return nil
 }
 
-// merge adds s·B·A to a target's weight, (N,M) in buf, in float64.
-func (m *Model) merge(name string, buf []float32) {
+// merge adds s·B·A to rows of a target's weight (N,M), those in buf, which begin with its number from, in float64.
+func (m *Model) merge(name string, buf []float32, from int) {
 	if m.Adapter == nil {
 		return
 	}
@@ -297,11 +300,12 @@ func (m *Model) merge(name string, buf []float32) {
 			if low.name+".weight" != name {
 				continue
 			}
-			a, b := make([]float32, low.A.Len()), make([]float32, low.B.Len())
-			m.dev.Download(a, low.A)
-			m.dev.Download(b, low.B)
+			first, rows := from/mod.in, len(buf)/mod.in
 			r, s, sum := low.A.Dim(0), float64(m.Options.LoRA.scale()), make([]float64, mod.in)
-			for i := range low.B.Dim(0) {
+			a, b := make([]float32, low.A.Len()), make([]float32, rows*r)
+			m.dev.Download(a, low.A)
+			m.dev.Download(b, low.B.Rows(first, first+rows))
+			for i := range rows {
 				clear(sum)
 				for k := range r {
 					for j, x := range a[k*mod.in : (k+1)*mod.in] {

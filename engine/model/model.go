@@ -17,6 +17,9 @@ type Options struct {
 	Sharded   bool          // of a BF16 model that trains: no master copy; its float32 numbers lie in G when they are read, copied or saved
 	Recompute bool          // keep only each layer's input, run its forward again in the backward: less memory, a third more work, equal bits
 
+	Lends  bool   // of a model that trains: give back what only learning needs while the policy generates, and pages while it learns
+	Beside *Model // have activations where it has them: the two never work at the same time; it is closed after this one
+
 	Division Division // of a model that trains: divide the weights among ranks; Sharded says nothing then
 	HostCopy bool     // of a divided BF16 model: keep the float32 numbers in the host's memory
 
@@ -37,18 +40,17 @@ type Model struct {
 	div     *divided // what a rank has of a divided model: W and G are then views of a few units' memory
 
 	dev      kernels.Device
-	id       int64             // of this model in this process
-	replays  bool              // the device's Repeat saves work
-	table    kernels.Tensor    // (positions, D): cosines and sines
-	floats   kernels.Tensor    // the arenas that b's tensors are regions of, of Options.DType
-	exact    kernels.Tensor    // and of float32
-	lent     [2]kernels.Tensor // the same, of a divided model: what only learning needs
+	id       int64          // of this model in this process
+	replays  bool           // the device's Repeat saves work
+	table    kernels.Tensor // (positions, D): cosines and sines
+	work     *workspace     // that b's tensors are regions of
 	b        buffers
 	low      *lowScratch  // nil without an adapter
 	filled   int          // times that W was given weights
 	baseHash baseHash     // of W without what is learnt
-	kv       []kernels.KV // one per layer while a cache is open
+	kv       []kernels.KV // one per layer while a cache is open and has its memory
 	pages    int          // pages of it
+	caches   int          // times that it was given memory
 	in       ints         // integers of the current pass, and their views:
 	ids      kernels.Tensor
 	pos      kernels.Tensor
@@ -158,25 +160,6 @@ func headRows(vocab int, dtype kernels.DType, cpu bool) int {
 	return (rows + tile - 1) / tile * tile
 }
 
-// allocate takes memory for activations. A divided model has those that only learning needs apart.
-func (m *Model) allocate() {
-	cpu := m.dev.Info().Name == "cpu"
-	var kept, lent [2]arena // of Options.DType, float32
-	only := &kept
-	if m.div != nil {
-		only = &lent
-	}
-	m.b.place(&kept, only, m.Config, m.Options, cpu)
-	if m.floats.Absent() {
-		m.floats, m.exact = m.dev.Alloc(m.Options.DType, kept[0].off), m.dev.Alloc(kernels.F32, kept[1].off)
-	}
-	if m.div != nil {
-		m.lent = [2]kernels.Tensor{m.dev.Alloc(m.Options.DType, lent[0].off), m.dev.Alloc(kernels.F32, lent[1].off)}
-	}
-	kept, lent = [2]arena{{t: m.floats}, {t: m.exact}}, [2]arena{{t: m.lent[0]}, {t: m.lent[1]}}
-	m.b.place(&kept, only, m.Config, m.Options, cpu)
-}
-
 // Device is where the model lives.
 func (m *Model) Device() kernels.Device { return m.dev }
 
@@ -190,8 +173,7 @@ func (m *Model) Close() {
 	m.CloseKV()
 	m.in.close()
 	m.step.close(m.dev)
-	m.dev.Free(m.floats)
-	m.dev.Free(m.exact)
+	m.leave()
 	m.dev.Free(m.table)
 	m.low.close(m.dev)
 	if m.div != nil {
@@ -245,7 +227,7 @@ type buffers struct {
 // place takes the activations and their gradients from the first of two arenas; from the second, what is float32 whatever the model is:
 // logits, values, log-probabilities, what norms and attention keep of a row, and the gradient of the residual stream, which adds up over
 // layers. On a CPU the stream itself is exact too: it is where rounding adds up, a tenth of what a layer keeps, and to round it costs time
-// there. What only a backward needs is taken from the arenas of only.
+// there. What only learning needs is taken from the arenas of only.
 func (b *buffers) place(kept, only *[2]arena, c Config, opt Options, cpu bool) {
 	in := 0 // the arena of the stream
 	if cpu {

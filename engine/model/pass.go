@@ -37,7 +37,7 @@ type Seen struct {
 // TrainSeen is Train, where seen, unless it is nil, sees the heads of all rows before loss is given the first.
 func (m *Model) TrainSeen(in Inputs, seen *Seen, loss func(Head)) error {
 	if m.G == nil {
-		return fmt.Errorf("model: Train: the model was made without Options.Train, or its weights are gathered for Step")
+		return fmt.Errorf("model: Train: the model was made without Options.Train, or Suspend has given back what it needs")
 	}
 	if err := m.prepare(in); err != nil {
 		return fmt.Errorf("model: Train: %w", err)

@@ -108,27 +108,6 @@ func padPages(n int) int {
 	return to
 }
 
-// OpenKV gives the model a cache of pages for Step, each kernels.PageTokens tokens of every layer.
-func (m *Model) OpenKV(pages int) error {
-	if pages < 1 {
-		return fmt.Errorf("model: OpenKV: %d pages, must be at least 1", pages)
-	}
-	m.CloseKV()
-	for range m.Config.Layers {
-		m.kv = append(m.kv, m.dev.AllocKV(m.Options.DType, pages, m.Config.heads()))
-	}
-	m.pages = pages
-	return nil
-}
-
-// CloseKV gives the cache back. Without one it does nothing.
-func (m *Model) CloseKV() {
-	for _, kv := range m.kv {
-		m.dev.FreeKV(kv)
-	}
-	m.kv, m.pages = m.kv[:0], 0
-}
-
 // CopyPages copies page src[i] to dst[i] in every layer: copy on write for sequences that share a beginning.
 func (m *Model) CopyPages(dst, src []int32) error {
 	if len(dst) != len(src) {
@@ -141,6 +120,9 @@ func (m *Model) CopyPages(dst, src []int32) error {
 	}
 	if len(dst) == 0 {
 		return nil
+	}
+	if len(m.kv) == 0 {
+		return fmt.Errorf("model: CopyPages: %w", errLent)
 	}
 	n := len(dst)
 	m.in.begin(2*n, 2)
@@ -327,6 +309,9 @@ func (m *Model) checkFeeds(batch []Feed) (t, drawn, width int, err error) {
 	}
 	if m.pages == 0 {
 		return bad("no cache: call OpenKV first")
+	}
+	if len(m.kv) == 0 {
+		return 0, 0, 0, errLent
 	}
 	for i := range batch {
 		f := &batch[i]

@@ -21,6 +21,13 @@ type Tensor struct {
 // Len is the number of elements.
 func (t Tensor) Len() int { return len(t.Bytes) / widths[t.DType] }
 
+// Part is the elements [from, to) of the tensor, as a vector.
+func (t Tensor) Part(from, to int) Tensor {
+	w := widths[t.DType]
+	t.Shape, t.Bytes = []int{to - from}, t.Bytes[from*w:to*w]
+	return t
+}
+
 // Float32s fills dst, of as many elements, from F32, BF16, F16 (both exactly) or F64 (rounded).
 func (t Tensor) Float32s(dst []float32) error {
 	if len(dst) != t.Len() {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 
 	"retool/engine/atomicfile"
 )
@@ -21,14 +22,18 @@ type Named struct {
 	F16   bool  // []uint16 are the bits of F16
 
 	// Data is []float32, []float64, []uint16 (the bits of BF16), []int32, []int64, []uint64 or []byte (U8); or a
-	// func() ([]float32, error), called when its turn comes, whose result is written before the next call.
+	// func() ([]float32, error), called when its turn comes, whose result is written before the next call; or Pieces of it.
 	Data any
 }
+
+// Pieces gives the numbers of a tensor that is not to be in memory whole: it is called when the tensor's turn comes, and write before it
+// goes on to the next piece.
+type Pieces func(write func([]float32) error) error
 
 // dtype is how Data is stored.
 func (t Named) dtype() (string, error) {
 	switch t.Data.(type) {
-	case []float32, func() ([]float32, error):
+	case []float32, func() ([]float32, error), Pieces:
 		return "F32", nil
 	case []float64:
 		return "F64", nil
@@ -144,6 +149,8 @@ func (e entry) write(w io.Writer, data any) (err error) {
 		data, err = f()
 	case func() ([]uint16, error):
 		data, err = f()
+	case Pieces:
+		return e.writePieces(w, f)
 	}
 	if err != nil {
 		return err
@@ -152,6 +159,22 @@ func (e entry) write(w io.Writer, data any) (err error) {
 		return fmt.Errorf("%d bytes of data for %s%v, which takes %d", n, e.dtype, e.shape, e.to-e.from)
 	}
 	return writeLittleEndian(w, data)
+}
+
+func (e entry) writePieces(w io.Writer, data Pieces) error {
+	left := e.to - e.from
+	err := data(func(x []float32) error {
+		n := 4 * uint64(len(x))
+		if n > left {
+			return fmt.Errorf("more data than the %d bytes that %s%v takes", e.to-e.from, e.dtype, e.shape)
+		}
+		left -= n
+		return writeChunks(w, x)
+	})
+	if err == nil && left > 0 {
+		err = fmt.Errorf("%d bytes too little data for %s%v", left, e.dtype, e.shape)
+	}
+	return err
 }
 
 // writeLittleEndian writes a slice of numbers, some at a time: binary.Write would copy all of a large one.
@@ -176,7 +199,12 @@ func writeLittleEndian(w io.Writer, data any) error {
 	return fmt.Errorf("%T cannot be stored", data)
 }
 
+// writeChunks writes numbers as they lie in memory, where files have them so.
 func writeChunks[T any](w io.Writer, x []T) error {
+	if littleEndian && len(x) > 0 {
+		_, err := w.Write(unsafe.Slice((*byte)(unsafe.Pointer(&x[0])), len(x)*int(unsafe.Sizeof(x[0]))))
+		return err
+	}
 	var buf []byte
 	for part := range slices.Chunk(x, 1<<16) {
 		var err error
