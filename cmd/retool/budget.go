@@ -2,14 +2,17 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 
 	"retool/bench"
+	"retool/engine/model"
 	"retool/kernels"
 	"retool/trainer/dist"
 )
@@ -31,6 +34,9 @@ type memoryLimit struct {
 //
 // id is who of how many ranks this is: those of one host share the memory of its CPU.
 func newBudget(cfg *Config, id dist.ID) (*budget, error) {
+	if err := cfg.heldFits(true, id); err != nil {
+		return nil, err
+	}
 	if cfg.Device == "emu" {
 		return nil, nil
 	}
@@ -38,16 +44,7 @@ func newBudget(cfg *Config, id dist.ID) (*budget, error) {
 	if err != nil || shape.MaxPositions < cfg.Engine.MaxTokens {
 		return nil, nil
 	}
-	limit, known := machineMemory()
-	if n := int64(id.LocalSize); n > 1 {
-		limit = memoryLimit{limit.bytes / n, fmt.Sprintf("each of %d ranks on %s", n, limit.of)}
-	}
-	if cfg.Device == "gpu" {
-		limit, known = gpuMemory()
-	}
-	if !known {
-		limit.bytes = unlimited
-	}
+	limit := roomOn(cfg.Device, id)
 	p, err := planned(cfg, shape, limit.bytes, max(1, id.Size))
 	if err != nil {
 		return nil, nil
@@ -60,6 +57,89 @@ func newBudget(cfg *Config, id dist.ID) (*budget, error) {
 		debug.SetGCPercent(garbagePercent(p.Peak))
 	}
 	return &budget{plan: p}, nil
+}
+
+// roomOn is the memory that a device has for one rank; unlimited where it is not known.
+func roomOn(device string, id dist.ID) memoryLimit {
+	limit, known := machineMemory()
+	if n := int64(id.LocalSize); n > 1 {
+		limit = memoryLimit{limit.bytes / n, fmt.Sprintf("each of %d ranks on %s", n, limit.of)}
+	}
+	if device == "gpu" {
+		limit, known = gpuMemory()
+	}
+	if !known || device == "emu" {
+		limit.bytes = unlimited
+	}
+	return limit
+}
+
+// samplingFits refuses what cannot hold a folder's weights and so many trajectories at a time, before any of it is read. What cannot be
+// counted is left to the program.
+func samplingFits(cfg *Config, from string, concurrent int, id dist.ID) error {
+	c := *cfg
+	c.SFT.Steps, c.SFT.Epochs, c.RL.Steps = 0, 0, 0
+	if concurrent != c.Eval.Problems*c.Eval.Samples {
+		c.Eval.Samples = 0 // it evaluates nothing
+	}
+	if err := c.heldFits(false, id); err != nil {
+		return err
+	}
+	c.Eval.Problems, c.Eval.Samples = concurrent, 1
+	shape, err := model.ReadConfig(from)
+	if err != nil || shape.MaxPositions < c.Engine.MaxTokens {
+		return nil
+	}
+	m, err := countUse(&c, shape, max(1, id.Size), false)
+	if limit := roomOn(c.Device, id); err == nil && m.peak > limit.bytes {
+		return fmt.Errorf("memory: it takes %s, %s has %s: most of it is for %s", gibibytes(m.peak), limit.of, gibibytes(limit.bytes),
+			m.largest())
+	}
+	return nil
+}
+
+// modelFits refuses a model with so many KV pages that a device has no room for, by one that counts.
+func modelFits(device string, shape model.Config, opt model.Options, pages int) error {
+	if checkDevice(device, "") != nil {
+		return nil // whoever opens it says so
+	}
+	dev, err := newCounting(device)
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	m, err := model.New(dev, shape, opt)
+	if err != nil {
+		return err
+	}
+	weights := dev.Peak()
+	if pages > 0 {
+		if err := m.OpenKV(pages); err != nil {
+			return err
+		}
+	}
+	limit := roomOn(device, dist.ID{Size: 1, LocalSize: 1})
+	if n := dev.Peak(); n > limit.bytes {
+		return fmt.Errorf("memory: it takes %s, %s has %s: model %s, KV pages %s", gibibytes(n), limit.of, gibibytes(limit.bytes),
+			gibibytes(weights), gibibytes(n-weights))
+	}
+	return nil
+}
+
+// heldFits refuses counts of settings whose data the host cannot hold.
+func (c *Config) heldFits(train bool, id dist.ID) error {
+	limit := roomOn("cpu", id)
+	parts := c.held(train, max(1, id.Size))
+	sum := 0.0
+	for _, p := range parts {
+		sum += p.bytes
+	}
+	if sum <= float64(limit.bytes) {
+		return nil
+	}
+	most := slices.MaxFunc(parts, func(a, b hostPart) int { return cmp.Compare(a.bytes, b.bytes) })
+	return fmt.Errorf("memory: %s (engine.max_tokens: %d) can take %s, %s has %s", most.what, c.Engine.MaxTokens, gibibytes(int64(most.bytes)),
+		limit.of, gibibytes(limit.bytes))
 }
 
 // kvMemory is what the plan gives to KV pages, in MiB; 0: the engine's choice.

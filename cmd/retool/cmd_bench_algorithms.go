@@ -25,7 +25,6 @@ func algorithmsBench() *cli.Command {
 		Name: "algorithms", Usage: "every algorithm on the embedded task, from the same cold start: accuracy, steps, tokens, time",
 		Description: "Trains recipe demo-NAME for each algorithm and seed, after one cold start a seed, and prints a table. A run that was\n" +
 			"interrupted goes on, one that has ended is read: the same command prints the same table again.",
-		OnUsageError: usageError,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "algorithms", Usage: "`NAMES`; none: all"},
 			&cli.StringFlag{Name: "seeds", Value: "1,2,3", Usage: "`N,N,…`"},

@@ -23,7 +23,7 @@ import (
 // onGPU is a subcommand of bench that runs on a GPU or on the emulator, which is opened for it.
 func onGPU(name, usage string, run func(*cli.Context, *kernels.GPU) error, flags ...cli.Flag) *cli.Command {
 	return &cli.Command{
-		Name: name, Usage: usage, OnUsageError: usageError,
+		Name: name, Usage: usage,
 		Flags: append(flags,
 			&cli.StringFlag{Name: "device", Value: "gpu", Usage: "`NAME`: gpu or emu"},
 			&cli.StringFlag{Name: "variant", Usage: "`KERNELS` of the device: sm80, sm90a"},

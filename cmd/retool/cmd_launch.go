@@ -16,6 +16,12 @@ import (
 	"retool/trainer/dist"
 )
 
+// More ranks of a host, and more hosts, than there are.
+const (
+	mostRanks = 1024
+	mostHosts = 1 << 16
+)
+
 func launchCommand() *cli.Command {
 	return &cli.Command{
 		Name: "launch", Usage: "start a command as several ranks: here, or as a script for a cluster", ArgsUsage: "-- COMMAND…",
@@ -24,12 +30,12 @@ func launchCommand() *cli.Command {
 			"retool launch --slurm | --k8s job|jobset|trainjob | --mpirun … -- …  a script on stdout\n" +
 			"retool launch --check --procs 4                                    the ranks meet, and every collective is held against the host",
 		Flags: []cli.Flag{
-			&cli.IntFlag{Name: "gpus", Usage: "ranks of a host, a GPU each"},
-			&cli.IntFlag{Name: "procs", Usage: "ranks of a host, for device: cpu or emu"},
-			&cli.IntFlag{Name: "nodes", Usage: "hosts"},
-			&cli.IntFlag{Name: "node", Usage: "which of them this is, from 0", Value: -1},
+			countFlag("gpus", 0, 1, mostRanks, "ranks of a host, a GPU each"),
+			countFlag("procs", 0, 1, mostRanks, "ranks of a host, for device: cpu or emu"),
+			countFlag("nodes", 0, 1, mostHosts, "hosts"),
+			countFlag("node", -1, 0, mostHosts-1, "which of them this is, from 0"),
 			&cli.StringFlag{Name: "at", Usage: "`HOST:PORT` of the first host: where ranks without a run directory meet"},
-			&cli.IntFlag{Name: "restarts", Usage: "start again after a failure, so often at most, while each attempt reaches a newer checkpoint"},
+			countFlag("restarts", 0, 0, mostCount, "start again after a failure, so often at most, while each attempt reaches a newer checkpoint"),
 			&cli.BoolFlag{Name: "preemptible", Usage: "SIGTERM, as USR1, saves at the next step and exits with 75"},
 			&cli.BoolFlag{Name: "check", Usage: "no command: meet, measure, and compare every collective with the host, bit for bit"},
 			&cli.StringFlag{Name: "run", Usage: "of --check: the directory where ranks meet that another launcher starts, such as srun"},
@@ -39,7 +45,7 @@ func launchCommand() *cli.Command {
 			&cli.BoolFlag{Name: "mpirun", Usage: "print the line for Open MPI"},
 			&cli.StringFlag{Name: "name", Usage: "of the job, in scripts", Value: "retool"},
 			&cli.StringFlag{Name: "time", Usage: "limit of the job, in an sbatch script"},
-			&cli.IntFlag{Name: "cores", Usage: "of a rank, in scripts: interpreters run on them too", Value: 8},
+			countFlag("cores", 8, 1, maxThreads, "of a rank, in scripts: interpreters run on them too"),
 			&cli.StringFlag{Name: "image", Usage: "container image, in manifests"},
 			&cli.StringFlag{Name: "claim", Usage: "persistent volume claim for runs, mounted at /runs, in manifests"},
 			&cli.StringFlag{Name: "secret", Usage: "Kubernetes secret whose key `secret` ranks prove to know"},
@@ -179,15 +185,9 @@ func startOf(c *cli.Context) (*start, error) {
 	case c.IsSet("gpus") && c.IsSet("procs"):
 		return nil, errors.New("launch: --gpus and --procs are both the ranks of a host: give one of them")
 	case s.per < 1:
-		return nil, fmt.Errorf("launch: want --gpus N or --procs N, ranks of a host, at least 1; got %d", s.per)
-	case s.per > 1024:
-		return nil, fmt.Errorf("launch: want at most 1024 ranks of a host, got %d", s.per)
+		return nil, errors.New("launch: want --gpus N or --procs N, ranks of a host, got none")
 	case s.nodes > 1 && s.node >= s.nodes:
 		return nil, fmt.Errorf("launch: --node %d of --nodes %d: hosts count from 0", s.node, s.nodes)
-	case c.IsSet("nodes") && c.Int("nodes") < 1:
-		return nil, fmt.Errorf("launch: --nodes %d: want at least 1", c.Int("nodes"))
-	case s.restarts < 0:
-		return nil, fmt.Errorf("launch: --restarts %d: want 0 or more", s.restarts)
 	}
 	if c.Bool("check") {
 		if len(s.command) > 0 {

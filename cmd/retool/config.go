@@ -432,14 +432,8 @@ func yamlFields(t reflect.Type) map[string]reflect.Type {
 // suggest lists the known keys, the likeliest first if one is close.
 func suggest(key string, known []string) string {
 	sort.Strings(known)
-	best, distance := "", 3
-	for _, k := range known {
-		if d := editDistance(key, k); d < distance {
-			best, distance = k, d
-		}
-	}
 	list := "known: " + strings.Join(known, ", ")
-	if best != "" {
+	if best := nearest(key, known); best != "" {
 		return fmt.Sprintf("did you mean %q? %s", best, list)
 	}
 	return list
@@ -470,13 +464,16 @@ const maxThreads = 1024
 
 // Validate checks every section, and what no section can see alone.
 func (c *Config) Validate() error {
+	if err := c.checkBounds(); err != nil {
+		return err
+	}
 	if err := checkDevice(c.Device, c.Variant); err != nil {
 		return err
 	}
 	if err := checkDType(c.Device, c.Model.DType); err != nil {
 		return fmt.Errorf("model.%w", err)
 	}
-	if c.Threads < 0 || c.Threads > maxThreads {
+	if c.Threads < 0 {
 		return fmt.Errorf("threads: want 0 (one per core) to %d, got %d", maxThreads, c.Threads)
 	}
 	for _, check := range []func() error{c.Config.Validate, c.Engine.Validate, c.Model.validate, c.Data.validate, c.Follow.validate} {

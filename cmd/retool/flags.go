@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"retool/trainer"
+	"retool/trainer/dist"
 )
 
 // setFlag is on every command that takes a configuration.
@@ -88,6 +89,13 @@ func loadedProgram(c *cli.Context, rs *ranks, concurrent func(*Config) (int, err
 		}
 		n, err := concurrent(l.cfg)
 		if err != nil {
+			return l, nil, err
+		}
+		id := dist.ID{Size: 1, LocalSize: 1}
+		if rs != nil {
+			id = rs.id
+		}
+		if err := samplingFits(l.cfg, l.from, n, id); err != nil {
 			return l, nil, err
 		}
 		p, err := build(c.Context, l.cfg, use{from: l.from, concurrent: n, ranks: rs})

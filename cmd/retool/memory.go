@@ -80,13 +80,18 @@ type counter struct {
 // countMemory builds the last of so many ranks of a run, whose part is the largest, on a device that only counts. The memory of their
 // collective operations is estimated.
 func countMemory(cfg *Config, shape model.Config, ranks int) (*memoryPlan, error) {
+	return countUse(cfg, shape, ranks, true)
+}
+
+// countUse is countMemory of a run, or without train of a command that samples from its policy.
+func countUse(cfg *Config, shape model.Config, ranks int, train bool) (*memoryPlan, error) {
 	dev, err := newCounting(cfg.Device)
 	if err != nil {
 		return nil, err
 	}
 	defer dev.Close()
 	c := &counter{cfg: cfg, dev: dev, ranks: ranks, made: map[string]*model.Model{}}
-	for _, m := range cfg.models(shape, true, dtypeOf(cfg.Device, cfg.Model.DType, shape), countedRank{&dist.Alone{}, ranks}) {
+	for _, m := range cfg.models(shape, train, dtypeOf(cfg.Device, cfg.Model.DType, shape), countedRank{&dist.Alone{}, ranks}) {
 		m.options.HostCopy = false // the host's memory is not to be taken
 		if err := c.model(m); err != nil {
 			return nil, err
@@ -97,8 +102,10 @@ func countMemory(cfg *Config, shape model.Config, ranks int) (*memoryPlan, error
 	if err != nil {
 		return nil, err
 	}
-	if err := c.optimizer(e, tok); err != nil {
-		return nil, err
+	if train {
+		if err := c.optimizer(e, tok); err != nil {
+			return nil, err
+		}
 	}
 	if cfg.Device == "cpu" {
 		c.host()
