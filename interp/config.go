@@ -134,7 +134,7 @@ func (c Config) Validate() error {
 		{"min_tier", c.MinTier, []string{"A", "B", "C1", "C2"}},
 	} {
 		if !slices.Contains(f.want, f.value) {
-			return fmt.Errorf("interp: %s is %q: want %s", f.key, f.value, strings.Join(f.want, ", "))
+			return fmt.Errorf("interp.%s: want %s, got %q", f.key, strings.Join(f.want, ", "), f.value)
 		}
 	}
 	if err := c.Limits.validate(); err != nil {
@@ -142,14 +142,14 @@ func (c Config) Validate() error {
 	}
 	switch {
 	case c.Zygotes < 0, c.Concurrency < 0, c.Warm < 0:
-		return fmt.Errorf("interp: zygotes, concurrency and warm are %d, %d, %d: want 0 (chosen from the cores) or more",
+		return fmt.Errorf("interp.zygotes, concurrency, warm: want 0 (chosen from the cores) or more, got %d, %d, %d",
 			c.Zygotes, c.Concurrency, c.Warm)
 	case c.Checkpoint && c.Session != SessionTrajectory:
-		return fmt.Errorf("interp: checkpoint needs session: trajectory, found %q", c.Session)
+		return fmt.Errorf("interp.checkpoint: want session trajectory with it, got %q", c.Session)
 	case c.Checkpoint && !c.AllowFork:
-		return errors.New("interp: checkpoint forks inside the session: set allow_fork: true as well")
+		return errors.New("interp.checkpoint: want allow_fork true as well: it forks inside the session")
 	case c.forceTier != "" && tierNamed(c.forceTier) == TierNone:
-		return fmt.Errorf("interp: tier %q: want A, B, C1, C2 or C", c.forceTier)
+		return fmt.Errorf("interp: tier: want A, B, C1, C2 or C, got %q", c.forceTier)
 	}
 	return nil
 }
@@ -167,17 +167,16 @@ func (l Limits) validate() error {
 		{"code", l.Code > 0, l.Code}, {"cells", l.Cells > 0, l.Cells}, {"session", l.Session > 0, l.Session}, {"idle", l.Idle > 0, l.Idle},
 	} {
 		if !f.ok {
-			return fmt.Errorf("interp: limits.%s is %v: want more than 0", f.key, f.show)
+			return fmt.Errorf("interp.limits.%s: want more than 0, got %v", f.key, f.show)
 		}
 	}
 	switch {
 	case l.Files < 16:
-		return fmt.Errorf("interp: limits.files is %d: want at least 16", l.Files)
+		return fmt.Errorf("interp.limits.files: want at least 16, got %d", l.Files)
 	case l.Code > 128<<10:
-		return fmt.Errorf("interp: limits.code is %v: want at most 128KiB, one frame of the control socket", l.Code)
+		return fmt.Errorf("interp.limits.code: want at most 128KiB, one frame of the control socket, got %v", l.Code)
 	case l.Data > l.Memory:
-		return fmt.Errorf("interp: limits.data is %v, limits.memory %v: want data below memory, so that Python sees MemoryError",
-			l.Data, l.Memory)
+		return fmt.Errorf("interp.limits.data: want at most limits.memory, %v, so that Python sees MemoryError, got %v", l.Memory, l.Data)
 	}
 	return nil
 }

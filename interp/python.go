@@ -81,6 +81,12 @@ func endTogether(cmd *exec.Cmd) {
 	cmd.WaitDelay = 500 * time.Millisecond
 }
 
+// Probe asks the configured interpreter what it is, as New does first, and starts nothing else.
+func Probe(ctx context.Context, cfg Config) error {
+	_, err := findPython(ctx, cfg.Python)
+	return err
+}
+
 // findPython runs the configured interpreter once, outside every fence: it is the user's own, and no model code is near.
 func findPython(ctx context.Context, name string) (*python, error) {
 	if name == "" {

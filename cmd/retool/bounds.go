@@ -111,7 +111,11 @@ func (c *Config) held(train bool, ranks int) (parts []hostPart) {
 		parts = append(parts, hostPart{fmt.Sprintf("%d %s", n, of), float64(n) * bytes})
 	}
 	trajectory := float64(c.Engine.MaxTokens) * float64(tokenBytes) / float64(ranks)
-	count("trajectories of eval.problems × eval.samples", c.Eval.Problems*c.Eval.Samples, trajectory)
+	if c.Data.embedded() { // a file has as many problems as it has, at most
+		count("trajectories of eval.problems × eval.samples", c.Eval.Problems*c.Eval.Samples, trajectory)
+	} else {
+		count("trajectories of a problem by eval.samples", c.Eval.Samples, trajectory)
+	}
 	if train && c.RL.Steps > 0 {
 		count("trajectories of rl.prompts × rl.group", c.RL.Prompts*c.RL.Group, trajectory)
 	}

@@ -92,6 +92,11 @@ func benchModels(c *cli.Context, f measure) error {
 	if c.String("model") != "" && c.String("models") != "" {
 		return errors.New("bench: want one of --model, a folder, and --models, names of shapes")
 	}
+	if dir := c.String("model"); dir != "" {
+		if _, err := readModelConfig(dir); err != nil {
+			return fmt.Errorf("bench: --%w", err)
+		}
+	}
 	var batches []int
 	for _, text := range list(c.String("batches")) {
 		n, err := strconv.Atoi(text)

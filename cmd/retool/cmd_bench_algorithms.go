@@ -98,7 +98,11 @@ func (b *algorithmRuns) read() error {
 	if b.from == "" {
 		return nil
 	}
-	text, err := os.ReadFile(b.from)
+	err := wantFile(b.from, "a file that an earlier --json wrote")
+	if err != nil {
+		return fmt.Errorf("bench algorithms: --from %w", err)
+	}
+	text, err := readText(b.from)
 	if err == nil {
 		err = trace.Unmarshal(text, &b.stored)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,7 @@ import (
 
 	"retool/bench"
 	"retool/engine/atomicfile"
+	"retool/engine/jsonfile"
 	"retool/kernels"
 	"retool/kernels/driver"
 	"retool/kernels/emu"
@@ -203,7 +203,7 @@ func readReport(c *cli.Context, path string) (*bench.GPUReport, error) {
 		return r, nil
 	}
 	if err == nil {
-		err = json.Unmarshal(text, r)
+		err = jsonfile.Unmarshal(text, r)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("bench kernels: --resume: %s: %w", path, err)

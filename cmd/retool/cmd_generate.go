@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -25,7 +24,7 @@ func generateCommand() *cli.Command {
 			"run: `retool chat` and `retool rollout` do that.",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "model", Required: true, Usage: "`DIR` with config.json and safetensors"},
-			&cli.StringFlag{Name: "ids", Usage: "the prompt, a JSON `LIST` such as '[1,2,3]'"},
+			&cli.StringFlag{Name: "ids", Usage: "the prompt, a `LIST` such as 1,2,3"},
 		}, textFlags("the prompt"), []cli.Flag{
 			countFlag("max-tokens", 64, 1, 1<<24, "stop after so many"),
 			&cli.BoolFlag{Name: "greedy", Usage: "always the likeliest token: the same as --temperature 0"},
@@ -46,7 +45,7 @@ func generate(c *cli.Context) error {
 		return err
 	}
 	most := c.Int("max-tokens")
-	cfg, err := model.ReadConfig(c.String("model"))
+	cfg, err := readModelConfig(c.String("model"))
 	if err != nil {
 		return err
 	}
@@ -155,11 +154,7 @@ func flaggedPrompt(c *cli.Context, cfg model.Config) (t *texts, prompt []int32, 
 	case found == c.IsSet("ids"):
 		return nil, nil, errors.New("generate: want one of --text, --messages and --ids, the prompt")
 	case !found:
-		var list []int64
-		if err := json.Unmarshal([]byte(c.String("ids")), &list); err != nil {
-			return nil, nil, fmt.Errorf("generate: --ids %q is not a JSON list of integers: %w", c.String("ids"), err)
-		}
-		if prompt, err = checkedIDs(list, cfg.Vocab); err != nil {
+		if prompt, err = parseIDs(c.String("ids"), cfg.Vocab); err != nil {
 			err = fmt.Errorf("generate: --ids: %w", err)
 		}
 		return nil, prompt, err

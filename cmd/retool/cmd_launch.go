@@ -40,6 +40,7 @@ func launchCommand() *cli.Command {
 			&cli.BoolFlag{Name: "check", Usage: "no command: meet, measure, and compare every collective with the host, bit for bit"},
 			&cli.StringFlag{Name: "run", Usage: "of --check: the directory where ranks meet that another launcher starts, such as srun"},
 			&cli.StringFlag{Name: "device", Usage: "of --check: cpu, gpu or emu; without it that of --procs or --gpus"},
+			&cli.StringFlag{Name: "transport", Value: "auto", Usage: "of --check: what tensors travel by, as dist.transport"},
 			&cli.BoolFlag{Name: "slurm", Usage: "print an sbatch script"},
 			&cli.StringFlag{Name: "k8s", Usage: "print manifests: `KIND` job, jobset or trainjob"},
 			&cli.BoolFlag{Name: "mpirun", Usage: "print the line for Open MPI"},
@@ -82,20 +83,16 @@ func launch(c *cli.Context) error {
 	if err != nil || s == nil { // nil: the command was asked for its help
 		return err
 	}
-	if c.Bool("slurm") || c.IsSet("k8s") || c.Bool("mpirun") {
+	script := c.Bool("slurm") || c.IsSet("k8s") || c.Bool("mpirun")
+	if err := s.check(c.Context, !script); err != nil {
+		return err
+	}
+	if script {
 		return printScript(c, s)
 	}
 	if s.nodes > 1 && (s.node < 0 || s.at == "") {
 		return fmt.Errorf("launch: --nodes %d: want --node, which of them this is, and --at, HOST:PORT of the first (hosts of Kubeflow "+
 			"and SkyPilot know both)", s.nodes)
-	}
-	for _, cfg := range s.configs {
-		if cfg.overMPI() {
-			return errors.New("launch: dist.transport: mpi is for ranks that mpirun or srun starts: `retool launch --mpirun` prints the line")
-		}
-	}
-	if err := s.checkModels(); err != nil {
-		return err
 	}
 	if err := s.claim(); err != nil {
 		return err
@@ -111,7 +108,7 @@ var launchModes = []struct {
 	{"slurm", []string{"time", "name", "cores"}},
 	{"k8s", []string{"image", "claim", "secret", "name", "cores"}},
 	{"mpirun", []string{"hostfile"}},
-	{"check", []string{"run", "device"}},
+	{"check", []string{"run", "device", "transport"}},
 }
 
 // checkLaunchFlags refuses modes that exclude each other, and flags that would do nothing in the one asked for.
@@ -197,8 +194,10 @@ func startOf(c *cli.Context) (*start, error) {
 		if s.gpus {
 			device = "gpu"
 		}
-		s.command = []string{"launch", "--check", "--device", cmp.Or(c.String("device"), device)}
-		return s, nil
+		cfg, err := checkConfig(cmp.Or(c.String("device"), device), c.String("transport"))
+		s.configs = []*Config{cfg}
+		s.command = []string{"launch", "--check", "--device", cmp.Or(c.String("device"), device), "--transport", c.String("transport")}
+		return s, err
 	}
 	if len(s.command) == 0 {
 		return nil, errors.New("launch: want a command after --, such as: retool launch --procs 2 -- train demo")
@@ -214,19 +213,7 @@ func startOf(c *cli.Context) (*start, error) {
 		s.dir = configs[0].Run
 	}
 	s.configs = configs
-	return s, checkRanks(configs, s.nodes*s.per)
-}
-
-// checkModels refuses models that no rank of this host could read. An evaluation's are its weights', which were looked at already.
-func (s *start) checkModels() error {
-	for _, cfg := range s.configs {
-		if s.command[0] != "eval" {
-			if _, err := plannedShape(cfg, ""); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return s, nil
 }
 
 // trains reports whether the command is one run in one directory.

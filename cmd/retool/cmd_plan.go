@@ -167,7 +167,7 @@ func plannedShape(cfg *Config, name string) (model.Config, error) {
 		if err != nil {
 			return model.Config{}, err
 		}
-		return model.ReadConfig(dir)
+		return readModelConfig(dir)
 	}
 	f, err := cfg.folder("")
 	if err != nil {

@@ -74,7 +74,7 @@ func score(c *cli.Context) error {
 	if err := unusedFlags(c, "out", "logits", "gradients"); err != nil {
 		return err
 	}
-	cfg, err := model.ReadConfig(c.String("model"))
+	cfg, err := readModelConfig(c.String("model"))
 	if err != nil {
 		return err
 	}

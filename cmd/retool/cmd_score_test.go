@@ -324,7 +324,7 @@ func TestGenerateStopsAtTheEnd(t *testing.T) {
 		t.Errorf("--ignore-eos: %v, want %v", got.IDs, free.IDs)
 	}
 	for want, args := range map[string][]string{
-		"not a JSON list":                         {"--ids", "1,2"},
+		"want integers such as 1,2,3":             {"--ids", "1,x"},
 		"ids[0] is 99, outside":                   {"--ids", "[99]"},
 		"missing or empty":                        {"--ids", "[]"},
 		"--max-tokens: want 1 to 16777216, got 0": {"--ids", "[1]", "--max-tokens", "0"},

@@ -7,6 +7,7 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"math"
 	"path/filepath"
@@ -139,8 +140,21 @@ func loadConfig(source string, sets []string) (*Config, error) {
 	return loadOverlaid(source, nil, sets)
 }
 
+// A settingsError is one of settings, which every rank of a command is given alike.
+type settingsError struct{ error }
+
+func (e settingsError) Unwrap() error { return e.error }
+
 // loadOverlaid is loadConfig with lay, if there is one, called between the file and the sets: what it sets is as a recipe's.
 func loadOverlaid(source string, lay func(*Config) error, sets []string) (*Config, error) {
+	c, err := overlaid(source, lay, sets)
+	if file := (*fs.PathError)(nil); err != nil && !errors.As(err, &file) { // a file may be on one host and not on another
+		err = settingsError{err}
+	}
+	return c, err
+}
+
+func overlaid(source string, lay func(*Config) error, sets []string) (*Config, error) {
 	c := DefaultConfig()
 	inFile, typed := map[string]string{}, map[string]string{} // key to where it was given
 	given := map[string]string{}                              // in an embedded recipe as well
@@ -151,7 +165,11 @@ func loadOverlaid(source string, lay func(*Config) error, sets []string) (*Confi
 			name, keys = source, inFile
 			text, err := readText(source)
 			if err != nil {
-				return nil, fmt.Errorf("config: %q is neither an embedded recipe (%s) nor a file that can be read: %w", source,
+				near := ""
+				if best := nearest(source, recipeNames()); best != "" {
+					near = fmt.Sprintf("did you mean %s? ", best)
+				}
+				return nil, fmt.Errorf("config: %q is neither an embedded recipe (%sknown: %s) nor a file that can be read: %w", source, near,
 					strings.Join(recipeNames(), ", "), err)
 			}
 			texts = [][]byte{text}

@@ -66,7 +66,11 @@ func fail(err error) {
 	if wrong == nil && id.Rank > 0 && errors.Is(err, trainer.ErrSaved) {
 		os.Exit(saved)
 	}
-	fmt.Fprintln(os.Stderr, "retool: "+err.Error())
+	if wrong == nil && othersSay(id, err) {
+		time.Sleep(time.Second) // a launcher that ends all ranks with the first one leaves time to say it
+	} else {
+		fmt.Fprintln(os.Stderr, "retool: "+err.Error())
+	}
 	if wrong == nil && id.ErrorFile != "" {
 		said := map[string]any{"message": err.Error(), "extraInfo": map[string]string{"timestamp": fmt.Sprint(time.Now().Unix())}}
 		if text, wrong := json.Marshal(map[string]any{"message": said}); wrong == nil { // as torchrun reads it
@@ -81,6 +85,16 @@ func fail(err error) {
 		os.Exit(saved)
 	}
 	os.Exit(1)
+}
+
+// othersSay reports whether another rank has the same error and prints it: of what is refused before ranks meet, the first one of a host has
+// what follows from the host, and rank 0 what follows from the settings.
+func othersSay(id dist.ID, err error) bool {
+	if id.Rank == 0 || met.Load() {
+		return false
+	}
+	var typed settingsError
+	return id.LocalRank > 0 || errors.As(err, &typed)
 }
 
 func app() *cli.App {

@@ -21,9 +21,9 @@ var (
 // or what its value should be.
 func usageError(of string, flags []cli.Flag) cli.OnUsageErrorFunc {
 	retool := strings.TrimSpace("retool " + of)
-	at := retool
+	at := ""
 	if of != "" {
-		at = of
+		at = of + ": "
 	}
 	return func(_ *cli.Context, err error, _ bool) error {
 		text := err.Error()
@@ -36,16 +36,16 @@ func usageError(of string, flags []cli.Flag) cli.OnUsageErrorFunc {
 			if best := nearest(m[1], known); best != "" {
 				near = " did you mean " + dashed(best) + "?"
 			}
-			return fmt.Errorf("%s: no flag %s;%s `%s --help` lists them", at, dashed(m[1]), near, retool)
+			return fmt.Errorf("%sno flag %s;%s `%s --help` lists them", at, dashed(m[1]), near, retool)
 		}
 		if m := lackingValue.FindStringSubmatch(text); m != nil {
-			return fmt.Errorf("%s: %s: want %s after it, got nothing", at, dashed(m[1]), wanted(flags, m[1]))
+			return fmt.Errorf("%s%s: want %s after it, got nothing", at, dashed(m[1]), wanted(flags, m[1]))
 		}
 		if m := wrongValue.FindStringSubmatch(text); m != nil {
-			return fmt.Errorf("%s: %s: want %s, got \"%s\"", at, dashed(m[2]), wanted(flags, m[2]), m[1]) // quoted already
+			return fmt.Errorf("%s%s: want %s, got \"%s\"", at, dashed(m[2]), wanted(flags, m[2]), m[1]) // quoted already
 		}
 		if m := wrongSyntax.FindStringSubmatch(text); m != nil {
-			return fmt.Errorf("%s: want --NAME or --NAME=VALUE, got %q", at, m[1])
+			return fmt.Errorf("%swant --NAME or --NAME=VALUE, got %q", at, m[1])
 		}
 		return err
 	}
