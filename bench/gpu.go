@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"retool/engine/jsonfile"
 	"retool/kernels"
 	"retool/kernels/driver"
 )
@@ -65,7 +66,7 @@ func ReadPeers(path string) (*Peers, error) {
 		return nil, fmt.Errorf("bench: peers: %w", err)
 	}
 	p := &Peers{}
-	if err := json.Unmarshal(text, p); err != nil {
+	if err := jsonfile.Unmarshal(text, p); err != nil {
 		return nil, fmt.Errorf("bench: peers: %s: %w", path, err)
 	}
 	return p, nil

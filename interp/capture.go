@@ -52,3 +52,27 @@ func (c *capture) split(trace int) (body []byte, n int64, last []byte) {
 	body = fmt.Appendf(body, "\n... [%d bytes cut] ...\n", gap)
 	return append(body, tail[:k]...), c.n - int64(len(last)), last
 }
+
+// text is the whole stream, with a line in place of what was not kept.
+func (c *capture) text() string {
+	body, _, _ := c.split(0)
+	return string(body)
+}
+
+// A sink is a capture that a process writes to. Beyond limit bytes, or most where that is more, it calls full, once.
+type sink struct {
+	capture
+	most int64
+	full func() error
+}
+
+func (s *sink) Write(b []byte) (int, error) {
+	before := s.over()
+	if s.add(b); !before && s.over() {
+		_ = s.full()
+	}
+	return len(b), nil
+}
+
+// over reports whether the process wrote more than it may.
+func (s *sink) over() bool { return s.n > max(s.most, int64(s.limit)) }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,7 +53,7 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n < 0 || n > (1<<62)/int64(unit) {
-		return fmt.Errorf("interp: size %q: want a count with KiB, MiB, GiB or no unit, like 512MiB", text)
+		return fmt.Errorf("want a size such as 512MiB, 8KiB, 1GiB or a number of bytes, got %q", text)
 	}
 	*b = Bytes(n) * unit
 	return nil
@@ -81,7 +82,7 @@ type Limits struct {
 // Config says which Python runs the cells and how it is fenced. See Default.
 type Config struct {
 	Python      string   `yaml:"python" doc:"interpreter; empty: the one that make python built, else python3"`
-	Preload     []string `yaml:"preload" doc:"modules imported once by the fork server; those missing are left out"`
+	Preload     []string `yaml:"preload" doc:"imported once by the fork server; of the defaults, those missing are left out"`
 	Session     string   `yaml:"session" doc:"call: a fresh process per call (paper); trajectory: variables live on"`
 	Checkpoint  bool     `yaml:"checkpoint" doc:"roll back one cell after a kill (session: trajectory, allow_fork, tier A)"`
 	Echo        string   `yaml:"echo" doc:"none; last-expression prints a final expression's value"`
@@ -123,52 +124,61 @@ func (c Config) AtMost(tier string) Config {
 
 // Validate names the first setting that cannot work, what was expected and what was found.
 func (c Config) Validate() error {
-	oneOf := func(key, v string, want ...string) error {
-		for _, w := range want {
-			if v == w {
-				return nil
-			}
+	for _, f := range []struct {
+		key, value string
+		want       []string
+	}{
+		{"session", c.Session, []string{SessionCall, SessionTrajectory}},
+		{"echo", c.Echo, []string{EchoNone, EchoLastExpression}},
+		{"isolation", c.Isolation, []string{IsolationAuto, IsolationUnsafe}},
+		{"min_tier", c.MinTier, []string{"A", "B", "C1", "C2"}},
+	} {
+		if !slices.Contains(f.want, f.value) {
+			return fmt.Errorf("interp.%s: want %s, got %q", f.key, strings.Join(f.want, ", "), f.value)
 		}
-		return fmt.Errorf("interp: %s is %q: want %s", key, v, strings.Join(want, ", "))
 	}
-	l := c.Limits
-	positive := func(key string, v int64) error {
-		if v <= 0 {
-			return fmt.Errorf("interp: limits.%s is %d: want more than 0", key, v)
-		}
-		return nil
-	}
-	errs := []error{
-		oneOf("session", c.Session, SessionCall, SessionTrajectory),
-		oneOf("echo", c.Echo, EchoNone, EchoLastExpression),
-		oneOf("isolation", c.Isolation, IsolationAuto, IsolationUnsafe),
-		oneOf("min_tier", c.MinTier, "A", "B", "C1", "C2"),
-		positive("cpu", int64(l.CPU)), positive("wall", int64(l.Wall)), positive("grace", int64(l.Grace)),
-		positive("memory", int64(l.Memory)), positive("data", int64(l.Data)), positive("address", int64(l.Address)),
-		positive("tmp", int64(l.Tmp)), positive("tmp_files", int64(l.TmpFiles)), positive("processes", int64(l.Processes)),
-		positive("output", int64(l.Output)), positive("output_kill", int64(l.OutputKill)),
-		positive("code", int64(l.Code)), positive("cells", int64(l.Cells)),
-		positive("session", int64(l.Session)), positive("idle", int64(l.Idle)),
+	if err := c.Limits.validate(); err != nil {
+		return err
 	}
 	switch {
 	case c.Zygotes < 0, c.Concurrency < 0, c.Warm < 0:
-		errs = append(errs, fmt.Errorf("interp: zygotes, concurrency and warm are %d, %d, %d: want 0 (chosen from the cores) or more",
-			c.Zygotes, c.Concurrency, c.Warm))
-	case l.Files < 16:
-		errs = append(errs, fmt.Errorf("interp: limits.files is %d: want at least 16", l.Files))
-	case l.Code > 128<<10:
-		errs = append(errs, fmt.Errorf("interp: limits.code is %v: want at most 128KiB, one frame of the control socket", l.Code))
-	case l.Data > l.Memory:
-		errs = append(errs, fmt.Errorf("interp: limits.data is %v, limits.memory %v: want data below memory, so that Python sees MemoryError",
-			l.Data, l.Memory))
+		return fmt.Errorf("interp.zygotes, concurrency, warm: want 0 (chosen from the cores) or more, got %d, %d, %d",
+			c.Zygotes, c.Concurrency, c.Warm)
 	case c.Checkpoint && c.Session != SessionTrajectory:
-		errs = append(errs, fmt.Errorf("interp: checkpoint needs session: trajectory, found %q", c.Session))
+		return fmt.Errorf("interp.checkpoint: want session trajectory with it, got %q", c.Session)
 	case c.Checkpoint && !c.AllowFork:
-		errs = append(errs, errors.New("interp: checkpoint forks inside the session: set allow_fork: true as well"))
+		return errors.New("interp.checkpoint: want allow_fork true as well: it forks inside the session")
 	case c.forceTier != "" && tierNamed(c.forceTier) == TierNone:
-		errs = append(errs, fmt.Errorf("interp: tier %q: want A, B, C1, C2 or C", c.forceTier))
+		return fmt.Errorf("interp: tier: want A, B, C1, C2 or C, got %q", c.forceTier)
 	}
-	return errors.Join(errs...)
+	return nil
+}
+
+func (l Limits) validate() error {
+	for _, f := range []struct {
+		key  string
+		ok   bool
+		show any
+	}{
+		{"cpu", l.CPU > 0, l.CPU}, {"wall", l.Wall > 0, l.Wall}, {"grace", l.Grace > 0, l.Grace},
+		{"memory", l.Memory > 0, l.Memory}, {"data", l.Data > 0, l.Data}, {"address", l.Address > 0, l.Address},
+		{"tmp", l.Tmp > 0, l.Tmp}, {"tmp_files", l.TmpFiles > 0, l.TmpFiles}, {"processes", l.Processes > 0, l.Processes},
+		{"output", l.Output > 0, l.Output}, {"output_kill", l.OutputKill > 0, l.OutputKill},
+		{"code", l.Code > 0, l.Code}, {"cells", l.Cells > 0, l.Cells}, {"session", l.Session > 0, l.Session}, {"idle", l.Idle > 0, l.Idle},
+	} {
+		if !f.ok {
+			return fmt.Errorf("interp.limits.%s: want more than 0, got %v", f.key, f.show)
+		}
+	}
+	switch {
+	case l.Files < 16:
+		return fmt.Errorf("interp.limits.files: want at least 16, got %d", l.Files)
+	case l.Code > 128<<10:
+		return fmt.Errorf("interp.limits.code: want at most 128KiB, one frame of the control socket, got %v", l.Code)
+	case l.Data > l.Memory:
+		return fmt.Errorf("interp.limits.data: want at most limits.memory, %v, so that Python sees MemoryError, got %v", l.Memory, l.Data)
+	}
+	return nil
 }
 
 func (c Config) zygotes() int {

@@ -2,6 +2,7 @@ package interp
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 )
@@ -27,6 +28,10 @@ func Diagnose(ctx context.Context, cfg Config) (Report, error) {
 		row := TierReport{Tier: tier}
 		p, err := openTier(ctx, cfg, py, tier, r.Layers, slog.New(slog.DiscardHandler))
 		row.Start = time.Since(began)
+		if unfit := (unfitError{}); errors.As(err, &unfit) {
+			r.Error = unfit.Error()
+			return r, nil
+		}
 		if err != nil {
 			row.Detail = err.Error()
 		} else {

@@ -1,12 +1,14 @@
 package interp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -37,6 +39,7 @@ func open(ctx context.Context, cfg Config, py *python, log *slog.Logger) (*Pool,
 	}
 	layers := probeLayers(cfg)
 	var tried []string
+	var boot *bootError
 	for _, tier := range []Tier{TierA, TierB, TierC1, TierC2} {
 		if tier > top || tier < least {
 			continue
@@ -52,7 +55,15 @@ func open(ctx context.Context, cfg Config, py *python, log *slog.Logger) (*Pool,
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
+		if unfit := (unfitError{}); errors.As(err, &unfit) {
+			return nil, unfit.error
+		}
+		boot = nil
+		errors.As(err, &boot)
 		tried = append(tried, fmt.Sprintf("tier %v: %v", tier, err))
+	}
+	if boot != nil { // with the fewest fences too: they are not what is in its way
+		return nil, fmt.Errorf("interp: %w", boot)
 	}
 	if len(tried) == 0 {
 		tried = []string{fmt.Sprintf("the highest tier asked for is %v", top)}
@@ -92,7 +103,7 @@ func openTier(ctx context.Context, cfg Config, py *python, tier Tier, layers []C
 	if dir := py.hidden(); tier == TierC1 && dir != "" {
 		return nil, fmt.Errorf("python %s lies below %s, which the sessions' users cannot enter", py.Executable, dir)
 	}
-	p, err := bare(cfg, py, tier, log)
+	p, err := bare(ctx, cfg, py, tier, log)
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +118,9 @@ func openTier(ctx context.Context, cfg Config, py *python, tier Tier, layers []C
 		err = errors.New("the kernel did not apply Landlock")
 	}
 	if err == nil {
+		err = strange(cfg, py, boot)
+	}
+	if err == nil {
 		p.info.SelfTest, err = p.test(ctx)
 	}
 	if err != nil {
@@ -118,7 +132,7 @@ func openTier(ctx context.Context, cfg Config, py *python, tier Tier, layers []C
 }
 
 // bare builds a pool that has not been tested.
-func bare(cfg Config, py *python, tier Tier, log *slog.Logger) (*Pool, error) {
+func bare(ctx context.Context, cfg Config, py *python, tier Tier, log *slog.Logger) (*Pool, error) {
 	f := &fences{cfg: cfg, tier: tier, py: py, omit: omitted(cfg), preload: []string{}}
 	f.divide()
 	if os.Geteuid() == 0 && tier != TierC2 {
@@ -136,7 +150,7 @@ func bare(cfg Config, py *python, tier Tier, log *slog.Logger) (*Pool, error) {
 		}
 	}
 	p := newPool(cfg, log, f, cg)
-	if err := p.begin(); err != nil {
+	if err := p.begin(ctx); err != nil {
 		p.cancel()
 		if cg != nil {
 			cg.close()
@@ -144,6 +158,17 @@ func bare(cfg Config, py *python, tier Tier, log *slog.Logger) (*Pool, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// strange refuses a module to preload that nobody but the user asked for, and that cannot be imported.
+func strange(cfg Config, py *python, boot bootFrame) error {
+	for _, m := range missing(cfg, boot) {
+		if !slices.Contains(Default().Preload, m) {
+			why := cmp.Or(boot.Missing[m], "it is not installed")
+			return unfitError{fmt.Errorf("interp: preload: python %s cannot import %q: %s", py.Executable, m, why)}
+		}
+	}
+	return nil
 }
 
 // missing lists the modules to preload that the interpreter does not have.
@@ -191,7 +216,7 @@ func Cold(ctx context.Context, cfg Config, info Info) (*Pool, error) {
 		}
 		py, _ = coldPython.LoadOrStore(key, found)
 	}
-	return bare(cfg, py.(*python), info.Tier, slog.New(slog.DiscardHandler))
+	return bare(ctx, cfg, py.(*python), info.Tier, slog.New(slog.DiscardHandler))
 }
 
 type coldKey struct{ path, version string }

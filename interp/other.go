@@ -55,5 +55,11 @@ func Diagnose(ctx context.Context, cfg Config) (Report, error) {
 	return Report{}, err
 }
 
+// Probe returns ErrTier.
+func Probe(ctx context.Context, cfg Config) error {
+	_, err := New(ctx, cfg, nil)
+	return err
+}
+
 // Cold returns ErrTier.
 func Cold(ctx context.Context, cfg Config, info Info) (*Pool, error) { return New(ctx, cfg, nil) }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"runtime"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -107,8 +108,8 @@ func newPool(cfg Config, log *slog.Logger, f *fences, cg *cgroups) *Pool {
 	return p
 }
 
-// begin starts the fork servers and the goroutines that keep sessions warm.
-func (p *Pool) begin() error {
+// begin starts the fork servers, unless ctx ends meanwhile, and the goroutines that keep sessions warm.
+func (p *Pool) begin(ctx context.Context) error {
 	n := p.cfg.zygotes()
 	if p.rich != nil {
 		n *= 2 // the second half has the libraries
@@ -120,17 +121,17 @@ func (p *Pool) begin() error {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			first[i], errs[i] = p.f.start(p.log, i >= p.cfg.zygotes(), p.release)
+			first[i], errs[i] = p.f.start(ctx, p.log, i >= p.cfg.zygotes(), p.release)
 		}()
 	}
 	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
+	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 { // the first stands for all
 		for _, z := range first {
 			if z != nil {
 				z.stop()
 			}
 		}
-		return err
+		return errs[i]
 	}
 	p.zygotes = append(p.zygotes, first...)
 	for i, z := range first {
@@ -153,7 +154,7 @@ func (p *Pool) keep(i int, z *zygote) {
 	for p.ctx.Err() == nil {
 		if z == nil {
 			var err error
-			if z, err = p.f.start(p.log, rich, p.release); err != nil {
+			if z, err = p.f.start(p.ctx, p.log, rich, p.release); err != nil {
 				z = nil
 				p.failed(err)
 				backoff = min(2*backoff+50*time.Millisecond, time.Second)

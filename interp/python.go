@@ -74,30 +74,17 @@ print(json.dumps(dict(executable=sys.executable, prefix=sys.prefix, base=sys.bas
 // probeTime is how long an interpreter has to start and to say what it is.
 const probeTime = 30 * time.Second
 
-// answer keeps what a process prints, up to most bytes; beyond, it calls full, once.
-type answer struct {
-	text []byte
-	most int
-	full func() error
-}
-
-func (a *answer) Write(p []byte) (int, error) {
-	if len(a.text)+len(p) <= a.most {
-		a.text = append(a.text, p...)
-		return len(p), nil
-	}
-	if a.full != nil {
-		_ = a.full()
-		a.full = nil
-	}
-	return len(p), nil
-}
-
 // endTogether makes what a command starts end with it, and Wait not wait for who still holds its pipes then.
 func endTogether(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 500 * time.Millisecond
+}
+
+// Probe asks the configured interpreter what it is, as New does first, and starts nothing else.
+func Probe(ctx context.Context, cfg Config) error {
+	_, err := findPython(ctx, cfg.Python)
+	return err
 }
 
 // findPython runs the configured interpreter once, outside every fence: it is the user's own, and no model code is near.
@@ -117,21 +104,21 @@ func findPython(ctx context.Context, name string) (*python, error) {
 	}
 	cmd := exec.CommandContext(ctx, path, "-I", "-c", probePython, strings.Join(libraries, ","))
 	endTogether(cmd)
-	out, stderr := &answer{most: 1 << 20, full: cmd.Cancel}, &answer{most: 1 << 16, full: cmd.Cancel}
+	out, stderr := &sink{capture: capture{limit: 1 << 20}, full: cmd.Cancel}, &sink{capture: capture{limit: 1 << 16}, full: cmd.Cancel}
 	cmd.Stdout, cmd.Stderr = out, stderr
 	switch err := cmd.Run(); {
-	case out.full == nil || stderr.full == nil:
+	case out.over() || stderr.over():
 		return nil, fmt.Errorf("interp: python %q: printed without end where one answer to the probe was due", path)
 	case ctx.Err() == context.DeadlineExceeded:
 		return nil, fmt.Errorf("interp: python %q: no answer to the probe within %v", path, probeTime)
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case err != nil:
-		return nil, fmt.Errorf("interp: python %q does not run: %v: %q", path, err, strings.TrimSpace(tail(string(stderr.text), 300)))
+		return nil, fmt.Errorf("interp: python %q does not run: %v: %q", path, err, strings.TrimSpace(tail(stderr.text(), 300)))
 	}
 	p := &python{}
-	if err := json.Unmarshal(out.text, p); err != nil || len(p.Version) != 3 || p.Executable == "" {
-		return nil, fmt.Errorf("interp: python %q: unexpected answer to the probe: %.200q", path, out.text)
+	if err := json.Unmarshal([]byte(out.text()), p); err != nil || len(p.Version) != 3 || p.Executable == "" {
+		return nil, fmt.Errorf("interp: python %q: unexpected answer to the probe: %.200q", path, out.text())
 	}
 	if p.Version[0] != 3 || p.Version[1] < 8 {
 		return nil, fmt.Errorf("interp: python %q is %s: want 3.8 or newer", path, p.version())

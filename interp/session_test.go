@@ -452,7 +452,7 @@ func TestManyStarts(t *testing.T) {
 		n = min(300, *soakRuns)
 	}
 	for i := range n {
-		z, err := p.f.start(p.log, false, p.release)
+		z, err := p.f.start(p.ctx, p.log, false, p.release)
 		if err != nil {
 			t.Fatalf("start %d: %v", i, err)
 		}

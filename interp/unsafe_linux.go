@@ -17,13 +17,14 @@ func (p *Pool) runUnsafe(ctx context.Context, code string, asked time.Time) (Res
 	defer func() { <-p.run }()
 	l := p.cfg.Limits
 	r := Result{Session: Gone, Queue: time.Since(asked)}
-	out, errs := &capture{limit: int(l.Output)}, &capture{limit: int(l.Output)}
 	run, cancel := context.WithTimeout(ctx, l.Wall)
 	defer cancel()
 	cmd := exec.CommandContext(run, p.f.py.Executable, "-I", "-c", strings.TrimPrefix(code, "\ufeff"))
 	cmd.Env, cmd.Dir = sandboxEnv, "/"
 	endTogether(cmd)
-	cmd.Stdout, cmd.Stderr = capWriter{out}, capWriter{errs}
+	out := &sink{capture: capture{limit: int(l.Output)}, most: int64(l.OutputKill), full: cmd.Cancel}
+	errs := &sink{capture: capture{limit: int(l.Output)}, most: int64(l.OutputKill), full: cmd.Cancel}
+	cmd.Stdout, cmd.Stderr = out, errs
 	begin := time.Now()
 	err := cmd.Run()
 	r.Wall = time.Since(begin)
@@ -36,6 +37,8 @@ func (p *Pool) runUnsafe(ctx context.Context, code string, asked time.Time) (Res
 	switch {
 	case ctx.Err() != nil:
 		return Result{}, ctx.Err()
+	case out.over() || errs.over():
+		r.Status = OutputFlood
 	case run.Err() != nil:
 		r.Status = TimeoutWall
 	case err == nil:
@@ -55,11 +58,4 @@ func (p *Pool) runUnsafe(ctx context.Context, code string, asked time.Time) (Res
 	}
 	p.stats.note(r)
 	return r, nil
-}
-
-type capWriter struct{ c *capture }
-
-func (w capWriter) Write(b []byte) (int, error) {
-	w.c.add(b)
-	return len(b), nil
 }

@@ -2,6 +2,7 @@ package interp
 
 import (
 	"bytes"
+	"context"
 	_ "embed"
 	"encoding/json"
 	"errors"
@@ -72,8 +73,31 @@ type spawned struct {
 	err   error
 }
 
-// start starts a fork server, with libraries if rich, and waits until it has imported its modules.
-func (f *fences) start(log *slog.Logger, rich bool, release func(*session)) (*zygote, error) {
+// bootTime is how long a fork server has to import its modules.
+const bootTime = 90 * time.Second
+
+// A bootError is a Python that answered the probe and cannot be a fork server.
+type bootError struct {
+	python, why string
+	tier        Tier
+}
+
+func (e *bootError) Error() string {
+	return fmt.Sprintf("python %q cannot be a fork server of tier %v: %s", e.python, e.tier, e.why)
+}
+
+// A wrongAnswer is what a fork server said in place of what it is.
+type wrongAnswer string
+
+func (w wrongAnswer) Error() string { return string(w) }
+
+// An unfitError is one that a lower tier would have too.
+type unfitError struct{ error }
+
+func (e unfitError) Unwrap() error { return e.error }
+
+// start starts a fork server, with libraries if rich, and waits until it has imported its modules, or ctx has ended.
+func (f *fences) start(ctx context.Context, log *slog.Logger, rich bool, release func(*session)) (*zygote, error) {
 	conn, theirs, err := controlPair()
 	if err != nil {
 		return nil, err
@@ -86,9 +110,8 @@ func (f *fences) start(log *slog.Logger, rich bool, release func(*session)) (*zy
 		conn.Close()
 		return nil, err
 	}
-	if err := z.handshake(); err != nil {
-		z.stop()
-		return nil, because(err, said)
+	if err := z.handshake(ctx); err != nil {
+		return nil, z.unborn(ctx, err, said)
 	}
 	z.rss0 = z.rss()
 	go z.listen()
@@ -161,7 +184,7 @@ func (z *zygote) launch(theirs *os.File) (said chan string, err error) {
 }
 
 // handshake sends the program and its configuration and takes the answer, which comes after the imports.
-func (z *zygote) handshake() error {
+func (z *zygote) handshake(ctx context.Context) error {
 	preload := z.f.preload
 	if z.rich {
 		preload = z.f.rich
@@ -170,8 +193,13 @@ func (z *zygote) handshake() error {
 	if err != nil {
 		return fmt.Errorf("order: %w", err)
 	}
-	z.conn.SetDeadline(time.Now().Add(90 * time.Second))
-	defer z.conn.SetDeadline(time.Time{})
+	z.conn.SetDeadline(time.Now().Add(bootTime))
+	undo := context.AfterFunc(ctx, func() { z.conn.SetDeadline(time.Now()) })
+	defer func() {
+		if undo() {
+			z.conn.SetDeadline(time.Time{})
+		}
+	}()
 	for _, b := range [][]byte{[]byte(zygoteSource), order} {
 		if err := z.send(b); err != nil {
 			return fmt.Errorf("send order: %w", err)
@@ -181,27 +209,47 @@ func (z *zygote) handshake() error {
 	n, fds, err := z.receive(buf)
 	closeAll(fds)
 	if err != nil {
-		return fmt.Errorf("boot: %w", err)
+		return err
 	}
 	if err := json.Unmarshal(buf[:n], &z.boot); err != nil || z.boot.T != "boot" || z.boot.V != 1 {
-		return fmt.Errorf("boot: unexpected frame %.200q", buf[:n])
+		return wrongAnswer(fmt.Sprintf("it answered %.200q", buf[:n]))
 	}
 	if z.boot.Tasks > 1 { // forking a process with threads can deadlock in the child
-		return fmt.Errorf("boot: a preloaded module started %d threads: remove it from interp.preload", z.boot.Tasks-1)
+		return unfitError{fmt.Errorf("interp: a preloaded module started %d threads: remove it from interp.preload", z.boot.Tasks-1)}
 	}
 	return nil
 }
 
-// because adds to err what the process printed before it ended.
-func because(err error, said <-chan string) error {
+// unborn ends a fork server whose handshake failed and says why it did: the process has ended, and with what words, or it hangs.
+func (z *zygote) unborn(ctx context.Context, err error, said <-chan string) error {
+	if errors.As(err, new(unfitError)) {
+		z.stop()
+		return err
+	}
+	why := &bootError{python: z.f.py.Executable, tier: z.f.tier, why: err.Error()}
+	if ctx.Err() == nil && !errors.As(err, new(wrongAnswer)) && !errors.Is(err, os.ErrDeadlineExceeded) {
+		select {
+		case <-z.dead:
+			why.why = "it ended at once (" + z.cmd.ProcessState.String() + ")"
+		case <-time.After(time.Second):
+		}
+	}
+	z.stop()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		why.why = fmt.Sprintf("it hangs: not ready %v after its start", bootTime)
+		return unfitError{fmt.Errorf("interp: %w", why)}
+	}
 	select {
 	case text := <-said:
 		if text != "" {
-			return fmt.Errorf("%w: %s", err, tail(text, 600))
+			why.why += fmt.Sprintf(": %q", tail(text, 600))
 		}
 	case <-time.After(time.Second):
 	}
-	return err
+	return why
 }
 
 func closeAll(fds []int) {

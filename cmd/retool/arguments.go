@@ -9,11 +9,13 @@ import (
 )
 
 // checked makes commands, and theirs, refuse in one sentence what they cannot take, before they do anything: another number of arguments
-// than their ArgsUsage has places for, and the lack of a flag that is marked as required. The library would print the whole help.
-func checked(cs []*cli.Command) []*cli.Command {
+// than their ArgsUsage has places for, the lack of a flag that is marked as required, and flags that they do not have. The library would
+// print the whole help. of is the command that they are below.
+func checked(of string, cs []*cli.Command) []*cli.Command {
 	for _, c := range cs {
-		c.OnUsageError = usageError
-		own := len(checked(c.Subcommands)) > 0
+		name := strings.TrimSpace(of + " " + c.Name)
+		c.OnUsageError = usageError(name, append([]cli.Flag{cli.HelpFlag}, c.Flags...))
+		own := len(checked(name, c.Subcommands)) > 0
 		required := requiredFlags(c)
 		if own && c.ArgsUsage == "" { // it says itself which command it wants
 			continue
@@ -87,9 +89,7 @@ func checkRequired(c *cli.Context, required []*cli.StringFlag) error {
 	var missing []string
 	for _, f := range required {
 		if !c.IsSet(f.Name) {
-			_, placeholder, _ := strings.Cut(f.Usage, "`")
-			placeholder, _, _ = strings.Cut(placeholder, "`")
-			missing = append(missing, fmt.Sprintf("--%s %s", f.Name, placeholder))
+			missing = append(missing, fmt.Sprintf("--%s %s", f.Name, placeholder(f.Usage)))
 		}
 	}
 	if len(missing) == 0 {

@@ -103,3 +103,27 @@ func TestCommandsNameTheFlagsTheyLack(t *testing.T) {
 		require.Empty(t, out)
 	}
 }
+
+// What is wrong with a flag or a command is said in this program's words, with the nearest that there is.
+func TestWrongFlagsAreOneSentence(t *testing.T) {
+	for command, says := range map[string]string{
+		"train --sett a=1":                      "train: no flag --sett; did you mean --set? `retool train --help` lists them",
+		"bench rollout --zzz":                   "bench rollout: no flag --zzz; `retool bench rollout --help` lists them",
+		"--verbose":                             "no flag --verbose; `retool --help` lists them",
+		"train --set":                           "train: --set: want KEY=VALUE after it, got nothing",
+		"bench kernels --threads two":           `bench kernels: --threads: want a whole number, got "two"`,
+		"generate --seed -1":                    `generate: --seed: want a whole number, not negative, got "-1"`,
+		"generate --top-p much":                 `generate: --top-p: want a number, got "much"`,
+		"profile --every soon -- x":             `profile: --every: want a duration such as 5s or 2m30s, got "soon"`,
+		"eval --json=maybe":                     `eval: --json: want true, false or nothing, got "maybe"`,
+		"eval ---json":                          `eval: want --NAME or --NAME=VALUE, got "---json"`,
+		"trian demo":                            `no command "trian"; did you mean train? `,
+		"train dmeo":                            `"dmeo" is neither an embedded recipe (did you mean demo? known: `,
+		"data inspect x --limit=99999999999999": "data inspect: --limit: want 0 to 1000000000, got 99999999999999",
+	} {
+		out, err := typed(strings.Fields(command)...)
+		require.ErrorContains(t, err, says)
+		require.NotContains(t, err.Error(), "\n")
+		require.Empty(t, out)
+	}
+}

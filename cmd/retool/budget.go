@@ -2,10 +2,12 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,7 +18,7 @@ import (
 )
 
 // A budget holds a program to its plan: it is refused before any device is taken if it cannot fit, and what it took is shown beside the plan
-// when it ends. A nil budget, of an emulated device and of evaluations on the CPU, holds to nothing.
+// when it ends. A nil budget, of an emulated device and of what samples on the CPU, says nothing.
 type budget struct {
 	plan *plan
 }
@@ -32,7 +34,10 @@ type memoryLimit struct {
 //
 // id is who of how many ranks this is: those of one host share the memory of its CPU.
 func newBudget(cfg *Config, u use, id dist.ID) (*budget, error) {
-	if cfg.Device == "emu" || cfg.Device == "cpu" && !u.train {
+	if err := cfg.used(u).heldFits(u.train, id); err != nil {
+		return nil, err
+	}
+	if cfg.Device == "emu" {
 		return nil, nil
 	}
 	shape, err := plannedShape(cfg, "")
@@ -42,16 +47,7 @@ func newBudget(cfg *Config, u use, id dist.ID) (*budget, error) {
 	if err != nil || shape.MaxPositions < cfg.Engine.MaxTokens {
 		return nil, nil
 	}
-	limit, known := machineMemory()
-	if n := int64(id.LocalSize); n > 1 {
-		limit = memoryLimit{limit.bytes / n, fmt.Sprintf("each of %d ranks on %s", n, limit.of)}
-	}
-	if cfg.Device == "gpu" {
-		limit, known = gpuMemory()
-	}
-	if !known {
-		limit.bytes = unlimited
-	}
+	limit := roomOn(cfg.Device, id)
 	p, err := plannedUse(cfg, u, shape, limit.bytes, max(1, id.Size))
 	if err != nil {
 		return nil, nil
@@ -64,10 +60,85 @@ func newBudget(cfg *Config, u use, id dist.ID) (*budget, error) {
 		return nil, fmt.Errorf("memory: %s takes %s, %s has %s: most of it is for %s%s",
 			what, gibibytes(p.Peak), limit.of, gibibytes(limit.bytes), p.counted.largest(), also)
 	}
+	if cfg.Device == "cpu" && !u.train {
+		return nil, nil // it fits, and says no more of it
+	}
 	if cfg.Device == "cpu" && os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbagePercent(p.Peak))
 	}
 	return &budget{plan: p}, nil
+}
+
+// roomOn is the memory that a device has for one rank; unlimited where it is not known.
+func roomOn(device string, id dist.ID) memoryLimit {
+	limit, known := machineMemory()
+	if n := int64(id.LocalSize); n > 1 {
+		limit = memoryLimit{limit.bytes / n, fmt.Sprintf("each of %d ranks on %s", n, limit.of)}
+	}
+	if device == "gpu" {
+		limit, known = gpuMemory()
+	}
+	if !known || device == "emu" {
+		limit.bytes = unlimited
+	}
+	return limit
+}
+
+// used is the configuration as far as a use of it goes: what only samples neither learns nor, but for an evaluation, evaluates.
+func (c *Config) used(u use) *Config {
+	if u.train {
+		return c
+	}
+	part := *c
+	part.SFT.Steps, part.SFT.Epochs, part.RL.Steps = 0, 0, 0
+	if u.concurrent != c.Eval.Problems*c.Eval.Samples {
+		part.Eval.Samples = 0
+	}
+	return &part
+}
+
+// modelFits refuses a model with so many KV pages that a device has no room for, by one that counts.
+func modelFits(device string, shape model.Config, opt model.Options, pages int) error {
+	if checkDevice(device, "") != nil {
+		return nil // whoever opens it says so
+	}
+	dev, err := newCounting(device)
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	m, err := model.New(dev, shape, opt)
+	if err != nil {
+		return err
+	}
+	weights := dev.Peak()
+	if pages > 0 {
+		if err := m.OpenKV(pages); err != nil {
+			return err
+		}
+	}
+	limit := roomOn(device, dist.ID{Size: 1, LocalSize: 1})
+	if n := dev.Peak(); n > limit.bytes {
+		return fmt.Errorf("memory: it takes %s, %s has %s: model %s, KV pages %s", gibibytes(n), limit.of, gibibytes(limit.bytes),
+			gibibytes(weights), gibibytes(n-weights))
+	}
+	return nil
+}
+
+// heldFits refuses counts of settings whose data the host cannot hold.
+func (c *Config) heldFits(train bool, id dist.ID) error {
+	limit := roomOn("cpu", id)
+	parts := c.held(train, max(1, id.Size))
+	sum := 0.0
+	for _, p := range parts {
+		sum += p.bytes
+	}
+	if sum <= float64(limit.bytes) {
+		return nil
+	}
+	most := slices.MaxFunc(parts, func(a, b hostPart) int { return cmp.Compare(a.bytes, b.bytes) })
+	return fmt.Errorf("memory: %s (engine.max_tokens: %d) can take %s, %s has %s", most.what, c.Engine.MaxTokens, gibibytes(int64(most.bytes)),
+		limit.of, gibibytes(limit.bytes))
 }
 
 // kvMemory is what the plan gives to KV pages, in MiB; 0: the engine's choice.

@@ -139,7 +139,7 @@ func TestRecipesPlan(t *testing.T) {
 	require.Regexp(t, `plan: it does not fit 74\.51 GiB: a rank of 8 takes .* too much, most of it for `,
 		refused(t, "plan", "qwen2.5-32b", "--gpus", "8", "--memory", "80GB"))
 	for want, args := range map[string][]string{
-		"--gpus 0: want at least 1":                           {"--gpus", "0"},
+		"--gpus: want 1 to 65536, got 0":                      {"--gpus", "0"},
 		"rl.minibatch has 512 trajectories, fewer than ranks": {"--gpus", "513"},
 		"--gpus goes with --device gpu":                       {"--gpus", "2", "--device", "cpu"},
 		`--device "tpu": want gpu or cpu`:                     {"--device", "tpu"},

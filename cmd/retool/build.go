@@ -169,7 +169,9 @@ func (p *program) adapter() error {
 		if dropout > 0 {
 			p.notes = append(p.notes, fmt.Sprintf("note      %s was trained with lora_dropout %g: it goes on without", dir, dropout))
 		}
-		return p.policy.ReadAdapter(dir)
+		if err := p.policy.ReadAdapter(dir); err != nil {
+			return fmt.Errorf("model.lora.path %s beside %s: %w", dir, cmp.Or(p.cfg.Model.Path, "a new model"), err)
+		}
 	}
 	return nil
 }

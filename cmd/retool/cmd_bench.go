@@ -20,16 +20,16 @@ func benchCommand() *cli.Command {
 	common := []cli.Flag{
 		&cli.StringFlag{Name: "device", Value: "cpu", Usage: "`NAME`: cpu, gpu, or emu, which checks every launch and whose times mean nothing"},
 		&cli.StringFlag{Name: "variant", Usage: "`KERNELS` of the device: avx512bf16, avx512, avx2, go; sm80, sm90a"},
-		&cli.IntFlag{Name: "threads", Usage: "`N`; 0: one per core"},
+		countFlag("threads", 0, 0, maxThreads, "`N`; 0: one per core"),
 		&cli.StringFlag{Name: "models", Usage: "`NAMES` of shapes: d128 (0.9 M parameters), d256 (5.2 M), q05 (Qwen2.5-0.5B), tiny; " +
 			"none: the first two, on a GPU q05, on emu tiny"},
 		&cli.StringFlag{Name: "dtype", Value: "auto", Usage: "of models in memory: float32, bfloat16; auto: float32, on a GPU bfloat16"},
 		&cli.StringFlag{Name: "json", Usage: "write the rows to `FILE`, after each one"},
-		&cli.DurationFlag{Name: "budget", Usage: "`TIME` for each row"},
+		timeFlag("budget", 0, "`TIME` for each row"),
 	}
 	sub := func(name, usage string, f measure, flags ...cli.Flag) *cli.Command {
 		return &cli.Command{
-			Name: name, Usage: usage, Flags: append(flags, common...), OnUsageError: usageError,
+			Name: name, Usage: usage, Flags: append(flags, common...),
 			Action: func(c *cli.Context) error {
 				if err := unusedFlags(c, "json"); err != nil {
 					return err
@@ -92,11 +92,16 @@ func benchModels(c *cli.Context, f measure) error {
 	if c.String("model") != "" && c.String("models") != "" {
 		return errors.New("bench: want one of --model, a folder, and --models, names of shapes")
 	}
+	if dir := c.String("model"); dir != "" {
+		if _, err := readModelConfig(dir); err != nil {
+			return fmt.Errorf("bench: --%w", err)
+		}
+	}
 	var batches []int
 	for _, text := range list(c.String("batches")) {
 		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
-			return fmt.Errorf("bench: --batches: want numbers of sequences with commas between them, got %q", text)
+		if err != nil || n < 1 || n > 1<<16 {
+			return fmt.Errorf("bench: --batches: want numbers of sequences from 1 to %d with commas between them, got %q", 1<<16, text)
 		}
 		batches = append(batches, n)
 	}

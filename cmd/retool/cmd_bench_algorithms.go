@@ -25,7 +25,6 @@ func algorithmsBench() *cli.Command {
 		Name: "algorithms", Usage: "every algorithm on the embedded task, from the same cold start: accuracy, steps, tokens, time",
 		Description: "Trains recipe demo-NAME for each algorithm and seed, after one cold start a seed, and prints a table. A run that was\n" +
 			"interrupted goes on, one that has ended is read: the same command prints the same table again.",
-		OnUsageError: usageError,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "algorithms", Usage: "`NAMES`; none: all"},
 			&cli.StringFlag{Name: "seeds", Value: "1,2,3", Usage: "`N,N,…`"},
@@ -99,7 +98,11 @@ func (b *algorithmRuns) read() error {
 	if b.from == "" {
 		return nil
 	}
-	text, err := os.ReadFile(b.from)
+	err := wantFile(b.from, "a file that an earlier --json wrote")
+	if err != nil {
+		return fmt.Errorf("bench algorithms: --from %w", err)
+	}
+	text, err := readText(b.from)
 	if err == nil {
 		err = trace.Unmarshal(text, &b.stored)
 	}

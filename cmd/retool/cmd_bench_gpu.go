@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,7 @@ import (
 
 	"retool/bench"
 	"retool/engine/atomicfile"
+	"retool/engine/jsonfile"
 	"retool/kernels"
 	"retool/kernels/driver"
 	"retool/kernels/emu"
@@ -23,7 +23,7 @@ import (
 // onGPU is a subcommand of bench that runs on a GPU or on the emulator, which is opened for it.
 func onGPU(name, usage string, run func(*cli.Context, *kernels.GPU) error, flags ...cli.Flag) *cli.Command {
 	return &cli.Command{
-		Name: name, Usage: usage, OnUsageError: usageError,
+		Name: name, Usage: usage,
 		Flags: append(flags,
 			&cli.StringFlag{Name: "device", Value: "gpu", Usage: "`NAME`: gpu or emu"},
 			&cli.StringFlag{Name: "variant", Usage: "`KERNELS` of the device: sm80, sm90a"},
@@ -203,7 +203,7 @@ func readReport(c *cli.Context, path string) (*bench.GPUReport, error) {
 		return r, nil
 	}
 	if err == nil {
-		err = json.Unmarshal(text, r)
+		err = jsonfile.Unmarshal(text, r)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("bench kernels: --resume: %s: %w", path, err)

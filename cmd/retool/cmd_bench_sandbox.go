@@ -19,20 +19,16 @@ import (
 func sandboxBench() *cli.Command {
 	return &cli.Command{
 		Name: "sandbox", Usage: "Python calls: naive subprocess, isolated cold start, warm pool, stateful session, side by side",
-		OnUsageError: usageError,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "json", Usage: "write host, rows and ratios to `FILE`"},
 			&cli.StringFlag{Name: "python", Usage: "interpreter `PATH`; default: the one `make python` built, else python3"},
 			&cli.StringFlag{Name: "concurrency", Value: "1,8,64", Usage: "calls in flight, `N,N,…`"},
-			&cli.DurationFlag{Name: "budget", Value: 2 * time.Second, Usage: "`TIME` for each row; a row makes at least one call per worker"},
+			timeFlag("budget", 2*time.Second, "`TIME` for each row; a row makes at least one call per worker"),
 		},
 		Action: func(c *cli.Context) error {
 			o := bench.SandboxOptions{Config: interp.Default(), Each: c.Duration("budget"),
 				Log: slog.New(slog.NewTextHandler(c.App.ErrWriter, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 			o.Config.Python = c.String("python")
-			if o.Each <= 0 {
-				return fmt.Errorf("bench sandbox: --budget is %v: want more than 0", o.Each)
-			}
 			for _, s := range strings.Split(c.String("concurrency"), ",") {
 				n, err := strconv.Atoi(strings.TrimSpace(s))
 				if err != nil || n < 1 || n > 4096 {

@@ -16,7 +16,7 @@ import (
 func runBench(args ...string) error {
 	app := &cli.App{
 		Name: "retool", Writer: io.Discard, ErrWriter: io.Discard, ExitErrHandler: func(*cli.Context, error) {},
-		Commands: checked([]*cli.Command{benchCommand()}),
+		Commands: checked("", []*cli.Command{benchCommand()}),
 	}
 	return app.Run(append([]string{"retool", "bench"}, args...))
 }

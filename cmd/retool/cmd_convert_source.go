@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"retool/engine/gguf"
+	"retool/engine/jsonfile"
 	"retool/engine/model"
 )
 
@@ -179,7 +180,7 @@ func (s *source) checkStored(stored *model.Stored) error {
 // retyped makes a folder's config.json one of weights of another type.
 func retyped(texts map[string][]byte, dtype string) error {
 	var object map[string]json.RawMessage
-	if err := json.Unmarshal(texts["config.json"], &object); err != nil {
+	if err := jsonfile.Unmarshal(texts["config.json"], &object); err != nil {
 		return fmt.Errorf("config.json: %w", err)
 	}
 	key := "torch_dtype"
@@ -189,7 +190,7 @@ func retyped(texts map[string][]byte, dtype string) error {
 	object[key] = json.RawMessage(`"` + dtype + `"`)
 	if ours, ok := object["retool"]; ok { // the value head is left out
 		var of map[string]any
-		if err := json.Unmarshal(ours, &of); err != nil {
+		if err := jsonfile.Unmarshal(ours, &of); err != nil {
 			return fmt.Errorf("config.json: retool: %w", err)
 		}
 		delete(of, "value_head")

@@ -30,7 +30,7 @@ func runConvert(args ...string) (string, error) {
 	var out bytes.Buffer
 	app := &cli.App{
 		Name: "retool", Writer: &out, ErrWriter: &out, ExitErrHandler: func(*cli.Context, error) {},
-		Commands: checked([]*cli.Command{convertCommand()}),
+		Commands: checked("", []*cli.Command{convertCommand()}),
 	}
 	err := app.Run(flagsFirst(append([]string{"retool", "convert"}, args...), app.Commands))
 	return out.String(), err
@@ -180,7 +180,7 @@ func TestAnInterruptedConversionLeavesNothingBehind(t *testing.T) {
 	stop()
 	for _, name := range []string{"x", "x.gguf"} {
 		dir := t.TempDir()
-		app := &cli.App{Writer: io.Discard, ExitErrHandler: func(*cli.Context, error) {}, Commands: checked([]*cli.Command{convertCommand()})}
+		app := &cli.App{Writer: io.Discard, ExitErrHandler: func(*cli.Context, error) {}, Commands: checked("", []*cli.Command{convertCommand()})}
 		err := app.RunContext(ctx, []string{"retool", "convert", fixtures + "llama.gguf", filepath.Join(dir, name)})
 		require.ErrorContains(t, err, "convert: interrupted: ")
 		list, err := os.ReadDir(dir)

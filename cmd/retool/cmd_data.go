@@ -18,7 +18,7 @@ func dataCommand() *cli.Command {
 		return append([]cli.Flag{
 			setFlag(),
 			&cli.StringFlag{Name: "as", Usage: "read rows as `problems|traces`; default: traces where they hold responses"},
-			&cli.IntFlag{Name: "limit", Usage: "look at the first `N` rows only; 0: all"},
+			countFlag("limit", 0, 0, mostCount, "look at the first `N` rows only; 0: all"),
 			&cli.BoolFlag{Name: "json", Usage: "print the result as JSON"},
 		}, more...)
 	}
@@ -78,9 +78,6 @@ type scan struct {
 // newScan opens a file by the flags of a command.
 func newScan(c *cli.Context, path string) (s *scan, err error) {
 	s = &scan{limit: c.Int("limit")}
-	if s.limit < 0 {
-		return nil, fmt.Errorf("data: --limit: want 0 (all) or more rows, got %d", s.limit)
-	}
 	// No model is opened; a configuration without a shape wants the folder of one.
 	cfg, err := loadConfig("", append([]string{"model.path=."}, c.StringSlice("set")...))
 	if err != nil {

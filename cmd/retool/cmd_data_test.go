@@ -254,7 +254,7 @@ func TestDataCommandsRefuse(t *testing.T) {
 		{[]string{"data", "inspect", fixture("dapo.parquet"), "--set", "data.columns.truth=x"}, `unknown key "truth" in data.columns`},
 		{[]string{"data", "inspect", fixture("dapo.parquet"), "--as", "rows"}, "want problems or traces"},
 		{[]string{"data", "inspect", fixture("dapo.parquet"), "--as", "traces"}, "no responses in its columns"},
-		{[]string{"data", "inspect", fixture("dapo.parquet"), "--limit", "-1"}, "want 0 (all) or more rows"},
+		{[]string{"data", "inspect", fixture("dapo.parquet"), "--limit", "-1"}, "data inspect: --limit: want 0 to 1000000000, got -1"},
 		{[]string{"data", "inspect", fixture("dapo.parquet"), "--tokenizer", dir}, "tokenizer.json"},
 		{[]string{"data", "inspect", fixture("retool-sft.parquet"), "--set", "data.check=strict"}, "data.check: strict"},
 		{[]string{"data", "convert", fixture("dapo.parquet"), filepath.Join(dir, "x"), "--to", "csv"}, "want retool or messages"},

@@ -44,7 +44,7 @@ func demoCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return onRanks(c.Context, read[0], func(rs *ranks) error { return demo(read[0], read[1], rs) })
+			return onRanks(c.Context, read[0], true, func(rs *ranks) error { return demo(read[0], read[1], rs) })
 		},
 	}
 }

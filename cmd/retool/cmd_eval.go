@@ -124,7 +124,7 @@ func evaluateOnRanks(c *cli.Context) (shown any, err error) {
 	if err != nil {
 		return nil, err
 	}
-	err = onRanks(c.Context, read[0], func(rs *ranks) error {
+	err = onRanks(c.Context, read[0], false, func(rs *ranks) error {
 		e, err := evaluate(c, rs)
 		if err == nil && rs.leads() {
 			shown = e
@@ -219,6 +219,9 @@ func regrade(c *cli.Context) ([]trace.Evaluation, error) {
 	groups := map[phaseStep][]trace.Record{}
 	var order []phaseStep
 	changed, all := 0, 0
+	if err := wantFile(c.String("trace"), "a file of trajectories, such as RUN/trajectories.jsonl"); err != nil {
+		return nil, fmt.Errorf("eval: --trace %w", err)
+	}
 	file, err := os.Open(c.String("trace"))
 	if err != nil {
 		return nil, fmt.Errorf("eval: %w", err)

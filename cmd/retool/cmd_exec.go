@@ -39,7 +39,7 @@ func execCommand() *cli.Command {
 			"request has no reply.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "tier", Usage: "go no higher than this tier, and refuse a lower one: `A|B|C1|C2|C`"},
-			&cli.DurationFlag{Name: "timeout", Usage: "CPU time and elapsed time of a cell `D`; without it the defaults (5 s, 15 s)"},
+			timeFlag("timeout", 0, "CPU time and elapsed time of a cell `D`; without it the defaults (5 s, 15 s)"),
 			&cli.StringFlag{Name: "python", Usage: "interpreter `PATH`; default: the one `make python` built, else python3"},
 			&cli.BoolFlag{Name: "json", Usage: "print the whole result as JSON"},
 			&cli.BoolFlag{Name: "session", Usage: "cells separated by `# %%` share variables"},
@@ -60,9 +60,7 @@ func execCommand() *cli.Command {
 func execConfig(c *cli.Context) (interp.Config, error) {
 	cfg := interp.Default()
 	cfg.Python = c.String("python")
-	if d := c.Duration("timeout"); d < 0 {
-		return cfg, fmt.Errorf("exec: --timeout is %v: want more than 0", d)
-	} else if d > 0 {
+	if d := c.Duration("timeout"); d > 0 {
 		cfg.Limits.CPU, cfg.Limits.Wall = d, d
 	}
 	if t := strings.ToUpper(c.String("tier")); t != "" {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 
+	"retool/engine/jsonfile"
 	"retool/interp"
 )
 
@@ -19,13 +20,13 @@ type job func(ctx context.Context, key int64) (any, error)
 // such a line looks like. Keys are exact; others than these two may stand there.
 func fields(line []byte, where, want, name string, value any) (id json.RawMessage, err error) {
 	var all map[string]json.RawMessage
-	if err := json.Unmarshal(line, &all); err != nil {
+	if err := jsonfile.Unmarshal(line, &all); err != nil {
 		return nil, fmt.Errorf("exec: %s: want %s: %w", where, want, err)
 	}
 	if text := all[name]; text == nil || string(text) == "null" {
 		return nil, fmt.Errorf("exec: %s: want %s, found no %s", where, want, name)
 	}
-	if err := json.Unmarshal(all[name], value); err != nil {
+	if err := jsonfile.Unmarshal(all[name], value); err != nil {
 		return nil, fmt.Errorf("exec: %s: want %s: %s: %w", where, want, name, err)
 	}
 	if id = all["id"]; id == nil {

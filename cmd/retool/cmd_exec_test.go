@@ -295,8 +295,8 @@ func TestSandboxCommandsNameBadInput(t *testing.T) {
 		{[]string{"exec"}, []string{"exec: want FILE|-, got no argument"}},
 		{[]string{"exec", good, good}, []string{"exec: want FILE|-, got 2: ["}},
 		{[]string{"exec", "--tier", "D", good}, []string{`--tier "D": want A, B, C1, C2 or C`}},
-		{[]string{"exec", "--timeout", "-1s", good}, []string{"--timeout is -1s: want more than 0"}},
-		{[]string{"exec", "--timeout", "soon", good}, []string{"soon"}},
+		{[]string{"exec", "--timeout", "-1s", good}, []string{"exec: --timeout: want more than 0 and at most 8760h0m0s, got -1s"}},
+		{[]string{"exec", "--timeout", "soon", good}, []string{`exec: --timeout: want a duration such as 5s or 2m30s, got "soon"`}},
 		{[]string{"exec", "--session", "--jsonl", good}, []string{"exclude each other"}},
 		{[]string{"exec", "--checkpoint", good}, []string{"--checkpoint needs --session"}},
 		{[]string{"exec", "--python", "/no/such/python", good}, []string{"/no/such/python", "not found", "make python"}},
@@ -318,7 +318,7 @@ func TestSandboxCommandsNameBadInput(t *testing.T) {
 		{[]string{"doctor", "extra"}, []string{`doctor takes no argument, got "extra"`}},
 		{[]string{"doctor", "--python", "/no/such/python"}, []string{"/no/such/python", "not found"}},
 		{[]string{"bench", "sandbox", "--concurrency", "1,x"}, []string{"--concurrency", `found "x"`}},
-		{[]string{"bench", "sandbox", "--budget", "0s"}, []string{"--budget is 0s"}},
+		{[]string{"bench", "sandbox", "--budget", "0s"}, []string{"bench sandbox: --budget: want more than 0"}},
 		{[]string{"bench", "sandbox", "extra"}, []string{`got "extra"`}},
 	} {
 		_, errs, err := feed("", c.args...)

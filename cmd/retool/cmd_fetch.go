@@ -28,15 +28,12 @@ func fetchCommand() *cli.Command {
 			&cli.BoolFlag{Name: "dataset", Usage: "a dataset, not a model"},
 			&cli.StringFlag{Name: "to", Usage: "put the files into `DIR` instead of the cache"},
 			&cli.StringSliceFlag{Name: "include", Usage: "only files that match `PATTERN`, such as *.json; repeatable"},
-			&cli.IntFlag{Name: "parallel", Value: 4, Usage: "files at a time"},
+			countFlag("parallel", 4, 1, 64, "files at a time"),
 		},
 		Action: func(c *cli.Context) error {
 			repo, err := hub.ParseRepo(c.Args().First(), c.Bool("dataset"))
 			if err != nil {
 				return err
-			}
-			if n := c.Int("parallel"); n < 1 || n > 64 {
-				return fmt.Errorf("fetch: --parallel: want 1 to 64 files, got %d", n)
 			}
 			env, err := readHubEnvironment()
 			if err != nil {

@@ -56,6 +56,6 @@ func TestFetchPrintsAFolder(t *testing.T) {
 	require.Equal(t, dir, fetch("1", "owner/name"))
 
 	require.Contains(t, refused(t, "fetch"), "fetch: want OWNER/NAME[@REVISION], got no argument")
-	require.Contains(t, refused(t, "fetch", "a/b", "--parallel", "0"), "--parallel: want 1 to 64 files, got 0")
+	require.Contains(t, refused(t, "fetch", "a/b", "--parallel", "0"), "--parallel: want 1 to 64, got 0")
 	require.Contains(t, refused(t, "fetch", "a b"), "want OWNER/NAME[@REVISION]")
 }

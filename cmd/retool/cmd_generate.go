@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -25,13 +24,13 @@ func generateCommand() *cli.Command {
 			"run: `retool chat` and `retool rollout` do that.",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "model", Required: true, Usage: "`DIR` with config.json and safetensors"},
-			&cli.StringFlag{Name: "ids", Usage: "the prompt, a JSON `LIST` such as '[1,2,3]'"},
+			&cli.StringFlag{Name: "ids", Usage: "the prompt, a `LIST` such as 1,2,3"},
 		}, textFlags("the prompt"), []cli.Flag{
-			&cli.IntFlag{Name: "max-tokens", Value: 64, Usage: "stop after so many"},
+			countFlag("max-tokens", 64, 1, 1<<24, "stop after so many"),
 			&cli.BoolFlag{Name: "greedy", Usage: "always the likeliest token: the same as --temperature 0"},
 			&cli.Float64Flag{Name: "temperature", Value: 1, Usage: "divides the logits"},
 			&cli.Float64Flag{Name: "top-p", Value: 1, Usage: "draw from the likeliest tokens that together have this probability"},
-			&cli.IntFlag{Name: "top-k", Usage: "draw from so many likeliest tokens; 0: all"},
+			countFlag("top-k", 0, 0, 1<<28, "draw from so many likeliest tokens; 0: all"),
 			&cli.Float64Flag{Name: "min-p", Usage: "draw from the tokens that have this share of the likeliest one's probability or more"},
 			&cli.Uint64Flag{Name: "seed", Usage: "of the draws"},
 			&cli.BoolFlag{Name: "ignore-eos", Usage: "do not stop where the folder says that a text ends"},
@@ -46,10 +45,7 @@ func generate(c *cli.Context) error {
 		return err
 	}
 	most := c.Int("max-tokens")
-	if most < 1 {
-		return fmt.Errorf("generate: --max-tokens %d must be at least 1", most)
-	}
-	cfg, err := model.ReadConfig(c.String("model"))
+	cfg, err := readModelConfig(c.String("model"))
 	if err != nil {
 		return err
 	}
@@ -64,21 +60,25 @@ func generate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	const slice = 512 // tokens of the prompt fed at a time
+	length := len(prompt) + most
+	opt := model.Options{
+		DType: dtypeOf(c.String("device"), c.String("dtype"), cfg), MaxTokens: min(len(prompt), slice), Positions: length,
+	}
+	if err := modelFits(c.String("device"), cfg, opt, pagesOf(length)); err != nil {
+		return fmt.Errorf("generate: %d tokens of the prompt and --max-tokens %d: %w", len(prompt), most, err)
+	}
 	dev, err := flaggedDevice(c)
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
-	const slice = 512 // tokens of the prompt fed at a time
-	length := len(prompt) + most
-	m, err := loadModel(dev, c.String("model"), cfg, model.Options{
-		DType: dtypeOf(c.String("device"), c.String("dtype"), cfg), MaxTokens: min(len(prompt), slice), Positions: length,
-	})
+	m, err := loadModel(dev, c.String("model"), cfg, opt)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	pages := make([]int32, (length+kernels.PageTokens-1)/kernels.PageTokens)
+	pages := make([]int32, pagesOf(length))
 	for i := range pages {
 		pages[i] = int32(i)
 	}
@@ -154,11 +154,7 @@ func flaggedPrompt(c *cli.Context, cfg model.Config) (t *texts, prompt []int32, 
 	case found == c.IsSet("ids"):
 		return nil, nil, errors.New("generate: want one of --text, --messages and --ids, the prompt")
 	case !found:
-		var list []int64
-		if err := json.Unmarshal([]byte(c.String("ids")), &list); err != nil {
-			return nil, nil, fmt.Errorf("generate: --ids %q is not a JSON list of integers: %w", c.String("ids"), err)
-		}
-		if prompt, err = checkedIDs(list, cfg.Vocab); err != nil {
+		if prompt, err = parseIDs(c.String("ids"), cfg.Vocab); err != nil {
 			err = fmt.Errorf("generate: --ids: %w", err)
 		}
 		return nil, prompt, err

@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"retool/engine"
+	"retool/engine/jsonfile"
 	"retool/trainer/answer"
 )
 
@@ -138,7 +139,7 @@ func gradeRow(line []byte) (map[string]json.RawMessage, error) {
 	if !utf8.Valid(line) {
 		return nil, errors.New(want + " in UTF-8, got bytes that are not")
 	}
-	if err := json.Unmarshal(line, &row); err != nil {
+	if err := jsonfile.Unmarshal(line, &row); err != nil {
 		return nil, fmt.Errorf(want+": %w", err)
 	}
 	if row == nil {
@@ -190,7 +191,7 @@ func gradeLine(line []byte) ([]byte, error) {
 		if value == nil || value[0] != '"' {
 			return nil, fmt.Errorf(`%q: want a string, got %.40s`, f.key, cmp.Or(string(value), "nothing"))
 		}
-		if err := json.Unmarshal(value, f.into); err != nil {
+		if err := jsonfile.Unmarshal(value, f.into); err != nil {
 			return nil, fmt.Errorf("%q: %w", f.key, err)
 		}
 	}

@@ -16,6 +16,12 @@ import (
 	"retool/trainer/dist"
 )
 
+// More ranks of a host, and more hosts, than there are.
+const (
+	mostRanks = 1024
+	mostHosts = 1 << 16
+)
+
 func launchCommand() *cli.Command {
 	return &cli.Command{
 		Name: "launch", Usage: "start a command as several ranks: here, or as a script for a cluster", ArgsUsage: "-- COMMAND…",
@@ -24,22 +30,23 @@ func launchCommand() *cli.Command {
 			"retool launch --slurm | --k8s job|jobset|trainjob | --mpirun … -- …  a script on stdout\n" +
 			"retool launch --check --procs 4                                    the ranks meet, and every collective is held against the host",
 		Flags: []cli.Flag{
-			&cli.IntFlag{Name: "gpus", Usage: "ranks of a host, a GPU each"},
-			&cli.IntFlag{Name: "procs", Usage: "ranks of a host, for device: cpu or emu"},
-			&cli.IntFlag{Name: "nodes", Usage: "hosts"},
-			&cli.IntFlag{Name: "node", Usage: "which of them this is, from 0", Value: -1},
+			countFlag("gpus", 0, 1, mostRanks, "ranks of a host, a GPU each"),
+			countFlag("procs", 0, 1, mostRanks, "ranks of a host, for device: cpu or emu"),
+			countFlag("nodes", 0, 1, mostHosts, "hosts"),
+			countFlag("node", -1, 0, mostHosts-1, "which of them this is, from 0"),
 			&cli.StringFlag{Name: "at", Usage: "`HOST:PORT` of the first host: where ranks without a run directory meet"},
-			&cli.IntFlag{Name: "restarts", Usage: "start again after a failure, so often at most, while each attempt reaches a newer checkpoint"},
+			countFlag("restarts", 0, 0, mostCount, "start again after a failure, so often at most, while each attempt reaches a newer checkpoint"),
 			&cli.BoolFlag{Name: "preemptible", Usage: "SIGTERM, as USR1, saves at the next step and exits with 75"},
 			&cli.BoolFlag{Name: "check", Usage: "no command: meet, measure, and compare every collective with the host, bit for bit"},
 			&cli.StringFlag{Name: "run", Usage: "of --check: the directory where ranks meet that another launcher starts, such as srun"},
 			&cli.StringFlag{Name: "device", Usage: "of --check: cpu, gpu or emu; without it that of --procs or --gpus"},
+			&cli.StringFlag{Name: "transport", Value: "auto", Usage: "of --check: what tensors travel by, as dist.transport"},
 			&cli.BoolFlag{Name: "slurm", Usage: "print an sbatch script"},
 			&cli.StringFlag{Name: "k8s", Usage: "print manifests: `KIND` job, jobset or trainjob"},
 			&cli.BoolFlag{Name: "mpirun", Usage: "print the line for Open MPI"},
 			&cli.StringFlag{Name: "name", Usage: "of the job, in scripts", Value: "retool"},
 			&cli.StringFlag{Name: "time", Usage: "limit of the job, in an sbatch script"},
-			&cli.IntFlag{Name: "cores", Usage: "of a rank, in scripts: interpreters run on them too", Value: 8},
+			countFlag("cores", 8, 1, maxThreads, "of a rank, in scripts: interpreters run on them too"),
 			&cli.StringFlag{Name: "image", Usage: "container image, in manifests"},
 			&cli.StringFlag{Name: "claim", Usage: "persistent volume claim for runs, mounted at /runs, in manifests"},
 			&cli.StringFlag{Name: "secret", Usage: "Kubernetes secret whose key `secret` ranks prove to know"},
@@ -76,20 +83,16 @@ func launch(c *cli.Context) error {
 	if err != nil || s == nil { // nil: the command was asked for its help
 		return err
 	}
-	if c.Bool("slurm") || c.IsSet("k8s") || c.Bool("mpirun") {
+	script := c.Bool("slurm") || c.IsSet("k8s") || c.Bool("mpirun")
+	if err := s.check(c.Context, !script); err != nil {
+		return err
+	}
+	if script {
 		return printScript(c, s)
 	}
 	if s.nodes > 1 && (s.node < 0 || s.at == "") {
 		return fmt.Errorf("launch: --nodes %d: want --node, which of them this is, and --at, HOST:PORT of the first (hosts of Kubeflow "+
 			"and SkyPilot know both)", s.nodes)
-	}
-	for _, cfg := range s.configs {
-		if cfg.overMPI() {
-			return errors.New("launch: dist.transport: mpi is for ranks that mpirun or srun starts: `retool launch --mpirun` prints the line")
-		}
-	}
-	if err := s.checkModels(); err != nil {
-		return err
 	}
 	if err := s.claim(); err != nil {
 		return err
@@ -105,7 +108,7 @@ var launchModes = []struct {
 	{"slurm", []string{"time", "name", "cores"}},
 	{"k8s", []string{"image", "claim", "secret", "name", "cores"}},
 	{"mpirun", []string{"hostfile"}},
-	{"check", []string{"run", "device"}},
+	{"check", []string{"run", "device", "transport"}},
 }
 
 // checkLaunchFlags refuses modes that exclude each other, and flags that would do nothing in the one asked for.
@@ -179,15 +182,9 @@ func startOf(c *cli.Context) (*start, error) {
 	case c.IsSet("gpus") && c.IsSet("procs"):
 		return nil, errors.New("launch: --gpus and --procs are both the ranks of a host: give one of them")
 	case s.per < 1:
-		return nil, fmt.Errorf("launch: want --gpus N or --procs N, ranks of a host, at least 1; got %d", s.per)
-	case s.per > 1024:
-		return nil, fmt.Errorf("launch: want at most 1024 ranks of a host, got %d", s.per)
+		return nil, errors.New("launch: want --gpus N or --procs N, ranks of a host, got none")
 	case s.nodes > 1 && s.node >= s.nodes:
 		return nil, fmt.Errorf("launch: --node %d of --nodes %d: hosts count from 0", s.node, s.nodes)
-	case c.IsSet("nodes") && c.Int("nodes") < 1:
-		return nil, fmt.Errorf("launch: --nodes %d: want at least 1", c.Int("nodes"))
-	case s.restarts < 0:
-		return nil, fmt.Errorf("launch: --restarts %d: want 0 or more", s.restarts)
 	}
 	if c.Bool("check") {
 		if len(s.command) > 0 {
@@ -197,8 +194,10 @@ func startOf(c *cli.Context) (*start, error) {
 		if s.gpus {
 			device = "gpu"
 		}
-		s.command = []string{"launch", "--check", "--device", cmp.Or(c.String("device"), device)}
-		return s, nil
+		cfg, err := checkConfig(cmp.Or(c.String("device"), device), c.String("transport"))
+		s.configs = []*Config{cfg}
+		s.command = []string{"launch", "--check", "--device", cmp.Or(c.String("device"), device), "--transport", c.String("transport")}
+		return s, err
 	}
 	if len(s.command) == 0 {
 		return nil, errors.New("launch: want a command after --, such as: retool launch --procs 2 -- train demo")
@@ -214,19 +213,7 @@ func startOf(c *cli.Context) (*start, error) {
 		s.dir = configs[0].Run
 	}
 	s.configs = configs
-	return s, checkRanks(configs, s.nodes*s.per)
-}
-
-// checkModels refuses models that no rank of this host could read. An evaluation's are its weights', which were looked at already.
-func (s *start) checkModels() error {
-	for _, cfg := range s.configs {
-		if s.command[0] != "eval" {
-			if _, err := plannedShape(cfg, ""); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return s, nil
 }
 
 // trains reports whether the command is one run in one directory.

@@ -14,9 +14,21 @@ import (
 	"retool/trainer/dist"
 )
 
+// checkConfig is by what ranks that check themselves meet: no Python is asked for.
+func checkConfig(device, transport string) (*Config, error) {
+	cfg, err := loadConfig("demo"+textRecipe, []string{"device=" + device, "dist.transport=" + transport})
+	if err != nil {
+		return nil, fmt.Errorf("launch: --check: %w", err)
+	}
+	return cfg, nil
+}
+
 // checkAsRank is `retool launch --check` in a process that a launcher started as a rank.
 func checkAsRank(c *cli.Context, id dist.ID) error {
-	cfg, err := loadConfig("demo", []string{"device=" + cmp.Or(c.String("device"), "cpu")})
+	cfg, err := checkConfig(cmp.Or(c.String("device"), "cpu"), c.String("transport"))
+	if err == nil {
+		err = cfg.forHost(c.Context, id, false)
+	}
 	if err != nil {
 		return err
 	}

@@ -56,9 +56,6 @@ func printScript(c *cli.Context, s *start) error {
 	if f.Run == "" && s.trains() {
 		return errors.New("launch: a script is for many hosts, or many starts: name the run directory that they share, --set run=DIR")
 	}
-	if f.Cores < 1 {
-		return fmt.Errorf("launch: --cores %d: want at least 1", f.Cores)
-	}
 	switch {
 	case c.Bool("mpirun"):
 		return f.writeMpirun(os.Stdout)

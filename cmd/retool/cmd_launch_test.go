@@ -17,6 +17,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/require"
 
+	"retool/kernels/driver"
 	"retool/trainer/dist"
 )
 
@@ -87,8 +88,38 @@ func TestLaunchRefuses(t *testing.T) {
 		{"want --image", append([]string{"--procs", "2", "--k8s", "job"}, append(train, "--set", "run=/runs/a")...)},
 		{"the claim is mounted at /runs", append([]string{"--procs", "2", "--k8s", "job", "--image", "i", "--claim", "c"},
 			append(train, "--set", "run=a")...)},
+		{"launch: interp: python \"/nowhere/python\": not found", append([]string{"--procs", "2"}, set("interp.python=/nowhere/python")...)},
+		{"launch: memory: the run takes ", append([]string{"--procs", "2"}, set("engine.step_tokens=16777216")...)},
+		{"launch: dist.transport: mpi is for ranks that mpirun", []string{"--procs", "2", "--check", "--transport", "mpi"}},
+		{`launch: --check: config: dist.transport: "smoke" is not known`, []string{"--procs", "2", "--check", "--transport", "smoke"}},
+		{"launch: --transport would do nothing without --check", append([]string{"--procs", "2", "--transport", "tcp"}, train...)},
 	} {
 		launchRefused(t, c.says, append([]string{"launch"}, c.args...)...)
+	}
+}
+
+// Where no GPU can be opened, no rank is started to find that out.
+func TestLaunchNeedsItsGPUs(t *testing.T) {
+	if _, err := driver.Count(); err == nil {
+		t.Skip("this host has CUDA")
+	}
+	run := filepath.Join(t.TempDir(), "run")
+	launchRefused(t, "launch: ", "launch", "--gpus", "2", "--", "train", "demo", "--set", "device=gpu", "--set", "run="+run)
+	require.NoDirExists(t, run)
+}
+
+// What follows from settings or from the host is said once, whoever starts the ranks: the others end without a word.
+func TestOneRankSpeaks(t *testing.T) {
+	t.Parallel()
+	for _, set := range []string{"rl.lrr=1", "interp.python=/nowhere/python"} {
+		for rank := range 2 {
+			c, _, errs := command("train", "tiny", "--set", set, "--set", "run="+filepath.Join(t.TempDir(), "run"))
+			c.Env = append(c.Env, "OMPI_COMM_WORLD_RANK="+strconv.Itoa(rank), "OMPI_COMM_WORLD_SIZE=2", "OMPI_COMM_WORLD_LOCAL_RANK="+strconv.Itoa(rank),
+				"OMPI_COMM_WORLD_LOCAL_SIZE=2", "OMPI_COMM_WORLD_NODE_RANK=0")
+			require.Error(t, c.Run())
+			require.Equal(t, 1, c.ProcessState.ExitCode())
+			require.Equal(t, 1-rank, strings.Count(errs.String(), "\n"), errs)
+		}
 	}
 }
 

@@ -26,7 +26,7 @@ func planCommand() *cli.Command {
 			setFlag(),
 			&cli.StringFlag{Name: "shape", Usage: "plan for a model of this `NAME` instead of model.path: " + strings.Join(model.Shapes(), ", ")},
 			&cli.StringFlag{Name: "device", Value: "gpu", Usage: "whose memory, `gpu|cpu`"},
-			&cli.IntFlag{Name: "gpus", Value: 1, Usage: "ranks that share the run, `N`: one a GPU"},
+			countFlag("gpus", 1, 1, 1<<16, "ranks that share the run, `N`: one a GPU"),
 			&cli.StringFlag{Name: "memory", Usage: "of each GPU, `SIZE` (default: 80GiB; of the CPU, what this machine has)"},
 			&cli.BoolFlag{Name: "estimate", Usage: "say what an update and a rollout would take on H200s, computed, also where it does not fit"},
 			&cli.BoolFlag{Name: "table", Usage: "print what published models would take on H200s, computed, and nothing else"},
@@ -145,8 +145,6 @@ func flaggedMemory(c *cli.Context) (int64, error) {
 // shared refuses numbers of ranks that leave some without work.
 func (c *Config) shared(ranks int) error {
 	switch {
-	case ranks < 1:
-		return fmt.Errorf("plan: --gpus %d: want at least 1", ranks)
 	case c.RL.Steps > 0 && c.RL.Minibatch < ranks:
 		return fmt.Errorf("plan: --gpus %d: rl.minibatch has %d trajectories, fewer than ranks", ranks, c.RL.Minibatch)
 	case c.sftSteps() && c.SFT.Batch < ranks:
@@ -169,7 +167,7 @@ func plannedShape(cfg *Config, name string) (model.Config, error) {
 		if err != nil {
 			return model.Config{}, err
 		}
-		return model.ReadConfig(dir)
+		return readModelConfig(dir)
 	}
 	f, err := cfg.folder("")
 	if err != nil {

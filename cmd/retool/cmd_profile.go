@@ -22,7 +22,7 @@ func profileCommand() *cli.Command {
 			"command's processes, and the tokens a second of a run=DIRECTORY among its arguments. Writes PREFIX.csv and PREFIX.svg.\n" +
 			"Its exit code is the command's.",
 		Flags: []cli.Flag{
-			&cli.DurationFlag{Name: "every", Value: 200 * time.Millisecond, Usage: "`TIME` between samples"},
+			timeFlag("every", 200*time.Millisecond, "`TIME` between samples"),
 			&cli.StringFlag{Name: "out",
 				Usage: "write `PREFIX`.csv and PREFIX.svg; default: profile, in the run directory if there is one, written anew"},
 		},

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -61,8 +60,8 @@ func reportCommand() *cli.Command {
 
 // serveReport serves the page of a run directory until the context ends. A run that has logged nothing yet is an answer of 503.
 func serveReport(ctx context.Context, dir, addr string, out io.Writer) error {
-	if _, err := os.Stat(dir); err != nil {
-		return fmt.Errorf("report: no directory %s", dir)
+	if err := wantFolder(dir, "a run's directory, or one of such directories"); err != nil {
+		return fmt.Errorf("report: %w", err)
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {

@@ -204,12 +204,13 @@ func TestReportRefusesInOneSentence(t *testing.T) {
 		args []string
 	}{
 		{"report: want RUNDIR, got no argument", nil},
-		{"no directory " + empty + "/no", []string{empty + "/no"}},
+		{empty + "/no: want a run's directory, or one of such directories, found nothing", []string{empty + "/no"}},
 		{"holds no metrics.jsonl: want the directory of a run", []string{empty}},
 		{"--out x would do nothing", []string{empty, "--serve", "127.0.0.1:0", "--out", "x"}},
 		{"--table would do nothing", []string{empty, "--serve", "127.0.0.1:0", "--table"}},
 		{"--out x would do nothing", []string{empty, "--table", "--out", "x"}},
-		{"no directory " + empty + "/no", []string{empty + "/no", "--table"}},
+		{"found a file", []string{half + "/metrics.jsonl", "--table"}},
+		{"found a file", []string{half + "/metrics.jsonl"}},
 		{"want the directory of a run, or one of such directories", []string{empty, "--table"}},
 		{"text holds no metrics.jsonl: want both parts", []string{half, "--table"}},
 		{"--serve nowhere", []string{empty, "--serve", "nowhere"}},

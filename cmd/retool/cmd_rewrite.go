@@ -26,7 +26,6 @@ func rewriteCommand() *cli.Command {
 			"calculation by code; every snippet is run twice, results, form and answer are verified. OUT gets the traces accepted,\n" +
 			"OUT.report.jsonl every reply and verdict: a run that was cut goes on from there, and asks about no row again. The key is\n" +
 			"taken from OPENAI_API_KEY.",
-		OnUsageError: usageError,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "endpoint", Required: true, Usage: "`URL` such as http://localhost:8000/v1"},
 			&cli.StringFlag{Name: "model", Required: true, Usage: "`NAME` that the endpoint knows"},
@@ -34,15 +33,15 @@ func rewriteCommand() *cli.Command {
 			&cli.StringFlag{Name: "answer", Value: "answer", Usage: "`FIELD` of the true answer"},
 			&cli.StringFlag{Name: "solution", Value: "solution", Usage: "`FIELD` of the solution in text"},
 			&cli.Float64Flag{Name: "temperature", Usage: "of the endpoint's sampling"},
-			&cli.IntFlag{Name: "reply-tokens", Usage: "longest reply; 0: what the endpoint allows"},
-			&cli.IntFlag{Name: "parallel", Value: 8, Usage: "rows at a time"},
+			countFlag("reply-tokens", 0, 0, 1<<24, "longest reply; 0: what the endpoint allows"),
+			countFlag("parallel", 8, 1, 1024, "rows at a time"),
 			&cli.Float64Flag{Name: "rate", Usage: "requests a minute; 0: no limit"},
-			&cli.DurationFlag{Name: "timeout", Value: 10 * time.Minute, Usage: "of one request"},
-			&cli.IntFlag{Name: "attempts", Value: 6, Usage: "at one row, while the endpoint is busy or breaks off"},
+			timeFlag("timeout", 10*time.Minute, "of one request"),
+			countFlag("attempts", 6, 1, mostCount, "at one row, while the endpoint is busy or breaks off"),
 			&cli.StringFlag{Name: "on-mismatch", Value: "drop",
 				Usage: "a result that the interpreter does not give: drop the row, or replace the result"},
 			&cli.Float64Flag{Name: "kept", Value: 0.5, Usage: "least share of the words outside code that are the original's"},
-			&cli.IntFlag{Name: "max-tokens", Value: 16384, Usage: "longest question and trace"},
+			countFlag("max-tokens", 16384, 1, 1<<24, "longest question and trace"),
 			&cli.StringFlag{Name: "tokenizer", Usage: "model `DIR` whose tokenizer counts them; without it three bytes count as one"},
 			&cli.StringFlag{Name: "python", Usage: "interpreter `PATH`; default: the one `make python` built, else python3"},
 		},
@@ -55,11 +54,8 @@ func checkRewriteFlags(c *cli.Context) error {
 	switch m := c.String("on-mismatch"); {
 	case m != "drop" && m != "replace":
 		return fmt.Errorf("rewrite: --on-mismatch: %q is not known (known: drop, replace)", m)
-	case c.Int("parallel") < 1 || c.Int("attempts") < 1 || c.Int("max-tokens") < 1:
-		return fmt.Errorf("rewrite: --parallel, --attempts, --max-tokens: want at least 1, got %d, %d, %d",
-			c.Int("parallel"), c.Int("attempts"), c.Int("max-tokens"))
-	case !(c.Float64("rate") >= 0) || !(c.Float64("temperature") >= 0) || c.Int("reply-tokens") < 0 || c.Duration("timeout") <= 0:
-		return errors.New("rewrite: --rate, --temperature, --reply-tokens: want 0 or more; --timeout: want more than 0")
+	case !(c.Float64("rate") >= 0) || !(c.Float64("temperature") >= 0):
+		return fmt.Errorf("rewrite: --rate, --temperature: want 0 or more, got %g and %g", c.Float64("rate"), c.Float64("temperature"))
 	case !(c.Float64("kept") >= 0 && c.Float64("kept") <= 1):
 		return fmt.Errorf("rewrite: --kept: want a share between 0 and 1, got %g", c.Float64("kept"))
 	}

@@ -67,7 +67,7 @@ func TestRewrittenRowsAreTracesOfTheProtocol(t *testing.T) {
 	_, err = run()
 	require.ErrorContains(t, err, "out.jsonl is there already")
 	require.NoError(t, os.Remove(out))
-	for arg, want := range map[string]string{"--kept=2": "--kept: want a share", "--parallel=0": "want at least 1",
+	for arg, want := range map[string]string{"--kept=2": "--kept: want a share", "--parallel=0": "--parallel: want 1 to 1024, got 0",
 		"--on-mismatch=x": `"x" is not known`, "--rate=-1": "want 0 or more", "--tokenizer=/nowhere": "--tokenizer"} {
 		_, err = run(arg)
 		require.ErrorContains(t, err, want)

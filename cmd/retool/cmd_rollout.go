@@ -22,8 +22,8 @@ func rolloutCommand() *cli.Command {
 			fromFlag(), setFlag(),
 			&cli.StringFlag{Name: "question", Usage: "`TEXT` of the problem; without it a held-out one"},
 			&cli.StringFlag{Name: "answer", Usage: "its answer, to grade the response"},
-			&cli.IntFlag{Name: "problem", Usage: "which held-out problem, from 0"},
-			&cli.IntFlag{Name: "samples", Value: 1, Usage: "how many responses"},
+			countFlag("problem", 0, 0, 1_000_000, "which held-out problem, from 0"),
+			countFlag("samples", 1, 1, mostCount, "how many responses"),
 			&cli.BoolFlag{Name: "greedy", Usage: "take the likeliest token instead of sampling as eval.temperature and eval.top_p say"},
 		},
 		Action: func(c *cli.Context) error {
@@ -34,9 +34,6 @@ func rolloutCommand() *cli.Command {
 				return errors.New("rollout: --answer goes with --question; a held-out problem has its own")
 			}
 			n := c.Int("samples")
-			if n < 1 || c.Int("problem") < 0 || c.Int("problem") > 1e6 {
-				return fmt.Errorf("--samples and --problem: want at least 1 and 0 to 1000000, got %d and %d", n, c.Int("problem"))
-			}
 			_, p, err := loadedProgram(c, nil, func(*Config) (int, error) { return 1, nil })
 			if err != nil {
 				return err

@@ -22,15 +22,12 @@ func deviceFlags() []cli.Flag {
 		&cli.StringFlag{Name: "device", Value: "cpu", Usage: "where to compute: cpu, gpu, emu"},
 		&cli.StringFlag{Name: "variant", Usage: "`KERNELS` of the device: avx512bf16, avx512, avx2, go; sm80, sm90a"},
 		&cli.StringFlag{Name: "dtype", Value: "auto", Usage: "the model in memory: float32, bfloat16; auto: config.json's, on a GPU bfloat16"},
-		&cli.IntFlag{Name: "threads", Usage: "threads of the CPU; 0 takes all"},
+		countFlag("threads", 0, 0, maxThreads, "threads of the CPU; 0 takes all"),
 	}
 }
 
 // flaggedDevice opens the device that deviceFlags name.
 func flaggedDevice(c *cli.Context) (kernels.Device, error) {
-	if n := c.Int("threads"); n < 0 {
-		return nil, fmt.Errorf("--threads %d must not be negative", n)
-	}
 	d := c.String("device")
 	if err := checkDType(d, c.String("dtype")); err != nil {
 		return nil, fmt.Errorf("--%w", err)
@@ -77,7 +74,7 @@ func score(c *cli.Context) error {
 	if err := unusedFlags(c, "out", "logits", "gradients"); err != nil {
 		return err
 	}
-	cfg, err := model.ReadConfig(c.String("model"))
+	cfg, err := readModelConfig(c.String("model"))
 	if err != nil {
 		return err
 	}
@@ -92,15 +89,19 @@ func score(c *cli.Context) error {
 	for _, row := range rows {
 		longest = max(longest, len(row.ids))
 	}
+	// Longer rows than the model was made for are the caller's choice; the rotary table has no end.
+	opt := model.Options{
+		DType: dtypeOf(c.String("device"), c.String("dtype"), cfg), MaxTokens: longest, Positions: longest, Train: gradients != "",
+	}
+	if err := modelFits(c.String("device"), cfg, opt, 0); err != nil {
+		return fmt.Errorf("score: rows of up to %d tokens: %w", longest, err)
+	}
 	dev, err := flaggedDevice(c)
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
-	// Longer rows than the model was made for are the caller's choice; the rotary table has no end.
-	m, err := loadModel(dev, c.String("model"), cfg, model.Options{
-		DType: dtypeOf(c.String("device"), c.String("dtype"), cfg), MaxTokens: longest, Positions: longest, Train: gradients != "",
-	})
+	m, err := loadModel(dev, c.String("model"), cfg, opt)
 	if err != nil {
 		return err
 	}

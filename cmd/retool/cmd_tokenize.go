@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +22,7 @@ func tokenizeCommand() *cli.Command {
 				"`FILE` of one, or - for standard input"},
 			&cli.BoolFlag{Name: "generate", Usage: "with --messages: begin the assistant's next turn"},
 			&cli.BoolFlag{Name: "tools", Usage: "with --messages: offer the code interpreter"},
-			&cli.StringFlag{Name: "ids", Usage: "the other way: the text of a JSON `LIST` such as '[1,2,3]'"},
+			&cli.StringFlag{Name: "ids", Usage: "the other way: the text of a `LIST` of ids, such as 1,2,3"},
 			&cli.BoolFlag{Name: "special", Usage: "names of special tokens in the text become those tokens"},
 			&cli.BoolFlag{Name: "bare", Usage: "without what the tokenizer puts before a text"},
 			&cli.BoolFlag{Name: "count", Usage: "print the number of tokens alone"},
@@ -99,11 +98,7 @@ func checkTokenize(c *cli.Context) error {
 func tokenizeInput(c *cli.Context, t *texts) (text string, ids []int32, err error) {
 	switch {
 	case c.IsSet("ids"):
-		var list []int64
-		if err := json.Unmarshal([]byte(c.String("ids")), &list); err != nil {
-			return "", nil, fmt.Errorf("--ids %q is not a JSON list of integers: %w", c.String("ids"), err)
-		}
-		if ids, err = checkedIDs(list, t.tok.Size()); err != nil {
+		if ids, err = parseIDs(c.String("ids"), t.tok.Size()); err != nil {
 			return "", nil, fmt.Errorf("--ids: %w", err)
 		}
 		return "", ids, nil

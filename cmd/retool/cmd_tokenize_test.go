@@ -22,7 +22,7 @@ func tokenizing(input string, args ...string) (string, error) {
 	var out bytes.Buffer
 	app := &cli.App{
 		Name: "retool", Writer: &out, ErrWriter: &out, Reader: strings.NewReader(input), ExitErrHandler: func(*cli.Context, error) {},
-		Commands: checked([]*cli.Command{tokenizeCommand()}),
+		Commands: checked("", []*cli.Command{tokenizeCommand()}),
 	}
 	err := app.Run(append([]string{"retool", "tokenize"}, args...))
 	return out.String(), err

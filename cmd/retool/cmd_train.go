@@ -59,10 +59,15 @@ func sftConfigs(c *cli.Context) ([]*Config, error) {
 
 // onRanks meets the other ranks of cfg's run, if a launcher started this process as one of several, and does f there. An error of one rank
 // ends the run on all.
-func onRanks(ctx context.Context, cfg *Config, f func(rs *ranks) error) error {
+func onRanks(ctx context.Context, cfg *Config, trains bool, f func(rs *ranks) error) error {
 	id, err := thisRank()
 	if err != nil {
 		return err
+	}
+	if id.Size > 1 {
+		if err := cfg.forHost(ctx, id, trains); err != nil {
+			return err
+		}
 	}
 	rs, err := joinRanks(ctx, cfg, id)
 	if err != nil {
@@ -80,7 +85,7 @@ func (rs *ranks) leads() bool { return rs.Rank() == 0 }
 
 // trainOnce claims a run directory, trains in it, and writes its summary and page.
 func trainOnce(ctx context.Context, cfg *Config) error {
-	return onRanks(ctx, cfg, func(rs *ranks) error {
+	return onRanks(ctx, cfg, true, func(rs *ranks) error {
 		dir, err := rs.claimRun(cfg.Run)
 		if err != nil {
 			return err

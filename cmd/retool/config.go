@@ -7,6 +7,7 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"math"
 	"path/filepath"
@@ -139,8 +140,21 @@ func loadConfig(source string, sets []string) (*Config, error) {
 	return loadOverlaid(source, nil, sets)
 }
 
+// A settingsError is one of settings, which every rank of a command is given alike.
+type settingsError struct{ error }
+
+func (e settingsError) Unwrap() error { return e.error }
+
 // loadOverlaid is loadConfig with lay, if there is one, called between the file and the sets: what it sets is as a recipe's.
 func loadOverlaid(source string, lay func(*Config) error, sets []string) (*Config, error) {
+	c, err := overlaid(source, lay, sets)
+	if file := (*fs.PathError)(nil); err != nil && !errors.As(err, &file) { // a file may be on one host and not on another
+		err = settingsError{err}
+	}
+	return c, err
+}
+
+func overlaid(source string, lay func(*Config) error, sets []string) (*Config, error) {
 	c := DefaultConfig()
 	inFile, typed := map[string]string{}, map[string]string{} // key to where it was given
 	given := map[string]string{}                              // in an embedded recipe as well
@@ -151,7 +165,11 @@ func loadOverlaid(source string, lay func(*Config) error, sets []string) (*Confi
 			name, keys = source, inFile
 			text, err := readText(source)
 			if err != nil {
-				return nil, fmt.Errorf("config: %q is neither an embedded recipe (%s) nor a file that can be read: %w", source,
+				near := ""
+				if best := nearest(source, recipeNames()); best != "" {
+					near = fmt.Sprintf("did you mean %s? ", best)
+				}
+				return nil, fmt.Errorf("config: %q is neither an embedded recipe (%sknown: %s) nor a file that can be read: %w", source, near,
 					strings.Join(recipeNames(), ", "), err)
 			}
 			texts = [][]byte{text}
@@ -432,14 +450,8 @@ func yamlFields(t reflect.Type) map[string]reflect.Type {
 // suggest lists the known keys, the likeliest first if one is close.
 func suggest(key string, known []string) string {
 	sort.Strings(known)
-	best, distance := "", 3
-	for _, k := range known {
-		if d := editDistance(key, k); d < distance {
-			best, distance = k, d
-		}
-	}
 	list := "known: " + strings.Join(known, ", ")
-	if best != "" {
+	if best := nearest(key, known); best != "" {
 		return fmt.Sprintf("did you mean %q? %s", best, list)
 	}
 	return list
@@ -470,13 +482,16 @@ const maxThreads = 1024
 
 // Validate checks every section, and what no section can see alone.
 func (c *Config) Validate() error {
+	if err := c.checkBounds(); err != nil {
+		return err
+	}
 	if err := checkDevice(c.Device, c.Variant); err != nil {
 		return err
 	}
 	if err := checkDType(c.Device, c.Model.DType); err != nil {
 		return fmt.Errorf("model.%w", err)
 	}
-	if c.Threads < 0 || c.Threads > maxThreads {
+	if c.Threads < 0 {
 		return fmt.Errorf("threads: want 0 (one per core) to %d, got %d", maxThreads, c.Threads)
 	}
 	for _, check := range []func() error{c.Config.Validate, c.Engine.Validate, c.Model.validate, c.Data.validate, c.Follow.validate} {

@@ -208,7 +208,7 @@ func TestBadConfigurationIsOneClearSentence(t *testing.T) {
 		{"demo", []string{"sft=3"}, []string{"sft"}},
 		{file("seed: 1\n---\nseed: 2\n"), nil, []string{"c.yaml:3: a second document"}},
 		{file("seed: 1\nsft: {steps: 2, epochs: 3}\n"), nil, []string{"c.yaml:2: sft.epochs would do nothing"}},
-		{"demo", []string{"threads=99999"}, []string{"threads: want 0 (one per core) to 1024, got 99999"}},
+		{"demo", []string{"threads=99999"}, []string{"threads: want at most 1024, got 99999"}},
 		{file("interp: {limits: {memory: 512mb}}\n"), nil, []string{"c.yaml:1: interp.limits.memory", `"512mb"`}},
 		{"demos", nil, []string{`"demos" is neither an embedded recipe (demo`}},
 	} {

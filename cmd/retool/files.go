@@ -8,12 +8,56 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"retool/engine/atomicfile"
+	"retool/engine/model"
 	"retool/trainer/trace"
 )
+
+// notThere is an error that is fs.ErrNotExist.
+type notThere string
+
+func (e notThere) Error() string { return string(e) }
+func (notThere) Unwrap() error   { return fs.ErrNotExist }
+
+// wantFolder refuses a path that is no folder; want says what should stand there.
+func wantFolder(path, want string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return notThere(fmt.Sprintf("%s: want %s, found nothing", path, want))
+	case err == nil && !info.IsDir():
+		return fmt.Errorf("%s: want %s, found a file", path, want)
+	}
+	return err
+}
+
+// wantFile refuses a path that is a folder, or nothing; want says what should stand there.
+func wantFile(path, want string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return notThere(fmt.Sprintf("%s: want %s, found nothing", path, want))
+	case err == nil && info.IsDir():
+		return fmt.Errorf("%s: want %s, found a folder", path, want)
+	}
+	return err
+}
+
+// readModelConfig reads the shape of the model in a folder, and says of what is none what it should be.
+func readModelConfig(dir string) (model.Config, error) {
+	want := "a model's folder with config.json, model.safetensors and tokenizer.json"
+	if strings.HasSuffix(dir, ".gguf") {
+		want += "; `retool convert` makes one of a GGUF file"
+	}
+	if err := wantFolder(dir, want); err != nil {
+		return model.Config{}, fmt.Errorf("model: %w", err)
+	}
+	return model.ReadConfig(dir)
+}
 
 // unused refuses the name of a file that is there already. No file that a user names for output is overwritten. What is written anew is
 // a run's own: its report.html, and a profile without --out; `bench kernels --resume` goes on with its rows.

@@ -37,8 +37,12 @@ func checkpointOf(path string) (string, error) {
 	if dir := trainer.Latest(path); dir != "" {
 		return dir, nil
 	}
+	const want = "a run's directory with checkpoints, or a model's folder with config.json"
+	if err := wantFolder(path, want); err != nil {
+		return "", fmt.Errorf("--from %w", err)
+	}
 	if _, err := os.Stat(path + "/config.json"); err != nil {
-		return "", fmt.Errorf("--from %s: neither a run directory with checkpoints nor a folder with config.json: %w", path, err)
+		return "", fmt.Errorf("--from %s: want %s, found neither: %w", path, want, err)
 	}
 	return path, nil
 }
@@ -92,7 +96,7 @@ func loadedProgram(c *cli.Context, rs *ranks, concurrent func(*Config) (int, err
 			return l, nil, err
 		}
 		u := use{from: l.from, concurrent: n, ranks: rs}
-		var id dist.ID
+		id := dist.ID{Size: 1, LocalSize: 1}
 		if rs != nil {
 			id = rs.id
 		}

@@ -58,7 +58,7 @@ var handedOn = []string{
 func openFolder(dir string) (*folder, error) {
 	f := &folder{}
 	var err error
-	if f.config, err = model.ReadConfig(dir); err != nil {
+	if f.config, err = readModelConfig(dir); err != nil {
 		return nil, err
 	}
 	if !f.config.LMHead {

@@ -30,9 +30,29 @@ func main() {
 		return
 	}
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		err = errors.New("interrupted; the same command goes on from the last checkpoint if run= names the directory")
+		err = interrupted(os.Args[1:])
 	}
 	fail(err)
+}
+
+// interrupted is the error of a command that a signal ended: what of it is left.
+func interrupted(args []string) error {
+	var path []string
+	for cs := commands(); len(args) > 0; args = args[1:] {
+		i := slices.IndexFunc(cs, func(c *cli.Command) bool { return c.HasName(args[0]) })
+		if i < 0 {
+			break
+		}
+		path, cs = append(path, args[0]), cs[i].Subcommands
+	}
+	switch name := strings.Join(path, " "); name {
+	case "train", "sft", "demo":
+		return errors.New("interrupted; the same command goes on from the last checkpoint if run= names the directory")
+	case "bench algorithms":
+		return fmt.Errorf("%s: interrupted; the same command goes on where its runs stand", name)
+	default:
+		return fmt.Errorf("%s: interrupted", name)
+	}
 }
 
 // fail ends the process with a sentence. Of several ranks' one sentence, one rank prints it; a launcher that asks for it in a file gets
@@ -46,7 +66,11 @@ func fail(err error) {
 	if wrong == nil && id.Rank > 0 && errors.Is(err, trainer.ErrSaved) {
 		os.Exit(saved)
 	}
-	fmt.Fprintln(os.Stderr, "retool: "+err.Error())
+	if wrong == nil && othersSay(id, err) {
+		time.Sleep(time.Second) // a launcher that ends all ranks with the first one leaves time to say it
+	} else {
+		fmt.Fprintln(os.Stderr, "retool: "+err.Error())
+	}
 	if wrong == nil && id.ErrorFile != "" {
 		said := map[string]any{"message": err.Error(), "extraInfo": map[string]string{"timestamp": fmt.Sprint(time.Now().Unix())}}
 		if text, wrong := json.Marshal(map[string]any{"message": said}); wrong == nil { // as torchrun reads it
@@ -63,6 +87,16 @@ func fail(err error) {
 	os.Exit(1)
 }
 
+// othersSay reports whether another rank has the same error and prints it: of what is refused before ranks meet, the first one of a host has
+// what follows from the host, and rank 0 what follows from the settings.
+func othersSay(id dist.ID, err error) bool {
+	if id.Rank == 0 || met.Load() {
+		return false
+	}
+	var typed settingsError
+	return id.LocalRank > 0 || errors.As(err, &typed)
+}
+
 func app() *cli.App {
 	return &cli.App{
 		Name:                      "retool",
@@ -71,11 +105,11 @@ func app() *cli.App {
 		Flags:                     []cli.Flag{cli.HelpFlag}, // the library adds it where no command is called help
 		DisableSliceFlagSeparator: true,                     // or --set betas=[0.8,0.9] splits at the comma
 		ExitErrHandler:            func(*cli.Context, error) {},
-		OnUsageError:              usageError,
+		OnUsageError:              usageError("", []cli.Flag{cli.HelpFlag}),
 		CommandNotFound:           nil,
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return fmt.Errorf("no command %q; `retool --help` lists them", c.Args().First())
+				return noCommand(c.Args().First())
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -84,12 +118,11 @@ func app() *cli.App {
 }
 
 func commands() []*cli.Command {
-	cs := []*cli.Command{
+	return checked("", []*cli.Command{
 		demoCommand(), sftCommand(), trainCommand(), evalCommand(), rolloutCommand(), chatCommand(), scoreCommand(), generateCommand(),
 		tokenizeCommand(), dataCommand(), fetchCommand(), convertCommand(), configCommand(), reportCommand(), benchCommand(), profileCommand(),
 		execCommand(), gradeCommand(), planCommand(), doctorCommand(), launchCommand(), helpCommand(),
-	}
-	return checked(cs)
+	})
 }
 
 // flagsFirst moves flags before arguments, at the level of the innermost command: the library stops looking for flags at the first
@@ -140,5 +173,3 @@ func flagsFirst(args []string, cs []*cli.Command) []string {
 	}
 	return append(out, arguments...)
 }
-
-func usageError(_ *cli.Context, err error, _ bool) error { return err }

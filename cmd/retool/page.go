@@ -17,6 +17,9 @@ import (
 
 // reportPage is the page of a run directory, or of one that holds several.
 func reportPage(dir string) ([]byte, error) {
+	if err := wantFolder(dir, "a run's directory, or one of such directories"); err != nil {
+		return nil, fmt.Errorf("report: %w", err)
+	}
 	if !isRun(dir) && len(runsIn(dir)) > 0 {
 		return comparisonPage(dir)
 	}

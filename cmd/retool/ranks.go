@@ -48,6 +48,9 @@ type ranks struct {
 	ended *dist.Ended
 }
 
+// met is set when this process goes to meet the other ranks.
+var met atomic.Bool
+
 // thisRank is who this process is.
 func thisRank() (dist.ID, error) { return dist.Identify(os.Getenv) }
 
@@ -78,6 +81,7 @@ func joinRanks(ctx context.Context, cfg *Config, id dist.ID) (*ranks, error) {
 			}
 		}
 	}
+	met.Store(true)
 	var err error
 	if rs.Comm, rs.members, err = dist.Join(rs.ctx, id, o); err != nil {
 		return nil, err

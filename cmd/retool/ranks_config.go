@@ -2,12 +2,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"reflect"
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"retool/interp"
+	"retool/kernels"
+	"retool/kernels/driver"
+	"retool/trainer/dist"
 )
 
 // forRanks refuses what a run on so many ranks cannot do, or what would do nothing on them, by its settings alone. Whoever first knows how
@@ -83,16 +89,64 @@ func rankConfigs(ctx context.Context, out io.Writer, command []string) (read []*
 	return read, nil
 }
 
-// checkRanks refuses a command that so many ranks would refuse, by its arguments, its settings and those stored in its run directory.
-func checkRanks(configs []*Config, ranks int) error {
-	for _, cfg := range configs {
-		if err := cfg.forRanks(ranks); err != nil {
+// forHost refuses what this host cannot give a rank: its GPU, its kernels, a Python, and for a run its model and the memory. Launch asks it
+// once before it starts ranks, and every rank that something else started before it meets the others.
+func (c *Config) forHost(ctx context.Context, id dist.ID, trains bool) error {
+	switch {
+	case c.Device == "gpu":
+		visible, err := driver.Count()
+		if err == nil {
+			_, err = gpuOrdinal(id, visible)
+		}
+		if err != nil {
+			return err
+		}
+	case c.Device == "cpu" && c.Variant != "":
+		dev, err := kernels.NewCPUVariant(1, c.Variant)
+		if err != nil {
+			return err
+		}
+		dev.Close()
+	}
+	if trains {
+		if _, err := plannedShape(c, ""); err != nil {
+			return err
+		}
+		if _, err := newBudget(c, c.training(), id); err != nil {
 			return err
 		}
 	}
-	if len(configs) == 1 && configs[0].Run != "" {
-		_, _, err := settle(configs[0], configs[0].Run)
-		return err
+	if c.tools() {
+		return interp.Probe(ctx, c.Interp)
+	}
+	return nil
+}
+
+// check refuses a command that its ranks would refuse: by its settings, those stored in its run directory, and where it starts them here
+// by what this host has.
+func (s *start) check(ctx context.Context, here bool) error {
+	n := s.nodes * s.per
+	for _, cfg := range s.configs {
+		if err := cfg.forRanks(n); err != nil {
+			return err
+		}
+	}
+	if len(s.configs) == 1 && s.configs[0].Run != "" {
+		if _, _, err := settle(s.configs[0], s.configs[0].Run); err != nil {
+			return err
+		}
+	}
+	if !here {
+		return nil
+	}
+	last := dist.ID{Rank: s.node*s.per + s.per - 1, Size: n, LocalRank: s.per - 1, LocalSize: s.per} // who lacks most
+	for _, cfg := range s.configs {
+		if cfg.overMPI() {
+			return errors.New("launch: dist.transport: mpi is for ranks that mpirun or srun starts: `retool launch --mpirun` prints the line")
+		}
+		if err := cfg.forHost(ctx, last, s.trains()); err != nil {
+			return fmt.Errorf("launch: %w", err)
+		}
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"retool/cmd/retool/filelock"
+	"retool/engine/atomicfile"
 	"retool/interp"
 	"retool/kernels"
 	"retool/trainer"
@@ -23,6 +24,7 @@ type runDir struct {
 	lock    *os.File
 	created bool     // for this run, under a number nobody else knows
 	had     []string // what stood there when it was claimed
+	config  []byte   // of had, config.yaml
 }
 
 // lockName is the file whose lock says that a process writes; it holds that process's number and host.
@@ -47,8 +49,18 @@ func claimRun(name string) (*runDir, error) {
 	d, err := lockRun(name)
 	if err == nil {
 		d.had = had
+		d.config, err = readConfigOf(name)
 	}
 	return d, err
+}
+
+// readConfigOf is what the config.yaml of a run directory holds; nothing where there is none.
+func readConfigOf(dir string) ([]byte, error) {
+	text, err := os.ReadFile(filepath.Join(dir, "config.yaml"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return text, err
 }
 
 // claimRun takes the directory on rank 0, for all ranks.
@@ -140,9 +152,16 @@ func (d *runDir) Close() {
 	_ = d.lock.Close()
 }
 
-// abandon takes away what a run has written that only began, so that the directory can be claimed again. One that went on stays.
+// abandon takes away what a run has written that only began, so that the directory can be claimed again. One that went on stays, with the
+// settings that it had.
 func (d *runDir) abandon() {
-	if d.lock == nil || slices.Contains(d.had, "checkpoints") {
+	if d.lock == nil {
+		return
+	}
+	if d.config != nil {
+		_ = atomicfile.WriteBytes(filepath.Join(d.path, "config.yaml"), d.config)
+	}
+	if slices.Contains(d.had, "checkpoints") {
 		return
 	}
 	now, _ := entryNames(d.path)

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"retool/engine"
+	"retool/engine/jsonfile"
 	"retool/engine/model"
 )
 
@@ -81,7 +83,7 @@ func (r *rowReader) row(line []byte) (row scoreRow, err error) {
 		Text     *string         `json:"text"`
 		Messages json.RawMessage `json:"messages"`
 	}
-	if bad := json.Unmarshal(line, &of); bad != nil {
+	if bad := jsonfile.Unmarshal(line, &of); bad != nil {
 		return row, fmt.Errorf("not an object with a list `ids` of integers, a `text` or `messages`: %w", bad)
 	}
 	given := 0
@@ -141,4 +143,17 @@ func checkedIDs(ids []int64, vocab int) ([]int32, error) {
 		out[i] = int32(id)
 	}
 	return out, nil
+}
+
+// parseIDs reads token ids that are given as 1,2,3 or as a JSON list.
+func parseIDs(text string, vocab int) ([]int32, error) {
+	list := strings.TrimSpace(text)
+	if !strings.HasPrefix(list, "[") {
+		list = "[" + list + "]"
+	}
+	var ids []int64
+	if err := jsonfile.Unmarshal([]byte(list), &ids); err != nil {
+		return nil, fmt.Errorf("want integers such as 1,2,3 or [1,2,3], got %q", text)
+	}
+	return checkedIDs(ids, vocab)
 }

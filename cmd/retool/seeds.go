@@ -39,8 +39,8 @@ func runsIn(dir string) (runs []string) {
 
 // seedsOf are the demos in the folders of a directory; or the directory itself, if it is that of a demo.
 func seedsOf(dir string) ([]report.Seed, error) {
-	if _, err := os.Stat(dir); err != nil {
-		return nil, fmt.Errorf("report: no directory %s", dir)
+	if err := wantFolder(dir, "a run's directory, or one of such directories"); err != nil {
+		return nil, fmt.Errorf("report: %w", err)
 	}
 	dirs := []string{dir}
 	if !isRun(dir) {

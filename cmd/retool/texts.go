@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"retool/engine"
+	"retool/engine/jsonfile"
 	"retool/engine/tokenizer"
 )
 
@@ -27,6 +27,9 @@ type texts struct {
 // openTexts reads the tokenizer and the chat template of a model's folder, whose weights need not be there. tools picks the template for
 // them where there are two.
 func openTexts(dir string, tools bool) (*texts, error) {
+	if err := wantFolder(dir, "a model's folder with tokenizer.json"); err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
 	tok, err := tokenizer.Open(dir)
 	if err != nil {
 		return nil, err
@@ -69,7 +72,7 @@ func (t *texts) special(id int32) bool { return t.tok.Bytes(id) == nil }
 // parseMessages reads a JSON list of messages.
 func parseMessages(text []byte) ([]engine.Message, error) {
 	var list []engine.Message
-	if err := json.Unmarshal(text, &list); err != nil {
+	if err := jsonfile.Unmarshal(text, &list); err != nil {
 		return nil, fmt.Errorf("want a JSON list of objects with role and content, both text: %w", err)
 	}
 	if len(list) == 0 {

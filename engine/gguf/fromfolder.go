@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"retool/engine/jsonfile"
 )
 
 // FolderFiles are those that ParseTokenizer reads, as far as a folder has them.
@@ -33,7 +35,7 @@ func ParseTokenizer(files map[string][]byte, rows int) (*Tokenizer, error) {
 			continue
 		}
 		var object map[string]json.RawMessage
-		err := json.Unmarshal(data, &object)
+		err := jsonfile.Unmarshal(data, &object)
 		if err == nil {
 			err = step.read(object)
 		}
@@ -57,14 +59,14 @@ func (t *Tokenizer) parse(data []byte, rows int) error {
 	var format struct {
 		Format string `json:"format"`
 	}
-	if err := json.Unmarshal(data, &format); err != nil {
+	if err := jsonfile.Unmarshal(data, &format); err != nil {
 		return err
 	}
 	if format.Format != "" {
 		return fmt.Errorf("is of the format %q, a tokenizer that llama.cpp has not: byte-level BPE is needed", format.Format)
 	}
 	var f tokenizerJSON
-	if err := json.Unmarshal(data, &f); err != nil {
+	if err := jsonfile.Unmarshal(data, &f); err != nil {
 		return err
 	}
 	m := f.Model
@@ -92,7 +94,7 @@ func (t *Tokenizer) parse(data []byte, rows int) error {
 
 func (t *Tokenizer) readTokens(f tokenizerJSON, rows int) error {
 	var vocab map[string]int
-	if err := json.Unmarshal(f.Model.Vocab, &vocab); err != nil {
+	if err := jsonfile.Unmarshal(f.Model.Vocab, &vocab); err != nil {
 		return fmt.Errorf("model.vocab: %w", err)
 	}
 	t.tokens, t.types = make([]string, rows), make([]int32, rows)
@@ -138,7 +140,7 @@ func readMerges(data json.RawMessage) ([]string, error) {
 		return joined, nil
 	}
 	var pairs [][]string
-	if err := json.Unmarshal(data, &pairs); err != nil {
+	if err := jsonfile.Unmarshal(data, &pairs); err != nil {
 		return nil, fmt.Errorf("model.merges is %s, want a list of pairs", abridged(string(data)))
 	}
 	joined = make([]string, len(pairs))
@@ -219,7 +221,7 @@ func (t *Tokenizer) readNotes(object map[string]json.RawMessage) error {
 		return nil
 	}
 	var list []struct{ Name, Template string }
-	if err := json.Unmarshal(raw, &list); err != nil {
+	if err := jsonfile.Unmarshal(raw, &list); err != nil {
 		return fmt.Errorf("chat_template is %s, want a string or a list of named ones", abridged(string(raw)))
 	}
 	t.templates = map[string]string{}
@@ -245,7 +247,7 @@ func (t *Tokenizer) readIDs(object map[string]json.RawMessage) error {
 		list := []int{}
 		if json.Unmarshal(raw, &one) == nil {
 			list = append(list, one)
-		} else if err := json.Unmarshal(raw, &list); err != nil {
+		} else if err := jsonfile.Unmarshal(raw, &list); err != nil {
 			return nil, fmt.Errorf("%s is %s, want an id or a list of ids", key, abridged(string(raw)))
 		}
 		for _, id := range list {
@@ -291,7 +293,7 @@ func (t *Tokenizer) readSampling(object map[string]json.RawMessage) error {
 			continue
 		}
 		var x float64
-		if err := json.Unmarshal(raw, &x); err != nil || s.integer && x != math.Trunc(x) || math.Abs(x) > math.MaxInt32 {
+		if err := jsonfile.Unmarshal(raw, &x); err != nil || s.integer && x != math.Trunc(x) || math.Abs(x) > math.MaxInt32 {
 			return fmt.Errorf("%s is %s, want a number", s.name, abridged(string(raw)))
 		}
 		if s.integer {

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	"retool/engine/jsonfile"
 )
 
 // pipeline is what a name in tokenizer.ggml.pre stands for: how text is cut into words, as a tokenizer.json spells it.
@@ -109,7 +111,7 @@ func flatten(raw json.RawMessage) ([]stage, error) {
 		return nil, nil
 	}
 	var s stage
-	if err := json.Unmarshal(raw, &s); err != nil {
+	if err := jsonfile.Unmarshal(raw, &s); err != nil {
 		return nil, err
 	}
 	return s.parts(), nil

@@ -35,18 +35,18 @@ func Plain(err error) error {
 		if wrong.Field != "" {
 			what = wrong.Field + " is"
 		}
-		return fmt.Errorf("%s a JSON %s, must be %s", what, wrong.Value, wanted(wrong.Type))
+		return fmt.Errorf("%s a JSON %s, must be %s", what, wrong.Value, Wanted(wrong.Type))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // of a Decoder
 		return errors.New("unexpected end of JSON input")
 	}
 	return err
 }
 
-// wanted says in words what a Go type is in JSON.
-func wanted(t reflect.Type) string {
+// Wanted says in words what a Go type is in JSON.
+func Wanted(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Pointer:
-		return wanted(t.Elem())
+		return Wanted(t.Elem())
 	case reflect.String:
 		return "a string"
 	case reflect.Bool:

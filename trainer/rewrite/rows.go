@@ -10,6 +10,7 @@ import (
 	"io"
 	"strings"
 
+	"retool/engine/jsonfile"
 	"retool/trainer/data"
 )
 
@@ -63,7 +64,7 @@ func ReadRows(r io.Reader, name string, f Fields) ([]Row, error) {
 
 func readRow(line []byte, n int, f Fields) (Row, error) {
 	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(line, &fields); err != nil {
+	if err := jsonfile.Unmarshal(line, &fields); err != nil {
 		return Row{}, fmt.Errorf("want one JSON object a line: %w", err)
 	}
 	text := func(name string, needed bool) (string, error) {

@@ -2,11 +2,15 @@ package trace
 
 import (
 	"errors"
+	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"retool/engine/jsonfile"
 )
 
 // JSON has no NaN and no infinity, and a run that has diverged is full of them. Whatever this program writes as JSON holds null in
@@ -49,5 +53,30 @@ func MarshalIndent(v any) ([]byte, error) {
 	return append(text, '\n'), err
 }
 
-// Unmarshal reads what Marshal writes.
-func Unmarshal(text []byte, v any) error { return json.Unmarshal(text, v, reading) }
+// Unmarshal reads what Marshal writes. An error is in words without Go's types.
+func Unmarshal(text []byte, v any) error { return plain(json.Unmarshal(text, v, reading)) }
+
+func plain(err error) error {
+	var wrong *json.SemanticError
+	var broken *jsontext.SyntacticError
+	switch {
+	case errors.As(err, &wrong) && wrong.GoType != nil && wrong.JSONKind != 0:
+		what := "is"
+		if at := strings.ReplaceAll(strings.TrimPrefix(string(wrong.JSONPointer), "/"), "/", "."); at != "" {
+			what = at + " is"
+		}
+		value := wrong.JSONKind.String()
+		switch value {
+		case "{":
+			value = "object"
+		case "[":
+			value = "array"
+		case "true", "false":
+			value = "bool"
+		}
+		return fmt.Errorf("%s a JSON %s, must be %s", what, value, jsonfile.Wanted(wrong.GoType))
+	case errors.As(err, &broken):
+		return fmt.Errorf("is no JSON: %w after %d bytes", broken.Err, broken.ByteOffset)
+	}
+	return err
+}

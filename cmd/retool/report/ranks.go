@@ -1,13 +1,13 @@
 package report
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 
+	"retool/engine/jsonfile"
 	"retool/trainer/trace"
 )
 
@@ -34,7 +34,7 @@ func readRanks(dir string, rl []trace.Metrics) ([]rank, error) {
 	}
 	var ranks []rank
 	if err == nil {
-		err = json.Unmarshal(text, &ranks)
+		err = jsonfile.Unmarshal(text, &ranks)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("report: %s: %w", path, err)
