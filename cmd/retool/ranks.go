@@ -62,7 +62,8 @@ func joinRanks(ctx context.Context, cfg *Config, id dist.ID) (*ranks, error) {
 	rs.ctx, rs.cancel = context.WithCancelCause(ctx)
 	o := dist.Options{
 		Dir: cfg.Run, Cores: runtime.NumCPU(), Affinity: affinity(),
-		TLS: cfg.Dist.Encrypt, TCP: cfg.Dist.Transport == "tcp", Wait: cfg.Dist.Wait, Limits: dist.Limits{Stall: cfg.Dist.Stall, Timeout: cfg.Dist.Timeout},
+		TLS: cfg.Dist.Encrypt, TCP: cfg.Dist.Transport == "tcp", Wait: cfg.Dist.Wait,
+		Limits: dist.Limits{Stall: cfg.Dist.Stall, Timeout: cfg.Dist.Timeout},
 		Log:   func(line string) { fmt.Fprintln(os.Stderr, line) },
 		Ended: rs.end,
 	}

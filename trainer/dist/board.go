@@ -204,8 +204,8 @@ type whereabouts struct {
 	Why     string
 }
 
-// share gives the ranks a board, if all are processes of one host and the system has such memory. Where it cannot be had, rank 0 says why in
-// a line, and everything goes by TCP. All ranks call it.
+// share gives the ranks a board, if all are processes of one host and the system has such memory. Where it cannot be had, rank 0 says why
+// in a line, and everything goes by TCP. All ranks call it.
 func (n *network) share() error {
 	for _, m := range n.members {
 		if m.Host != n.self.Host {

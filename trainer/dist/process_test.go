@@ -47,7 +47,8 @@ func rankProcess(role string) error {
 		return err
 	}
 	ended := make(chan *Ended, 1)
-	o := Options{Dir: os.Getenv("RETOOL_TEST_DIR"), TCP: os.Getenv(tcpVariable) != "", Wait: time.Minute, Log: func(s string) { fmt.Println("log:", s) },
+	o := Options{Dir: os.Getenv("RETOOL_TEST_DIR"), TCP: os.Getenv(tcpVariable) != "", Wait: time.Minute,
+		Log:   func(s string) { fmt.Println("log:", s) },
 		Ended: func(e *Ended) { ended <- e }}
 	if role == "STOP" || role == "hang" || role == "slow" || role == "mpi hang" {
 		o.Limits = Limits{Beat: 20 * time.Millisecond, Silence: 800 * time.Millisecond, Stall: 200 * time.Millisecond, Timeout: time.Second}
