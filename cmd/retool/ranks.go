@@ -64,8 +64,8 @@ func joinRanks(ctx context.Context, cfg *Config, id dist.ID) (*ranks, error) {
 		Dir: cfg.Run, Cores: runtime.NumCPU(), Affinity: affinity(),
 		TLS: cfg.Dist.Encrypt, TCP: cfg.Dist.Transport == "tcp", Wait: cfg.Dist.Wait,
 		Limits: dist.Limits{Stall: cfg.Dist.Stall, Timeout: cfg.Dist.Timeout},
-		Log:   func(line string) { fmt.Fprintln(os.Stderr, line) },
-		Ended: rs.end,
+		Log:    func(line string) { fmt.Fprintln(os.Stderr, line) },
+		Ended:  rs.end,
 	}
 	o.Device, o.PCI = rankDevice(cfg.Device, id)
 	if id.Size > 1 {
