@@ -2,6 +2,7 @@ package dist
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -173,4 +174,28 @@ func TestWaitingIsNoExchange(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Whatever lies in a head, what is read of it is within its place, or refused.
+func TestNoHeadLeadsElsewhere(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(2, 5).Draw(t, "ranks")
+		mem := make([]uint64, boardLen(n)/8)
+		b := newBoard(unsafe.Slice((*byte)(unsafe.Pointer(&mem[0])), boardLen(n)), n-1, n)
+		call := rapid.Uint64().Draw(t, "call")
+		head, place := b.head(0, call), b.place(0, call)
+		copy(head, rapid.SliceOfN(rapid.Byte(), headName, headName).Draw(t, "head"))
+		small := rapid.Uint32Range(0, 2*boardPlace)
+		for i, v := range []uint32{small.Draw(t, "at"), rapid.OneOf(small, rapid.Uint32()).Draw(t, "bytes")} {
+			binary.LittleEndian.PutUint32(head[headEntries+8*b.rank+4*i:], v)
+		}
+		f, here, err := b.read(0, call)
+		require.LessOrEqual(t, len(f.what), maxWhat)
+		switch {
+		case err != nil:
+			require.ErrorIs(t, err, errFrame)
+		case here && len(f.body) > 0:
+			require.True(t, within(place, f.body) && within(place, f.body[len(f.body)-1:]))
+		}
+	})
 }
