@@ -195,29 +195,39 @@ func trainable(eps []*Episode) []*Episode {
 }
 
 // score fills Value and Ref, and compares the log-probabilities of a training forward with the rollout's, in the rounds that are to be
-// verified. Rank r of R scores the plan's passes r, r+R, r+2R and so on, a round each, and hands what they say to the others.
+// verified. The episodes are divided among the ranks by their tokens: what a model says of one does not show which others are in its
+// pass. Each rank hands what its passes say to the others.
 func (p *PPO) score(eps []*Episode, step int, s *Stats) error {
-	plan := Pack(eps, p.cfg.RL.Tokens, 1)
-	said := make([]scores, len(plan))
-	for first := 0; first < len(plan); first += p.ranks.Size() {
-		i, verify := first+p.ranks.Rank(), p.cfg.RL.verifies(step, first/p.ranks.Size())
-		if i >= len(plan) {
+	plans := make([][]*Batch, p.ranks.Size())
+	rounds := 0
+	for r, part := range slicesOf(eps, len(plans)) {
+		plans[r] = Pack(part, p.cfg.RL.Tokens, 1)
+		rounds = max(rounds, len(plans[r]))
+	}
+	mine := plans[p.ranks.Rank()]
+	said := make([]scores, len(mine))
+	for round := range rounds {
+		verify := p.cfg.RL.verifies(step, round)
+		if round >= len(mine) {
 			if err := p.idleScore(verify); err != nil {
 				return err
 			}
 			continue
 		}
-		p.ranks.did("%s: scoring pass %d of %d", p.named(step), i+1, len(plan))
+		p.ranks.did("%s: scoring pass %d of %d", p.named(step), round+1, len(mine))
 		var err error
-		if said[i], err = p.scorePass(plan[i], verify); err != nil {
+		if said[round], err = p.scorePass(mine[round], verify); err != nil {
 			return err
 		}
 	}
-	if err := p.ranks.shareScores("scores of "+p.named(step), plan, said); err != nil {
+	all, err := p.ranks.shareScores("scores of "+p.named(step), plans, said)
+	if err != nil {
 		return err
 	}
-	for i, b := range plan {
-		b.scored(said[i].logp, said[i].value, said[i].ref)
+	for r, plan := range plans {
+		for i, b := range plan {
+			b.scored(all[r][i].logp, all[r][i].value, all[r][i].ref)
+		}
 	}
 	return nil
 }

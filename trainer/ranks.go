@@ -46,7 +46,9 @@ type Ranks struct {
 
 	calls    int           // of rollouts, all ranks' alike
 	progress int64         // what Doing is told
-	spent    time.Duration // in collectives
+	spent    time.Duration // in collectives, once all had come
+	waits    time.Duration // for others to come to them
+	waited   time.Duration // what Comm.Waited said last
 }
 
 // NewRanks joins a run's ranks; no comm is a single one, no slices one for each rank. It panics where slices do not divide among them.
@@ -192,7 +194,12 @@ func (r *Ranks) wait(start time.Time, p dist.Pending) error {
 	return p.Wait()
 }
 
-func (r *Ranks) book(start time.Time) { r.spent += time.Since(start) }
+// book is told of a collective that began at start.
+func (r *Ranks) book(start time.Time) {
+	took, waited := time.Since(start), r.Waited()
+	wait := min(waited-r.waited, took)
+	r.spent, r.waits, r.waited = r.spent+took-wait, r.waits+wait, waited
+}
 
 // numbers is every rank's numbers, in the order of ranks: of slices, where each rank gives its own in order.
 func (r *Ranks) numbers(what string, mine []float64) ([]float64, error) {

@@ -51,7 +51,7 @@ func (r *Ranks) rollouts(ctx context.Context, e *engine.Engine, what string, gro
 	if err != nil {
 		return nil, nil, err
 	}
-	spent := r.spent
+	waits := r.waits
 	everybody, err := r.gather("trajectories of "+what, bytes)
 	if err != nil {
 		return nil, nil, err
@@ -60,7 +60,7 @@ func (r *Ranks) rollouts(ctx context.Context, e *engine.Engine, what string, gro
 	if err == nil {
 		err = e.TooManyLost(trs)
 	}
-	r.spent -= min(idle(shares, r.Rank()), r.spent-spent) // waiting for others is no exchange; they may have begun earlier
+	r.waits -= min(idle(shares, r.Rank()), r.waits-waits) // which is the tail
 	return trs, shares, err
 }
 

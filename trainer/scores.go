@@ -13,13 +13,13 @@ type scores struct{ logp, value, ref []float32 }
 
 func (s *scores) lists() []*[]float32 { return []*[]float32{&s.logp, &s.value, &s.ref} }
 
-// shareScores fills in the scores of the passes that other ranks made: pass i is rank i mod R's.
-func (r *Ranks) shareScores(what string, plan []*Batch, said []scores) error {
+// shareScores is the scores of all ranks' passes, by rank, where said are those of this one's.
+func (r *Ranks) shareScores(what string, plans [][]*Batch, said []scores) ([][]scores, error) {
 	if r.Size() == 1 {
-		return nil
+		return [][]scores{said}, nil
 	}
 	var mine []byte
-	for i := r.Rank(); i < len(plan); i += r.Size() {
+	for i := range said {
 		for _, list := range said[i].lists() {
 			mine = append(mine, byte(min(1, len(*list))))
 			for _, x := range *list {
@@ -27,20 +27,22 @@ func (r *Ranks) shareScores(what string, plan []*Batch, said []scores) error {
 			}
 		}
 	}
-	all, err := r.gather(what, mine)
+	everybody, err := r.gather(what, mine)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for rank, b := range all {
-		for i := rank; i < len(plan) && rank != r.Rank(); i += r.Size() {
-			for _, list := range said[i].lists() {
-				if b, err = readScores(b, list, len(plan[i].Rows)); err != nil {
-					return fmt.Errorf("trainer: %s: rank %d: %w", what, rank, err)
+	all := make([][]scores, len(plans))
+	for rank, b := range everybody {
+		all[rank] = make([]scores, len(plans[rank]))
+		for i := range all[rank] {
+			for _, list := range all[rank][i].lists() {
+				if b, err = readScores(b, list, len(plans[rank][i].Rows)); err != nil {
+					return nil, fmt.Errorf("trainer: %s: rank %d: %w", what, rank, err)
 				}
 			}
 		}
 	}
-	return nil
+	return all, nil
 }
 
 // readScores reads one list of n numbers, or its absence.

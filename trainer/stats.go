@@ -21,14 +21,14 @@ type Stats struct {
 
 	p                         *PPO
 	start, rolled, ended      time.Time
-	spent                     time.Duration // of Ranks, when the step began
+	spent, waits              time.Duration // of Ranks, when the step began
 	updates                   float64
 	entropySum, entropyWeight float64
 	all                       int // tokens of all trajectories
 }
 
 func newStats(p *PPO) *Stats {
-	return &Stats{p: p, start: time.Now(), spent: p.ranks.spent}
+	return &Stats{p: p, start: time.Now(), spent: p.ranks.spent, waits: p.ranks.waits}
 }
 
 // rolledOut books the graded rollouts.
@@ -161,7 +161,8 @@ func (s *Stats) done() {
 		}
 	}
 	if n := len(s.p.shares); n > 1 {
-		s.RL.Ranks = &trace.Ranks{Exchange: (s.p.ranks.spent - s.spent).Seconds() / s.Seconds}
+		s.RL.Ranks = &trace.Ranks{Exchange: (s.p.ranks.spent - s.spent).Seconds() / s.Seconds,
+			Wait: (s.p.ranks.waits - s.waits).Seconds() / s.Seconds}
 		var sum, longest float64
 		for _, r := range s.p.shares {
 			s.RL.Ranks.Rollout = append(s.RL.Ranks.Rollout, r.seconds)

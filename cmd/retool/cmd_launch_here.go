@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -15,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -205,7 +207,7 @@ func (s *start) environment(attempt int) ([]string, error) {
 }
 
 // startChild starts a rank in a session of its own; its output goes into its log, that of rank 0 also here, and errors of others behind
-// their rank.
+// their rank. The sentence with which a rank ends is for verdict to say.
 func (s *start) startChild(local int, env []string, logs string, attempt int) (*child, error) {
 	c := &child{rank: s.node*s.per + local, local: local}
 	c.errorFile = filepath.Join(logs, fmt.Sprintf("%03d.error", c.rank))
@@ -237,38 +239,65 @@ func (s *start) startChild(local int, env []string, logs string, attempt int) (*
 	if err != nil {
 		return nil, errors.Join(err, log.Close(), out.Close(), errs.Close())
 	}
-	toOut, toErr := io.Writer(log), io.Writer(log)
-	switch {
-	case c.rank == 0:
-		toOut, toErr = io.MultiWriter(log, os.Stdout), io.MultiWriter(log, os.Stderr)
-	default:
-		toErr = io.MultiWriter(log, &prefixed{to: os.Stderr, prefix: fmt.Sprintf("[%d] ", c.rank)})
+	toOut, here := io.Writer(log), &complaints{to: os.Stderr}
+	if c.rank == 0 {
+		toOut = io.MultiWriter(log, os.Stdout)
+	} else {
+		here.prefix = fmt.Sprintf("[%d] ", c.rank)
 	}
 	var both sync.WaitGroup
 	both.Go(func() { _, _ = io.Copy(toOut, out); out.Close() })
-	both.Go(func() { _, _ = io.Copy(toErr, errs); errs.Close() })
+	both.Go(func() {
+		_, _ = io.Copy(io.MultiWriter(log, here), errs)
+		errs.Close()
+		here.end(c.sentence())
+	})
 	c.output.Go(func() { both.Wait(); log.Close() })
 	return c, nil
 }
 
-// prefixed writes whole lines behind a prefix.
-type prefixed struct {
-	to     io.Writer
-	prefix string
-	part   []byte
+// complaints are what a rank says on standard error, whole lines behind a prefix. One that may be its last sentence waits for the next.
+type complaints struct {
+	to         io.Writer
+	prefix     string
+	part, last []byte
 }
 
-func (p *prefixed) Write(b []byte) (int, error) {
-	p.part = append(p.part, b...)
+func (c *complaints) Write(b []byte) (int, error) {
+	c.part = append(c.part, b...)
 	for {
-		n, line, err := bufio.ScanLines(p.part, false)
+		n, line, err := bufio.ScanLines(c.part, false)
 		if err != nil || n == 0 {
 			return len(b), err
 		}
-		if _, err := fmt.Fprintf(p.to, "%s%s\n", p.prefix, line); err != nil {
-			return len(b), err
+		c.flush()
+		if bytes.HasPrefix(line, []byte(complaint)) {
+			c.last = bytes.Clone(line)
+		} else {
+			fmt.Fprintf(c.to, "%s%s\n", c.prefix, line)
 		}
-		p.part = p.part[n:]
+		c.part = c.part[n:]
+	}
+}
+
+// complaint begins the sentence with which fail ends a process.
+const complaint = "retool: "
+
+func (c *complaints) flush() {
+	if len(c.last) > 0 {
+		fmt.Fprintf(c.to, "%s%s\n", c.prefix, c.last)
+		c.last = nil
+	}
+}
+
+// end writes what is left, but not the sentence that the rank left as its reason.
+func (c *complaints) end(sentence string) {
+	if string(c.last) == complaint+sentence {
+		c.last = nil
+	}
+	c.flush()
+	if len(c.part) > 0 {
+		fmt.Fprintf(c.to, "%s%s\n", c.prefix, c.part)
 	}
 }
 
@@ -305,16 +334,17 @@ func (c *child) sentence() string {
 	return said.Message.Message
 }
 
-// verdict is the end of the ranks: the first one's code, and its sentence, or else one that another has for it.
+// verdict is the end of the ranks in one sentence: the first one's own, or that of another which names it.
 func (s *start) verdict(first *child, children []*child, logs string) error {
 	if first.code == saved {
 		return coded{fmt.Errorf("saved and ended, as asked (exit %d)", saved), saved}
 	}
-	why := first.sentence()
+	pid, code, why := first.cmd.Process.Pid, first.code, first.sentence()
+	killed := ""
 	if first.signal != 0 {
-		why = fmt.Sprintf("it was killed by signal %d (%v)", int(first.signal), first.signal)
+		code, killed = 1, fmt.Sprintf("it was killed by signal %d (%v)", int(first.signal), first.signal)
 		if first.signal == syscall.SIGKILL {
-			why += ", as the kernel does when memory runs out"
+			killed += ", as the kernel does when memory runs out"
 		}
 	}
 	for _, c := range children {
@@ -322,12 +352,21 @@ func (s *start) verdict(first *child, children []*child, logs string) error {
 			why = c.sentence()
 		}
 	}
-	if why == "" {
-		why = fmt.Sprintf("it exited with %d", first.code)
+	// What ends a run of many ranks is named by all of them alike, with rank, process and log.
+	said := strings.Replace(why, "dist: ", "", 1)
+	switch {
+	case killed != "" && strings.Contains(said, fmt.Sprintf("pid %d)", pid)):
+		return coded{fmt.Errorf("launch: %s; %s", said, killed), code}
+	case killed != "":
+		why = killed
+	case strings.HasPrefix(why, "dist: "):
+		return coded{fmt.Errorf("launch: %s", said), code}
+	case why == "":
+		why = fmt.Sprintf("it exited with %d", code)
 	}
-	text := fmt.Sprintf("launch: rank %d (pid %d): %s", first.rank, first.cmd.Process.Pid, why)
+	text := fmt.Sprintf("launch: rank %d (pid %d): %s", first.rank, pid, why)
 	if s.dir != "" {
 		text += fmt.Sprintf("; its log: %s", filepath.Join(logs, fmt.Sprintf("%03d.log", first.rank)))
 	}
-	return coded{errors.New(text), first.code}
+	return coded{errors.New(text), code}
 }

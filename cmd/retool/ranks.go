@@ -65,9 +65,10 @@ func joinRanks(ctx context.Context, cfg *Config, id dist.ID) (*ranks, error) {
 	rs.ctx, rs.cancel = context.WithCancelCause(ctx)
 	o := dist.Options{
 		Dir: cfg.Run, Cores: runtime.NumCPU(), Affinity: affinity(),
-		TLS: cfg.Dist.Encrypt, Wait: cfg.Dist.Wait, Limits: dist.Limits{Stall: cfg.Dist.Stall, Timeout: cfg.Dist.Timeout},
-		Log:   func(line string) { fmt.Fprintln(os.Stderr, line) },
-		Ended: rs.end,
+		TLS: cfg.Dist.Encrypt, TCP: cfg.Dist.Transport == "tcp", Wait: cfg.Dist.Wait,
+		Limits: dist.Limits{Stall: cfg.Dist.Stall, Timeout: cfg.Dist.Timeout},
+		Log:    func(line string) { fmt.Fprintln(os.Stderr, line) },
+		Ended:  rs.end,
 	}
 	o.Device, o.PCI = rankDevice(cfg.Device, id)
 	if id.Size > 1 {
@@ -104,7 +105,7 @@ func (rs *ranks) bind(log func(string)) error {
 	}
 	if os.Getenv("GOMAXPROCS") == "" {
 		// The device's threads keep all cores busy, and a goroutine gets one of theirs only after milliseconds. One thread more, which the
-		// kernel wakes at once, answers other ranks meanwhile: they ask for every trajectory.
+		// kernel wakes at once, answers other ranks meanwhile, and interpreters: ranks of other hosts ask for every trajectory.
 		runtime.SetDefaultGOMAXPROCS()
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}

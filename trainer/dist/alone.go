@@ -2,7 +2,7 @@ package dist
 
 import (
 	"fmt"
-	"sync"
+	"time"
 
 	k "retool/kernels"
 )
@@ -15,7 +15,8 @@ func (*Alone) Size() int                      { return 1 }
 func (*Alone) Doing(int64, string, ...any)    {}
 func (*Alone) Abort(error)                    {}
 func (*Alone) Close() error                   { return nil }
-func (a *Alone) Ticket(w string) (int, error) { return a.tickets.take(w), nil }
+func (*Alone) Waited() time.Duration          { return 0 }
+func (a *Alone) Ticket(w string) (int, error) { n, _ := a.tickets.take(w); return n, nil }
 
 func (*Alone) Gather(_ string, mine []byte) ([][]byte, error) { return [][]byte{mine}, nil }
 
@@ -50,20 +51,3 @@ func copyPart(dst, src k.Tensor) error {
 type done struct{ err error }
 
 func (d done) Wait() error { return d.err }
-
-// tickets counts what has been given out, by name.
-type tickets struct {
-	sync.Mutex
-	next map[string]int
-}
-
-func (t *tickets) take(what string) int {
-	t.Lock()
-	defer t.Unlock()
-	if t.next == nil {
-		t.next = map[string]int{}
-	}
-	n := t.next[what]
-	t.next[what]++
-	return n
-}

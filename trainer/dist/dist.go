@@ -1,6 +1,10 @@
 package dist
 
-import k "retool/kernels"
+import (
+	"time"
+
+	k "retool/kernels"
+)
 
 // A Comm joins the ranks of a run. Every rank makes the same calls in the same order, from one goroutine; Doing and Abort are for any
 // goroutine. what names a call: a rank that meets another rank in another call ends the run on all of them, with both names. An error is
@@ -15,6 +19,7 @@ type Comm interface {
 	Ticket(what string) (int, error)                                  // 0, 1, 2 …: each once, to whoever asks first; no collective
 	ReduceScatter(what string, part, whole k.Tensor, p Parts) Pending // part = tree sum over ranks of whole[p[rank]]; f32
 	AllGather(what string, whole, part k.Tensor, p Parts) Pending     // whole[p[r]] = rank r's part, bit for bit; any type
+	Waited() time.Duration                                            // so far, for others to come to calls: what moves no byte
 	Doing(progress int64, format string, args ...any)                 // for the watchdog: progress must grow
 	Abort(err error)                                                  // ends the run everywhere, with this rank's reason
 	Close() error                                                     // this rank needs the others no more

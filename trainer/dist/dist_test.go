@@ -1,6 +1,7 @@
 package dist
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -38,7 +39,7 @@ func raw(x []float32) []byte {
 }
 
 // fetch is a tensor's numbers.
-func fetch[T any](t k.Tensor) []T { return slices.Clone(numbers[T](download(t))) }
+func fetch[T any](t k.Tensor) []T { return slices.Clone(numbers[T](download(t, anew))) }
 
 // The tree over slices is the tree over ranks of each one's tree over its slices, whatever power of two a rank holds; and it is SumTree's.
 func TestTreesNest(t *testing.T) {
@@ -70,13 +71,13 @@ func TestTreesNest(t *testing.T) {
 
 		sum := dev.Alloc(k.F32, n)
 		defer dev.Free(sum)
-		var a adder
+		a := adder{rank: -1}
 		defer a.free()
 		var rows [][]byte
 		for _, r := range x {
 			rows = append(rows, raw(r))
 		}
-		require.NoError(t, a.add(sum, rows))
+		require.NoError(t, a.add(sum, k.Tensor{}, rows))
 		require.Equal(t, want, fetch[float32](sum))
 	})
 }
@@ -117,9 +118,16 @@ func eachRank(comms []Comm, f func(c Comm)) {
 	wg.Wait()
 }
 
+// everyWay is eachRank of n ranks, for each way to join them.
+func everyWay(n int, f func(c Comm)) {
+	for _, join := range joinings {
+		eachRank(join(n), f)
+	}
+}
+
 func TestRanksGatherWhatEachSaid(t *testing.T) {
 	for _, n := range []int{1, 2, 5} {
-		eachRank(Local(n), func(c Comm) {
+		everyWay(n, func(c Comm) {
 			for i := range 50 {
 				mine := make([]byte, 100*i*c.Rank())
 				for j := range mine {
@@ -137,34 +145,6 @@ func TestRanksGatherWhatEachSaid(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func TestTicketsAreGivenOnce(t *testing.T) {
-	var mu sync.Mutex
-	seen := map[int]int{}
-	eachRank(Local(4), func(c Comm) {
-		for {
-			i, err := c.Ticket("prompts of step 3")
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			if i >= 200 {
-				break
-			}
-			mu.Lock()
-			seen[i]++
-			mu.Unlock()
-		}
-		_, err := c.Gather("end", nil) // rank 0 has to be there while others ask
-		if err != nil {
-			t.Error(err)
-		}
-	})
-	require.Len(t, seen, 200)
-	for i, n := range seen {
-		require.Equal(t, 1, n, "ticket %d", i)
 	}
 }
 
@@ -186,7 +166,7 @@ func TestTensorsAreReducedAndGathered(t *testing.T) {
 				want[r] = slices.Clone(held[r])
 			}
 			sum := treeSum(want)
-			eachRank(Local(n), func(c Comm) {
+			everyWay(n, func(c Comm) {
 				dev := k.NewCPU(1)
 				defer dev.Close()
 				own := p[c.Rank()].Len()
@@ -210,7 +190,7 @@ func TestTensorsAreReducedAndGathered(t *testing.T) {
 					dev.Upload(expect, sum)
 					rounded := dev.Alloc(dtype, length)
 					dev.Copy(rounded, expect)
-					if !slices.Equal(fetch[float32](rounded), fetch[float32](to)) {
+					if !bytes.Equal(download(rounded, anew), download(to, anew)) {
 						t.Errorf("%d ranks, %d numbers, %v: rank %d has other numbers", n, length, dtype, c.Rank())
 					}
 				}

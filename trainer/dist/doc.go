@@ -1,7 +1,7 @@
 // Package dist joins the ranks of one run. A rank is a process with one device.
 //
 //   - A Comm is what the ranks share: bytes gathered, tickets, tensors reduced and gathered in parts. Alone, Local (goroutines of one
-//     process) and Join (processes, over TCP) make one.
+//     process) and Join (processes, over TCP and shared memory) make one.
 //   - A Fabric moves tensors faster than TCP does: OverNCCL, OverMPI.
 //   - Parts say which rank owns which numbers of a flat tensor.
 //   - An Ended is why a run ended, with the rank it began with.
@@ -23,6 +23,13 @@
 // Options.TLS what follows is encrypted as well.
 //
 // A collective of tensors is over when its call returns: nothing of it overlaps with computing.
+//
+// # Within a host
+//
+// Where all ranks are processes of one host, what calls move goes through memory that they share, and tickets are counted there. It is
+// the same rounds, with the same numbers, names and ends; signs of life, ends, and bytes of more than 1 MiB stay on TCP. A rank that waits
+// sleeps in the kernel. The memory has no name and is gone with the last rank, however that ends. Where it cannot be had, a line says why,
+// and all goes by TCP.
 //
 // # Over a fabric
 //

@@ -51,6 +51,9 @@ func Transport(c Comm) string {
 	case *woven:
 		return c.fabric.String()
 	case *network:
+		if c.board != nil {
+			return "shared memory"
+		}
 		return "TCP"
 	}
 	return "memory"

@@ -33,7 +33,7 @@ func (w *wires) Start(list []Transfer, alive func() error) (wait func() error, e
 	w.most = max(w.most, w.under)
 	for _, t := range list {
 		if t.Send {
-			w.to[w.rank][t.Peer] <- download(t.T)
+			w.to[w.rank][t.Peer] <- download(t.T, anew)
 		}
 	}
 	return func() error {

@@ -1,5 +1,7 @@
 package dist
 
+import "time"
+
 // Local is n ranks as goroutines of one process, over the code that processes use.
 func Local(n int) []Comm {
 	ms := make([]*mesh, n)
@@ -9,7 +11,7 @@ func Local(n int) []Comm {
 	out := make([]Comm, n)
 	for r, m := range ms {
 		post := newPost()
-		m.send = func(to int, f frame) { post.put(func() { ms[to].deliver(r, f) }) }
+		m.send = func(to int, f frame) { f.at = time.Now(); post.put(func() { ms[to].deliver(r, f) }) }
 		m.watch.begin(Limits{}, func(string) {}, nil)
 		out[r] = &local{mesh: m, post: post}
 	}

@@ -1,9 +1,11 @@
 package dist
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 )
 
 // kind says what a frame is.
@@ -25,6 +27,7 @@ type frame struct {
 	call uint64 // of data: the how manieth round of all collectives
 	what string
 	body []byte
+	at   time.Time // when the first of it came
 }
 
 // mesh is the ranks' calls over frames. Local and Net differ in send, which never blocks, and in name.
@@ -34,6 +37,7 @@ type mesh struct {
 	name       func(rank int) string // as a sentence names it: rank 2 (host b, GPU 2, pid 4711)
 	logOf      func(rank int) string // "; its log: FILE", or nothing
 	tickets    tickets               // rank 0's
+	board      *board                // of the ranks of one host; nil: all goes by send
 	watch      *watch
 	ended      func(*Ended) // told once, when the run has ended before its end
 
@@ -45,11 +49,14 @@ type mesh struct {
 	zeroSpoke      bool      // rank 0 itself has said why the run ended
 	err            *Ended
 	closed         bool
-	missing        []bool // whose part of the round that this rank waits for has not come
-	current        string // the call that this rank is in
-	posted, waited uint64 // rounds sent and collected
-	begun          uint64 // exchanges of a fabric
-	behind         uint64 // rounds and exchanges that this rank had begun when it began to wait in a fabric; 0: it does not
+	missing        []bool        // whose part of the round that this rank waits for has not come
+	current        string        // the call that this rank is in
+	posted, waited uint64        // rounds sent and collected
+	begun          uint64        // exchanges of a fabric
+	forOthers      time.Duration // that this rank has waited for others to come to its calls
+	ticketsOf      string        // the name whose tickets are counted on the board
+	ticketsGen     uint32        // there
+	behind         uint64        // rounds and exchanges that this rank had begun when it began to wait in a fabric; 0: it does not
 }
 
 func newMesh(rank, size int) *mesh {
@@ -75,18 +82,34 @@ func (m *mesh) Gather(what string, mine []byte) ([][]byte, error) {
 	}
 	defer m.leave()
 	mine = slices.Clone(mine) // it is sent while the caller goes on
-	m.post(what, func(int) []byte { return mine })
-	return m.collect(what, mine)
+	m.post(what, func(int, func(int) []byte) []byte { return mine })
+	got, err := m.collect(what, true)
+	if err != nil {
+		return nil, err
+	}
+	got[m.rank] = mine
+	if m.board != nil {
+		for r := range got {
+			got[r] = slices.Clone(got[r]) // their places are used again
+		}
+	}
+	return got, nil
 }
 
-// Ticket asks rank 0, whose connections answer whatever it does itself.
+// Ticket asks rank 0, whose connections answer whatever it does itself, or takes what the board counts, as the answer says.
 func (m *mesh) Ticket(what string) (int, error) {
 	if err := m.enter(what); err != nil {
 		return 0, err
 	}
 	defer m.leave()
 	if m.rank == 0 {
-		return m.tickets.take(what), nil
+		n, _ := m.tickets.take(what)
+		return n, nil
+	}
+	if m.board != nil && m.ticketsOf == what {
+		if n, ok := m.board.ticket(m.ticketsGen); ok {
+			return n, nil
+		}
 	}
 	m.send(0, frame{kind: ask, what: what})
 	m.mu.Lock()
@@ -101,6 +124,9 @@ func (m *mesh) Ticket(what string) (int, error) {
 	}
 	f := m.given[0]
 	m.given = m.given[1:]
+	if m.ticketsOf = ""; len(f.body) == 4 {
+		m.ticketsOf, m.ticketsGen = what, binary.LittleEndian.Uint32(f.body)
+	}
 	return int(f.call), nil
 }
 
@@ -127,26 +153,33 @@ func (m *mesh) leave() {
 	m.mu.Unlock()
 }
 
-// post sends a round, and returns what the rank would send itself.
-func (m *mesh) post(what string, body func(to int) []byte) []byte {
+// post sends a round: to each of the others what body says, which may ask for room to write it.
+func (m *mesh) post(what string, body func(to int, room func(n int) []byte) []byte) {
 	m.mu.Lock()
 	m.posted++
 	call := m.posted
 	m.mu.Unlock()
+	if m.board != nil {
+		for to, long := range m.board.post(call, what, body) {
+			m.send(to, frame{kind: data, call: call, what: what, body: long})
+		}
+		return
+	}
 	for i := 1; i < m.size; i++ { // each begins with its neighbour, so that not all send to rank 0 first
 		to := (m.rank + i) % m.size
-		m.send(to, frame{kind: data, call: call, what: what, body: body(to)})
+		m.send(to, frame{kind: data, call: call, what: what, body: body(to, anew)})
 	}
-	return body(m.rank)
 }
 
-// collect waits for a round of everybody.
-func (m *mesh) collect(what string, mine []byte) ([][]byte, error) {
+// collect waits for a round of all others, the first of a call or not. What is of a board stays as it is until this rank posts two rounds
+// more.
+func (m *mesh) collect(what string, first bool) ([][]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.waited++
+	begun := time.Now()
+	last := begun
 	got := make([][]byte, m.size)
-	got[m.rank] = mine
 	m.watch.waits(what, false)
 	defer m.watch.goesOn()
 	for r := range m.missing {
@@ -154,21 +187,66 @@ func (m *mesh) collect(what string, mine []byte) ([][]byte, error) {
 	}
 	for i := 1; i < m.size; i++ {
 		from := (m.rank + i) % m.size
-		for len(m.in[from]) == 0 {
-			if err := m.cannotWait(what, from); err != nil {
-				return nil, err
-			}
-			m.arrived.Wait()
+		f, err := m.next(what, from)
+		if err != nil {
+			return nil, err
 		}
-		f := m.in[from][0]
-		m.in[from], m.missing[from] = m.in[from][1:], false
+		m.missing[from] = false
 		if f.what != what || f.call != m.waited {
 			return nil, m.endLocked(from, "%s is in %q (exchange %d), %s in %q (exchange %d)",
 				m.name(m.rank), what, m.waited, m.name(from), f.what, f.call)
 		}
 		got[from] = f.body
+		if f.at.After(last) {
+			last = f.at
+		}
+	}
+	if first {
+		m.forOthers += last.Sub(begun)
 	}
 	return got, nil
+}
+
+// Waited is how long this rank has waited for others to come to its calls.
+func (m *mesh) Waited() time.Duration { return m.forOthers }
+
+// next waits for a rank's part of the round that this one waits for. It holds mu.
+func (m *mesh) next(what string, from int) (frame, error) {
+	if m.board != nil {
+		for {
+			over := m.err != nil || m.left[from] // looked at first: what it has posted before it left is there
+			if m.board.has(from, m.waited) {
+				break
+			}
+			if over {
+				return frame{}, m.cannotWait(what, from)
+			}
+			m.mu.Unlock()
+			m.board.sleep(from, m.waited)
+			m.mu.Lock()
+		}
+		f, here, err := m.board.read(from, m.waited)
+		switch {
+		case err != nil:
+			return f, m.endLocked(from, "%s %v", m.name(from), err)
+		case here:
+			return f, nil
+		}
+	}
+	for len(m.in[from]) == 0 {
+		if err := m.cannotWait(what, from); err != nil {
+			return frame{}, err
+		}
+		m.arrived.Wait()
+	}
+	f := m.in[from][0]
+	m.in[from] = m.in[from][1:]
+	return f, nil
+}
+
+// has reports whether a rank's part of the round that this one waits for is there. It holds mu.
+func (m *mesh) has(from int) bool {
+	return len(m.in[from]) > 0 || m.board != nil && m.board.has(from, m.waited)
 }
 
 // cannotWait is why a frame of a rank will not come.
@@ -186,7 +264,12 @@ func (m *mesh) cannotWait(what string, from int) error {
 func (m *mesh) deliver(from int, f frame) {
 	switch f.kind {
 	case ask:
-		m.send(from, frame{kind: give, call: uint64(m.tickets.take(f.what)), what: f.what})
+		n, gen := m.tickets.take(f.what)
+		answer := frame{kind: give, call: uint64(n), what: f.what}
+		if gen > 0 {
+			answer.body = binary.LittleEndian.AppendUint32(nil, gen)
+		}
+		m.send(from, answer)
 		return
 	case beat:
 		m.watch.heard(from, f)

@@ -24,6 +24,7 @@ type Options struct {
 	Cores    int    // that the rank may use
 	Affinity string // which those are
 	TLS      bool
+	TCP      bool          // for all, also between processes of one host
 	Wait     time.Duration // for all ranks to come; 0: 5 min
 	Limits   Limits
 	Log      func(string) // lines about strangers and stalls; not nil
@@ -139,6 +140,9 @@ func Join(ctx context.Context, id ID, o Options) (Comm, []Member, error) {
 	n.mesh.watch.begin(o.Limits, o.Log, func(r int) int64 { return n.links[r].Load().raw.n.Load() })
 	stop := context.AfterFunc(ctx, func() { n.Abort(context.Cause(ctx)) })
 	_, err = n.Gather("join", nil) // until here a rank could be without some of its connections
+	if err == nil {
+		err = n.share()
+	}
 	stop()
 	n.joined.Store(true)
 	if err == nil {
@@ -217,7 +221,10 @@ func (n *network) read(from int, l *link) {
 	defer close(l.done)
 	r := bufio.NewReaderSize(l.conn, 1<<16)
 	for {
+		_, _ = r.Peek(1)
+		at := time.Now()
 		f, err := readFrame(r)
+		f.at = at
 		switch {
 		case err == nil:
 			n.deliver(from, f)
@@ -239,6 +246,11 @@ func (n *network) Close() error {
 	}
 	n.mu.Lock()
 	n.closed = true
+	n.tickets.on(nil)
+	if n.board != nil {
+		_ = n.board.close()
+		n.board = nil
+	}
 	n.mu.Unlock()
 	n.watch.stop()
 	n.shut()

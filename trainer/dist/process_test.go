@@ -26,6 +26,9 @@ import (
 // A rank of a test is this binary again: TestMain turns it into one.
 const roleVariable = "RETOOL_TEST_ROLE"
 
+// tcpVariable, when set, keeps ranks off shared memory.
+const tcpVariable = "RETOOL_TEST_TCP"
+
 func TestMain(m *testing.M) {
 	if role := os.Getenv(roleVariable); role != "" {
 		if err := rankProcess(role); err != nil {
@@ -44,7 +47,8 @@ func rankProcess(role string) error {
 		return err
 	}
 	ended := make(chan *Ended, 1)
-	o := Options{Dir: os.Getenv("RETOOL_TEST_DIR"), Wait: time.Minute, Log: func(s string) { fmt.Println("log:", s) },
+	o := Options{Dir: os.Getenv("RETOOL_TEST_DIR"), TCP: os.Getenv(tcpVariable) != "", Wait: time.Minute,
+		Log:   func(s string) { fmt.Println("log:", s) },
 		Ended: func(e *Ended) { ended <- e }}
 	if role == "STOP" || role == "hang" || role == "slow" || role == "mpi hang" {
 		o.Limits = Limits{Beat: 20 * time.Millisecond, Silence: 800 * time.Millisecond, Stall: 200 * time.Millisecond, Timeout: time.Second}
@@ -126,7 +130,7 @@ func sums(c Comm) ([32]byte, error) {
 		if err := c.AllGather("weights", whole, part, p).Wait(); err != nil {
 			return [32]byte{}, err
 		}
-		h.Write(download(whole))
+		h.Write(download(whole, anew))
 		all, err := c.Gather("norms", []byte(fmt.Sprint(i, c.Rank())))
 		if err != nil {
 			return [32]byte{}, err
@@ -261,10 +265,13 @@ func sumsHere(t *testing.T, n int) (want [32]byte) {
 func TestProcessesEqualGoroutines(t *testing.T) {
 	for _, n := range []int{2, 4} {
 		want := sumsHere(t, n)
-		rs := startRanks(t, n, "sums")
-		rs.done.Wait()
-		for r := range n {
-			require.Equal(t, fmt.Sprintf("sum: %x\n", want), rs.text(r))
+		for _, tcp := range []string{"", "1"} {
+			t.Setenv(tcpVariable, tcp)
+			rs := startRanks(t, n, "sums")
+			rs.done.Wait()
+			for r := range n {
+				require.Equal(t, fmt.Sprintf("sum: %x\n", want), rs.text(r))
+			}
 		}
 	}
 }
@@ -282,6 +289,9 @@ func TestManyProcessesJoin(t *testing.T) {
 func TestKilledRankEndsTheRun(t *testing.T) {
 	for _, role := range []string{"exchange", "compute"} {
 		for _, victim := range []int{3, 0} {
+			if role == "exchange" && victim == 0 {
+				t.Setenv(tcpVariable, "1")
+			}
 			rs := startRanks(t, 4, role)
 			rs.await("joined: 4")
 			if role == "compute" {
@@ -320,6 +330,7 @@ func TestLostHost(t *testing.T) {
 		require.NoError(t, ip(append(ns, "link", "set", "lo", "up")...))
 		require.NoError(t, ip(append(ns, "link", "set", "link0", "up")...))
 	}
+	t.Setenv(tcpVariable, "1") // these are two only in their networks
 	rs := startRanksAs(t, 4, "STOP", func(r int) []string { return []string{"ip", "netns", "exec", name + strconv.Itoa(r/2), os.Args[0]} })
 	rs.await("joined: 4")
 	require.NoError(t, ip("-n", name+"0", "link", "set", "link0", "down"))
@@ -338,6 +349,7 @@ func TestStallNamesTheRank(t *testing.T) {
 
 // A rank that moves is waited for, however long it takes.
 func TestSlowRankIsNamedAndWaitedFor(t *testing.T) {
+	t.Setenv(tcpVariable, "1")
 	rs := startRanks(t, 3, "slow")
 	rs.done.Wait()
 	for r, c := range rs.cmds {
@@ -348,8 +360,11 @@ func TestSlowRankIsNamedAndWaitedFor(t *testing.T) {
 }
 
 func TestDesyncNamesBothCalls(t *testing.T) {
-	rs := startRanks(t, 3, "other call")
-	rs.ended(-1, `"trajectories of step 50"`, `"gradients"`, "error: dist: rank ")
+	for _, tcp := range []string{"", "1"} {
+		t.Setenv(tcpVariable, tcp)
+		rs := startRanks(t, 3, "other call")
+		rs.ended(-1, `"trajectories of step 50"`, `"gradients"`, "error: dist: rank ")
+	}
 }
 
 func TestEveryEndHasItsReason(t *testing.T) {

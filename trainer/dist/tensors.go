@@ -7,29 +7,39 @@ import (
 	k "retool/kernels"
 )
 
-// chunk is how many numbers of a tensor go to one rank in one round. Rounds bound what lies in memory: a rank that is ahead waits.
+// chunk is how many numbers of a tensor go to one rank in one round of frames. Rounds bound what lies in memory: a rank that is ahead
+// waits.
 const chunk = 1 << 18
+
+func (m *mesh) chunk() int {
+	if m.board != nil {
+		return m.board.chunk()
+	}
+	return chunk
+}
 
 // ReduceScatter adds whole[p[rank]] of all ranks in the tree, and is over when it returns.
 func (m *mesh) ReduceScatter(what string, part, whole k.Tensor, p Parts) Pending {
 	if err := m.checkSum(what, whole, part, p); err != nil {
 		return done{err}
 	}
-	own := p[m.rank].Len()
-	var sums adder
+	own, n := p[m.rank], m.chunk()
+	sums := adder{rank: m.rank}
 	defer sums.free()
-	body := func(to, round int) []byte { return download(piece(whole, p[to], round)) }
-	return done{m.rounds(what, p, body, func(round int, got [][]byte) error {
-		r := piece(part, Range{0, own}, round)
+	body := func(to, round int, room func(int) []byte) []byte {
+		return download(piece(whole, p[to], round, n), room)
+	}
+	return done{m.rounds(what, p, n, body, func(round int, got [][]byte) error {
+		r := piece(part, Range{0, own.Len()}, round, n)
 		if r.Len() == 0 {
 			return nil
 		}
 		for from, b := range got {
-			if len(b) != 4*r.Len() {
+			if from != m.rank && len(b) != 4*r.Len() {
 				return m.fault("%q: rank %d sent %d bytes where %d were due", what, from, len(b), 4*r.Len())
 			}
 		}
-		return sums.add(r, got)
+		return sums.add(r, piece(whole, own, round, n), got)
 	})}
 }
 
@@ -38,7 +48,7 @@ func (m *mesh) AllGather(what string, whole, part k.Tensor, p Parts) Pending {
 	if err := m.checkGather(what, whole, part, p); err != nil {
 		return done{err}
 	}
-	own := Range{0, p[m.rank].Len()}
+	own, n := Range{0, p[m.rank].Len()}, m.chunk()
 	if own.Len() > 0 {
 		if err := copyPart(view(whole, p[m.rank]), part); err != nil {
 			return done{m.fault("%q: %v", what, err)}
@@ -46,21 +56,18 @@ func (m *mesh) AllGather(what string, whole, part k.Tensor, p Parts) Pending {
 	}
 	var sent []byte // of a round: the same for every rank
 	at := -1
-	body := func(to, round int) []byte {
-		if to == m.rank {
-			return nil
-		}
+	body := func(_, round int, room func(int) []byte) []byte {
 		if round != at {
-			sent, at = download(piece(part, own, round)), round
+			sent, at = download(piece(part, own, round, n), room), round
 		}
 		return sent
 	}
-	return done{m.rounds(what, p, body, func(round int, got [][]byte) error {
+	return done{m.rounds(what, p, n, body, func(round int, got [][]byte) error {
 		for from, b := range got {
 			if from == m.rank {
 				continue
 			}
-			r := piece(whole, p[from], round)
+			r := piece(whole, p[from], round, n)
 			if len(b) != r.Len()*whole.DType().Size() {
 				return m.fault("%q: rank %d sent %d bytes where %d were due", what, from, len(b), r.Len()*whole.DType().Size())
 			}
@@ -70,17 +77,17 @@ func (m *mesh) AllGather(what string, whole, part k.Tensor, p Parts) Pending {
 	})}
 }
 
-// rounds exchanges tensors a piece at a time: those of the next round are under way while one is dealt with.
-func (m *mesh) rounds(what string, p Parts, body func(to, round int) []byte, deal func(round int, got [][]byte) error) (err error) {
+// rounds exchanges tensors, so many numbers of a part at a time: those of the next round are under way while one is dealt with.
+func (m *mesh) rounds(what string, p Parts, each int, body func(to, round int, room func(int) []byte) []byte,
+	deal func(round int, got [][]byte) error) (err error) {
 	if err := m.enter(what); err != nil {
 		return err
 	}
 	defer m.leave()
-	n := (longest(p) + chunk - 1) / chunk
-	mine := make([][]byte, n) // what this rank keeps of its own
+	n := (longest(p) + each - 1) / each
 	post := func(round int) {
 		if round < n {
-			mine[round] = m.post(what, func(to int) []byte { return body(to, round) })
+			m.post(what, func(to int, room func(int) []byte) []byte { return body(to, round, room) })
 		}
 	}
 	defer func() { // what a device could not do
@@ -91,11 +98,10 @@ func (m *mesh) rounds(what string, p Parts, body func(to, round int) []byte, dea
 	post(0)
 	for round := range n {
 		post(round + 1)
-		got, err := m.collect(what, mine[round])
+		got, err := m.collect(what, round == 0)
 		if err != nil {
 			return err
 		}
-		mine[round] = nil
 		if err := deal(round, got); err != nil {
 			return err
 		}
@@ -161,21 +167,25 @@ func view(t k.Tensor, r Range) k.Tensor {
 	return t.Reshape(t.Len()).Rows(r.From, r.To)
 }
 
-// piece is what one round moves of a range.
-func piece(t k.Tensor, r Range, round int) k.Tensor {
-	from := min(r.From+round*chunk, r.To)
-	return view(t, Range{from, min(from+chunk, r.To)})
+// piece is what one round moves of a range, so many numbers.
+func piece(t k.Tensor, r Range, round, n int) k.Tensor {
+	from := min(r.From+round*n, r.To)
+	return view(t, Range{from, min(from+n, r.To)})
 }
 
-// download is a tensor's numbers as they lie in a host's memory: all hosts that Go's kernels run on are little-endian.
-func download(t k.Tensor) []byte {
+// download is a tensor's numbers as they lie in a host's memory, where there is room for them: all hosts that Go's kernels run on are
+// little-endian.
+func download(t k.Tensor, room func(n int) []byte) []byte {
 	if t.Len() == 0 {
 		return nil
 	}
-	b := make([]byte, t.Len()*t.DType().Size())
+	b := room(t.Len() * t.DType().Size())
 	read(b, t)
 	return b
 }
+
+// anew is room nowhere in particular.
+func anew(n int) []byte { return make([]byte, n) }
 
 // read is download into memory that is as long.
 func read(b []byte, t k.Tensor) {
@@ -213,7 +223,10 @@ func numbers[T any](b []byte) []T {
 }
 
 // adder adds what ranks sent, in the tree, on the device of the sum.
-type adder struct{ rows k.Tensor }
+type adder struct {
+	rank int // the row that the device has already; -1: none
+	rows k.Tensor
+}
 
 func (a *adder) free() {
 	if !a.rows.Absent() {
@@ -221,15 +234,22 @@ func (a *adder) free() {
 	}
 }
 
-// add writes the sum of the rows to dst, a vector. The first is the longest that it will be given.
-func (a *adder) add(dst k.Tensor, rows [][]byte) error {
+// add writes the sum of the rows to dst, a vector; own is that of this rank. The first is the longest that it will be given.
+func (a *adder) add(dst, own k.Tensor, rows [][]byte) error {
 	dev, n := dst.Device(), dst.Len()
 	if a.rows.Absent() {
 		a.rows = dev.Alloc(k.F32, len(rows)*n)
 	}
 	x := a.rows.Reshape(len(rows), n)
 	for i, b := range rows {
-		upload(x.Rows(i, i+1), b)
+		if i != a.rank {
+			upload(x.Rows(i, i+1), b)
+		}
 	}
-	return dev.Do(func() { dev.SumTree(dst, x) })
+	return dev.Do(func() {
+		if a.rank >= 0 {
+			dev.Copy(x.Rows(a.rank, a.rank+1).Reshape(n), own)
+		}
+		dev.SumTree(dst, x)
+	})
 }

@@ -121,7 +121,7 @@ func (w *watch) beat() {
 	left := append([]bool(nil), m.left...)
 	absent := make([]bool, m.size) // whose part of the current call is not there
 	for r := range absent {
-		absent[r] = m.missing[r] && len(m.in[r]) == 0
+		absent[r] = m.missing[r] && !m.has(r)
 	}
 	m.mu.Unlock()
 	if over {

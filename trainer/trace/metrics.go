@@ -59,7 +59,8 @@ type RL struct {
 type Ranks struct {
 	Rollout  []float64 `json:"rollout_seconds"` // each rank's, until it had no trajectory left
 	Tail     float64   `json:"tail_share"`      // of the ranks' time while any of them rolled out: spent without a trajectory
-	Exchange float64   `json:"exchange_share"`  // of rank 0's step: spent in exchanges, the wait for rollouts left out
+	Exchange float64   `json:"exchange_share"`  // of rank 0's step: spent in exchanges to which all ranks had come
+	Wait     float64   `json:"wait_share"`      // of rank 0's step: spent until they had, the wait for rollouts left out
 }
 
 // Filtered is how many trajectories each filter left out of the loss.
