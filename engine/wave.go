@@ -4,8 +4,8 @@ package engine
 // decode step reads those of each sequence once: a few sequences find them in the cache, step after step, where many fetch them from memory
 // each time. The weights are read more often for it, so it pays only where they are small beside what a wave has of keys and values.
 //
-// What a sequence draws does not depend on who advances with it, so neither does any result; which sequences wait is a matter of time alone:
-// the oldest go on until they end or call a tool, and the next take their places.
+// What a sequence draws does not depend on who advances with it, so neither does any result; which sequences wait is a matter of time
+// alone: the oldest go on until they end or call a tool, and the next take their places.
 type wave struct {
 	room  int // bytes for keys and values in the cache; 0: everything that is ready advances
 	token int // bytes of one token's

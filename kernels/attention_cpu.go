@@ -33,10 +33,19 @@ type attentionJob struct {
 	delta      []float32 // (T,Q): Σ do·o
 	first      []int32   // (S+1): the first tile of a sequence, and the number of tiles
 
-	slots []int32 // of AppendKV
-	kv    KV      // pages; absent for packed tiles
-	pages []int32 // (S,N)
-	perS  int
+	pieces []appendPiece // of AppendKV
+	stamp  uint32        // its number
+	kv     KV            // pages; absent for packed tiles
+	pages  []int32       // (S,N)
+	perS   int
+}
+
+// tileView is 64 keys of a head and their values, as many as are wanted.
+type tileView struct {
+	keys, vals *float32
+	ld         int      // of two values
+	panel      int      // of turned
+	turned     *float32 // keys that keys does not have as a panel; nil: it has all
 }
 
 // attentionItem is a block of consecutive rows of one sequence.
@@ -167,24 +176,61 @@ func (d *cpu) attend() {
 	})
 }
 
-// tile returns tile i of a sequence, of which n keys are wanted: its keys, its values, and the distance of two values. A page of bf16 is
-// widened into lane slot of the worker.
-func (j *attentionJob) tile(d *cpu, w *worker, slot, seq, i, g, n int) (keys, vals *float32, ld int) {
-	size := keyBlock * j.h.Dim
-	if m := j.kv.mem; m != nil {
-		at := (int(j.pages[seq*j.perS+i])*2*j.h.KV + g) * size
-		if m.b16 == nil {
-			return &m.f32[at], &m.f32[at+j.h.KV*size], j.h.Dim
-		}
-		x := w.lane(slot, 2*size)
-		used := (n + tileCols - 1) &^ (tileCols - 1) * j.h.Dim
-		d.v.widen(x[:used], m.b16[at:at+used])
-		at += j.h.KV * size
-		d.v.widen(x[size:size+n*j.h.Dim], m.b16[at:at+n*j.h.Dim])
-		return &x[0], &x[size], j.h.Dim
+// tile is tile i of a sequence, of which n keys are wanted. A page of bf16 is widened into lane slot of the worker.
+func (j *attentionJob) tile(d *cpu, w *worker, slot, seq, i, g, n int) tileView {
+	D := j.h.Dim
+	size := keyBlock * D
+	m := j.kv.mem
+	if m == nil {
+		at := (int(j.first[seq]) + i) * j.h.KV
+		return tileView{keys: &j.keys[(at+g)*size], vals: &j.v.at(int(j.starts[seq]) + i*keyBlock)[g*D], ld: j.v.ld}
 	}
-	at := (int(j.first[seq]) + i) * j.h.KV
-	return &j.keys[(at+g)*size], &j.v.at(int(j.starts[seq]) + i*keyBlock)[g*j.h.Dim], j.v.ld
+	page := int(j.pages[seq*j.perS+i])
+	at, open := (page*2*j.h.KV+g)*size, int(m.pages[page].open)-1
+	there := n - open*tileCols // keys of the panel in rows
+	if open < 0 || there <= 0 {
+		open = -1
+	}
+	there = min((there+7)&^7, tileCols)
+	if m.b16 == nil {
+		t := tileView{keys: &m.f32[at], vals: &m.f32[at+j.h.KV*size], ld: D}
+		if open >= 0 {
+			turned := w.lane(slot, tileCols*D)
+			packTransposed(d.v, turned, m.f32[at+open*tileCols*D:], 0, there, D, D)
+			t.panel, t.turned = open, &turned[0]
+		}
+		return t
+	}
+	x := w.lane(slot, 2*size)
+	used := (n + tileCols - 1) &^ (tileCols - 1) * D
+	d.v.widen(x[:used], m.b16[at:at+used])
+	if open >= 0 {
+		panel, rows := x[open*tileCols*D:][:tileCols*D], w.lane(slot+2, tileCols*D)
+		copy(rows, panel)
+		packTransposed(d.v, panel, rows, 0, there, D, D)
+	}
+	at += j.h.KV * size
+	d.v.widen(x[size:size+n*D], m.b16[at:at+n*D])
+	return tileView{keys: &x[0], vals: &x[size], ld: D}
+}
+
+// scores computes rows of queries, from q on, ars apart, with n keys, to s, a tile's width apart; of the panels after them some too.
+func (t *tileView) scores(v *simd, w *worker, s, q *float32, rows, ars, n, D int) {
+	cols := (n + tileCols - 1) &^ (tileCols - 1)
+	if t.turned != nil && cols == (t.panel+1)*tileCols {
+		cols -= tileCols
+	}
+	if rows == 1 && cols > 2*tileCols { // a row has a kernel for four panels, and none for three
+		cols = keyBlock
+	}
+	p := product{
+		c: s, ldc: keyBlock, a: q, ars: ars, aks: 1, b: t.keys, bps: tileCols * D, bks: tileCols, rows: rows, cols: cols, k: D, padded: true,
+	}
+	w.product(v, &p)
+	if t.turned != nil {
+		p.c, p.b, p.cols = (*float32)(step(unsafe.Pointer(s), t.panel*tileCols)), t.turned, tileCols
+		w.product(v, &p)
+	}
 }
 
 // rows attends the rows of an item with all query heads of key head g.
@@ -204,14 +250,11 @@ func (j *attentionJob) rows(d *cpu, w *worker, it attentionItem, g int) {
 			from = max(0, i*keyBlock-int(it.pos))
 		}
 		n := min(keyBlock, last-i*keyBlock+1)
-		keys, vals, vld := j.tile(d, w, 0, int(it.seq), i, g, n)
+		tile := j.tile(d, w, 0, int(it.seq), i, g, n)
 		for h := range heads {
 			col := (g*G + h) * D
 			scores := s[(h*R+from)*keyBlock:]
-			w.product(d.v, &product{
-				c: &scores[0], ldc: keyBlock, a: &j.q.at(int(it.row) + from)[col], ars: qrs, aks: 1,
-				b: keys, bps: tileCols * D, bks: tileCols, rows: rows - from, cols: (n + tileCols - 1) &^ (tileCols - 1), k: D, padded: true,
-			})
+			tile.scores(d.v, w, &scores[0], &j.q.at(int(it.row) + from)[col], rows-from, qrs, n, D)
 			for r := from; r < rows; r++ {
 				seen := n
 				if R > 1 {
@@ -234,7 +277,7 @@ func (j *attentionJob) rows(d *cpu, w *worker, it attentionItem, g int) {
 			}
 			w.product(d.v, &product{
 				c: &j.o.at(int(it.row) + from)[col], ldc: ors, a: &scores[0], ars: keyBlock, aks: 1,
-				b: vals, bps: tileCols, bks: vld, rows: rows - from, cols: D, k: n, acc: i > 0,
+				b: tile.vals, bps: tileCols, bks: tile.ld, rows: rows - from, cols: D, k: n, acc: i > 0,
 			})
 		}
 	}
@@ -264,16 +307,11 @@ func (j *attentionJob) pair(d *cpu, w *worker, it attentionItem, g int) {
 	var m, l [2]float32
 	for i := 0; i <= int(it.pos)/keyBlock; i++ {
 		n := min(keyBlock, int(it.pos)-i*keyBlock+1)
-		var vals [2]*float32
-		var ld int
-		for h := range 2 {
-			var keys *float32
-			keys, vals[h], ld = j.tile(d, w, h, int(it.seq), i, g+h, n)
+		var tiles [2]tileView
+		for h := range tiles {
+			tiles[h] = j.tile(d, w, h, int(it.seq), i, g+h, n)
 			p := s[h*keyBlock:][:keyBlock]
-			w.product(d.v, &product{
-				c: &p[0], a: &q[h*D], aks: 1, b: keys, bps: tileCols * D, bks: tileCols,
-				rows: 1, cols: scoreCols(n), k: D, padded: true,
-			})
+			tiles[h].scores(d.v, w, &p[0], &q[h*D], 1, 0, n, D)
 			if i == 0 {
 				m[h], l[h] = d.v.attend(&p[0], n, j.scale, float32(math.Inf(-1)))
 				continue
@@ -288,11 +326,11 @@ func (j *attentionJob) pair(d *cpu, w *worker, it attentionItem, g int) {
 			l[h] += sum
 		}
 		t := &w.tiles
-		t[0].bks, t[0].k, t[0].acc = 4*ld, n, min(i, 1)
+		t[0].bks, t[0].k, t[0].acc = 4*tiles[0].ld, n, min(i, 1)
 		for at := 0; at < D; at += 32 {
 			for h := range 2 {
 				t[h].c, t[h].a = unsafe.Pointer(&o[h*D+at]), unsafe.Pointer(&s[h*keyBlock])
-				t[h].b = step(unsafe.Pointer(vals[h]), at)
+				t[h].b = step(unsafe.Pointer(tiles[h].vals), at)
 			}
 			d.v.pair(t)
 		}
@@ -303,15 +341,6 @@ func (j *attentionJob) pair(d *cpu, w *worker, it attentionItem, g int) {
 			j.lse.row(int(it.row))[g+h] = m[h] + ln32(l[h])
 		}
 	}
-}
-
-// scoreCols is how many scores of a tile a single row computes for n keys: whole panels, and all four of them, which a row has a
-// kernel for, rather than three.
-func scoreCols(n int) int {
-	if n > 2*tileCols {
-		return keyBlock
-	}
-	return (n + tileCols - 1) &^ (tileCols - 1)
 }
 
 // AttentionBackward recomputes p = exp(q·k/√D − lse) tile by tile. With delta = Σ do·o:

@@ -131,7 +131,7 @@ func (d *cpu) free(m *memory, op string) {
 		panic("kernels: " + op + ": the memory was freed before")
 	}
 	d.bytes.Add(-int64(m.bytes))
-	m.home, m.f32, m.b16, m.i32, m.words, m.ordered, m.packs = nil, nil, nil, nil, nil, nil, nil
+	m.home, m.f32, m.b16, m.i32, m.words, m.ordered, m.packs, m.pages = nil, nil, nil, nil, nil, nil, nil, nil
 }
 
 func (d *cpu) Do(f func()) error {

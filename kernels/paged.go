@@ -16,7 +16,8 @@ type Pages interface {
 	FreeKV(kv KV)
 	KVBytes(dtype DType, h Heads) int // memory of one page of one layer
 
-	// AppendKV stores token t's keys and values, k, v (T,KV·D), at slots[t] = page·P + offset, or nowhere if that is negative.
+	// AppendKV stores token t's keys and values, k, v (T,KV·D), at slots[t] = page·P + offset, or nowhere if that is negative. A page's
+	// tokens come in their order; one may come again, and then those after it are not defined until they do too.
 	AppendKV(kv KV, k, v, slots Tensor)
 	// PagedAttention is Attention of the step's rows over keys in pages; their own keys were appended before. q, o (T,Q·D). Sequences may
 	// have no rows; what o holds after the rows of the last one is not defined.

@@ -1,9 +1,6 @@
 package kernels
 
-import (
-	"fmt"
-	"unsafe"
-)
+import "fmt"
 
 // A page of the CPU is a tile of keys for each key head, [KV][4][D][16], then one of values, [KV][64][D]: see attentionJob.
 
@@ -13,68 +10,13 @@ func (d *cpu) AllocKV(dtype DType, pages int, h Heads) KV {
 	checkHeads("AllocKV", h)
 	checkPages(dtype, pages)
 	t := d.Alloc(dtype, max(pages, 1), 2*h.KV, PageTokens*h.Dim)
+	t.mem.pages = make([]pageState, pages)
 	return KV{mem: t.mem, Pages: pages, Heads: h}
 }
 
 func (d *cpu) checkPage(op string, kv KV, page int32) {
 	if uint(page) >= uint(kv.Pages) {
 		panic(fmt.Sprintf("kernels: %s: page %d of %d", op, page, kv.Pages))
-	}
-}
-
-func (d *cpu) AppendKV(kv KV, k, v, slots Tensor) {
-	const op = "AppendKV"
-	d.begin(op)
-	T := checkAppendKV(kv, k, v, slots)
-	d.reads(op, k)
-	d.reads(op, v)
-	at := slots.ints()
-	for _, slot := range at {
-		if slot >= 0 {
-			d.checkPage(op, kv, slot>>pageBits)
-		}
-	}
-	j := &d.att
-	j.h, j.k, j.v, j.kv, j.slots = kv.Heads, k, v, kv, at
-	d.each(T, 4, T*kv.Heads.KV*kv.Heads.Dim, func(d *cpu, w *worker, from, to int) {
-		for t := from; t < to; t++ {
-			if d.att.slots[t] >= 0 {
-				d.att.append(d.v, w, t)
-			}
-		}
-	})
-}
-
-const pageBits = 6
-
-var _ = [1]struct{}{}[PageTokens-1<<pageBits] // compiles only if PageTokens is 1<<pageBits
-
-// append stores token t in its slot.
-func (j *attentionJob) append(v *simd, w *worker, t int) {
-	page, offset := int(j.slots[t])>>pageBits, int(j.slots[t])%PageTokens
-	if m := j.kv.mem; m.b16 != nil {
-		appendHeads(v, m.b16, page, offset, w.bf16Row(v, 0, j.k, t), w.bf16Row(v, 1, j.v, t), j.h)
-	} else {
-		appendHeads(v, m.f32, page, offset, w.loadRow(v, 0, j.k, t), w.loadRow(v, 1, j.v, t), j.h)
-	}
-}
-
-// appendHeads stores a token's heads in a page. A key's numbers go to a line each, which a decode step finds in no cache: all are asked
-// for first.
-func appendHeads[N float32 | uint16](v *simd, pages []N, page, offset int, key, val []N, h Heads) {
-	D, KV, size := h.Dim, h.KV, PageTokens*h.Dim
-	pages = pages[page*2*KV*size:][:2*KV*size]
-	first := offset/tileCols*tileCols*D + offset%tileCols
-	for g := range KV {
-		line := &pages[g*size+first]
-		v.fetch((*float32)(unsafe.Pointer(line)), 2, tileCols*int(unsafe.Sizeof(*line)), D)
-	}
-	for g := range KV {
-		panel := pages[g*size+first:]
-		for i, x := range key[g*D : (g+1)*D] {
-			panel[i*tileCols] = x
-		}
-		copy(pages[(KV+g)*size+offset*D:][:D], val[g*D:(g+1)*D])
 	}
 }
 
@@ -122,6 +64,7 @@ func (d *cpu) CopyPages(kv KV, dst, src Tensor) {
 	for i := range n {
 		d.checkPage(op, kv, to[i])
 		d.checkPage(op, kv, from[i])
+		kv.mem.pages[to[i]].open = kv.mem.pages[from[i]].open
 		dst, src := int(to[i])*size, int(from[i])*size
 		if m := kv.mem; m.b16 != nil {
 			copy(m.b16[dst:dst+size], m.b16[src:])

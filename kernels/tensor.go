@@ -42,8 +42,9 @@ type memory struct {
 	f32     []float32
 	b16     []uint16
 	i32     []int32
-	words   []float32  // f32, or the memory of b16: two numbers a word, which is moved and never computed with
-	ordered []panelled // matrices that lie in panels, by their place: see Arrange
+	words   []float32   // f32, or the memory of b16: two numbers a word, which is moved and never computed with
+	ordered []panelled  // matrices that lie in panels, by their place: see Arrange
+	pages   []pageState // of the CPU's KV
 	ptr     uint64
 	bytes   int
 	version uint64            // counts writes; what a device derives from the content (packed weights) is valid for one version
