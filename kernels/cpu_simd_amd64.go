@@ -53,7 +53,7 @@ var avx2SIMD = &simd{
 	noise:      avx2Noise,
 }
 
-// avx512SIMD does large products, and those with weights of bf16, in wider registers. Its bits are avx2's, and so is all the rest: nothing
+// avx512SIMD does products, and loops with an exp in each number, in wider registers. Its bits are avx2's, and so is all the rest: nothing
 // else waits for arithmetic.
 var avx512SIMD = func() *simd {
 	v := *avx2SIMD
@@ -70,6 +70,14 @@ var avx512SIMD = func() *simd {
 	v.paired = [tileRows + 1]func(*tile){
 		nil, paired512x1, paired512x2, paired512x3, paired512x4, paired512x5, paired512x6,
 		paired512x7, paired512x8, paired512x9, paired512x10, paired512x11, paired512x12,
+	}
+	v.attend, v.attendBack, v.swiglu = avx512Attend, avx512AttendBack, avx512SwiGLU
+	v.swigluBack = func(dgate, dup, dy, gate, up []float32) {
+		if dgate == nil || dup == nil {
+			goSwiGLUBack(dgate, dup, dy, gate, up)
+			return
+		}
+		avx512SwiGLUBack(dgate, dup, dy, gate, up)
 	}
 	v.pairedW = [4]func(*tile){nil, paired512Wide1, paired512Wide2, paired512Wide3}
 	return &v
@@ -238,6 +246,18 @@ func avx2Attend(s *float32, n int, scale, m float32) (max, sum float32)
 
 //go:noescape
 func avx2AttendBack(s, dp *float32, n int, scale, lse, delta float32)
+
+//go:noescape
+func avx512Attend(s *float32, n int, scale, m float32) (max, sum float32)
+
+//go:noescape
+func avx512AttendBack(s, dp *float32, n int, scale, lse, delta float32)
+
+//go:noescape
+func avx512SwiGLU(y, gate, up []float32)
+
+//go:noescape
+func avx512SwiGLUBack(dgate, dup, dy, gate, up []float32)
 
 //go:noescape
 func avx2Max(x []float32) float32

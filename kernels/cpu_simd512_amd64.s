@@ -1,0 +1,280 @@
+#include "textflag.h"
+
+// The loops that wait for arithmetic, those with an exp in each number, in AVX-512: lane by lane the operations of AVX2, so the same bits.
+
+// CONSTANT loads one of exp's.
+#define CONSTANT(bits, z) \
+	MOVL $bits, AX      \
+	VPBROADCASTD AX, z
+
+// CONSTANTS, by their names in cpu_simd_amd64.s: expHigh, expLow, expLog2e, expMagic, expLn2H, expLn2L, expC0 … expC5, one.
+#define CONSTANTS \
+	CONSTANT(0x42b0c0a5, Z16) \
+	CONSTANT(0xc2aeac4f, Z17) \
+	CONSTANT(0x3fb8aa3b, Z18) \
+	CONSTANT(0x4b400000, Z19) \
+	CONSTANT(0x3f318000, Z20) \
+	CONSTANT(0xb95e8083, Z21) \
+	CONSTANT(0x39506967, Z22) \
+	CONSTANT(0x3ab743ce, Z23) \
+	CONSTANT(0x3c088908, Z24) \
+	CONSTANT(0x3d2aa9c1, Z25) \
+	CONSTANT(0x3e2aaaaa, Z26) \
+	CONSTANT(0x3f000000, Z27) \
+	CONSTANT(0x3f800000, Z28)
+
+// EXP sets p = exp(x); x, t, n and K1 are spoiled.
+#define EXP(x, t, n, p) \
+	VMINPS x, Z16, x         \
+	VCMPPS $5, Z17, x, K1    \
+	VMOVAPS Z19, t           \
+	VFMADD231PS Z18, x, t    \
+	VSUBPS Z19, t, n         \
+	VFNMADD231PS Z20, n, x   \
+	VFNMADD231PS Z21, n, x   \
+	VMOVAPS Z22, p           \
+	VFMADD213PS Z23, x, p    \
+	VFMADD213PS Z24, x, p    \
+	VFMADD213PS Z25, x, p    \
+	VFMADD213PS Z26, x, p    \
+	VFMADD213PS Z27, x, p    \
+	VMULPS x, x, n           \
+	VFMADD213PS x, n, p      \
+	VADDPS Z28, p, p         \
+	VPSLLD $23, t, t         \
+	VPADDD Z28, t, t         \
+	VMULPS.Z t, p, K1, p
+
+// LAST sets K2 to the lanes of the last block of n numbers, and n to the number of blocks before it; n is at least 1. AX, CX are spoiled.
+#define LAST(n) \
+	DECQ n       \
+	MOVQ n, CX   \
+	ANDQ $15, CX \
+	INCQ CX      \
+	MOVL $1, AX  \
+	SHLQ CX, AX  \
+	DECQ AX      \
+	KMOVW AX, K2 \
+	SHRQ $4, n
+
+// func avx512Attend(s *float32, n int, scale, m float32) (max, sum float32)
+TEXT ·avx512Attend(SB), NOSPLIT, $0-32
+	MOVQ s+0(FP), SI
+	MOVQ n+8(FP), BX
+	VBROADCASTSS scale+16(FP), Z14
+	VBROADCASTSS m+20(FP), Z0
+	CONSTANTS
+	LAST(BX)
+	MOVQ SI, DI
+	MOVQ BX, CX
+	TESTQ CX, CX
+	JZ lastmax
+max:
+	VMULPS (DI), Z14, Z4
+	VMAXPS Z0, Z4, Z0
+	ADDQ $64, DI
+	DECQ CX
+	JNZ max
+lastmax:
+	VMULPS (DI), Z14, Z4
+	VMAXPS Z0, Z4, K2, Z0
+	VEXTRACTF32X8 $1, Z0, Y1
+	VMAXPS Y1, Y0, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VMAXPS X1, X0, X0
+	VMOVHLPS X0, X0, X1
+	VMAXPS X1, X0, X0
+	VMOVSHDUP X0, X1
+	VMAXSS X1, X0, X0
+	VMOVSS X0, max+24(FP)
+	VBROADCASTSS X0, Z15
+	VPXORD Z0, Z0, Z0
+	LEAQ 256(SI), DX
+	TESTQ BX, BX
+	JZ lastsum
+sum:
+	VMULPS (SI), Z14, Z4
+	VSUBPS Z15, Z4, Z4
+	EXP(Z4, Z5, Z6, Z7)
+	VMOVUPS Z7, (SI)
+	VADDPS Z7, Z0, Z0
+	ADDQ $64, SI
+	DECQ BX
+	JNZ sum
+lastsum:
+	VMULPS (SI), Z14, Z4
+	VSUBPS Z15, Z4, Z4
+	EXP(Z4, Z5, Z6, Z7)
+	VMOVAPS.Z Z7, K2, Z7
+	VMOVUPS Z7, (SI)
+	VADDPS Z7, Z0, Z0
+	ADDQ $64, SI
+	VPXORD Z4, Z4, Z4
+	CMPQ SI, DX
+	JGE done
+zero:
+	VMOVUPS Z4, (SI)
+	ADDQ $64, SI
+	CMPQ SI, DX
+	JLT zero
+done:
+	VEXTRACTF32X8 $1, Z0, Y1
+	VADDPS Y1, Y0, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VADDPS X1, X0, X0
+	VMOVHLPS X0, X0, X1
+	VADDPS X1, X0, X0
+	VMOVSHDUP X0, X1
+	VADDSS X1, X0, X0
+	VMOVSS X0, sum+28(FP)
+	VZEROUPPER
+	RET
+
+// func avx512AttendBack(s, dp *float32, n int, scale, lse, delta float32)
+TEXT ·avx512AttendBack(SB), NOSPLIT, $0-36
+	MOVQ s+0(FP), SI
+	MOVQ dp+8(FP), DI
+	MOVQ n+16(FP), BX
+	VBROADCASTSS scale+24(FP), Z15
+	VBROADCASTSS lse+28(FP), Z14
+	VBROADCASTSS delta+32(FP), Z13
+	CONSTANTS
+	LAST(BX)
+	LEAQ 256(SI), DX
+	// Z7 p, Z3 ds
+#define BACK \
+	VMULPS (SI), Z15, Z4  \
+	VSUBPS Z14, Z4, Z4    \
+	EXP(Z4, Z5, Z6, Z7)   \
+	VMOVUPS (DI), Z3      \
+	VSUBPS Z13, Z3, Z3    \
+	VMULPS Z7, Z3, Z3     \
+	VMULPS Z15, Z3, Z3
+	TESTQ BX, BX
+	JZ last
+full:
+	BACK
+	VMOVUPS Z7, (SI)
+	VMOVUPS Z3, (DI)
+	ADDQ $64, SI
+	ADDQ $64, DI
+	DECQ BX
+	JNZ full
+last:
+	BACK
+	VMOVAPS.Z Z7, K2, Z7
+	VMOVAPS.Z Z3, K2, Z3
+	VMOVUPS Z7, (SI)
+	VMOVUPS Z3, (DI)
+	ADDQ $64, SI
+	ADDQ $64, DI
+#undef BACK
+	VPXORD Z4, Z4, Z4
+	CMPQ SI, DX
+	JGE done
+zero:
+	VMOVUPS Z4, (SI)
+	VMOVUPS Z4, (DI)
+	ADDQ $64, SI
+	ADDQ $64, DI
+	CMPQ SI, DX
+	JLT zero
+done:
+	VZEROUPPER
+	RET
+
+// SIGMOID sets s = 1 + exp(−g); Z29 is the sign bit.
+#define SIGMOID(g, s) \
+	VPXORD Z29, g, Z4     \
+	EXP(Z4, Z5, Z6, Z7)   \
+	VADDPS Z28, Z7, s
+
+// func avx512SwiGLU(y, gate, up []float32)
+TEXT ·avx512SwiGLU(SB), NOSPLIT, $0-72
+	MOVQ y_base+0(FP), DI
+	MOVQ y_len+8(FP), R10
+	MOVQ gate_base+24(FP), SI
+	MOVQ up_base+48(FP), R11
+	TESTQ R10, R10
+	JZ done
+	CONSTANTS
+	CONSTANT(0x80000000, Z29)
+	LAST(R10)
+	TESTQ R10, R10
+	JZ last
+full:
+	VMOVUPS (SI), Z0
+	SIGMOID(Z0, Z1)
+	VDIVPS Z1, Z0, Z0
+	VMULPS (R11), Z0, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ $64, SI
+	ADDQ $64, R11
+	ADDQ $64, DI
+	DECQ R10
+	JNZ full
+last:
+	VMOVUPS.Z (SI), K2, Z0
+	VMOVUPS.Z (R11), K2, Z2
+	SIGMOID(Z0, Z1)
+	VDIVPS Z1, Z0, Z0
+	VMULPS Z2, Z0, Z0
+	VMOVUPS Z0, K2, (DI)
+done:
+	VZEROUPPER
+	RET
+
+// func avx512SwiGLUBack(dgate, dup, dy, gate, up []float32)
+TEXT ·avx512SwiGLUBack(SB), NOSPLIT, $0-120
+	MOVQ dgate_base+0(FP), DI
+	MOVQ dup_base+24(FP), R8
+	MOVQ dy_base+48(FP), R9
+	MOVQ dy_len+56(FP), R10
+	MOVQ gate_base+72(FP), SI
+	MOVQ up_base+96(FP), R11
+	TESTQ R10, R10
+	JZ done
+	CONSTANTS
+	CONSTANT(0x80000000, Z29)
+	LAST(R10)
+	// Z0 gate, Z2 up, Z3 dy, Z10 dgate, Z11 dup
+#define BACK \
+	SIGMOID(Z0, Z1)              \
+	VDIVPS Z1, Z28, Z1           \
+	VMULPS Z1, Z0, Z0            \
+	VFMADD231PS Z3, Z0, Z11      \
+	VSUBPS Z1, Z28, Z4           \
+	VFMADD213PS Z1, Z0, Z4       \
+	VMULPS Z3, Z2, Z2            \
+	VFMADD231PS Z4, Z2, Z10
+	TESTQ R10, R10
+	JZ last
+full:
+	VMOVUPS (SI), Z0
+	VMOVUPS (R11), Z2
+	VMOVUPS (R9), Z3
+	VMOVUPS (DI), Z10
+	VMOVUPS (R8), Z11
+	BACK
+	VMOVUPS Z10, (DI)
+	VMOVUPS Z11, (R8)
+	ADDQ $64, SI
+	ADDQ $64, R11
+	ADDQ $64, DI
+	ADDQ $64, R8
+	ADDQ $64, R9
+	DECQ R10
+	JNZ full
+last:
+	VMOVUPS.Z (SI), K2, Z0
+	VMOVUPS.Z (R11), K2, Z2
+	VMOVUPS.Z (R9), K2, Z3
+	VMOVUPS.Z (DI), K2, Z10
+	VMOVUPS.Z (R8), K2, Z11
+	BACK
+	VMOVUPS Z10, K2, (DI)
+	VMOVUPS Z11, K2, (R8)
+#undef BACK
+done:
+	VZEROUPPER
+	RET
