@@ -30,14 +30,31 @@ __device__ __forceinline__ void store1(const Tensor &x, long at, float v) {
 }
 __device__ __forceinline__ int id_of(const Tensor &x, long at) { return ((const int *)x.p)[at]; }
 
+// eight elements that lie in one uint4, of bf16, or in two
+__device__ __forceinline__ void eight(float v[8], int type, const uint4 u[2]) {
+	if (type == BF16) {
+		v[0] = bf16_low(u[0].x), v[1] = bf16_high(u[0].x), v[2] = bf16_low(u[0].y), v[3] = bf16_high(u[0].y);
+		v[4] = bf16_low(u[0].z), v[5] = bf16_high(u[0].z), v[6] = bf16_low(u[0].w), v[7] = bf16_high(u[0].w);
+	} else {
+		v[0] = __uint_as_float(u[0].x), v[1] = __uint_as_float(u[0].y), v[2] = __uint_as_float(u[0].z), v[3] = __uint_as_float(u[0].w);
+		v[4] = __uint_as_float(u[1].x), v[5] = __uint_as_float(u[1].y), v[6] = __uint_as_float(u[1].z), v[7] = __uint_as_float(u[1].w);
+	}
+}
+
+__device__ __forceinline__ void store_eight(char *p, int type, const float v[8]) {
+	if (type == BF16)
+		*(uint4 *)p = make_uint4(pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
+	else
+		((float4 *)p)[0] = make_float4(v[0], v[1], v[2], v[3]), ((float4 *)p)[1] = make_float4(v[4], v[5], v[6], v[7]);
+}
+
 // v = elements at … at+7, of which the first n exist; the others are 0. 16-byte loads where the address allows them.
 __device__ __forceinline__ void load8(float v[8], const Tensor &x, long at, int n) {
 	if (x.type == BF16) {
 		const unsigned short *p = (const unsigned short *)x.p + at;
 		if (n >= 8 && ((size_t)p & 15) == 0) {
 			const uint4 u = *(const uint4 *)p;
-			v[0] = bf16_low(u.x), v[1] = bf16_high(u.x), v[2] = bf16_low(u.y), v[3] = bf16_high(u.y);
-			v[4] = bf16_low(u.z), v[5] = bf16_high(u.z), v[6] = bf16_low(u.w), v[7] = bf16_high(u.w);
+			eight(v, BF16, &u);
 			return;
 		}
 #pragma unroll
@@ -86,6 +103,14 @@ __device__ __forceinline__ void add8(const Tensor &x, long at, int n, const floa
 #pragma unroll
 	for (int i = 0; i < 8; i++) y[i] += v[i];
 	store8(x, at, n, y);
+}
+
+// x[at…at+7] = v, or += v: the branch is the same for a whole launch
+__device__ __forceinline__ void sum8(const Tensor &x, long at, int n, float v[8], int add) {
+	if (add)
+		add8(x, at, n, v);
+	else
+		store8(x, at, n, v);
 }
 
 constexpr unsigned FULL = 0xffffffffu;

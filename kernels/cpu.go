@@ -168,7 +168,7 @@ func (d *cpu) begin(op string) {
 
 // reads demands memory of this device. It is small enough to be compiled into its callers.
 func (d *cpu) reads(op string, t Tensor) {
-	if t.mem != nil && (t.mem.home != d || t.mem.ordered != nil) {
+	if t.mem != nil && (t.mem.home != d || t.mem.ordered != nil || t.fresh) {
 		d.refuse(op, t)
 	}
 }
@@ -176,7 +176,7 @@ func (d *cpu) reads(op string, t Tensor) {
 // writes is reads of an output: what was derived from its content is stale from now on.
 func (d *cpu) writes(op string, t Tensor) {
 	if t.mem != nil {
-		if t.mem.home != d || t.mem.ordered != nil {
+		if t.mem.home != d || t.mem.ordered != nil || t.fresh {
 			d.refuse(op, t)
 		}
 		t.mem.version++
@@ -192,6 +192,8 @@ func (d *cpu) readsMatrix(op string, t Tensor) {
 
 func (d *cpu) refuse(op string, t Tensor) {
 	switch {
+	case t.fresh:
+		panic(fmt.Sprintf("kernels: %s: %v cannot be Fresh here", op, t))
 	case t.mem.home == nil && t.mem.owner == Device(d):
 		panic(fmt.Sprintf("kernels: %s: %v was freed", op, t))
 	case t.mem.home != d:

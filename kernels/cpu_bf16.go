@@ -72,6 +72,16 @@ func (w *worker) roomRow(slot int, t Tensor, i int) []float32 {
 	return w.room(slot, t, at, n)
 }
 
+// sumRow is where something is added to row i: to its numbers, or to zeros.
+func (w *worker) sumRow(v *simd, slot int, t Tensor, i int, add bool) []float32 {
+	if add {
+		return w.loadRow(v, slot, t, i)
+	}
+	row := w.roomRow(slot, t, i)
+	clear(row)
+	return row
+}
+
 // storeRow is store of row i.
 func storeRow(v *simd, t Tensor, i int, x []float32) { store(v, t, t.off+i*t.ld, x) }
 

@@ -165,6 +165,20 @@ func (s *subject) placeOf(t *rapid.T, dtype DType, x []float64, rows, cols int) 
 	return m.Cols(left, left+cols)
 }
 
+// maybeFresh is a gradient's output as it is, or Fresh, with NaN in it: then it holds zeros before, as far as the operation is concerned.
+func (s *subject) maybeFresh(t *rapid.T, x Tensor, before []float64) Tensor {
+	if !rapid.Bool().Draw(t, "fresh") {
+		return x
+	}
+	clear(before)
+	nan := make([]float32, x.Len())
+	for i := range nan {
+		nan[i] = float32(math.NaN())
+	}
+	s.dev.Upload(x, nan)
+	return x.Fresh()
+}
+
 // vector uploads contiguous numbers of a type.
 func (s *subject) vector(dtype DType, x []float64) Tensor {
 	v := s.dev.Alloc(dtype, len(x))

@@ -51,8 +51,12 @@ var barriers = []struct {
 		x, y, w := d.Alloc(BF16, 3, 2048), d.Alloc(BF16, 3, 2048), d.Alloc(BF16, 2048)
 		return d.Do(func() { d.RMSNorm(y, Tensor{}, x, Tensor{}, w, 1e-6) })
 	}},
-	{"norm.sm80", "rmsnorm_bwd_weight", func(t testing.TB, d *GPU) error {
-		x, w, r, dw := d.Alloc(BF16, 90, 64), d.Alloc(BF16, 64), d.Alloc(F32, 90), d.Alloc(F32, 64)
+	{"norm.sm80", "rmsnorm_bwd_block", func(t testing.TB, d *GPU) error {
+		x, w, r, dx := d.Alloc(BF16, 33, 2048), d.Alloc(BF16, 2048), d.Alloc(F32, 33), d.Alloc(F32, 33, 2048)
+		return d.Do(func() { d.RMSNormBackward(dx, Tensor{}, x, x, w, r) })
+	}},
+	{"norm.sm80", "column_finish", func(t testing.TB, d *GPU) error {
+		x, w, r, dw := d.Alloc(BF16, 1200, 16), d.Alloc(BF16, 16), d.Alloc(F32, 1200), d.Alloc(F32, 16)
 		return d.Do(func() { d.RMSNormBackward(Tensor{}, dw, x, x, w, r) })
 	}},
 	{"embed.sm80", "embed_bwd", func(t testing.TB, d *GPU) error {

@@ -46,6 +46,9 @@ func (g *GPU) in(t Tensor) arg {
 	if t.mem == nil {
 		return arg{dtype: int32(F32)}
 	}
+	if t.fresh {
+		panic(fmt.Sprintf("kernels: %s: %v cannot be Fresh here", g.op, t))
+	}
 	if t.mem.owner != Device(g) {
 		panic(fmt.Sprintf("kernels: %s: %v belongs to another device", g.op, t))
 	}
@@ -70,6 +73,15 @@ func (g *GPU) out(t Tensor) arg {
 		t.mem.version++
 	}
 	return a
+}
+
+// sum is an output that a kernel adds to, if add is 1, or writes.
+func (g *GPU) sum(t Tensor) (a arg, add int32) {
+	t, more := t.sum()
+	if more {
+		add = 1
+	}
+	return g.out(t), add
 }
 
 // address is the first element of a contiguous tensor, 0 if absent.

@@ -4,6 +4,8 @@
 //   nn  c += a·b     a = dy (T,N), b = w (N,M), c = dx (T,M)
 //   tn  c += aᵀ·b    a = dy (T,N), b = x (T,M), c = dw (N,M)
 //
+//   nn and tn write where there is nothing to add to (add 0): the bits of adding to zeros.
+//
 //   a, b of f32 or bf16, both taken as bf16; c of either, computed in fp32. linear_f32 is the same three in fp32 throughout, for a and
 //   b of f32: strides say which. Reference: linear_test.go, float64.
 //
@@ -36,27 +38,58 @@ template <int BM, int BN> __device__ __forceinline__ void tile_number(int &m0, i
 // where a sum stands in shared memory: columns are XORed with the row, so that neighbouring rows fall into different banks
 template <int BN> __device__ __forceinline__ int sum_at(int row, int col) { return row * BN + (col ^ ((row & 3) << 3)); }
 
-// c (+)= sums + bias, eight neighbours a thread
-template <int BM, int BN, int THREADS> __device__ __forceinline__ void store_sums(const Tensor &c, const Tensor &bias, const float *sums, int m0, int n0, int m, int n, int add) {
-#pragma unroll 1
-	for (int i = threadIdx.x % THREADS; i < BM * BN / 8; i += THREADS) {
-		const int r = i / (BN / 8), col = i % (BN / 8) * 8, row = m0 + r, left = n - n0 - col;
-		if (row >= m || left <= 0) continue;
+// c (+)= sums + bias: a thread's eight neighbours, every DOWN rows. What c holds is asked for MOST eights
+// at a time, before any of them is needed.
+template <int BM, int BN, int THREADS, int MOST> __device__ __forceinline__ void store_sums(const Tensor &c, const Tensor &bias, const float *sums, int m0, int n0, int m, int n, int add) {
+	constexpr int ACROSS = BN / 8, DOWN = THREADS / ACROSS, TURNS = BM / DOWN, BATCH = TURNS < MOST ? TURNS : MOST;
+	static_assert(THREADS % ACROSS == 0 && BM % (DOWN * BATCH) == 0, "a thread keeps to its columns, and batches are whole");
+	const int i = threadIdx.x % THREADS, r0 = i / ACROSS, col = i % ACROSS * 8, left = n - n0 - col;
+	if (left <= 0) return;
+	float b[8];
+	if (bias.p) load8(b, bias, n0 + col, left);
+	const int flip = i >> 2 & 1; // four neighbours take the other half first: eight in a row would meet in banks
+	auto take = [&](float v[8], int r) {
 		const float4 *from = (const float4 *)(sums + sum_at<BN>(r, col));
-		const int flip = i >> 2 & 1; // four neighbours take the other half first: eight in a row would meet in banks
-		const float4 a = from[flip], b = from[flip ^ 1], lo = flip ? b : a, hi = flip ? a : b;
-		float v[8] = {lo.x, lo.y, lo.z, lo.w, hi.x, hi.y, hi.z, hi.w};
-		const long at = (long)row * c.ld + n0 + col;
+		const float4 x = from[flip], y = from[flip ^ 1], lo = flip ? y : x, hi = flip ? x : y;
+		v[0] = lo.x, v[1] = lo.y, v[2] = lo.z, v[3] = lo.w, v[4] = hi.x, v[5] = hi.y, v[6] = hi.z, v[7] = hi.w;
 		if (bias.p) {
-			float u[8];
-			load8(u, bias, n0 + col, left);
 #pragma unroll
-			for (int e = 0; e < 8; e++) v[e] += u[e];
+			for (int e = 0; e < 8; e++) v[e] += b[e];
 		}
-		if (add)
-			add8(c, at, left, v);
-		else
-			store8(c, at, left, v);
+	};
+	const int size = c.type == BF16 ? 2 : 4;
+	if (left < 8 || ((size_t)c.p & 15) != 0 || (c.ld * size & 15) != 0) {
+#pragma unroll 1
+		for (int r = r0; r < BM && m0 + r < m; r += DOWN) {
+			float v[8];
+			take(v, r);
+			sum8(c, (long)(m0 + r) * c.ld + n0 + col, left, v, add);
+		}
+		return;
+	}
+	char *at = c.p + ((long)(m0 + r0) * c.ld + n0 + col) * size;
+	const long down = (long)DOWN * c.ld * size;
+#pragma unroll 1
+	for (int r = r0; r < BM; r += DOWN * BATCH, at += BATCH * down) {
+		uint4 old[BATCH][2];
+#pragma unroll
+		for (int k = 0; k < BATCH; k++) {
+			const bool here = add && m0 + r + k * DOWN < m;
+			load16_if(old[k][0], at + k * down, here);
+			load16_if(old[k][1], at + k * down + 16, here && c.type == F32);
+		}
+#pragma unroll
+		for (int k = 0; k < BATCH; k++) {
+			if (m0 + r + k * DOWN >= m) return;
+			float v[8], u[8];
+			take(v, r + k * DOWN);
+			if (add) {
+				eight(u, c.type, old[k]);
+#pragma unroll
+				for (int e = 0; e < 8; e++) v[e] = u[e] + v[e];
+			}
+			store_eight(at + k * down, c.type, v);
+		}
 	}
 }
 
@@ -173,7 +206,7 @@ template <int BM, int BN, int BK, int STAGES, int WM, int WN, bool TA, bool TB> 
 				store_shared2(shared_address(sums + sum_at<BN>(row, col)), acc[i][j][h * 2], acc[i][j][h * 2 + 1]);
 			}
 	__syncthreads();
-	store_sums<BM, BN, THREADS>(c, bias, sums, m0, n0, m, n, add);
+	store_sums<BM, BN, THREADS, 4>(c, bias, sums, m0, n0, m, n, add);
 }
 
 extern "C" __global__ void __launch_bounds__(128) linear_nt(Tensor c, Tensor a, Tensor b, Tensor bias, int m, int n, int k, int add) {
@@ -311,7 +344,7 @@ template <int TEAMS, int BN, int STAGES, bool TA, bool TB> __device__ __forceinl
 				store_shared2(shared_address(sums + sum_at<COLS>(row, col)), acc[col0 / 2 + e], acc[col0 / 2 + e + 1]);
 			}
 			__syncwarp();
-			store_sums<16, COLS, 32>(c, bias, sums, m0 + warp * 16, n0 + col0, m, n, add);
+			store_sums<16, COLS, 32, BN == 256 ? 2 : 4>(c, bias, sums, m0 + warp * 16, n0 + col0, m, n, add);
 			__syncwarp(); // all have read them
 		}
 	}

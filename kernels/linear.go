@@ -10,7 +10,7 @@ type Products interface {
 	// What it holds is lost. From then on it is for Linear, Embed, Copy, Zero and the doors, whole rows at a time. A device whose
 	// products read rows does nothing.
 	Arrange(w Tensor)
-	// LinearBackward adds dx += dy·w, dw += dyᵀ·x, db += Σ_t dy[t].
+	// LinearBackward adds dx += dy·w, dw += dyᵀ·x, db += Σ_t dy[t]. A dx or dw that is Fresh is written: the bits of adding to zeros.
 	LinearBackward(dx, dw, db, dy, x, w Tensor)
 }
 

@@ -389,14 +389,22 @@ func (d *cpu) LinearBackward(dx, dw, db, dy, x, w Tensor) {
 	d.reads(op, dy)
 	d.reads(op, x)
 	d.reads(op, w)
+	dx, addX := dx.sum()
+	dw, addW := dw.sum()
 	if T == 0 || N == 0 {
+		if !addX {
+			d.Zero(dx)
+		}
+		if !addW {
+			d.Zero(dw)
+		}
 		return
 	}
 	if dx.mem != nil && M > 0 {
 		p, _, _ := d.packed(w, false)
 		d.writes(op, dx)
 		a, lda := d.operand(0, dy, p)
-		d.lin = linearJob{y: dx, a: a, lda: lda, pack: p, full: M, T: T, N: M, M: N, acc: true}
+		d.lin = linearJob{y: dx, a: a, lda: lda, pack: p, full: M, T: T, N: M, M: N, acc: addX}
 		d.multiply()
 	}
 	if dw.mem != nil || db.mem != nil {
@@ -405,7 +413,7 @@ func (d *cpu) LinearBackward(dx, dw, db, dy, x, w Tensor) {
 	if dw.mem != nil && M > 0 {
 		d.writes(op, dw)
 		sum, x := d.wide(2, dw), d.wide(1, x)
-		d.lin = linearJob{dw: sum, dy: dy, x: x, T: T, N: N, M: M}
+		d.lin = linearJob{dw: sum, dy: dy, x: x, T: T, N: N, M: M, acc: addW}
 		d.weightGradient()
 		d.settle(dw, sum)
 	}

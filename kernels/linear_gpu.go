@@ -66,22 +66,26 @@ func (g *GPU) LinearBackward(dx, dw, db, dy, x, w Tensor) {
 	sdy, sw, sx := st.use(dy, pieces && (dxMixed || dwMixed)), st.use(w, pieces && dxMixed), st.use(x, pieces && dwMixed)
 	st.begin()
 	none, wgmma := g.in(Tensor{}), g.hopper && pieces
-	switch {
-	case dxMixed:
-		g.product("nn", g.out(dx), sdy.a, sw.a, none, T, M, N, 1, wgmma)
-	case dx.mem != nil:
-		g.product32("nn", g.out(dx), g.in(dy), g.in(w), none, T, M, N, 1)
+	if dx.mem != nil {
+		switch c, add := g.sum(dx); {
+		case dxMixed:
+			g.product("nn", c, sdy.a, sw.a, none, T, M, N, add, wgmma)
+		default:
+			g.product32("nn", c, g.in(dy), g.in(w), none, T, M, N, add)
+		}
 	}
-	switch {
-	case dwMixed:
-		g.product("tn", g.out(dw), sdy.a, sx.a, none, N, M, T, 1, wgmma)
-	case dw.mem != nil:
-		g.product32("tn", g.out(dw), g.in(dy), g.in(x), none, N, M, T, 1)
+	if dw.mem != nil {
+		switch c, add := g.sum(dw); {
+		case dwMixed:
+			g.product("tn", c, sdy.a, sx.a, none, N, M, T, add, wgmma)
+		default:
+			g.product32("tn", c, g.in(dy), g.in(x), none, N, M, T, add)
+		}
 	}
 	if db.mem != nil && T > 0 {
 		n := slabs(T)
 		part := g.temp(4 * n * N)
 		g.launch("column_sum", [3]int{ceil(N, 32), n, 1}, 256, 0, part, g.in(dy), int32(T), int32(N))
-		g.launch("column_finish", [3]int{ceil(N, 256), 1, 1}, 256, 0, g.out(db), part, int32(n), int32(N))
+		g.columnFinish(db, part, n, N)
 	}
 }

@@ -3,6 +3,7 @@ package kernels
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -69,7 +70,14 @@ func checkLinearBackwardOp(t *rapid.T, s *subject) {
 		}
 		return x
 	}
-	s.do(t, func() { s.dev.LinearBackward(give(0, dxt), give(1, dwt), give(2, dbt), dyt, give(1, xt), give(0, wt)) })
+	toX, toW := dxt, dwt
+	if absent != 0 {
+		toX = s.maybeFresh(t, dxt, dx)
+	}
+	if absent != 1 {
+		toW = s.maybeFresh(t, dwt, dw)
+	}
+	s.do(t, func() { s.dev.LinearBackward(give(0, toX), give(1, toW), give(2, dbt), dyt, give(1, xt), give(0, wt)) })
 	loss := func() float64 { return dot64(dy, refLinear(x, w, b, T, N, M)) }
 	for i, g := range []struct {
 		name         string
@@ -83,6 +91,47 @@ func checkLinearBackwardOp(t *rapid.T, s *subject) {
 		}
 	}
 	s.free(xt, wt, dyt, dxt, dwt, dbt)
+}
+
+// What is written Fresh has the bits of what is added to zeros, on every device and in every type; of no rows and of no columns it is zeros.
+// Elsewhere Fresh is refused.
+func checkFresh(t *testing.T, d Device, rows int) {
+	for _, c := range []struct {
+		T, N, M int
+		dtype   DType
+	}{{70, 40, 136, F32}, {20, 40, 136, BF16}, {0, 8, 16, F32}, {rows, 24, 1100, F32}} {
+		dy, x, w := upload(d, normals(1, c.T*c.N), c.T, c.N), upload(d, normals(2, c.T*c.M), c.T, c.M), upload(d, normals(3, c.N*c.M), c.N, c.M)
+		dx, dw, gate := d.Alloc(c.dtype, c.T, c.M), d.Alloc(c.dtype, c.N, c.M), d.Alloc(c.dtype, c.T, c.N)
+		run := func(as func(Tensor) Tensor) (all []float32) {
+			mustDo(t, d, func() {
+				d.LinearBackward(as(dx), as(dw), Tensor{}, dy, x, w)
+				d.SwiGLUBackward(as(gate), Tensor{}, dy, dy, dy)
+			})
+			for _, g := range []Tensor{dx, dw, gate} {
+				all = append(all, floats32(d, g)...)
+			}
+			return all
+		}
+		added := run(func(g Tensor) Tensor { return g })
+		if written := run(Tensor.Fresh); !slices.Equal(written, added) { // over what was added
+			t.Errorf("%+v: written and added differ", c)
+		}
+		if c.T > 0 && slices.Equal(run(func(g Tensor) Tensor { return g }), added) {
+			t.Errorf("%+v: adding once more changes nothing", c)
+		}
+	}
+	x, v := d.Alloc(BF16, 2, 8), d.Alloc(F32, 8)
+	mustPanic(t, func() { d.Do(func() { d.RMSNormBackward(x.Fresh(), Tensor{}, x, x, v, d.Alloc(F32, 2)) }) }, "RMSNormBackward", "Fresh")
+}
+
+func TestFreshIsWrittenAsIfAddedToZeros(t *testing.T) {
+	for _, s := range cpus(t) {
+		checkFresh(t, s.dev, 300)
+	}
+}
+
+func TestGPUFreshIsWrittenAsIfAddedToZeros(t *testing.T) {
+	onEveryGPU(t, func(t *testing.T, d *GPU) { checkFresh(t, d, 3) })
 }
 
 // A sum of many terms rounds little: it is cut into chains. One chain of so many numbers of one sign would be off by some 50 units of

@@ -79,7 +79,7 @@ func weightBlock(d *cpu, w *worker, from, to int) {
 					w.product(d.v, &product{
 						c: &j.dw.at(r)[c], ldc: j.dw.ld, a: &strip[0], ars: 1, aks: stripCols,
 						b: &panels[(c-c0)*n], bps: tileCols * n, bks: tileCols,
-						rows: rows, cols: min(quadCols, c1-c), k: n, acc: true, padded: true,
+						rows: rows, cols: min(quadCols, c1-c), k: n, acc: j.acc || t > 0, padded: true,
 					})
 				}
 			}

@@ -29,7 +29,11 @@ func (g *GPU) RMSNorm(y, rstd, x, add, w Tensor, eps float32) {
 // slabs is into how many parts a sum over rows is cut: it depends on the number of rows alone.
 func slabs(rows int) int { return min(ceil(rows, 256), 32) }
 
-// RMSNormBackward takes dw as sums over slabs of rows, then the slabs ascending.
+// normSlabs is into how many parts the rows of a norm are cut backward: of at least 16 rows, and, of many short rows, so many that they fill
+// a GPU and their sums stay few beside the rows.
+func normSlabs(rows, n int) int { return min(ceil(rows, 16), max(512, (1<<20)/n)) }
+
+// RMSNormBackward takes dw as sums over slabs of rows, in the pass that takes dx, then the slabs.
 func (g *GPU) RMSNormBackward(dx, dw, dy, x, w, rstd Tensor) {
 	g.begin("RMSNormBackward")
 	defer g.end()
@@ -37,14 +41,22 @@ func (g *GPU) RMSNormBackward(dx, dw, dy, x, w, rstd Tensor) {
 	r := g.in(rstd)
 	r.ld = int32(H)
 	rows := T * H
-	if dx.mem != nil {
-		name, grid, threads := rowGrid("rmsnorm_bwd", rows, C)
-		g.launch(name, grid, threads, 0, g.out(dx), g.in(dy), g.in(x), g.in(w), r, int32(rows), int32(H), int32(C))
+	if rows == 0 || dx.mem == nil && dw.mem == nil {
+		return
 	}
-	if dw.mem != nil && rows > 0 {
-		n := slabs(rows)
-		part := g.temp(4 * n * C)
-		g.launch("rmsnorm_bwd_weight", [3]int{ceil(C, 32), n, 1}, 256, 0, part, g.in(dy), g.in(x), r, int32(rows), int32(H), int32(C))
-		g.launch("column_finish", [3]int{ceil(C, 256), 1, 1}, 256, 0, g.out(dw), part, int32(n), int32(C))
+	n := normSlabs(rows, C)
+	name, grid, threads := rowGrid("rmsnorm_bwd", n, C)
+	var part uint64
+	if dw.mem != nil {
+		part = g.temp(4 * n * C)
 	}
+	g.launch(name, grid, threads, 0, g.out(dx), part, g.in(dy), g.in(x), g.in(w), r, int32(rows), int32(n), int32(H), int32(C))
+	if dw.mem != nil {
+		g.columnFinish(dw, part, n, C)
+	}
+}
+
+// columnFinish adds n rows of C sums at part to out (C).
+func (g *GPU) columnFinish(out Tensor, part uint64, n, C int) {
+	g.launch("column_finish", [3]int{ceil(C, 8), 1, 1}, 256, 0, g.out(out), part, int32(n), int32(C))
 }

@@ -2,8 +2,11 @@ package kernels
 
 import (
 	"math"
+	"testing"
 
 	"pgregory.net/rapid"
+
+	"retool/kernels/emu"
 )
 
 // refRMSNorm is w · x/√(mean(x²)+eps) and 1/√(…) for rows of C.
@@ -81,4 +84,38 @@ func checkRMSNormBackwardOp(t *rapid.T, s *subject) {
 	s.nearGradient(t, "dx", s.read(dxt), dx, x, 4, loss)
 	s.nearGradient(t, "dw", s.read(dwt), dw, w, 4, loss)
 	s.free(xt, wt, dyt, rt, dxt, dwt)
+}
+
+// Rows of more slabs than one, as long as a warp takes, longer, and longer than a block keeps sums of, with and without dx.
+func TestGPUNormGradientsOfManyLongRows(t *testing.T) {
+	d := emulated(t, emu.Options{Capability: 80})
+	for _, c := range []struct{ T, C int }{{70, 1024}, {35, 1032}, {18, 6400}} {
+		x, dy, w := normals(1, c.T*c.C), normals(2, c.T*c.C), normals(3, c.C)
+		want := make([]float64, c.C)
+		rstd := make([]float32, c.T)
+		for r := range c.T {
+			square := 0.0
+			for _, v := range x[r*c.C : (r+1)*c.C] {
+				square += float64(v) * float64(v)
+			}
+			rstd[r] = float32(1 / math.Sqrt(square/float64(c.C)))
+			for i := range c.C {
+				want[i] += float64(dy[r*c.C+i]) * float64(x[r*c.C+i]) * float64(rstd[r])
+			}
+		}
+		xt, dyt, wt, rt := upload(d, x, c.T, c.C), upload(d, dy, c.T, c.C), upload(d, w, 1, c.C).Reshape(c.C), d.Alloc(F32, c.T)
+		d.Upload(rt, rstd)
+		var with []float32
+		for _, dx := range []Tensor{d.Alloc(F32, c.T, c.C), {}} {
+			dw := d.Alloc(F32, c.C)
+			mustDo(t, d, func() { d.RMSNormBackward(dx, dw, dyt, xt, wt, rt) })
+			got := floats32(d, dw)
+			for i, g := range got {
+				if math.Abs(float64(g)-want[i]) > 1e-4 || dx.Absent() && g != with[i] {
+					t.Fatalf("%v: dw[%d] is %v, want %v", c, i, g, want[i])
+				}
+			}
+			with = got
+		}
+	}
 }

@@ -37,6 +37,14 @@ __device__ __forceinline__ void store_shared2(unsigned dst, float x, float y) {
 __device__ __forceinline__ void store_shared1(unsigned dst, unsigned x) { asm volatile("st.shared.u32 [%0], %1;" ::"r"(dst), "r"(x) : "memory"); }
 __device__ __forceinline__ void store_shared4(unsigned dst, uint4 x) { asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(dst), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w) : "memory"); }
 
+// 16 bytes of global memory where `here`, else zeros: without a branch, so that several such loads are under way at once
+__device__ __forceinline__ void load16_if(uint4 &x, const void *src, bool here) {
+	asm volatile("{\n.reg .pred p;\nsetp.ne.u32 p, %5, 0;\n@p ld.global.v4.u32 {%0, %1, %2, %3}, [%4];\n@!p mov.u32 %0, 0;\n@!p mov.u32 %1, 0;\n@!p mov.u32 %2, 0;\n@!p mov.u32 %3, 0;\n}"
+	             : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+	             : "l"(src), "r"((unsigned)here)
+	             : "memory");
+}
+
 // 16 bytes from global to shared memory in the background; the first n are read, the rest is zero
 __device__ __forceinline__ void async_copy16(unsigned dst, const void *src, int n) {
 	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(dst), "l"(src), "r"(n) : "memory");

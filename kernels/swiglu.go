@@ -4,6 +4,7 @@ package kernels
 type Elementwise interface {
 	// SwiGLU is y = silu(gate)·up, all (T,F).
 	SwiGLU(y, gate, up Tensor)
+	// SwiGLUBackward adds dgate += dy·up·silu′(gate), dup += dy·silu(gate), or writes those that are Fresh.
 	SwiGLUBackward(dgate, dup, dy, gate, up Tensor)
 	// Add is y += x.
 	Add(y, x Tensor)

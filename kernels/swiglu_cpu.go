@@ -1,6 +1,9 @@
 package kernels
 
-type gluJob struct{ y, gate, up, dgate, dup, dy Tensor }
+type gluJob struct {
+	y, gate, up, dgate, dup, dy Tensor
+	addGate, addUp              bool
+}
 
 func (d *cpu) SwiGLU(y, gate, up Tensor) {
 	const op = "SwiGLU"
@@ -28,18 +31,20 @@ func (d *cpu) SwiGLUBackward(dgate, dup, dy, gate, up Tensor) {
 	d.reads(op, dy)
 	d.reads(op, gate)
 	d.reads(op, up)
+	dgate, addGate := dgate.sum()
+	dup, addUp := dup.sum()
 	d.writes(op, dgate)
 	d.writes(op, dup)
-	d.glu = gluJob{gate: gate, up: up, dgate: dgate, dup: dup, dy: dy}
+	d.glu = gluJob{gate: gate, up: up, dgate: dgate, dup: dup, dy: dy, addGate: addGate, addUp: addUp}
 	d.each(dy.dims[0], 8, dy.Len()/2, func(d *cpu, w *worker, from, to int) {
 		j := &d.glu
 		for t := from; t < to; t++ {
 			var dg, du []float32
 			if j.dgate.mem != nil {
-				dg = w.loadRow(d.v, 0, j.dgate, t)
+				dg = w.sumRow(d.v, 0, j.dgate, t, j.addGate)
 			}
 			if j.dup.mem != nil {
-				du = w.loadRow(d.v, 1, j.dup, t)
+				du = w.sumRow(d.v, 1, j.dup, t, j.addUp)
 			}
 			d.v.swigluBack(dg, du, w.loadRow(d.v, 2, j.dy, t), w.loadRow(d.v, 3, j.gate, t), w.loadRow(d.v, 4, j.up, t))
 			if dg != nil {

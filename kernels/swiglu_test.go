@@ -38,7 +38,8 @@ func checkSwiGLUBackwardOp(t *rapid.T, s *subject) {
 	gate, up, dy := s.gates(t, T*F), s.numbers(t, T*F, "up"), s.numbers(t, T*F, "dy")
 	dg, du := s.numbers(t, T*F, "dgate"), s.numbers(t, T*F, "dup")
 	gt, ut, dyt, dgt, dut := s.place(t, gate, T, F), s.place(t, up, T, F), s.place(t, dy, T, F), s.place(t, dg, T, F), s.place(t, du, T, F)
-	s.do(t, func() { s.dev.SwiGLUBackward(dgt, dut, dyt, gt, ut) })
+	to, tu := s.maybeFresh(t, dgt, dg), s.maybeFresh(t, dut, du)
+	s.do(t, func() { s.dev.SwiGLUBackward(to, tu, dyt, gt, ut) })
 	loss := func() float64 { return dot64(dy, refSwiGLU(gate, up)) }
 	s.nearGradient(t, "dgate", s.read(dgt), dg, gate, 2, loss)
 	s.nearGradient(t, "dup", s.read(dut), du, up, 2, loss)

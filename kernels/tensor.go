@@ -60,6 +60,7 @@ type Tensor struct {
 	ld    int    // elements from one row (index of the first dimension) to the next
 	rank  int8
 	dtype DType
+	fresh bool // see Fresh
 }
 
 // newTensor describes the whole of mem.
@@ -71,6 +72,24 @@ func newTensor(mem *memory, dtype DType, shape []int) Tensor {
 	copy(t.dims[:], shape)
 	t.ld = t.dims[1] * t.dims[2]
 	return t
+}
+
+// Fresh is t as an output of a Backward that writes where it would add: what t holds is of no account, as if it were zero. LinearBackward
+// takes such a dx and dw, SwiGLUBackward such a dgate and dup; other operations panic.
+func (t Tensor) Fresh() Tensor {
+	t.fresh = t.mem != nil
+	return t
+}
+
+// Written is t once it is Fresh no more.
+func (t Tensor) Written() Tensor {
+	t.fresh = false
+	return t
+}
+
+// sum is t itself, for an operation that takes it Fresh, and whether to add to it.
+func (t Tensor) sum() (Tensor, bool) {
+	return t.Written(), !t.fresh
 }
 
 // Absent reports whether t is the zero Tensor.

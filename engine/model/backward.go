@@ -6,13 +6,14 @@ import "retool/kernels"
 func (m *Model) headBackward(dx kernels.Tensor, h Head) {
 	dev, b, r := m.dev, &m.b, h.To-h.From
 	norm, dnorm, drows := b.rowsNorm.Rows(0, r), b.drowsNorm.Rows(0, r), b.drows.Rows(0, r)
-	dev.Zero(dnorm)
 	dev.Zero(drows)
+	to := dnorm.Fresh() // of one head at least
 	if m.Config.ValueHead {
-		m.W.Value.backward(dev, m.low, &m.G.Value, dnorm, h.Values.Reshape(r, 1), norm)
+		m.W.Value.backward(dev, m.low, &m.G.Value, to, h.Values.Reshape(r, 1), norm)
+		to = dnorm
 	}
 	if m.Config.LMHead {
-		m.W.Head.backward(dev, m.low, &m.G.Head, dnorm, h.Logits, norm)
+		m.W.Head.backward(dev, m.low, &m.G.Head, to, h.Logits, norm)
 	}
 	dev.RMSNormBackward(drows, m.G.Norm, dnorm, b.rows.Rows(0, r), m.W.Norm, b.rowsRstd.Rows(0, r))
 	dev.EmbedBackward(dx, drows, m.rows.Rows(h.From, h.To))
@@ -25,16 +26,12 @@ func (m *Model) backward(l int, dx, x kernels.Tensor, a *activations) {
 	dnorm, dact, dgateUp := b.dnorm.Rows(0, t), b.dact.Rows(0, t), b.dgateUp.Rows(0, t)
 	do, dqkv := b.do.Rows(0, t), b.dqkv.Rows(0, t)
 
-	dev.Zero(dact)
-	w.Down.backward(dev, m.low, &g.Down, dact, dx, a.act)
-	dev.Zero(dgateUp)
-	dev.SwiGLUBackward(dgateUp.Cols(0, c.FFN), dgateUp.Cols(c.FFN, 2*c.FFN), dact, a.gateUp.Cols(0, c.FFN), a.gateUp.Cols(c.FFN, 2*c.FFN))
-	dev.Zero(dnorm)
-	w.GateUp.backward(dev, m.low, &g.GateUp, dnorm, dgateUp, a.mlpNorm)
+	w.Down.backward(dev, m.low, &g.Down, dact.Fresh(), dx, a.act)
+	dev.SwiGLUBackward(dgateUp.Cols(0, c.FFN).Fresh(), dgateUp.Cols(c.FFN, 2*c.FFN).Fresh(), dact, a.gateUp.Cols(0, c.FFN), a.gateUp.Cols(c.FFN, 2*c.FFN))
+	w.GateUp.backward(dev, m.low, &g.GateUp, dnorm.Fresh(), dgateUp, a.mlpNorm)
 	dev.RMSNormBackward(dx, g.MLPNorm, dnorm, a.mid, w.MLPNorm, a.mlpRstd)
 
-	dev.Zero(do)
-	w.O.backward(dev, m.low, &g.O, do, dx, a.o)
+	w.O.backward(dev, m.low, &g.O, do.Fresh(), dx, a.o)
 	dev.Zero(dqkv)
 	q, k, v := m.heads(a)
 	dq, dk, dv := m.split(dqkv)
@@ -53,7 +50,6 @@ func (m *Model) backward(l int, dx, x kernels.Tensor, a *activations) {
 		dev.RMSNormBackward(dk.Split(d), g.KNorm, turnedK.Split(d), rawK.Split(d), w.KNorm, a.kRstd)
 		dev.RMSNormBackward(dq.Split(d), g.QNorm, turnedQ.Split(d), rawQ.Split(d), w.QNorm, a.qRstd)
 	}
-	dev.Zero(dnorm)
-	w.QKV.backward(dev, m.low, &g.QKV, dnorm, dqkv, a.attnNorm)
+	w.QKV.backward(dev, m.low, &g.QKV, dnorm.Fresh(), dqkv, a.attnNorm)
 	dev.RMSNormBackward(dx, g.AttnNorm, dnorm, x, w.AttnNorm, a.attnRstd)
 }

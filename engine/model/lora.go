@@ -212,10 +212,8 @@ func (p *Projection) addBackward(dev kernels.Device, s *lowScratch, g *Projectio
 		_, sh := s.inner(dev, low, x)
 		t := x.Dim(0)
 		d, ds, dy := s.d.Rows(0, t), s.ds.Rows(0, t), dy.Cols(low.from, low.to)
-		dev.Zero(d)
-		dev.Zero(ds)
-		dev.LinearBackward(ds, of.B, kernels.Tensor{}, dy, sh, low.B)
-		dev.LinearBackward(d, kernels.Tensor{}, kernels.Tensor{}, ds, kernels.Tensor{}, s.eye)
+		dev.LinearBackward(ds.Fresh(), of.B, kernels.Tensor{}, dy, sh, low.B)
+		dev.LinearBackward(d.Fresh(), kernels.Tensor{}, kernels.Tensor{}, ds, kernels.Tensor{}, s.eye)
 		dev.LinearBackward(dx, of.A, kernels.Tensor{}, d, x, low.A)
 	}
 }

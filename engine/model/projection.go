@@ -23,10 +23,10 @@ func (p *Projection) product(dev kernels.Device, s *lowScratch, y, x kernels.Ten
 	p.add(dev, s, y, x)
 }
 
-// backward adds the gradients that dy (T,N) gives: to dx (T,M) that of x, to g that of the parameters.
+// backward adds the gradients that dy (T,N) gives: to dx (T,M), which may be Fresh, that of x, to g that of the parameters.
 func (p *Projection) backward(dev kernels.Device, s *lowScratch, g *Projection, dx, dy, x kernels.Tensor) {
 	dev.LinearBackward(dx, g.Weight, g.Bias, dy, x, p.Weight)
-	p.addBackward(dev, s, g, dx, dy, x)
+	p.addBackward(dev, s, g, dx.Written(), dy, x)
 }
 
 // rows are the rows [from, to) of a projection and the name that files give them.

@@ -59,6 +59,7 @@ type entry struct {
 	Highest   int            `json:"highest"` // register that SASS names, plus one
 	SASS      map[string]int `json:"sass,omitempty"`
 	Under     int            `json:"exponentials_under_product,omitempty"`
+	Batch     int            `json:"loads_under_way,omitempty"` // of 16 bytes, at most, before one is waited for
 }
 type family struct {
 	Sources map[string]string `json:"sources"`
@@ -484,6 +485,8 @@ var (
 	opcode   = regexp.MustCompile(`^\s*/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z0-9]+)`)
 	register = regexp.MustCompile(`\bR(\d+)\b`)
 	depbar   = regexp.MustCompile(`WARPGROUP\.DEPBAR\.LE gsb0, 0x([0-9a-f]+)`)
+	wideLoad = regexp.MustCompile(`\sLDG\.E\.128`)
+	uses     = regexp.MustCompile(`\s(STG|LDS|STS|FADD|FMUL|FFMA|BAR|WARPSYNC|BRA|EXIT)\b`)
 	softmax  = regexp.MustCompile(`^(?:attention|paged)_(fwd|part|bwd_q|bwd_kv)_wgmma_`)
 )
 
@@ -505,16 +508,19 @@ func overlaps(name string, e *entry) error {
 }
 
 // disassembly counts the guarded instructions of every kernel and finds the highest register it names: with setmaxnreg, ptxas -v reports no
-// more than the limit of the launch. Exponentials between a wait that leaves a product under way and the next wait are under it.
+// more than the limit of the launch. Exponentials between a wait that leaves a product under way and the next wait are under it. Loads
+// of a product's epilogue are under way together if nothing between them computes, stores or branches.
 func disassembly(dump []byte, to map[string]*entry) error {
 	var e *entry
-	under := false
+	name := ""
+	under, batch := false, 0
 	for _, line := range strings.Split(string(dump), "\n") {
 		if m := function.FindStringSubmatch(line); m != nil {
-			if e = to[m[1]]; e == nil {
+			name = m[1]
+			if e = to[name]; e == nil {
 				return fmt.Errorf("SASS has %s, which the PTX does not declare", m[1])
 			}
-			e.SASS, under = map[string]int{}, false
+			e.SASS, under, batch = map[string]int{}, false, 0
 		}
 		m := opcode.FindStringSubmatch(line)
 		if m == nil || e == nil {
@@ -527,6 +533,13 @@ func disassembly(dump []byte, to map[string]*entry) error {
 			under = d[1] != "0"
 		} else if under && strings.Contains(line, "MUFU.EX2") {
 			e.Under++
+		}
+		if wideLoad.MatchString(line) {
+			if batch++; strings.HasPrefix(name, "linear_") {
+				e.Batch = max(e.Batch, batch)
+			}
+		} else if uses.MatchString(line) {
+			batch = 0
 		}
 		for _, r := range register.FindAllStringSubmatch(line, -1) {
 			n, _ := strconv.Atoi(r[1])

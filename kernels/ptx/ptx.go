@@ -41,6 +41,8 @@ type Entry struct {
 	SASS map[string]int `json:"sass"`
 	// Under is how many exponentials stand between a wait that leaves a product of wgmma under way and the next wait.
 	Under int `json:"exponentials_under_product"`
+	// Batch is how many loads of 16 bytes a product has under way at once when it adds to what is there.
+	Batch int `json:"loads_under_way"`
 }
 
 // Param is one parameter, in bytes. Offset and Size are where ptxas placed it, its KPARAM_INFO, counted from where the parameters of a

@@ -294,6 +294,31 @@ func TestSoftmaxRunsUnderTheProduct(t *testing.T) {
 	}
 }
 
+// A product that adds asks for several pieces of what is there before it needs the first: four or eight pieces of 16 bytes a thread, in
+// machine code. Four a thread of eight warps are 16 KB a multiprocessor: what memory brings in the time that it takes to answer.
+func TestProductsAskForSumsInBatches(t *testing.T) {
+	seen := 0
+	for _, family := range []string{"linear.sm80", "linear.sm90a"} {
+		for entry, e := range Read().Families[family].Entries {
+			want := 8
+			switch entry {
+			case "linear_f32":
+				continue
+			case "linear_nt_wgmma", "linear_nn_wgmma", "linear_tn_wgmma", "linear_nt32_wgmma":
+				want = 4
+			case "linear_nt16": // a thread has one piece of a tile
+				want = 2
+			}
+			if seen++; e.Batch < want {
+				t.Errorf("%s: %d loads under way, want %d", entry, e.Batch, want)
+			}
+		}
+	}
+	if seen < 16 {
+		t.Errorf("%d products", seen)
+	}
+}
+
 // Portable PTX loads on drivers of the CUDA 11 generation, Hopper's on those of 12.
 func TestVersionIsTheLowest(t *testing.T) {
 	for name, f := range Read().Families {
