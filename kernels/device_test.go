@@ -52,6 +52,8 @@ var conformance = []struct {
 	{"ValueLoss", checkValueLossOp},
 	{"SumSquares", checkSumSquaresOp},
 	{"AdamW", checkAdamWOp},
+	{"AdamWHalves", checkAdamWHalvesOp},
+	{"Split", checkSplitOp},
 	{"SumTree", checkSumTreeOp},
 }
 

@@ -162,6 +162,7 @@ func everyRow(t *testing.T, d *GPU) {
 	kept, starts := d.Alloc(I32, 2, KeptWords(40)), d.Alloc(I32, 3)
 	a, b, stats, one := d.Alloc(F32, 2), d.Alloc(F32, 2), d.Alloc(F32, Stats), d.Alloc(F32, 1)
 	w, master, g, mv := d.Alloc(BF16, 64), d.Alloc(F32, 64), d.Alloc(F32, 64), d.Alloc(F32, 128)
+	low, m, v := d.Alloc(BF16, 64), d.Alloc(BF16, 64), d.Alloc(BF16, 64)
 	mustDo(t, d, func() {
 		d.LogSumExp(lse, logits, 1)
 		d.Sample(ids, logits, lse, keys, Sampling{Temperature: 1, TopP: 1})
@@ -174,5 +175,8 @@ func everyRow(t *testing.T, d *GPU) {
 		d.SumSquares(one, g)
 		d.SumTree(mv.Rows(0, 32), g.Reshape(2, 32))
 		d.AdamW(w, master, g, mv.Rows(0, 64), mv.Rows(64, 128), AdamWStep{LR: 1e-3, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, Scale: 1, Step: 1})
+		d.Split(w, low, g)
+		d.AdamW(w, low, g, m, v, AdamWStep{LR: 1e-3, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, Scale: 1, Step: 1})
+		d.Join(g, w, low)
 	})
 }

@@ -3,11 +3,12 @@ package trainer
 import k "retool/kernels"
 
 // adamState is what an optimizer keeps for each number that it updates, in float32: two moments and, of a sharded bf16 model, the master
-// copy. It lies on the device; offloaded, in the host's memory, from where it passes through the device a window at a time. Where it lies
-// changes no bit.
+// copy. Of a model of halves it keeps the half of the master copy that the weights are not, and moments in bf16. It lies on the device;
+// offloaded, in the host's memory, from where it passes through the device a window at a time. Where it lies changes no bit.
 type adamState struct {
 	dev  k.Device
 	n    int          // numbers
+	half bool         // of a model of halves
 	on   [3]k.Tensor  // m, v, master: all of them, or of one window; absent: none
 	host [3][]float32 // offloaded: all of them
 	off  bool
@@ -24,8 +25,12 @@ const (
 const Window = 1 << 22
 
 // newAdamState makes room for n numbers, of zero. A master copy that is elsewhere, on the device or on the host, is taken as it is.
-func newAdamState(dev k.Device, n int, offload, masters bool, master k.Tensor, host []float32) *adamState {
-	h := &adamState{dev: dev, n: n, off: offload}
+func newAdamState(dev k.Device, n int, offload, masters, halves bool, master k.Tensor, host []float32) *adamState {
+	h := &adamState{dev: dev, n: n, off: offload, half: halves}
+	dtype := k.F32
+	if halves {
+		dtype = k.BF16
+	}
 	for i := range h.on {
 		if n == 0 || i == stateMaster && !masters {
 			continue
@@ -36,7 +41,7 @@ func newAdamState(dev k.Device, n int, offload, masters bool, master k.Tensor, h
 			}
 			h.on[i] = dev.Alloc(k.F32, min(n, Window))
 		} else {
-			h.on[i] = dev.Alloc(k.F32, n)
+			h.on[i] = dev.Alloc(dtype, n)
 		}
 	}
 	if !masters {
@@ -116,18 +121,24 @@ func (h *adamState) write(kind, from int, values []float32) {
 	h.dev.Upload(h.on[kind].Rows(from, from+len(values)), values)
 }
 
-// take makes src, on the device, the master copy; put is the way back.
-func (h *adamState) take(src k.Tensor) {
+// take makes src, on the device, the master copy; put is the way back. w is the weights of the same numbers.
+func (h *adamState) take(src, w k.Tensor) {
 	switch {
 	case h.n == 0:
 	case h.off:
 		h.dev.Download(h.host[stateMaster], src)
 	default:
-		_ = h.dev.Do(func() { h.dev.Copy(h.on[stateMaster], src) }) // a failure of the device is the next pass's to report
+		_ = h.dev.Do(func() { // a failure of the device is the next pass's to report
+			if h.half {
+				h.dev.Split(w, h.on[stateMaster], src)
+			} else {
+				h.dev.Copy(h.on[stateMaster], src)
+			}
+		})
 	}
 }
 
-func (h *adamState) put(dst k.Tensor) error {
+func (h *adamState) put(dst, w k.Tensor) error {
 	switch {
 	case h.n == 0:
 		return nil
@@ -135,5 +146,11 @@ func (h *adamState) put(dst k.Tensor) error {
 		h.dev.Upload(dst, h.host[stateMaster])
 		return nil
 	}
-	return h.dev.Do(func() { h.dev.Copy(dst, h.on[stateMaster]) })
+	return h.dev.Do(func() {
+		if h.half {
+			h.dev.Join(dst, w, h.on[stateMaster])
+		} else {
+			h.dev.Copy(dst, h.on[stateMaster])
+		}
+	})
 }

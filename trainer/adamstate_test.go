@@ -20,7 +20,7 @@ func TestWindowsDoNotShow(t *testing.T) {
 	}
 	var want [3][]float32
 	for _, offload := range []bool{false, true} {
-		s := newAdamState(dev, n, offload, false, k.Tensor{}, nil)
+		s := newAdamState(dev, n, offload, false, false, k.Tensor{}, nil)
 		w, g := dev.Alloc(k.F32, n), dev.Alloc(k.F32, n)
 		dev.Upload(w, x)
 		dev.Upload(g, x)

@@ -27,6 +27,7 @@ type adamW struct {
 	state *adamState // of own: moments, and the master copy, unless the weights themselves are float32
 	tiles k.Tensor   // sums of squares of own
 	step  int        // updates made; the next is step+1
+	seed  uint64     // of how moments are rounded
 }
 
 // piece is numbers of the flat order that a rank has.
@@ -61,8 +62,8 @@ func numbers(m *model.Model) int {
 // newAdamW panics where a model of several ranks has a whole master copy, which nobody would keep true, and where one that is to be
 // offloaded has it on the device.
 func newAdamW(dev k.Device, m *model.Model, cfg Optimizer, ranks *Ranks, name string, offload bool) *adamW {
-	if m.Master != nil && (ranks.Size() > 1 || offload) {
-		panic("trainer: a bf16 model whose optimizer is divided or offloaded is to be made with Options.Sharded")
+	if m.Master != nil && (ranks.Size() > 1 || offload) || m.Options.Halves && offload {
+		panic("trainer: a bf16 model whose optimizer is divided or offloaded is to be made with Options.Sharded, and not of halves on the host")
 	}
 	a := &adamW{cfg: cfg, dev: dev, model: m, ranks: ranks, name: name, all: numbers(m)}
 	if units := m.Units(); units != nil {
@@ -71,7 +72,7 @@ func newAdamW(dev k.Device, m *model.Model, cfg Optimizer, ranks *Ranks, name st
 		a.parts = dist.Divide(a.all, ranks.Size())
 		own := a.parts[ranks.Rank()]
 		a.own, a.n = []piece{{Range: own, g: own.From}}, own.Len()
-		a.state = newAdamState(dev, a.n, offload, m.Options.Sharded, m.MasterAll(), nil)
+		a.state = newAdamState(dev, a.n, offload, m.Options.Sharded, m.Options.Halves, m.MasterAll(), nil)
 	}
 	tiles := 0
 	for _, p := range a.own {
@@ -92,7 +93,7 @@ func (a *adamW) divided(units []model.Unit, offload bool) {
 	if exact == read {
 		exact = k.Tensor{} // of float32: what passes read is what is updated
 	}
-	a.state = newAdamState(a.dev, a.n, offload, host != nil, exact, host)
+	a.state = newAdamState(a.dev, a.n, offload, host != nil, false, exact, host)
 }
 
 func (a *adamW) free() {
@@ -109,7 +110,8 @@ func (a *adamW) reset(cfg Optimizer) error {
 // adopt takes this rank's part of the master copy of a sharded model that was just given weights.
 func (a *adamW) adopt() {
 	if a.model.Options.Sharded {
-		a.state.take(view(a.model.G.All, a.own[0].Range))
+		own := a.own[0].Range
+		a.state.take(view(a.model.G.All, own), view(a.model.W.All, own))
 	}
 }
 
@@ -120,7 +122,7 @@ func (a *adamW) whole() error {
 	}
 	all := a.model.G.All
 	own := view(all, a.own[0].Range)
-	if err := a.state.put(own); err != nil {
+	if err := a.state.put(own, view(a.model.W.All, a.own[0].Range)); err != nil {
 		return err
 	}
 	return a.ranks.wait(time.Now(), a.ranks.AllGather(a.name+": master copy", all, own, a.parts))
@@ -236,7 +238,7 @@ func (a *adamW) move(g k.Tensor, p piece, over dist.Range, lr, decay, scale floa
 		in := func(t k.Tensor, at int) k.Tensor { return t.Rows(from-p.at+at, to-p.at+at) }
 		a.dev.AdamW(in(weights, w), master, in(g, p.g), m, v, k.AdamWStep{
 			LR: float32(lr), Beta1: float32(a.cfg.Beta1), Beta2: float32(a.cfg.Beta2), Eps: float32(a.cfg.Eps),
-			WeightDecay: float32(decay), Scale: float32(scale), Step: a.step,
+			WeightDecay: float32(decay), Scale: float32(scale), Step: a.step, Seed: a.seed, First: p.From + from - p.at,
 		})
 	})
 }

@@ -48,6 +48,9 @@ func NewPPO(cfg Config, ranks *Ranks, dev k.Device, policy, critic, ref *model.M
 	if critic != nil {
 		p.critic = NewLearner(dev, critic, cfg.RL.Optimizer, ranks, "critic", offload)
 	}
+	for _, l := range p.learners() {
+		l.opt.seed = cfg.Seed
+	}
 	return p
 }
 

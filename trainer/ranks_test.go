@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -270,6 +272,58 @@ func TestRanksOfGPUsGiveTheSameBits(t *testing.T) {
 		}
 		same(t, want, got, fmt.Sprintf("%d ranks, offload %s", ranks, offload))
 	}
+}
+
+// With halves of weights and moments rounded by chance, 1, 2 and 4 ranks end in the same bits, and so does a run that goes on on others;
+// rollouts are what training computes. Its bits are not those of float32 states.
+func TestHalvesGiveTheSameBitsOnEveryRankCount(t *testing.T) {
+	cpu := func() k.Device { return k.NewCPU(1) }
+	run := func(dir string, ranks, stop int, halves bool, edits ...func(*Config)) (*State, *listener, error) {
+		edits = append([]func(*Config){ways["ppo, own critic"], func(c *Config) { c.RL.Steps, c.Eval.Problems = 2, 0 }}, edits...)
+		return togetherOn(t, cpu, model.Options{DType: k.BF16, Halves: halves}, wide, dir, ranks, stop, edits...)
+	}
+	var want map[string]string
+	for _, ranks := range []int{1, 2, 4} {
+		dir := t.TempDir()
+		s, heard, err := run(dir, ranks, 0, true)
+		require.NoError(t, err)
+		for _, m := range heard.steps[2:] {
+			require.Zero(t, m.Difference)
+		}
+		got := outcome(t, dir, s)
+		if want == nil {
+			want = got
+			for _, moment := range []string{"m", "v", "critic.m", "critic.v"} {
+				for _, text := range strings.Fields(strings.Trim(want[moment], "[]")) {
+					x, err := strconv.ParseFloat(text, 32)
+					require.NoError(t, err)
+					require.Zero(t, math.Float32bits(float32(x))&0xffff, "%s of %s is no number of bf16", text, moment)
+				}
+			}
+		}
+		same(t, want, got, fmt.Sprintf("%d ranks", ranks))
+	}
+	parts := t.TempDir()
+	var last *State
+	for i, ranks := range []int{4, 1, 2} {
+		stop := 1
+		if i == 2 {
+			stop = 0
+		}
+		s, _, err := run(parts, ranks, stop, true, func(c *Config) { c.Checkpoint.Every = 1 })
+		if stop > 0 {
+			require.ErrorIs(t, err, context.Canceled)
+		} else {
+			require.NoError(t, err)
+		}
+		last = s
+	}
+	same(t, want, outcome(t, parts, last), "4, 1 and 2 ranks")
+
+	other := t.TempDir()
+	s, _, err := run(other, 1, 0, false)
+	require.NoError(t, err)
+	require.False(t, want["/model.safetensors"] == outcome(t, other, s)["/model.safetensors"])
 }
 
 // Another number of ranks that the slices do not divide among is no error, and no secret.

@@ -61,6 +61,7 @@ type Model struct {
 	Tied      bool    `yaml:"tied" doc:"shape of a new model: one matrix for embedding and head"`
 	RopeTheta float64 `yaml:"rope_theta" doc:"shape of a new model: base of the rotary frequencies"`
 	DType     string  `yaml:"dtype" doc:"of the model in memory: float32, bfloat16; auto: that of its config.json, on a GPU bfloat16"`
+	States    string  `yaml:"states" doc:"of learning: float32; halves: 12 bytes a bf16 weight, not 18, its moments rounded by chance"`
 	Recompute bool    `yaml:"recompute" doc:"activations in the backward pass: less memory, a third more work, equal bits" resume:"free"`
 	LoRA      LoRA    `yaml:"lora"`
 }
@@ -92,8 +93,9 @@ type Data struct {
 // DefaultConfig is every package's defaults: the paper's settings where it gives them.
 func DefaultConfig() Config {
 	return Config{
-		Device:   "cpu",
-		Model:    Model{RopeTheta: 10000, DType: "auto", LoRA: LoRA{Alpha: 16, Targets: []string{"q_proj", "k_proj", "v_proj", "o_proj"}}},
+		Device: "cpu",
+		Model: Model{RopeTheta: 10000, DType: "auto", States: "float32",
+			LoRA: LoRA{Alpha: 16, Targets: []string{"q_proj", "k_proj", "v_proj", "o_proj"}}},
 		Data:     Data{Task: "files", Pool: 16384, Mix: arith.DefaultMix(), Wrapper: "strip", Check: "count", Long: "refuse"},
 		Protocol: engine.DefaultProtocol(),
 		Interp:   interp.Default(),
@@ -504,6 +506,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Model.LoRA.Rank != 0 && c.Dist.Shard == "all" {
 		return errors.New("model.lora.rank: an adapter's base is whole on each rank: want dist.shard optimizer, got all")
+	}
+	if err := c.checkStates(); err != nil {
+		return err
 	}
 	if c.Protocol.Name == "hermes" && c.Data.embedded() {
 		return fmt.Errorf("protocol.name: hermes: data.task %s writes its traces in tags: want data.task files, or protocol.name tags",

@@ -23,6 +23,7 @@ var idleRules = append(algorithmRules(), []idleRule{
 	{"device cpu has no memory but the host's", func(c *Config) bool { return c.Device == "cpu" }, []string{"dist.offload"}, nil},
 	{"model.lora.rank is 0: all weights are learnt", func(c *Config) bool { return c.Model.LoRA.Rank == 0 },
 		[]string{"model.lora."}, []string{"model.lora.rank"}},
+	{"an adapter is float32", func(c *Config) bool { return c.Model.LoRA.Rank > 0 }, []string{"model.states"}, nil},
 	{"with model.lora.rank the reference is the base", func(c *Config) bool { return c.Model.LoRA.Rank > 0 }, []string{"rl.kl_refresh"}, nil},
 	{"device cpu has no launches", func(c *Config) bool { return c.Device == "cpu" }, []string{"name_faults"}, nil},
 	{"this rl.algorithm has no critic", func(c *Config) bool { return !c.RL.Values() }, []string{"critic."}, nil},

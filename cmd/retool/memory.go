@@ -337,8 +337,12 @@ func (c *counter) optimizer(e *engine.Engine, tok nothing) error {
 			if c.offloads() {
 				there = min(own, trainer.Window)
 			}
-			c.share(name+": moments of AdamW", int64(8*there), inUpdate, inSaving)
-			rest -= int64(8 * own)
+			moments, master, exact := 8, 4, "float32 master copy"
+			if m.Options.Halves {
+				moments, master, exact = 4, 2, "low halves of the master copy"
+			}
+			c.share(name+": moments of AdamW", int64(moments*there), inUpdate, inSaving)
+			rest -= int64(moments * own)
 			if u := m.Units(); u != nil {
 				if c.offloads() && m.Options.DType == kernels.BF16 {
 					c.share(name+": float32 master copy", int64(4*there), inUpdate, inSaving)
@@ -347,8 +351,8 @@ func (c *counter) optimizer(e *engine.Engine, tok nothing) error {
 				continue
 			}
 			if m.Options.Sharded {
-				c.share(name+": float32 master copy", int64(4*there), inUpdate, inSaving)
-				rest -= int64(4 * own)
+				c.share(name+": "+exact, int64(master*there), inUpdate, inSaving)
+				rest -= int64(master * own)
 			}
 			waiting := int64(4 * bits.Len(uint(ranks.Slices/c.ranks-1)) * m.G.All.Len())
 			c.add(name+": sums of slices", waiting, inUpdate).Lent = m.Options.Lends

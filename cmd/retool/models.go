@@ -1,6 +1,9 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+
 	"retool/engine/model"
 	"retool/kernels"
 	"retool/trainer"
@@ -21,6 +24,22 @@ type modelOf struct {
 	options model.Options
 }
 
+// checkStates refuses halves of what has none.
+func (c *Config) checkStates() error {
+	switch s := c.Model.States; {
+	case s == "float32":
+	case s != "halves":
+		return fmt.Errorf("model.states: %q is not known (known: float32, halves)", s)
+	case c.Device == "cpu" && c.Model.DType != "bfloat16":
+		return errors.New("model.states: halves are of weights in bfloat16: want model.dtype bfloat16, or model.states float32")
+	case c.Dist.Shard == "all":
+		return errors.New("model.states: halves of weights that are divided are not kept: want dist.shard optimizer, or model.states float32")
+	case c.Dist.Offload != "none":
+		return errors.New("model.states: the host's memory takes them as they are: want dist.offload none, or model.states float32")
+	}
+	return nil
+}
+
 // models are those that a configuration asks for, the policy, of the given shape, first, on one of some ranks. Passes are as large as the
 // phases that run need.
 func (c *Config) models(shape model.Config, train bool, dtype kernels.DType, ranks dist.Comm) []modelOf {
@@ -33,6 +52,7 @@ func (c *Config) models(shape model.Config, train bool, dtype kernels.DType, ran
 	opt.Lends = train && c.Device != "cpu" // whose freed memory comes back when garbage is collected
 	opt.HostCopy = c.Dist.Offload == "optimizer"
 	opt.Sharded = opt.HostCopy || ranks.Size() > 1
+	opt.Halves = c.Model.States == "halves"
 	if train {
 		opt.MaxTokens = max(opt.MaxTokens, c.SFT.Tokens)
 	}

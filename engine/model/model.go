@@ -15,6 +15,7 @@ type Options struct {
 	Train     bool          // have gradients, and keep activations for the backward
 	DType     kernels.DType // of weights and activations: BF16, or F32 (also 0). Gradients of weights, logits and sums are float32 in any case
 	Sharded   bool          // of a BF16 model that trains: no master copy; its float32 numbers lie in G when they are read, copied or saved
+	Halves    bool          // of the same: its numbers are W and 16 bits more, W rounded by kernels.Split; Sharded besides
 	Recompute bool          // keep only each layer's input, run its forward again in the backward: less memory, a third more work, equal bits
 
 	Lends  bool   // of a model that trains: give back what only learning needs while the policy generates, and pages while it learns
@@ -88,7 +89,8 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 		opt.Division = nil
 	}
 	opt.LoRA = opt.LoRA.spelt()
-	opt.Sharded = opt.Sharded && opt.Train && opt.DType == kernels.BF16 && opt.Division == nil && opt.LoRA.Rank == 0
+	opt.Halves = opt.Halves && opt.Train && opt.DType == kernels.BF16 && opt.Division == nil && opt.LoRA.Rank == 0
+	opt.Sharded = opt.Halves || opt.Sharded && opt.Train && opt.DType == kernels.BF16 && opt.Division == nil && opt.LoRA.Rank == 0
 	if opt.DType != kernels.F32 && opt.DType != kernels.BF16 {
 		return nil, fmt.Errorf("model: weights of %v: must be f32 or bf16", opt.DType)
 	}

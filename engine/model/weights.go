@@ -280,7 +280,11 @@ func (m *Model) full() *Weights {
 
 // round makes W the master copy, rounded.
 func (m *Model) round() error {
-	if f := m.full(); f != m.W {
+	f := m.full()
+	switch {
+	case m.Options.Halves:
+		return m.dev.Do(func() { m.dev.Split(m.W.All, kernels.Tensor{}, f.All) })
+	case f != m.W:
 		return m.dev.Do(func() { m.dev.Copy(m.W.All, f.All) })
 	}
 	return nil
