@@ -65,7 +65,7 @@ func (b *board) chunk() int {
 	return min(boardChunk, boardPlace/4/(b.size-1)/boardLine*boardLine)
 }
 
-const boardChunk = 1 << 16
+const boardChunk = 1 << 15
 
 func (b *board) word(at int) *atomic.Uint32 { return (*atomic.Uint32)(unsafe.Pointer(&b.mem[at])) }
 

@@ -11,7 +11,7 @@ type Settings struct {
 	Wait      time.Duration `yaml:"wait" doc:"for all ranks of a run to come" resume:"free"`
 	Stall     time.Duration `yaml:"stall" doc:"of waiting, after which the ranks waited for are named" resume:"free"`
 	Timeout   time.Duration `yaml:"timeout" doc:"without progress of a rank that others wait for, after which the run ends" resume:"free"`
-	Transport string        `yaml:"transport" doc:"auto: nccl between GPUs, else memory of one host, or tcp; tcp alone; nccl; mpi under mpirun" resume:"free"`
+	Transport string        `yaml:"transport" doc:"auto: nccl for GPUs, memory within a host, else tcp; tcp; nccl; mpi (mpirun)" resume:"free"`
 	MPI       string        `yaml:"mpi" doc:"file of the launcher's MPI library; empty: where the loader finds it" resume:"free"`
 	NCCL      string        `yaml:"nccl" doc:"file of NVIDIA's library; empty: libnccl.so.2 where the loader finds it" resume:"free"`
 	Encrypt   bool          `yaml:"encrypt" doc:"TLS between ranks with the run's key; else they only prove who they are" resume:"free"`
