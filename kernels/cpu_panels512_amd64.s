@@ -6,7 +6,7 @@
 // in it: blocks of 12 × 16 load 13 for 12 products and stay at half of its peak, those of 6 × 64 load 10 for 24.
 //
 //	R8 c   R9 ldc   SI a   R10 ars   R11 aks   BX b   R12 bks   R13 bps   DI tiles left   R14 b of this step   R15 steps left
-//	AX, DX, CX, BP: rows 0, 3, 6 and 9 of a at this step, or of c; with four panels BP is the fourth of b
+//	AX, DX, CX, BP: rows 0, 3, 6 and 9 of a at this step, or of c; with four panels BP is the fourth of b, and CX what is asked for
 //	Z0 … Z3 a row of b   Z4 a number of a   Z8 … Z31 outputs
 
 #define ARGUMENTS \
@@ -125,6 +125,9 @@ start:                      \
 	MOVQ 64(AX), R15        \
 	ROWS(SI, R10)           \
 	MOVQ BX, R14            \
+	MOVQ t+0(FP), BP        \
+	MOVQ 88(BP), CX         \
+	ADDQ R13, 88(BP)        \
 	LEAQ (R13)(R13*2), BP   \
 	ADDQ BX, BP             \
 	TESTQ R15, R15          \
@@ -134,6 +137,8 @@ loop:                       \
 	VMOVUPS (R14)(R13*1), Z1   \
 	VMOVUPS (R14)(R13*2), Z2   \
 	VMOVUPS (BP), Z3           \
+	PREFETCHT1 (CX)            \
+	ADDQ $64, CX            \
 	rows(FMA4, R10)         \
 	ADDQ R11, AX            \
 	ADDQ R11, DX            \

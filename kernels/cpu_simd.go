@@ -73,7 +73,9 @@ type simd struct {
 }
 
 // tile is what a product kernel reads: C (+)= A·B with A(r,k) at a + r·ars + k·aks, and B(k, 16p+j) at b + p·bps + k·bks + 4j. It
-// does tiles blocks of rows one below the other. Distances are in bytes. The order of fields is known to the assembly.
+// does tiles blocks of rows one below the other. Distances are in bytes. The order and size of fields are known to the assembly. To
+// kernels of four panels, cols is memory that will be read soon: with each block of rows they ask for as many lines of it as they have
+// steps, and add bps to it.
 type tile struct {
 	c, a, b                 unsafe.Pointer
 	ldc, ars, aks, bks, bps int
@@ -228,6 +230,7 @@ func (w *worker) several(v *simd, p *product, n int, c, a, b unsafe.Pointer) {
 	for k := 0; ; {
 		t.k = min(terms, p.k-k)
 		if n == 4 {
+			t.cols = p.next(n, k, terms, b)
 			w.column(v.quad[:], quadRows, c, step(a, k*p.aks), step(b, k*p.bks), p.rows, p.ldc, p.ars)
 		} else {
 			w.column(v.twin[:], tileRows, c, step(a, k*p.aks), step(b, k*p.bks), p.rows, p.ldc, p.ars)
@@ -238,6 +241,25 @@ func (w *worker) several(v *simd, p *product, n int, c, a, b unsafe.Pointer) {
 		t.acc = 1
 	}
 	t.acc, t.k = acc, p.k
+}
+
+// aheadRows is how many rows wait for their weights, which are asked for while others are multiplied: fewer than 12 do not take as long as
+// weights from memory do in any case, and are slower for it; more than 64 hardly notice.
+const aheadRows = 64
+
+// next is where the terms that follow [k, k+terms) of n panels from b on begin, of these panels or of the next; for numbers of rows that do
+// not gain by asking, what is at work itself.
+func (p *product) next(n, k, terms int, b unsafe.Pointer) int {
+	at := 0
+	switch {
+	case p.rows < 2*quadRows || p.rows > aheadRows:
+		at = k * p.bks
+	case k+terms < p.k:
+		at = (k + terms) * p.bks
+	default:
+		at = n * p.bps
+	}
+	return int(uintptr(b)) + 4*at
 }
 
 // column is one panel of a product, or several at once, all rows: blocks of the largest kernel, the rest as even as can be, since small
