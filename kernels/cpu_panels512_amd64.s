@@ -1,9 +1,9 @@
 #include "textflag.h"
 #include "cpu_rows512_amd64.h"
 
-// Product kernels in AVX-512 for several panels at once: 1 to 6 rows × 64 outputs, 1 to 12 rows × 32, the same chains as in AVX2. A
-// number of a is loaded once for all panels. An Ice Lake loads hardly more than one vector of 64 bytes a cycle (measured), and may add two
-// products in it: blocks of 12 × 16 load 13 for 12 products and stay at half of its peak, those of 6 × 64 load 10 for 24.
+// Product kernels in AVX-512 for several panels at once: 1 to 6 rows × 64 outputs, 1 to 12 rows × 32, the same chains as in AVX2. A number
+// of a is loaded once for all panels. An Ice Lake loads hardly more than one vector of 64 bytes a cycle (measured), and may add two products
+// in it: blocks of 12 × 16 load 13 for 12 products and stay at half of its peak, those of 6 × 64 load 10 for 24.
 //
 //	R8 c   R9 ldc   SI a   R10 ars   R11 aks   BX b   R12 bks   R13 bps   DI tiles left   R14 b of this step   R15 steps left
 //	AX, DX, CX, BP: rows 0, 3, 6 and 9 of a at this step, or of c; with four panels BP is the fourth of b, and CX what is asked for
@@ -126,8 +126,8 @@ start:                      \
 	ROWS(SI, R10)           \
 	MOVQ BX, R14            \
 	MOVQ t+0(FP), BP        \
-	MOVQ 96(BP), CX         \
-	ADDQ R13, 96(BP)        \
+	MOVQ 88(BP), CX         \
+	ADDQ R13, 88(BP)        \
 	LEAQ (R13)(R13*2), BP   \
 	ADDQ BX, BP             \
 	TESTQ R15, R15          \

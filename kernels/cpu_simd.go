@@ -73,14 +73,13 @@ type simd struct {
 }
 
 // tile is what a product kernel reads: C (+)= A·B with A(r,k) at a + r·ars + k·aks, and B(k, 16p+j) at b + p·bps + k·bks + 4j. It
-// does tiles blocks of rows one below the other. Distances are in bytes. The order of fields is known to the assembly.
+// does tiles blocks of rows one below the other. Distances are in bytes. The order and size of fields are known to the assembly. To
+// kernels of four panels, cols is memory that will be read soon: with each block of rows they ask for as many lines of it as they have
+// steps, and add bps to it.
 type tile struct {
 	c, a, b                 unsafe.Pointer
 	ldc, ars, aks, bks, bps int
 	k, tiles, acc, cols     int // acc 1: the chains go on from C; 0: they start at 0
-	// ahead is memory that will be read soon: with each block of rows, kernels of four panels ask for as many lines of it as they have
-	// steps, and add bps to it.
-	ahead uintptr
 }
 
 // adamConst is an AdamWStep, prepared. The order of fields is known to the assembly.
@@ -231,7 +230,7 @@ func (w *worker) several(v *simd, p *product, n int, c, a, b unsafe.Pointer) {
 	for k := 0; ; {
 		t.k = min(terms, p.k-k)
 		if n == 4 {
-			t.ahead = p.next(n, k, terms, b)
+			t.cols = p.next(n, k, terms, b)
 			w.column(v.quad[:], quadRows, c, step(a, k*p.aks), step(b, k*p.bks), p.rows, p.ldc, p.ars)
 		} else {
 			w.column(v.twin[:], tileRows, c, step(a, k*p.aks), step(b, k*p.bks), p.rows, p.ldc, p.ars)
@@ -250,7 +249,7 @@ const aheadRows = 64
 
 // next is where the terms that follow [k, k+terms) of n panels from b on begin, of these panels or of the next; for numbers of rows that do
 // not gain by asking, what is at work itself.
-func (p *product) next(n, k, terms int, b unsafe.Pointer) uintptr {
+func (p *product) next(n, k, terms int, b unsafe.Pointer) int {
 	at := 0
 	switch {
 	case p.rows < 2*quadRows || p.rows > aheadRows:
@@ -260,7 +259,7 @@ func (p *product) next(n, k, terms int, b unsafe.Pointer) uintptr {
 	default:
 		at = n * p.bps
 	}
-	return uintptr(b) + uintptr(4*at)
+	return int(uintptr(b)) + 4*at
 }
 
 // column is one panel of a product, or several at once, all rows: blocks of the largest kernel, the rest as even as can be, since small
