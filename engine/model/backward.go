@@ -20,36 +20,54 @@ func (m *Model) headBackward(dx kernels.Tensor, h Head) {
 }
 
 // backward is forward's list upwards. dx (T,C) comes in as the gradient of the layer's output and leaves as that of its input x:
-// both residual connections are the identity, and every Backward adds, so the stream's own gradient needs no line.
+// both residual connections are the identity, and every Backward adds, so the stream's own gradient needs no line. What a block of tokens
+// leaves for the operation behind lies where the block before it left its own, in the caches.
 func (m *Model) backward(l int, dx, x kernels.Tensor, a *activations) {
 	dev, c, w, g, b, t := m.dev, &m.Config, &m.W.Blocks[l], &m.G.Blocks[l], &m.b, x.Dim(0)
-	dnorm, dact, dgateUp := b.dnorm.Rows(0, t), b.dact.Rows(0, t), b.dgateUp.Rows(0, t)
 	do, dqkv := b.do.Rows(0, t), b.dqkv.Rows(0, t)
+	var room activations
+	for from, to := range m.blocks(t) {
+		a, dx, do := a.part(from, to, &room), dx.Rows(from, to), do.Rows(from, to)
+		dnorm, dact, dgateUp := b.dnorm.Rows(0, to-from), b.dact.Rows(0, to-from), b.dgateUp.Rows(0, to-from)
+		w.Down.backward(dev, m.low, &g.Down, dact.Fresh(), dx, a.act)
+		dev.SwiGLUBackward(dgateUp.Cols(0, c.FFN).Fresh(), dgateUp.Cols(c.FFN, 2*c.FFN).Fresh(), dact, a.gateUp.Cols(0, c.FFN),
+			a.gateUp.Cols(c.FFN, 2*c.FFN))
+		w.GateUp.backward(dev, m.low, &g.GateUp, dnorm.Fresh(), dgateUp, a.mlpNorm)
+		dev.RMSNormBackward(dx, g.MLPNorm, dnorm, a.mid, w.MLPNorm, a.mlpRstd)
+		w.O.backward(dev, m.low, &g.O, do.Fresh(), dx, a.o)
+	}
 
-	w.Down.backward(dev, m.low, &g.Down, dact.Fresh(), dx, a.act)
-	dev.SwiGLUBackward(dgateUp.Cols(0, c.FFN).Fresh(), dgateUp.Cols(c.FFN, 2*c.FFN).Fresh(), dact, a.gateUp.Cols(0, c.FFN), a.gateUp.Cols(c.FFN, 2*c.FFN))
-	w.GateUp.backward(dev, m.low, &g.GateUp, dnorm.Fresh(), dgateUp, a.mlpNorm)
-	dev.RMSNormBackward(dx, g.MLPNorm, dnorm, a.mid, w.MLPNorm, a.mlpRstd)
-
-	w.O.backward(dev, m.low, &g.O, do.Fresh(), dx, a.o)
 	dev.Zero(dqkv)
 	q, k, v := m.heads(a)
 	dq, dk, dv := m.split(dqkv)
-	if !c.QKNorm {
-		dev.AttentionBackward(dq, dk, dv, do, a.o, a.lse, q, k, v, m.starts, c.heads())
-		dev.RoPEBackward(dqkv.Cols(0, (c.Heads+c.KVHeads)*c.HeadDim).Split(c.HeadDim), m.pos, m.table)
-	} else {
-		dqk := b.dqk.Rows(0, t)
-		nq, nqk := c.Heads*c.HeadDim, (c.Heads+c.KVHeads)*c.HeadDim
-		turnedQ, turnedK := dqk.Cols(0, nq), dqk.Cols(nq, nqk)
+	if c.QKNorm {
+		dqk, nq := b.dqk.Rows(0, t), c.Heads*c.HeadDim
 		dev.Zero(dqk)
-		dev.AttentionBackward(turnedQ, turnedK, dv, do, a.o, a.lse, q, k, v, m.starts, c.heads())
-		dev.RoPEBackward(dqk.Split(c.HeadDim), m.pos, m.table)
-		rawQ, rawK, _ := m.split(a.qkv)
-		d := c.HeadDim
-		dev.RMSNormBackward(dk.Split(d), g.KNorm, turnedK.Split(d), rawK.Split(d), w.KNorm, a.kRstd)
-		dev.RMSNormBackward(dq.Split(d), g.QNorm, turnedQ.Split(d), rawQ.Split(d), w.QNorm, a.qRstd)
+		dq, dk = dqk.Cols(0, nq), dqk.Cols(nq, dqk.Dim(1))
 	}
-	w.QKV.backward(dev, m.low, &g.QKV, dnorm.Fresh(), dqkv, a.attnNorm)
-	dev.RMSNormBackward(dx, g.AttnNorm, dnorm, x, w.AttnNorm, a.attnRstd)
+	dev.AttentionBackward(dq, dk, dv, do, a.o, a.lse, q, k, v, m.starts, c.heads())
+	for from, to := range m.blocks(t) {
+		a, dnorm, dqkv := a.part(from, to, &room), b.dnorm.Rows(0, to-from), dqkv.Rows(from, to)
+		m.turnBack(l, from, dqkv, a)
+		w.QKV.backward(dev, m.low, &g.QKV, dnorm.Fresh(), dqkv, a.attnNorm)
+		dev.RMSNormBackward(dx.Rows(from, to), g.AttnNorm, dnorm, x.Rows(from, to), w.AttnNorm, a.attnRstd)
+	}
+}
+
+// turnBack takes the gradients of queries and keys of the tokens from the given one on back through their rotation, and their norms, to
+// dqkv (n,(H+2K)·D).
+func (m *Model) turnBack(l, from int, dqkv kernels.Tensor, a *activations) {
+	dev, c, w, g, d := m.dev, &m.Config, &m.W.Blocks[l], &m.G.Blocks[l], m.Config.HeadDim
+	to := from + dqkv.Dim(0)
+	pos, nqk := m.pos.Rows(from, to), (c.Heads+c.KVHeads)*d
+	if !c.QKNorm {
+		dev.RoPEBackward(dqkv.Cols(0, nqk).Split(d), pos, m.table)
+		return
+	}
+	dqk, nq := m.b.dqk.Rows(from, to), c.Heads*d
+	dev.RoPEBackward(dqk.Split(d), pos, m.table)
+	dq, dk, _ := m.split(dqkv)
+	rawQ, rawK, _ := m.split(a.qkv)
+	dev.RMSNormBackward(dk.Split(d), g.KNorm, dqk.Cols(nq, nqk).Split(d), rawK.Split(d), w.KNorm, a.kRstd)
+	dev.RMSNormBackward(dq.Split(d), g.QNorm, dqk.Cols(0, nq).Split(d), rawQ.Split(d), w.QNorm, a.qRstd)
 }

@@ -29,16 +29,20 @@ func (m *Model) body(t int, keep bool) kernels.Tensor {
 //
 // x, y and rest are (T,C). The layer's output is y + mid: the next layer's norm adds them, so mid is what it takes for rest, absent where
 // x is complete. y may be x's own memory, and a's the layer's before. Where y is absent, forward stops before Down: recomputation has no
-// use for the layer's output.
+// use for the layer's output. Tokens go through what lies before and behind attention a block at a time.
 func (m *Model) forward(l int, y, x, rest kernels.Tensor, a *activations) (mid kernels.Tensor) {
-	dev, c, w := m.dev, &m.Config, &m.W.Blocks[l]
+	dev, c, w, t := m.dev, &m.Config, &m.W.Blocks[l], x.Dim(0)
 	eps := float32(c.RMSEps)
+	var room activations
 
-	dev.RMSNorm(a.attnNorm, a.attnRstd, x, rest, w.AttnNorm, eps)
-	w.QKV.product(dev, m.low, a.qkv, a.attnNorm)
-	dev.RoPE(m.turned(a), a.qRstd, a.kRstd, a.qkv, kernels.Rotary{
-		Bias: w.QKV.Bias, QNorm: w.QNorm, KNorm: w.KNorm, Eps: eps, Pos: m.pos, Table: m.table,
-	}, c.heads())
+	for from, to := range m.blocks(t) {
+		a := a.part(from, to, &room)
+		dev.RMSNorm(a.attnNorm, a.attnRstd, x.Rows(from, to), part(rest, from, to), w.AttnNorm, eps)
+		w.QKV.product(dev, m.low, a.qkv, a.attnNorm)
+		dev.RoPE(m.turned(a), a.qRstd, a.kRstd, a.qkv, kernels.Rotary{
+			Bias: w.QKV.Bias, QNorm: w.QNorm, KNorm: w.KNorm, Eps: eps, Pos: m.pos.Rows(from, to), Table: m.table,
+		}, c.heads())
+	}
 	q, k, v := m.heads(a)
 	if m.paged.on {
 		dev.AppendKV(m.kv[l], k, v, m.paged.slots)
@@ -46,13 +50,15 @@ func (m *Model) forward(l int, y, x, rest kernels.Tensor, a *activations) (mid k
 	} else {
 		dev.Attention(a.o, a.lse, q, k, v, m.starts, c.heads())
 	}
-	w.O.forward(dev, m.low, a.mid, a.o)
-
-	dev.RMSNorm(a.mlpNorm, a.mlpRstd, a.mid, x, w.MLPNorm, eps)
-	w.GateUp.forward(dev, m.low, a.gateUp, a.mlpNorm)
-	dev.SwiGLU(a.act, a.gateUp.Cols(0, c.FFN), a.gateUp.Cols(c.FFN, 2*c.FFN))
-	if !y.Absent() {
-		w.Down.forward(dev, m.low, y, a.act)
+	for from, to := range m.blocks(t) {
+		a := a.part(from, to, &room)
+		w.O.forward(dev, m.low, a.mid, a.o)
+		dev.RMSNorm(a.mlpNorm, a.mlpRstd, a.mid, x.Rows(from, to), w.MLPNorm, eps)
+		w.GateUp.forward(dev, m.low, a.gateUp, a.mlpNorm)
+		dev.SwiGLU(a.act, a.gateUp.Cols(0, c.FFN), a.gateUp.Cols(c.FFN, 2*c.FFN))
+		if !y.Absent() {
+			w.Down.forward(dev, m.low, y.Rows(from, to), a.act)
+		}
 	}
 	return a.mid
 }

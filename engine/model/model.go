@@ -43,6 +43,7 @@ type Model struct {
 	dev      kernels.Device
 	id       int64          // of this model in this process
 	replays  bool           // the device's Repeat saves work
+	block    int            // tokens of a block: see blocks
 	table    kernels.Tensor // (positions, D): cosines and sines
 	work     *workspace     // that b's tensors are regions of
 	b        buffers
@@ -110,6 +111,9 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 
 	m := &Model{Config: cfg, Options: opt, dev: dev, id: made.Add(1), replays: dev.Info().Replays}
 	m.in.dev = dev
+	if dev.Info().Name == "cpu" {
+		m.block = blockOf(&m.Config)
+	}
 	switch {
 	case opt.Division != nil:
 		m.div = newDivided(m)
@@ -297,23 +301,14 @@ func (b *buffers) place(kept, only *[2]arena, c Config, opt Options, cpu bool) {
 // cutTo makes b.cut the activations of the first t tokens. Without keep, the first layer's serve all layers, and what only a
 // backward reads is absent.
 func (b *buffers) cutTo(t int, keep bool) {
-	rows := func(x kernels.Tensor) kernels.Tensor {
-		if x.Absent() {
-			return x
-		}
-		return x.Rows(0, t)
-	}
 	for i := range b.acts {
-		s := &b.acts[i]
-		b.cut[i] = activations{
-			attnNorm: rows(s.attnNorm), qkv: rows(s.qkv), qk: rows(s.qk), o: rows(s.o), mid: rows(s.mid),
-			mlpNorm: rows(s.mlpNorm), gateUp: rows(s.gateUp), act: rows(s.act),
+		c := &b.cut[i]
+		if whole := b.acts[i].part(0, t, c); whole != c {
+			*c = *whole
 		}
 		if !keep {
+			c.attnRstd, c.mlpRstd, c.lse, c.qRstd, c.kRstd = kernels.Tensor{}, kernels.Tensor{}, kernels.Tensor{}, kernels.Tensor{}, kernels.Tensor{}
 			return
 		}
-		c := &b.cut[i]
-		c.attnRstd, c.mlpRstd, c.lse = rows(s.attnRstd), rows(s.mlpRstd), rows(s.lse)
-		c.qRstd, c.kRstd = rows(s.qRstd), rows(s.kRstd)
 	}
 }
