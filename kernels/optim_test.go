@@ -136,7 +136,8 @@ func checkSplitOp(t *rapid.T, s *subject) {
 func checkAdamWHalvesOp(t *rapid.T, s *subject) {
 	n := rapid.IntRange(2, 3000).Draw(t, "n")
 	a := AdamWStep{LR: 0.01, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Scale: 0.7,
-		WeightDecay: rapid.SampledFrom([]float32{0, 0.1}).Draw(t, "decay"), Step: rapid.IntRange(1, 1000).Draw(t, "step"), Seed: rapid.Uint64().Draw(t, "seed"), First: rapid.IntRange(0, 1<<40).Draw(t, "first")}
+		WeightDecay: rapid.SampledFrom([]float32{0, 0.1}).Draw(t, "decay"), Step: rapid.IntRange(1, 1000).Draw(t, "step"),
+		Seed: rapid.Uint64().Draw(t, "seed"), First: rapid.IntRange(0, 1<<40).Draw(t, "first")}
 	w, g, m, v := s.numbersOf(t, F32, n, "w"), s.numbersOf(t, F32, n, "g"), s.numbersOf(t, BF16, n, "m"), s.numbersOf(t, BF16, n, "v")
 	for i := range v {
 		v[i] = math.Abs(v[i])

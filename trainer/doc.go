@@ -23,6 +23,8 @@
 //   - Rank 0 alone writes logs, reports and weights. A checkpoint is in place when all ranks have written theirs, or not at all.
 //   - The master copy of a bf16 model is divided as the moments are. What saves or copies a model gathers it first, in the gradient's
 //     memory, so that weights on disk are float32 as those of one rank, and no file of the optimizer holds them a second time.
+//   - Gradients and pages of the cache have the same memory in turn (model.Options.Lends): PPO.Generates and Learns change over. Both
+//     are tried before the first step, so that what does not fit is known then.
 //   - An error of one rank ends the run on all. What all compute alike, such as a loss that is no number, they find alike;
 //     where the first such number was, fault.go looks for.
 //

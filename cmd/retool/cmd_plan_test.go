@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -39,6 +40,18 @@ func TestPlansCountWhatIsAllocated(t *testing.T) {
 			}
 		}
 		require.InEpsilon(t, p.Peak, max(p.counted.held()), 0.01, name)
+
+		cfg.Model.States = "halves"
+		p, err = planned(cfg, shape, 1<<41, 1)
+		require.NoError(t, err)
+		cfg.Model.States = "float32"
+		learnt := 0.
+		for _, x := range p.Parts {
+			if strings.HasPrefix(x.Name, "policy: ") && !strings.Contains(x.Name, "activations") {
+				learnt += float64(x.Bytes) / 1e9
+			}
+		}
+		require.InEpsilon(t, 12*billions, learnt, 0.005, name)
 	}
 }
 
@@ -52,6 +65,7 @@ func TestPlansAreExact(t *testing.T) {
 		p, err := planned(cfg, shape, 1<<33, 1)
 		require.NoError(t, err)
 		require.NoError(t, p.fits())
+		require.Equal(t, device == "gpu", p.Lent > 0)
 		p.Memory = p.Peak
 		require.NoError(t, p.fits())
 		p.Memory--
@@ -276,6 +290,11 @@ func TestPlanRefuses(t *testing.T) {
 		{[]string{"plan", "tiny", "--device", "cpu", "--estimate"}, "plan: --estimate is for --device gpu"},
 		{[]string{"plan", "tiny", "--set", "model.path=/no/such"}, "/no/such"},
 		{[]string{"plan", "qwen2.5-7b", "--gpus", "8", "--set", "dist.slices=7"}, "dist.slices: 7 slices do not divide among 8 ranks"},
+		{[]string{"plan", "tiny", "--set", "model.states=halves"}, "model.states: halves are of weights in bfloat16: want model.dtype bfloat16"},
+		{[]string{"plan", "qwen2.5-7b", "--set", "model.states=thirds"}, `model.states: "thirds" is not known (known: float32, halves)`},
+		{[]string{"plan", "qwen2.5-7b", "--set", "model.states=halves", "--gpus", "8", "--set", "dist.shard=all"}, "want dist.shard optimizer"},
+		{[]string{"plan", "qwen2.5-7b", "--set", "model.states=halves", "--set", "dist.offload=optimizer"}, "want dist.offload none"},
+		{[]string{"plan", "qwen2.5-7b", "--set", "model.states=halves", "--set", "model.lora.rank=8"}, "an adapter is float32"},
 		{[]string{"plan", "demo", "--set", "dist.timeout=1h"}, "--set dist.timeout=1h: dist.timeout would do nothing: the run is one rank's"},
 	} {
 		require.Contains(t, refused(t, c.args...), c.want)

@@ -71,19 +71,22 @@ type memoryPlan struct {
 
 // lent is how many pages lie in memory that learning has else.
 func (m *memoryPlan) lent() int {
-	var turns [2]int64 // of learning, of rollouts
+	var room int64 // what learning leaves, less what else takes it
+	lent := false
 	for _, p := range m.parts {
-		if p.Lent && p.Phases[0] == inRollout {
-			turns[1] += p.Bytes
-		} else if p.Lent {
-			turns[0] += p.Bytes
+		switch {
+		case p.Name == cachePart:
+			lent = p.Lent
+		case p.Lent && p.Phases[0] == inRollout:
+			room -= p.Bytes
+		case p.Lent:
+			room += p.Bytes
 		}
 	}
-	gathered := turns[1] - int64(m.pages)*m.page
-	if gathered < 0 { // pages are not lent
+	if !lent {
 		return 0
 	}
-	return int(min(max(turns[0]-gathered, 0)/m.page, int64(m.pages)))
+	return int(min(max(room, 0)/m.page, int64(m.pages)))
 }
 
 // training is the use of a configuration that its run makes.
@@ -99,8 +102,8 @@ type counter struct {
 	made  map[string]*model.Model
 }
 
-// countMemory builds the last of so many ranks of a run, or of what else a configuration is used for, whose part is the largest, on a device
-// that only counts. The memory of their collective operations is estimated.
+// countMemory builds the last of so many ranks of a run, or of what else a configuration is used for, whose part is the largest, on a
+// device that only counts. The memory of their collective operations is estimated.
 func countMemory(cfg *Config, u use, shape model.Config, ranks int) (*memoryPlan, error) {
 	dev, err := newCounting(cfg.Device)
 	if err != nil {

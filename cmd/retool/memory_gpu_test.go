@@ -29,6 +29,9 @@ func TestPlansOfGPUsAreWhatRunsTake(t *testing.T) {
 			map[int64]bool{80e9: false, 141e9: false}},
 		{"q7", []string{"rl.tokens=4096", "sft.tokens=4096", "engine.max_tokens=4096", "engine.step_tokens=2048", "model.recompute=true"},
 			map[int64]bool{141e9: true}},
+		{"q7", []string{"rl.tokens=8192", "sft.tokens=8192", "engine.max_tokens=8192", "model.recompute=true", "model.states=halves"},
+			map[int64]bool{80e9: false, 141e9: true}},
+		{"q15", []string{"critic.trunk=own", "rl.algorithm=ppo", "model.states=halves", "rl.kl=0.1"}, map[int64]bool{80e9: true}},
 		{"q7", []string{"rl.tokens=8192", "sft.tokens=8192", "engine.max_tokens=8192", "model.recompute=true", "model.lora.rank=16"},
 			map[int64]bool{80e9: true, 141e9: true}},
 	} {
@@ -53,6 +56,7 @@ func TestPlansOfGPUsAreWhatRunsTake(t *testing.T) {
 					p.Pages, p.Whole)
 				require.InEpsilon(t, p.Peak, peak, 0.05)
 				require.True(t, p.Sized)
+				require.Positive(t, p.Lent)
 			})
 		}
 	}
