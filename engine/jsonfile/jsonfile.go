@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -34,7 +35,11 @@ func Plain(err error) error {
 	var broken *jsontext.SyntacticError
 	switch {
 	case errors.As(err, &broken):
-		return fmt.Errorf("%w, after %d bytes", broken.Err, broken.ByteOffset)
+		at := strings.ReplaceAll(strings.TrimPrefix(string(broken.JSONPointer), "/"), "/", ".")
+		if at != "" {
+			at = " of " + at
+		}
+		return fmt.Errorf("%w%s, after %d bytes", broken.Err, at, broken.ByteOffset)
 	case errors.As(err, &wrong):
 		what := "is"
 		if wrong.Field != "" {

@@ -209,7 +209,7 @@ func TestErrorsNameNoTypeOfGo(t *testing.T) {
 		`[1,2]`:                        "is a JSON array, must be an object",
 		`{"step":true}`:                "step is a JSON bool, must be an integer of 64 bits",
 		`{phase`:                       "is no JSON: invalid character 'p'",
-		`{"phase":"rl","phase":"rl"} `: `is no JSON: duplicate object member name "phase"`,
+		`{"phase":"rl","phase":"rl"} `: `is no JSON: duplicate object member name of phase`,
 	} {
 		var r Record
 		err := Unmarshal([]byte(text), &r)
