@@ -60,6 +60,9 @@ func Kernels(dev kernels.Device, o KernelOptions) ([]Row, error) {
 		}
 		k.update()
 	}
+	if k.err == nil && len(k.rows) == 0 {
+		k.err = fmt.Errorf("bench: kernels: --ops %q matches no operation", strings.Join(o.Ops, ","))
+	}
 	return k.rows, k.err
 }
 

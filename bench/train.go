@@ -127,6 +127,16 @@ func (o *Options) shape(name string) (model.Config, error) {
 	return c, err
 }
 
+// CheckModels refuses names that are no model's, before anything is opened or measured.
+func CheckModels(names []string) error {
+	for _, name := range names {
+		if _, err := shape(name); err != nil {
+			return fmt.Errorf("bench: --models: %w", err)
+		}
+	}
+	return nil
+}
+
 // shape is a model's by its name: model.Shape's, and tiny.
 func shape(name string) (model.Config, error) {
 	if name == "tiny" {

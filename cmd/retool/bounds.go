@@ -96,11 +96,13 @@ type hostPart struct {
 	bytes float64
 }
 
-// Bytes that a run holds of each thing it counts: a generated problem and trace, measured on the embedded tasks, and a token of a
-// trajectory with what is learnt from it.
+// Bytes that a run holds of each thing it counts: a generated problem and trace, measured on the embedded tasks; a fork server and a
+// session of a Python without libraries, measured too; and a token of a trajectory with what is learnt from it.
 const (
 	problemBytes = 156
 	traceBytes   = 2848
+	serverBytes  = 15 << 20
+	sessionBytes = 2 << 20
 	tokenBytes   = unsafe.Sizeof(engine.Token{}) + unsafe.Sizeof(trainer.Step{})
 )
 
@@ -111,16 +113,21 @@ func (c *Config) held(train bool, ranks int) (parts []hostPart) {
 		parts = append(parts, hostPart{fmt.Sprintf("%d %s", n, of), float64(n) * bytes})
 	}
 	trajectory := float64(c.Engine.MaxTokens) * float64(tokenBytes) / float64(ranks)
+	long := fmt.Sprintf(" of up to %d tokens", c.Engine.MaxTokens)
 	if c.Data.embedded() { // a file has as many problems as it has, at most
-		count("trajectories of eval.problems × eval.samples", c.Eval.Problems*c.Eval.Samples, trajectory)
+		count("trajectories of eval.problems × eval.samples"+long, c.Eval.Problems*c.Eval.Samples, trajectory)
 	} else {
-		count("trajectories of a problem by eval.samples", c.Eval.Samples, trajectory)
+		count("trajectories of a problem by eval.samples"+long, c.Eval.Samples, trajectory)
 	}
 	if train && c.RL.Steps > 0 {
-		count("trajectories of rl.prompts × rl.group", c.RL.Prompts*c.RL.Group, trajectory)
+		count("trajectories of rl.prompts × rl.group"+long, c.RL.Prompts*c.RL.Group, trajectory)
 	}
 	if c.Data.embedded() {
 		count("problems of eval.problems", c.Eval.Problems, problemBytes)
+	}
+	if c.tools() {
+		count("fork servers of interp.zygotes", c.Interp.Zygotes, serverBytes)
+		count("sessions of interp.warm + interp.concurrency", c.Interp.Warm+c.Interp.Concurrency, sessionBytes)
 	}
 	if train && c.Data.embedded() {
 		count("problems of data.pool", c.Data.Pool, problemBytes)

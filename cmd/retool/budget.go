@@ -137,8 +137,7 @@ func (c *Config) heldFits(train bool, id dist.ID) error {
 		return nil
 	}
 	most := slices.MaxFunc(parts, func(a, b hostPart) int { return cmp.Compare(a.bytes, b.bytes) })
-	return fmt.Errorf("memory: %s (engine.max_tokens: %d) can take %s, %s has %s", most.what, c.Engine.MaxTokens, gibibytes(int64(most.bytes)),
-		limit.of, gibibytes(limit.bytes))
+	return fmt.Errorf("memory: %s can take %s, %s has %s", most.what, gibibytes(int64(most.bytes)), limit.of, gibibytes(limit.bytes))
 }
 
 // kvMemory is what the plan gives to KV pages, in MiB; 0: the engine's choice.

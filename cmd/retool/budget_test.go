@@ -48,6 +48,25 @@ func TestPlansOfTheCPUAreWhatIsResident(t *testing.T) {
 	}
 }
 
+// The second part of a demo has the memory of the first: both together take no more than one.
+func TestADemoTakesTheMemoryOfOnePart(t *testing.T) {
+	if _, ok := peakResident(); !ok {
+		t.Skip("this system does not say how much memory a process has had")
+	}
+	out := retool(t, append([]string{"demo"}, tiny(filepath.Join(t.TempDir(), "run"), "model.hidden=512", "model.layers=3", "model.ffn=1536",
+		"model.heads=8", "model.kv_heads=8", "model.head_dim=64", "engine.step_tokens=64", "engine.pages=4", "sft.steps=1", "sft.batch=8",
+		"sft.tokens=128", "rl.tokens=128", "rl.steps=1", "critic.warmup=0", "eval.problems=2", "eval.samples=1", "eval.untrained=false",
+		"protocol.name=none")...)...)
+	lines := regexp.MustCompile(`memory    planned (\S+) MiB of tensors, at most (\S+) MiB were resident`).FindAllStringSubmatch(out, -1)
+	require.Len(t, lines, 2, out)
+	first, err := strconv.ParseFloat(lines[0][2], 64)
+	require.NoError(t, err)
+	both, err := strconv.ParseFloat(lines[1][2], 64)
+	require.NoError(t, err)
+	require.Greater(t, first, 300.)
+	require.LessOrEqual(t, both, 1.05*first)
+}
+
 // A run that cannot fit is refused before it begins, and leaves nothing behind.
 func TestARunThatCannotFitIsRefused(t *testing.T) {
 	run := filepath.Join(t.TempDir(), "runs", "0001")

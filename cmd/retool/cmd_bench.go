@@ -92,6 +92,12 @@ func benchModels(c *cli.Context, f measure) error {
 	if c.String("model") != "" && c.String("models") != "" {
 		return errors.New("bench: want one of --model, a folder, and --models, names of shapes")
 	}
+	if err := checkDevice(name, c.String("variant")); err != nil {
+		return fmt.Errorf("bench: --%w", err)
+	}
+	if err := bench.CheckModels(list(c.String("models"))); err != nil {
+		return err
+	}
 	if dir := c.String("model"); dir != "" {
 		if _, err := readModelConfig(dir); err != nil {
 			return fmt.Errorf("bench: --%w", err)

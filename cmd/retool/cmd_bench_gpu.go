@@ -131,6 +131,9 @@ func benchGPU(c *cli.Context) error {
 		return atomicfile.Write(path, func(w io.Writer) error { return bench.WriteCases(w, bench.GPUCases()) })
 	}
 	path, name := c.String("json"), c.String("device")
+	if err := checkDevice(name, c.String("variant")); err != nil {
+		return fmt.Errorf("bench: --%w", err)
+	}
 	ops, err := patterns(c.String("ops"))
 	if err != nil {
 		return err

@@ -209,13 +209,11 @@ func flaggedSampling(c *cli.Context) (kernels.Sampling, error) {
 	}
 	switch {
 	case !(s.Temperature >= 0):
-		return s, fmt.Errorf("generate: --temperature %g must not be negative", s.Temperature)
+		return s, fmt.Errorf("generate: --temperature: want 0 (greedy) or more, got %g", s.Temperature)
 	case !(s.TopP > 0 && s.TopP <= 1):
-		return s, fmt.Errorf("generate: --top-p %g must be above 0 and at most 1", s.TopP)
-	case s.TopK < 0:
-		return s, fmt.Errorf("generate: --top-k %d must not be negative", s.TopK)
+		return s, fmt.Errorf("generate: --top-p: want more than 0 and at most 1, got %g", s.TopP)
 	case !(s.MinP >= 0 && s.MinP <= 1):
-		return s, fmt.Errorf("generate: --min-p %g must be 0 to 1", s.MinP)
+		return s, fmt.Errorf("generate: --min-p: want 0 to 1, got %g", s.MinP)
 	}
 	return s, nil
 }

@@ -324,13 +324,13 @@ func TestGenerateStopsAtTheEnd(t *testing.T) {
 		t.Errorf("--ignore-eos: %v, want %v", got.IDs, free.IDs)
 	}
 	for want, args := range map[string][]string{
-		"want integers such as 1,2,3":             {"--ids", "1,x"},
-		"ids[0] is 99, outside":                   {"--ids", "[99]"},
-		"missing or empty":                        {"--ids", "[]"},
-		"--max-tokens: want 1 to 16777216, got 0": {"--ids", "[1]", "--max-tokens", "0"},
-		"--top-p 0 ":                              {"--ids", "[1]", "--top-p", "0"},
-		"give one of --greedy and":                {"--ids", "[1]", "--greedy", "--temperature", "0.5"},
-		"--temperature -1 must not be negative":   {"--ids", "[1]", "--temperature", "-1"},
+		"want integers such as 1,2,3":                    {"--ids", "1,x"},
+		"ids[0] is 99, outside":                          {"--ids", "[99]"},
+		"missing or empty":                               {"--ids", "[]"},
+		"--max-tokens: want 1 to 16777216, got 0":        {"--ids", "[1]", "--max-tokens", "0"},
+		"--top-p: want more than 0 and at most 1, got 0": {"--ids", "[1]", "--top-p", "0"},
+		"give one of --greedy and":                       {"--ids", "[1]", "--greedy", "--temperature", "0.5"},
+		"--temperature: want 0 (greedy) or more, got -1": {"--ids", "[1]", "--temperature", "-1"},
 	} {
 		_, err := runModelCommand(append([]string{"generate", "--model", dir}, args...)...)
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -176,6 +176,8 @@ func train(cfg *Config, dir *runDir, out *terminal, rs *ranks) (*trainer.State, 
 		dir.abandon()
 	}
 	if err == nil {
+		alone := *state // it is a part of the run, and would keep all that the run holds
+		state = &alone
 		p.footer(out)
 		if line := memory.ended(p.dev); line != "" {
 			out.Note(line)

@@ -308,6 +308,9 @@ func (c *Config) merge(name string, text []byte, given map[string]string) error 
 		} else if errors.As(err, &node) && node.Expected == ast.SequenceType {
 			p := node.Token.Position
 			message = fmt.Sprintf("%s: want a list such as [a, b], got %q", keys[[2]int{p.Line, p.Column}], node.Token.Value)
+		} else if errors.As(err, &node) && node.Expected == ast.MappingType {
+			p := node.Token.Position
+			message = fmt.Sprintf("%s: want a section of settings, got %q", keys[[2]int{p.Line, p.Column}], node.Token.Value)
 		} else if e := yaml.Error(nil); errors.As(err, &e) && e.GetToken() != nil {
 			p := e.GetToken().Position
 			message = keys[[2]int{p.Line, p.Column}] + ": " + message

@@ -44,3 +44,21 @@ func TestARunWithoutASandboxEnds(t *testing.T) {
 	require.Equal(t, []string{lockName}, left)
 	retool(t, short(run)...)
 }
+
+// A run that goes on and finds its Python gone keeps its settings: those of the command that could not go on are not stored.
+func TestARunWhosePythonIsGoneKeepsItsSettings(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	run, link := filepath.Join(dir, "run"), filepath.Join(dir, "python")
+	python, err := exec.LookPath("python3")
+	require.NoError(t, err)
+	require.NoError(t, os.Symlink(python, link))
+	retool(t, short(run, "interp.python="+link)...)
+	before, err := os.ReadFile(filepath.Join(run, "config.yaml"))
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(link))
+	require.Contains(t, refused(t, short(run, "interp.python="+link, "rl.steps=9")...), link)
+	after, err := os.ReadFile(filepath.Join(run, "config.yaml"))
+	require.NoError(t, err)
+	require.Equal(t, string(before), string(after))
+}

@@ -10,6 +10,9 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Read is what a file holds, without a byte-order mark.
@@ -26,10 +29,17 @@ func Unmarshal(text []byte, v any) error {
 	return Plain(json.Unmarshal(text, v))
 }
 
-// Plain puts an error of encoding/json into words without Go's types.
+// Plain puts an error of encoding/json, or of a jsontext.Decoder, into words without Go's types.
 func Plain(err error) error {
 	var wrong *json.UnmarshalTypeError
+	var broken *jsontext.SyntacticError
 	switch {
+	case errors.As(err, &broken):
+		at := strings.ReplaceAll(strings.TrimPrefix(string(broken.JSONPointer), "/"), "/", ".")
+		if at != "" {
+			at = " of " + at
+		}
+		return fmt.Errorf("%w%s, after %d bytes", broken.Err, at, broken.ByteOffset)
 	case errors.As(err, &wrong):
 		what := "is"
 		if wrong.Field != "" {

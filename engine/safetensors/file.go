@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"slices"
 	"unicode/utf8"
+
+	"retool/engine/jsonfile"
 )
 
 // File is an open file, mapped into memory. Its tensors are views of the mapping: they are good until Close, and must not be
@@ -110,7 +112,7 @@ func (f *File) parse() error {
 	}
 	entries, meta, err := parseHeader(header)
 	if err != nil {
-		return fmt.Errorf("header: %w", err)
+		return fmt.Errorf("header: %w", jsonfile.Plain(err))
 	}
 	f.meta, f.of = meta, make(map[string]Tensor, len(entries))
 

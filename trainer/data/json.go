@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"retool/engine/jsonfile"
 )
 
 // MaxRow is the longest row of a JSON file that is read, in bytes.
@@ -30,7 +32,7 @@ func decodeRow(text []byte) (map[string]any, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("not a JSON object: %w", err)
+		return nil, fmt.Errorf("not a JSON object: %w", jsonfile.Plain(err))
 	}
 	object, ok := v.(map[string]any)
 	if !ok {
@@ -141,7 +143,7 @@ func array(r io.Reader, name string, yield func(*row, error) bool) {
 		if errors.Is(err, io.ErrUnexpectedEOF) || err == io.EOF {
 			err = errors.New("the file ends inside its array: is it whole?")
 		}
-		yield(nil, at.end("not a JSON array of objects: %w", err))
+		yield(nil, at.end("not a JSON array of objects: %w", jsonfile.Plain(err)))
 	}
 	if _, err := d.ReadToken(); err != nil {
 		broken(1, err)

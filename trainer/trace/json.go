@@ -76,7 +76,7 @@ func plain(err error) error {
 		}
 		return fmt.Errorf("%s a JSON %s, must be %s", what, value, jsonfile.Wanted(wrong.GoType))
 	case errors.As(err, &broken):
-		return fmt.Errorf("is no JSON: %w after %d bytes", broken.Err, broken.ByteOffset)
+		return fmt.Errorf("is no JSON: %w", jsonfile.Plain(err))
 	}
 	return err
 }

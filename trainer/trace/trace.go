@@ -14,6 +14,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"retool/engine"
 )
 
@@ -298,7 +300,7 @@ func ReadFrom[T any](in io.Reader, path string, f func(T) error) (torn string, e
 		if len(bytes.TrimSpace(line)) > 0 {
 			var v T
 			err := Unmarshal(line, &v)
-			if err != nil && end == io.EOF {
+			if err != nil && end == io.EOF && !jsontext.Value(line).IsValid(jsontext.AllowInvalidUTF8(true)) {
 				return fmt.Sprintf("%s:%d: the last line is cut off after %d bytes and is left out", path, n, len(line)), nil
 			}
 			if err == nil {

@@ -200,3 +200,25 @@ func TestASummaryIsItsHeadlines(t *testing.T) {
 		Behaviour: Behaviour{CodeRatio: 1, ResponseLength: 30}}, back.RL)
 	require.Equal(t, []Row{{"after RL", false, back.RL}}, back.Rows())
 }
+
+// What is wrong with a line is said in the words of JSON; only a last line that is cut off is left out, not one that is another thing.
+func TestErrorsNameNoTypeOfGo(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"phase":3}`:                  "phase is a JSON number, must be a string",
+		`{"ids":["a"]}`:                "ids.0 is a JSON string, must be an integer of 32 bits",
+		`[1,2]`:                        "is a JSON array, must be an object",
+		`{"step":true}`:                "step is a JSON bool, must be an integer of 64 bits",
+		`{phase`:                       "is no JSON: invalid character 'p'",
+		`{"phase":"rl","phase":"rl"} `: `is no JSON: duplicate object member name of phase`,
+	} {
+		var r Record
+		err := Unmarshal([]byte(text), &r)
+		require.ErrorContains(t, err, want, text)
+		require.NotContains(t, err.Error(), "json:", text)
+	}
+	_, err := ReadFrom(strings.NewReader("[1,2]"), "a.jsonl", func(Record) error { return nil })
+	require.EqualError(t, err, "trace: a.jsonl:1: is a JSON array, must be an object")
+	torn, err := ReadFrom(strings.NewReader(`{"phase":`), "a.jsonl", func(Record) error { return nil })
+	require.NoError(t, err)
+	require.Contains(t, torn, "a.jsonl:1: the last line is cut off")
+}
