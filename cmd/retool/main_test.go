@@ -191,7 +191,7 @@ func TestBadInputIsOneClearSentence(t *testing.T) {
 			[]string{"its prompt has 121 tokens", "engine.max_tokens leave 95"}},
 		{append([]string{"train", "demo"}, tiny(run, "interp.python=/no/such/python")...), []string{"/no/such/python"}},
 		{append([]string{"train", "demo"}, tiny(filepath.Join(good, "x"))...), []string{"run directory", "not a directory"}},
-		{[]string{"eval", "--from", dir}, []string{"neither a run directory with checkpoints nor a folder with config.json"}},
+		{[]string{"eval", "--from", dir}, []string{"want a run's directory with checkpoints, or a model's folder with config.json, found neither"}},
 		{[]string{"eval", "--trace", good}, []string{"good.jsonl"}},
 		{[]string{"eval"}, []string{"want either --from"}},
 		{[]string{"train", "demo", "extra"}, []string{`train: want [RECIPE|FILE.yaml], got 2: ["demo" "extra"]`}},
