@@ -114,8 +114,8 @@ func TestOneRankSpeaks(t *testing.T) {
 	for _, set := range []string{"rl.lrr=1", "interp.python=/nowhere/python"} {
 		for rank := range 2 {
 			c, _, errs := command("train", "tiny", "--set", set, "--set", "run="+filepath.Join(t.TempDir(), "run"))
-			c.Env = append(c.Env, "OMPI_COMM_WORLD_RANK="+strconv.Itoa(rank), "OMPI_COMM_WORLD_SIZE=2", "OMPI_COMM_WORLD_LOCAL_RANK="+strconv.Itoa(rank),
-				"OMPI_COMM_WORLD_LOCAL_SIZE=2", "OMPI_COMM_WORLD_NODE_RANK=0")
+			c.Env = append(c.Env, "OMPI_COMM_WORLD_RANK="+strconv.Itoa(rank), "OMPI_COMM_WORLD_SIZE=2",
+				"OMPI_COMM_WORLD_LOCAL_RANK="+strconv.Itoa(rank), "OMPI_COMM_WORLD_LOCAL_SIZE=2", "OMPI_COMM_WORLD_NODE_RANK=0")
 			require.Error(t, c.Run())
 			require.Equal(t, 1, c.ProcessState.ExitCode())
 			require.Equal(t, 1-rank, strings.Count(errs.String(), "\n"), errs)

@@ -210,7 +210,7 @@ func TestBadConfigurationIsOneClearSentence(t *testing.T) {
 		{file("seed: 1\nsft: {steps: 2, epochs: 3}\n"), nil, []string{"c.yaml:2: sft.epochs would do nothing"}},
 		{"demo", []string{"threads=99999"}, []string{"threads: want at most 1024, got 99999"}},
 		{file("interp: {limits: {memory: 512mb}}\n"), nil, []string{"c.yaml:1: interp.limits.memory", `"512mb"`}},
-		{"demos", nil, []string{`"demos" is neither an embedded recipe (demo`}},
+		{"demos", nil, []string{`"demos" is neither an embedded recipe (did you mean demo? known: demo-text, `}},
 	} {
 		_, err := loadConfig(c.source, c.sets)
 		require.Error(t, err, "%v", c.sets)

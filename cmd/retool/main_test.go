@@ -191,12 +191,12 @@ func TestBadInputIsOneClearSentence(t *testing.T) {
 			[]string{"its prompt has 121 tokens", "engine.max_tokens leave 95"}},
 		{append([]string{"train", "demo"}, tiny(run, "interp.python=/no/such/python")...), []string{"/no/such/python"}},
 		{append([]string{"train", "demo"}, tiny(filepath.Join(good, "x"))...), []string{"run directory", "not a directory"}},
-		{[]string{"eval", "--from", dir}, []string{"neither a run directory with checkpoints nor a folder with config.json"}},
+		{[]string{"eval", "--from", dir}, []string{"or a model's folder with config.json, found neither"}},
 		{[]string{"eval", "--trace", good}, []string{"good.jsonl"}},
 		{[]string{"eval"}, []string{"want either --from"}},
 		{[]string{"train", "demo", "extra"}, []string{`train: want [RECIPE|FILE.yaml], got 2: ["demo" "extra"]`}},
 		{[]string{"nothing"}, []string{`no command "nothing"`}},
-		{[]string{"bench", "kernels", "--models", "d1"}, []string{`no model "d1"`}},
+		{[]string{"bench", "kernels", "--models", "d1"}, []string{`unknown shape "d1"`}},
 	} {
 		cmd, out, errs := command(c.args...)
 		var exit *exec.ExitError
