@@ -27,7 +27,8 @@ func (m *Model) backward(l int, dx, x kernels.Tensor, a *activations) {
 	do, dqkv := b.do.Rows(0, t), b.dqkv.Rows(0, t)
 
 	w.Down.backward(dev, m.low, &g.Down, dact.Fresh(), dx, a.act)
-	dev.SwiGLUBackward(dgateUp.Cols(0, c.FFN).Fresh(), dgateUp.Cols(c.FFN, 2*c.FFN).Fresh(), dact, a.gateUp.Cols(0, c.FFN), a.gateUp.Cols(c.FFN, 2*c.FFN))
+	into := dgateUp.Fresh()
+	dev.SwiGLUBackward(into.Cols(0, c.FFN), into.Cols(c.FFN, 2*c.FFN), dact, a.gateUp.Cols(0, c.FFN), a.gateUp.Cols(c.FFN, 2*c.FFN))
 	w.GateUp.backward(dev, m.low, &g.GateUp, dnorm.Fresh(), dgateUp, a.mlpNorm)
 	dev.RMSNormBackward(dx, g.MLPNorm, dnorm, a.mid, w.MLPNorm, a.mlpRstd)
 
