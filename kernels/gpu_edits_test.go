@@ -473,3 +473,18 @@ func TestGPUPairBugsAreReported(t *testing.T) {
 		}
 	}
 }
+
+// Pairs of blocks give the same bits in every schedule, and those of blocks alone.
+func TestGPUPairsAgreeInEverySchedule(t *testing.T) {
+	for _, pair := range []pairing{stacked, abreast} {
+		want, err := pairsOnHopper(pair)(t, emulated(t, emu.Options{Capability: 80})) // portable
+		if err != nil {
+			t.Fatal(err)
+		}
+		for seed := range uint64(3) {
+			if got, err := pairsOnHopper(pair)(t, hopper(t, emu.Options{Seed: seed})); err != nil || !slices.Equal(got, want) {
+				t.Errorf("pairing %d, schedule %d: %v, or other bits", pair, seed, err)
+			}
+		}
+	}
+}
