@@ -19,8 +19,8 @@ type Info struct {
 //
 // Operations are called only inside Do, return nothing, and take effect in the order called. A wrong shape panics with both
 // sides. A failure of the device is kept, and Do returns it with the operation's name. Every Backward adds into its gradient
-// outputs, or writes those that are Fresh; an absent output is skipped. Do may be called from any goroutine, runs one f at a time, and is never nested. Alloc, Free
-// and the two doors may be called inside or outside Do; outside, they wait for it.
+// outputs, or writes those that are Fresh; an absent output is skipped. Do may be called from any goroutine, runs one f at a time, and is
+// never nested. Alloc, Free and the two doors may be called inside or outside Do; outside, they wait for it.
 //
 // A matrix may be a view of some columns of a wider one (Tensor.Cols): rows are then LD apart.
 type Device interface {

@@ -127,20 +127,38 @@ var onHopper = []struct {
 	{"paged.sm90a", "paged_fwd_wgmma_d64", pagedOnHopper},
 	{"linear.sm90a", "linear_nt32_wgmma", linearOnHopper},
 	{"linear.sm90a", "linear_nn_wgmma", func(t testing.TB, d *GPU) ([]uint16, error) { // 6 tiles for 4 blocks, 4 steps each
-		takeTile(d, "_wgmma")
+		takeTile(d, tileOf("_wgmma", alone))
 		dy, w, dx := upload(d, normals(1, 264*200), 264, 200), upload(d, normals(2, 200*264), 200, 264), d.Alloc(BF16, 264, 264)
 		return result(d, dx, func() { d.LinearBackward(dx, Tensor{}, Tensor{}, dy, Tensor{}, w) })
 	}},
 	{"linear.sm90a", "linear_tn64_wgmma", func(t testing.TB, d *GPU) ([]uint16, error) { // 6 tiles for 4 blocks, 10 steps each on 8 stages
-		takeTile(d, "64_wgmma")
+		takeTile(d, tileOf("64_wgmma", alone))
 		dy, x, dw := upload(d, normals(1, 600*136), 600, 136), upload(d, normals(2, 600*136), 600, 136), d.Alloc(BF16, 136, 136)
 		return result(d, dw, func() { d.LinearBackward(Tensor{}, dw, Tensor{}, dy, x, Tensor{}) })
 	}},
 	{"linear.sm90a", "linear_nt_wgmma", func(t testing.TB, d *GPU) ([]uint16, error) { // 6 tiles for 4 blocks, 4 steps each
-		takeTile(d, "_wgmma")
+		takeTile(d, tileOf("_wgmma", alone))
 		x, w, y := upload(d, normals(1, 260*200), 260, 200), upload(d, normals(2, 260*200), 260, 200), d.Alloc(BF16, 260, 260)
 		return result(d, y, func() { d.Linear(y, x, w, Tensor{}) })
 	}},
+	{"linear.sm90a", "linear_nt64_pair_wgmma", pairsOnHopper(stacked)},
+	{"linear.sm90a", "linear_nt64_pair_wgmma", pairsOnHopper(abreast)},
+}
+
+// pairsOnHopper has three pairs of tiles for two clusters, of which some blocks have no rows or columns of their own, and 9 steps on 8
+// stages.
+func pairsOnHopper(pair pairing) func(t testing.TB, d *GPU) ([]uint16, error) {
+	return func(t testing.TB, d *GPU) ([]uint16, error) {
+		if d.hopper {
+			takeTile(d, tileOf("64_pair_wgmma", pair))
+		}
+		m, n, k := 70, 264, 520
+		if pair == abreast {
+			m, n = 130, 136
+		}
+		x, w, y := upload(d, normals(1, m*k), m, k), upload(d, normals(2, n*k), n, k), d.Alloc(BF16, m, n)
+		return result(d, y, func() { d.Linear(y, x, w, Tensor{}) })
+	}
 }
 
 // attendOnHopper has blocks with one team and with two, chunks to merge, tiles that end within a sequence, and stages that are used again.
@@ -193,7 +211,7 @@ func pagedOnHopper(t testing.TB, d *GPU) ([]uint16, error) {
 // linearOnHopper uses every stage again, and its block with two tiles its place for sums.
 func linearOnHopper(t testing.TB, d *GPU) ([]uint16, error) {
 	if d.hopper {
-		takeTile(d, "32_wgmma")
+		takeTile(d, tileOf("32_wgmma", alone))
 	}
 	const m, n, k = 40, 136, 840
 	x, w, y := upload(d, normals(1, m*k), m, k), upload(d, normals(2, n*k), n, k), d.Alloc(BF16, m, n)
@@ -274,7 +292,7 @@ var barrierLine = regexp.MustCompile(`(?m)^\s*bar\.(warp\.)?sync\s[^;]*;`)
 // too early shows in the outputs.
 func TestGPUDeletedWaitsOfHopperAreReported(t *testing.T) {
 	waits := regexp.MustCompile(`(?m)^(mbarrier\.try_wait\S* p|` +
-		`\s*(mbarrier\.(init|arrive)|fence\.proxy|wgmma\.wait_group|cp\.async\.wait_group))[^;]*;`)
+		`\s*(mbarrier\.(init|arrive)|barrier\.cluster|fence\.proxy|wgmma\.wait_group|cp\.async\.wait_group))[^;]*;`)
 	for _, c := range onHopper {
 		text, err := ptx.Text(c.family)
 		if err != nil {
@@ -420,6 +438,53 @@ func TestGPUHopperBugsAreReported(t *testing.T) {
 		}
 		if !slices.ContainsFunc(emu.Reports(err), func(r emu.Report) bool { return r.Kind == c.want }) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+// Bugs of a pair of blocks, made in the PTX that ships.
+func TestGPUPairBugsAreReported(t *testing.T) {
+	const fam, entry = "linear.sm90a", "linear_nt64_pair_wgmma"
+	file, err := ptx.Text(fam)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, text, after := entryText(t, string(file), entry)
+	masks := regexp.MustCompile(`(mov\.u16\s+%rs\d+), 3;`)
+	last := strings.LastIndex(text, "barrier.cluster.arrive")
+	for _, c := range []struct {
+		name, text string
+		want       emu.Kind
+	}{
+		{"a half goes to one block alone", masks.ReplaceAllString(text, "$1, 1;"), emu.Deadlock},
+		{"a half goes to a third block", masks.ReplaceAllString(text, "$1, 7;"), emu.Cluster},
+		{"a stage is given back here alone", regexp.MustCompile(`mbarrier\.arrive\.release\.cluster[^;]*;`).ReplaceAllString(text, ""),
+			emu.Deadlock},
+		{"no meeting before the first copy", regexp.MustCompile(`barrier\.cluster\.[^;]*;`).ReplaceAllString(text[:last], "") + text[last:],
+			emu.MBarrier},
+		{"no meeting at the end", text[:last] + regexp.MustCompile(`barrier\.cluster\.[^;]*;`).ReplaceAllString(text[last:], ""), emu.Cluster},
+	} {
+		if c.text == text {
+			t.Errorf("%s: the text is as it was", c.name)
+		}
+		_, err := pairsOnHopper(stacked)(t, edited(t, fam, before+c.text+after))
+		if !slices.ContainsFunc(emu.Reports(err), func(r emu.Report) bool { return r.Kind == c.want }) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+// Pairs of blocks give the same bits in every schedule, and those of blocks alone.
+func TestGPUPairsAgreeInEverySchedule(t *testing.T) {
+	for _, pair := range []pairing{stacked, abreast} {
+		want, err := pairsOnHopper(pair)(t, emulated(t, emu.Options{Capability: 80})) // portable
+		if err != nil {
+			t.Fatal(err)
+		}
+		for seed := range uint64(3) {
+			if got, err := pairsOnHopper(pair)(t, hopper(t, emu.Options{Seed: seed})); err != nil || !slices.Equal(got, want) {
+				t.Errorf("pairing %d, schedule %d: %v, or other bits", pair, seed, err)
+			}
 		}
 	}
 }

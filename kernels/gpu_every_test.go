@@ -96,7 +96,7 @@ func everyOperation(t *testing.T, d *GPU, dims []int, tiles []tiling) {
 
 // everyProduct multiplies a few of a tile, forward and, if it has those kernels, both ways back.
 func everyProduct(t *testing.T, d *GPU, tile tiling) {
-	takeTile(d, tile.name)
+	takeTile(d, tile)
 	defer func() { d.pick = d.choose }()
 	m, n := 2*tile.rows, tile.cols
 	const k = 8

@@ -12,7 +12,17 @@ type tiling struct {
 	threads, shared int
 	back            bool    // there are nn and tn too
 	share           float64 // of the tensor cores' rate that wgmma of its width reaches: assumed, not measured; 0: mma.sync
+	pair            pairing
 }
+
+// pairing is whether two blocks, a cluster, take two tiles side by side, and bring what those have in common once.
+type pairing uint8
+
+const (
+	alone   pairing = iota
+	stacked         // one tile above the other: the columns' factor is common
+	abreast         // one beside the other: the rows' factor is
+)
 
 // The portable ones and Hopper's, the largest tiles first. By cost, a tile of 64×256 would win hardly anywhere, and by 6 % at most.
 var (
@@ -22,11 +32,17 @@ var (
 		{name: "16", rows: 16, cols: 32, threads: 64, shared: 8 * (16 + 32) * 64 * 2},
 	}
 	hopperTiles = []tiling{
-		{"_wgmma", 128, 256, 384, wgmmaTile(128, 256, 4), true, 1},
-		{"128x128_wgmma", 128, 128, 384, wgmmaTile(128, 128, 6), true, 1},
-		{"64_wgmma", 64, 128, 160, wgmmaTile(64, 128, 8), true, 0.9},
-		{"64x64_wgmma", 64, 64, 160, wgmmaTile(64, 64, 12), false, 0.8},
-		{"32_wgmma", 64, 32, 160, wgmmaTile(64, 32, 12), false, 0.6},
+		{"_wgmma", 128, 256, 384, wgmmaTile(128, 256, 4), true, 1, alone},
+		{"128x128_wgmma", 128, 128, 384, wgmmaTile(128, 128, 6), true, 1, alone},
+		{"64_wgmma", 64, 128, 160, wgmmaTile(64, 128, 8), true, 0.9, alone},
+		{"64x64_wgmma", 64, 64, 160, wgmmaTile(64, 64, 12), false, 0.8, alone},
+		{"32_wgmma", 64, 32, 160, wgmmaTile(64, 32, 12), false, 0.6, alone},
+		{"_pair_wgmma", 128, 256, 384, wgmmaTile(128, 256, 4), true, 1, stacked},
+		{"_pair_wgmma", 128, 256, 384, wgmmaTile(128, 256, 4), true, 1, abreast},
+		{"128x128_pair_wgmma", 128, 128, 384, wgmmaTile(128, 128, 6), false, 1, stacked},
+		{"128x128_pair_wgmma", 128, 128, 384, wgmmaTile(128, 128, 6), false, 1, abreast},
+		{"64_pair_wgmma", 64, 128, 160, wgmmaTile(64, 128, 8), false, 0.9, stacked},
+		{"64_pair_wgmma", 64, 128, 160, wgmmaTile(64, 128, 8), false, 0.9, abreast},
 	}
 )
 
@@ -52,7 +68,17 @@ func wgmmaTile(rows, cols, stages int) int {
 	return 1024 + stages*(rows+cols)*64*2 + rows*min(cols, 64)*4
 }
 
-func (t tiling) tiles(m, n int) int { return ceil(m, t.rows) * ceil(n, t.cols) }
+// tiles are those of a product; of pairs, both of each.
+func (t tiling) tiles(m, n int) int {
+	down, across := ceil(m, t.rows), ceil(n, t.cols)
+	switch t.pair {
+	case stacked:
+		down += down % 2
+	case abreast:
+		across += across % 2
+	}
+	return down * across
+}
 
 // What an H200 does in a cycle of 1.7 GHz, as published or assumed. No bit depends on it.
 const (
@@ -74,20 +100,28 @@ type tileCost struct {
 
 // cost estimates a product by Hopper's kernels on so many multiprocessors. A stage of 64 of k takes as long as the slowest of multiplying,
 // bringing its bytes, and writing them to shared memory. If it is multiplying, multiprocessors take their tiles independently and the
-// busiest decides; else all share the bandwidth of the second-level cache, and a last incomplete wave costs a part of a tile. No product is
-// faster than its bytes of memory, or than one tile.
+// busiest decides; else all share the bandwidth of the second-level cache, and a last incomplete wave costs a part of a tile. A block of a
+// pair asks the cache for half of what is common, and has all of it written. No product is faster than its bytes of memory, or than one
+// tile.
 func (t tiling) cost(m, n, k, processors int) tileCost {
 	tiles, stages, rows := t.tiles(m, n), float64(ceil(k, 64)), min(m, t.rows) // rows past m are not brought
 	bytes := float64(rows+t.cols) * 128
+	asked := bytes
+	switch t.pair {
+	case stacked:
+		asked -= float64(t.cols) * 64
+	case abreast:
+		asked -= float64(rows) * 64
+	}
 	multiply := float64(t.rows*t.cols*64) / cycleMAC / t.share
-	bring := bytes / min(cycleLoad, cycleL2/float64(min(tiles, processors)))
+	bring := asked / min(cycleLoad, cycleL2/float64(min(tiles, processors)))
 	stage := max(multiply, bring, bytes/cycleFill)
 	tile := stages*stage + tileOverhead + float64(rows*t.cols*8)/cycleStore
-	c := tileCost{waves: ceil(tiles, processors), l2Bytes: float64(tiles) * bytes * stages}
+	c := tileCost{waves: ceil(tiles, processors), l2Bytes: float64(tiles) * asked * stages}
 	if multiply >= 0.9*stage {
 		c.cycles = float64(c.waves) * tile
 	} else {
-		c.cycles = c.l2Bytes / cycleL2
+		c.cycles = max(c.l2Bytes/cycleL2, float64(tiles)*bytes*stages/cycleFill/float64(processors))
 		if tiles%processors != 0 {
 			c.cycles += 0.3 * tile
 		}

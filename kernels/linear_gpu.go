@@ -6,15 +6,26 @@ func (g *GPU) product(kernel string, c, a, b, bias arg, m, n, k int, add int32, 
 	wgmma = wgmma && m > 0 && n > 0 && k > 0
 	t := g.pick(m, n, k, tilesOf(kernel, wgmma))
 	if wgmma {
-		mapA, mapB := g.tensorMap(a, m, k, t.rows), g.tensorMap(b, n, k, t.cols)
+		boxA, boxB := t.rows, t.cols
+		switch t.pair { // each block brings half of what is common
+		case stacked:
+			boxB /= 2
+		case abreast:
+			boxA /= 2
+		}
+		mapA, mapB := g.tensorMap(a, m, k, boxA), g.tensorMap(b, n, k, boxB)
 		if kernel == "tn" { // 64 of k down the rows, in panels of 64 columns
 			mapA = g.tensorMap(a, k, m, 64)
 		}
 		if kernel != "nt" {
 			mapB = g.tensorMap(b, k, n, 64)
 		}
-		grid := min(t.tiles(m, n), g.info.Multiprocessors)
-		g.launch("linear_"+kernel+t.name, [3]int{grid, 1, 1}, t.threads, t.shared, c, mapA, mapB, bias, int32(m), int32(n), int32(k), add)
+		args := []any{c, mapA, mapB, bias, int32(m), int32(n), int32(k), add}
+		processors := g.info.Multiprocessors
+		if t.pair != alone {
+			args, processors = append(args, int32(t.pair-stacked)), max(processors/2*2, 2)
+		}
+		g.launch("linear_"+kernel+t.name, [3]int{min(t.tiles(m, n), processors), 1, 1}, t.threads, t.shared, args...)
 		return
 	}
 	g.launch("linear_"+kernel+t.name, [3]int{t.tiles(m, n), 1, 1}, t.threads, t.shared, c, a, b, bias, int32(m), int32(n), int32(k), add)

@@ -93,8 +93,8 @@ func checkLinearBackwardOp(t *rapid.T, s *subject) {
 	s.free(xt, wt, dyt, dxt, dwt, dbt)
 }
 
-// What is written Fresh has the bits of what is added to zeros, on every device and in every type; of no rows and of no columns it is zeros.
-// Elsewhere Fresh is refused.
+// What is written Fresh has the bits of what is added to zeros, on every device and in every type; of no rows it is zeros. Elsewhere Fresh
+// is refused.
 func checkFresh(t *testing.T, d Device, rows int) {
 	for _, c := range []struct {
 		T, N, M int

@@ -29,8 +29,8 @@ func (g *GPU) RMSNorm(y, rstd, x, add, w Tensor, eps float32) {
 // slabs is into how many parts a sum over rows is cut: it depends on the number of rows alone.
 func slabs(rows int) int { return min(ceil(rows, 256), 32) }
 
-// normSlabs is into how many parts the rows of a norm are cut backward: of at least 16 rows, and, of many short rows, so many that they fill
-// a GPU and their sums stay few beside the rows.
+// normSlabs is into how many parts the rows of a norm are cut backward: of at least 16 rows, and, of many short rows, so many that they
+// fill a GPU and their sums stay few beside the rows.
 func normSlabs(rows, n int) int { return min(ceil(rows, 16), max(512, (1<<20)/n)) }
 
 // RMSNormBackward takes dw as sums over slabs of rows, in the pass that takes dx, then the slabs.

@@ -30,8 +30,8 @@ func (m *Model) backward(l int, dx, x kernels.Tensor, a *activations) {
 		a, dx, do := a.part(from, to, &room), dx.Rows(from, to), do.Rows(from, to)
 		dnorm, dact, dgateUp := b.dnorm.Rows(0, to-from), b.dact.Rows(0, to-from), b.dgateUp.Rows(0, to-from)
 		w.Down.backward(dev, m.low, &g.Down, dact.Fresh(), dx, a.act)
-		dev.SwiGLUBackward(dgateUp.Cols(0, c.FFN).Fresh(), dgateUp.Cols(c.FFN, 2*c.FFN).Fresh(), dact, a.gateUp.Cols(0, c.FFN),
-			a.gateUp.Cols(c.FFN, 2*c.FFN))
+		into := dgateUp.Fresh()
+		dev.SwiGLUBackward(into.Cols(0, c.FFN), into.Cols(c.FFN, 2*c.FFN), dact, a.gateUp.Cols(0, c.FFN), a.gateUp.Cols(c.FFN, 2*c.FFN))
 		w.GateUp.backward(dev, m.low, &g.GateUp, dnorm.Fresh(), dgateUp, a.mlpNorm)
 		dev.RMSNormBackward(dx, g.MLPNorm, dnorm, a.mid, w.MLPNorm, a.mlpRstd)
 		w.O.backward(dev, m.low, &g.O, do.Fresh(), dx, a.o)

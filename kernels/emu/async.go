@@ -129,7 +129,7 @@ func (w *warp) finishCopies(m uint32, keep int) {
 			me := w.me(cp.lane)
 			for at := off / 4; at < (off+cp.n)/4; at++ {
 				if cl := &s.cells[at]; cl.stamp == s.stamp && cl.w.thread == me {
-					cl.w.clock = s.clock[w.first+cp.lane]
+					cl.w.clock = s.clock[w.t0+cp.lane]
 				}
 			}
 		}

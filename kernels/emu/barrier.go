@@ -37,6 +37,10 @@ func (c *compiler) barrier(s *step) {
 		s.run = func(w *warp, m uint32) { w.syncLanes(m) }
 		return
 	}
+	if c.has("cluster") {
+		c.clusterBarrier(s)
+		return
+	}
 	c.has("cta")
 	op := &barOp{count: none, dst: none, src: none}
 	s.kind, s.bar = barrier, op

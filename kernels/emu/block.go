@@ -1,7 +1,6 @@
 package emu
 
 import (
-	"fmt"
 	"math/rand/v2"
 )
 
@@ -16,7 +15,10 @@ type block struct {
 	shadow  *sharedShadow
 	dead    bool // a report stopped it
 	mbars   map[uint64]*mbarrier
-	bulk    []bulkCopy
+	bulk    []bulkCopy // to this block's shared memory
+	cluster *cluster
+	rank    int // in the cluster
+	base    int // threads of the cluster's blocks before this one
 }
 
 type launch struct {
@@ -26,6 +28,7 @@ type launch struct {
 	grid     [3]uint32
 	block    [3]uint32
 	dynamic  int
+	clusters int // blocks of one
 	check    bool
 	rng      *rand.Rand
 	stamp    uint32
@@ -35,9 +38,9 @@ type launch struct {
 	touched  []*alloc
 }
 
-// run executes all blocks, one after the other, in an order the schedule chooses.
+// run executes all clusters, one after the other, in an order the schedule chooses.
 func (l *launch) run() error {
-	n := int(l.grid[0]) * int(l.grid[1]) * int(l.grid[2])
+	n := int(l.grid[0]) * int(l.grid[1]) * int(l.grid[2]) / l.clusters
 	order := make([]int, n)
 	for i := range order {
 		order[i] = i
@@ -45,10 +48,10 @@ func (l *launch) run() error {
 	if l.rng != nil {
 		l.rng.Shuffle(n, func(i, j int) { order[i], order[j] = order[j], order[i] })
 	}
-	b := newBlock(l)
+	c := newCluster(l, l.clusters)
 	for _, i := range order {
-		b.start(i)
-		b.run()
+		c.start(i)
+		c.run()
 		if len(l.reports) >= maxReports {
 			break
 		}
@@ -56,11 +59,11 @@ func (l *launch) run() error {
 	return l.verdict()
 }
 
-func newBlock(l *launch) *block {
+func newBlock(l *launch, k *clocks) *block {
 	b := &block{l: l, threads: int(l.block[0]) * int(l.block[1]) * int(l.block[2])}
 	b.shared = make([]byte, l.p.dynAt+l.dynamic)
 	if l.check {
-		b.shadow = newSharedShadow(len(b.shared), b.threads)
+		b.shadow = newSharedShadow(len(b.shared), k)
 	}
 	p := l.p
 	nw := (b.threads + lanes - 1) / lanes
@@ -106,6 +109,7 @@ func (w *warp) start() {
 	w.seen = nil
 	w.last = nil
 	w.polled, w.wg, w.wgGroup, w.acc = false, nil, 0, map[int]*accumulator{}
+	w.again, w.arrivals = false, [lanes]int{}
 	for i := range w.local {
 		w.local[i] = 0xff
 	}
@@ -129,30 +133,7 @@ func (w *warp) specials(lane int) [specialCount]uint64 {
 		uint64(l.grid[0]), uint64(l.grid[1]), uint64(l.grid[2]),
 		uint64(lane), uint64(w.id), uint64(len(b.warps)),
 		1 << lane, 1<<lane - 1, 1<<(lane+1) - 1, uint64(^uint32(1<<(lane+1) - 1)), uint64(^uint32(1<<lane - 1)),
-		0, 0, uint64(b.number % sms), uint64(sms), uint64(l.dynamic),
-	}
-}
-
-// run executes the block's warps until all have ended. A bulk copy is carried out when nobody can go on without it, as late as the program
-// allows, or with a random schedule at any time.
-func (b *block) run() {
-	for {
-		ran, alive := b.pass()
-		if !alive || b.dead {
-			break
-		}
-		if ran {
-			continue
-		}
-		if len(b.bulk) == 0 {
-			b.stuck()
-			break
-		}
-		b.completeBulk(0)
-	}
-	for _, w := range b.warps {
-		w.finishCopies(full, 0)
-		b.l.counters.Instructions += w.count
+		0, 0, uint64(b.number % sms), uint64(sms), uint64(l.dynamic), uint64(b.rank), uint64(l.clusters),
 	}
 }
 
@@ -183,25 +164,6 @@ func (b *block) pass() (ran, alive bool) {
 		ran = ready[rng.IntN(len(ready))].run(1 + rng.IntN(200))
 	}
 	return ran, alive
-}
-
-// stuck reports a block in which nobody can go on.
-func (b *block) stuck() {
-	var text string
-	var at *step
-	for _, w := range b.warps {
-		for _, f := range w.frags {
-			s := &b.l.p.steps[f.pc]
-			at = s
-			text += fmt.Sprintf("; warp %d, lanes %#x wait at %s (%s)", w.id, f.mask, s.in.at, s.in.op)
-		}
-	}
-	b.dead = true
-	if at != nil {
-		b.l.report(Report{
-			Kind: Deadlock, At: at.in.at, Line: at.in.line, Block: b.number, Thread: none, Other: none, Detail: "nobody can go on" + text,
-		})
-	}
 }
 
 // progress lets everyone who polls look again.

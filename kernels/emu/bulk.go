@@ -42,6 +42,7 @@ type bulkCopy struct {
 	bytes  int     // of a plain copy; 0: by the map
 	dst    uint64
 	bar    uint64
+	to     *block // whose shared memory it writes, and whose mbarrier counts its bytes
 	w      *warp
 	lane   int
 	pc     int32
@@ -109,7 +110,7 @@ func (c *compiler) bulk(s *step) {
 	}
 	if tensor {
 		c.has("tile")
-		c.bulkTile(s, rank)
+		c.bulkTile(s, rank, c.has("multicast::cluster"))
 	} else {
 		c.bulkBytes(s)
 	}
@@ -136,15 +137,21 @@ func (c *compiler) bulkBytes(s *step) {
 			for i := 0; i < cp.bytes; i += 16 {
 				w.mem(global, cp.src+uint64(i), 16, l, false, false, nil)
 			}
+			w.b.l.counters.BulkBytes += int64(cp.bytes)
 			w.issueBulk(cp)
 		})
 	}
 }
 
-// bulkTile is cp.async.bulk.tensor [dst], [map, {coordinates}], [mbarrier].
-func (c *compiler) bulkTile(s *step, rank int) {
-	if !c.args(3) {
+// bulkTile is cp.async.bulk.tensor [dst], [map, {coordinates}], [mbarrier]; multicast, a mask of ranks behind that: to the same places of
+// each of those blocks of the cluster.
+func (c *compiler) bulkTile(s *step, rank int, multicast bool) {
+	if !c.args(3 + int(b2u(multicast))) {
 		return
+	}
+	ranks := none
+	if multicast {
+		ranks = c.src(3, typ{name: "u16", size: 2})
 	}
 	dst, dstOff := c.addr(0)
 	bar, barOff := c.addr(2)
@@ -179,39 +186,53 @@ func (c *compiler) bulkTile(s *step, rank int) {
 				w.reportLane(Misaligned, l, fmt.Sprintf("a tensor copy to shared address %d, want a multiple of %d", cp.dst, align))
 				return
 			}
-			w.issueBulk(cp)
+			_, _, bytes := cp.box()
+			w.b.l.counters.BulkBytes += int64(bytes)
+			if !multicast {
+				w.issueBulk(cp)
+				return
+			}
+			for mask, r := uint16(w.r[ranks][l]), 0; mask != 0; mask, r = mask>>1, r+1 {
+				if mask&1 == 0 {
+					continue
+				}
+				if to := w.peer(r, l); to != nil {
+					cp.to = to
+					w.issueBulk(cp)
+				}
+			}
 		})
 	}
 }
 
 // newBulk is a copy that a lane issues now.
 func (w *warp) newBulk(lane int, dst, bar uint64) bulkCopy {
-	return bulkCopy{dst: dst, bar: bar, w: w, lane: lane, pc: w.pc, thread: w.first + lane}
+	return bulkCopy{dst: dst, bar: bar, to: w.b, w: w, lane: lane, pc: w.pc, thread: w.first + lane}
 }
 
 // issueBulk treats the destination as written now, and puts the copy under way.
 func (w *warp) issueBulk(cp bulkCopy) {
-	if w.mbar(cp.bar, cp.lane) == nil {
+	if w.mbarOf(cp.to, cp.bar, cp.lane) == nil {
 		return
 	}
 	_, _, bytes := cp.box()
+	off := int(cp.dst) - sharedBase
 	w.proxy = true
 	for i := 0; i < bytes; i += 16 {
-		w.mem(shared, cp.dst+uint64(i), 16, cp.lane, true, false, nil)
+		w.sharedOf(cp.to, off+i, 16, cp.lane, true, false, nil)
 	}
 	w.proxy = false
-	off := int(cp.dst) - sharedBase
 	if off < 0 || off+bytes > len(w.b.shared) {
 		return
 	}
-	if sh := w.b.shadow; sh != nil {
+	if sh := cp.to.shadow; sh != nil {
 		for i := range bytes {
 			sh.flags[off+i] |= inFlight
 		}
 		cp.vc = w.row(cp.lane)
-		sh.clock[cp.thread]++
+		sh.clock[w.t0+cp.lane]++
 	}
-	w.b.bulk = append(w.b.bulk, cp)
+	cp.to.bulk = append(cp.to.bulk, cp)
 }
 
 // completeBulk carries out copy i and counts its bytes at the mbarrier.
@@ -280,6 +301,6 @@ func (b *block) settled(cp *bulkCopy, at uint64, n int) {
 func (b *block) reportBulk(cp *bulkCopy, kind Kind, format string, args ...any) {
 	in := b.l.p.steps[cp.pc].in
 	b.l.report(Report{
-		Kind: kind, At: in.at, Line: in.line, Block: b.number, Thread: cp.thread, Other: none, Detail: fmt.Sprintf(format, args...),
+		Kind: kind, At: in.at, Line: in.line, Block: cp.w.b.number, Thread: cp.thread, Other: none, Detail: fmt.Sprintf(format, args...),
 	})
 }

@@ -3,9 +3,9 @@
 // Device implements driver.Driver, so every kernel runs, through the wrappers that use it on hardware, in plain go test. token.go,
 // parse.go, body.go and types.go read PTX. opcodes.go is the table of instructions: each has a function that compiles it to a Go closure,
 // in integer.go, bitfield.go, float.go, convert.go, compare.go and move.go (numbers, lane by lane), access.go and async.go (memory),
-// control.go, exchange.go (lanes with each other), barrier.go and mbarrier.go, bulk.go, mma.go and wgmma.go. exec.go runs warps (fragments
-// of lanes, the one furthest behind first), block.go blocks and schedules. memory.go holds the address spaces, shadow.go what the checker
-// remembers, report.go what it says, queue.go what was issued and not done.
+// control.go, exchange.go (lanes with each other), barrier.go, mbarrier.go, bulk.go, mma.go and wgmma.go. exec.go runs warps (fragments of
+// lanes, the one furthest behind first), block.go blocks and schedules, cluster.go those that run at the same time. memory.go holds the
+// address spaces, shadow.go what the checker remembers, report.go what it says, queue.go what was issued and not done.
 //
 // # What is checked
 //
@@ -23,8 +23,10 @@
 // major: a copy completes as late as the program allows, sums are NaN until their wait, registers of a left factor are read then, and each
 // warp carries out its quarter of a wgmma by itself, so a warpgroup must give a stage back warp by warp. What a thread stored and bulk
 // copies or wgmma then touch wants a fence.proxy.async by that very thread in between. wgmma.fence is accepted, its absence not seen.
-// Clusters, multicast, bulk stores and reductions, acquire and release chains between blocks, and calls are not emulated: such PTX does not
-// load, but for fences, which are accepted. Streams run in the order issued.
+// Blocks of a cluster, side by side in x, run at the same time, with multicast, mapa for arrivals at another block's mbarriers, and the
+// cluster's barrier. What reaches into a block that has made no barrier there yet, or that has ended, is reported, and the clocks are of
+// all their threads. Loads and stores of another block's shared memory, bulk stores and reductions, acquire and release chains between
+// blocks, and calls are not emulated: such PTX does not load, but for fences, which are accepted. Streams run in the order issued.
 //
 // With Options.Queued, nothing takes effect before something waits for it, as on hardware: a failure then comes back from a later call,
 // and work that was issued in the wrong order computes what it would there. Copies between host and device demand page-locked memory,

@@ -1,7 +1,6 @@
 package emu
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -217,11 +216,12 @@ func (d *Device) prepare(l *driver.Launch) (run func() error, err error) {
 	if d.opt.Launched != nil {
 		d.opt.Launched(k.p.f.name, l.Sizes)
 	}
-	grid, block, dynamic := l.Grid, l.Block, l.Shared
+	grid, block, dynamic, clusters := l.Grid, l.Block, l.Shared, k.p.clusterOf(l)
 	return func() error {
 		d.stamp++
 		run := &launch{
-			d: d, p: k.p, params: params, grid: grid, block: block, dynamic: dynamic, check: !d.opt.NoCheck, rng: d.rng, stamp: d.stamp,
+			d: d, p: k.p, params: params, grid: grid, block: block, dynamic: dynamic, clusters: clusters,
+			check: !d.opt.NoCheck, rng: d.rng, stamp: d.stamp,
 		}
 		err := run.run()
 		run.release()
@@ -240,8 +240,12 @@ func (d *Device) fits(p *program, l *driver.Launch) error {
 		return fmt.Errorf("blocks of %d threads, want 1 to %d", threads, min(1024, p.f.threads))
 	case l.Grid[0] < 1 || l.Grid[0] > maxGrid || l.Grid[1] < 1 || l.Grid[1] > 65535 || l.Grid[2] < 1 || l.Grid[2] > 65535:
 		return fmt.Errorf("grid %v, want 1 to 2³¹−1, 65535 and 65535", l.Grid)
-	case l.Cluster != [3]uint32{}:
-		return errors.New("clusters are not emulated")
+	case l.Cluster != [3]uint32{} && p.f.cluster != [3]uint32{} && l.Cluster != p.f.cluster:
+		return fmt.Errorf("clusters of %v, its PTX requires %v", l.Cluster, p.f.cluster)
+	case p.clusterOf(l) < 1 || p.clusterOf(l) > 8 || int(l.Grid[0])%p.clusterOf(l) != 0:
+		return fmt.Errorf("clusters of %d blocks in a grid of %v: want 1 to 8 side by side, and whole ones", p.clusterOf(l), l.Grid)
+	case p.clusterOf(l) > 1 && d.opt.Capability < 90:
+		return fmt.Errorf("clusters of %d blocks: %s has none", p.clusterOf(l), d.info.Name)
 	case l.Shared > 0 && p.dyn == nil:
 		return fmt.Errorf("%d dynamic shared bytes, and it declares none", l.Shared)
 	case total > d.info.SharedPerBlock:
@@ -250,6 +254,21 @@ func (d *Device) fits(p *program, l *driver.Launch) error {
 		return fmt.Errorf("%d shared bytes: a portable kernel keeps to %d, so that sm_86 and sm_89 run it", total, 99<<10)
 	}
 	return nil
+}
+
+// clusterOf is how many blocks of a launch form a cluster, as it or its PTX says; 0 where they do not stand side by side.
+func (p *program) clusterOf(l *driver.Launch) int {
+	c := l.Cluster
+	if c == [3]uint32{} {
+		c = p.f.cluster
+	}
+	switch {
+	case c == [3]uint32{}:
+		return 1
+	case c[1] != 1 || c[2] != 1:
+		return 0
+	}
+	return int(c[0])
 }
 
 // pack copies a launch's parameters to where the kernel has them.
@@ -279,6 +298,7 @@ func (c *Counters) add(o Counters) {
 	c.Wavefronts += o.Wavefronts
 	c.Conflicts += o.Conflicts
 	c.GlobalSectors += o.GlobalSectors
+	c.BulkBytes += o.BulkBytes
 }
 
 // Capture keeps a copy of the launches.

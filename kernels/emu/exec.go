@@ -19,7 +19,8 @@ type fragment struct {
 type warp struct {
 	b         *block
 	id        int
-	first     int // its first thread
+	first     int // its first thread, in the block
+	t0        int // and in the cluster
 	r         [][lanes]uint64
 	frags     []fragment
 	groups    []uint32 // lanes of one member mask each, of the gather at work
@@ -31,10 +32,12 @@ type warp struct {
 	committed [lanes]int
 	seen      *[lanes][lanes]uint32 // clocks of the other lanes that a bar.warp.sync made visible
 	count     uint64
-	pc        int32  // of the instruction at work
-	polled    bool   // the instruction at work asked an mbarrier in vain
-	apart     uint32 // lanes that asked an mbarrier, since the warp last came together
-	proxy     bool   // the access at work is one of the asynchronous proxy: a bulk copy or a wgmma
+	pc        int32      // of the instruction at work
+	polled    bool       // the instruction at work asked an mbarrier in vain
+	again     bool       // and is to be done again
+	arrivals  [lanes]int // at the cluster's barrier, not yet waited for: the phase, plus one
+	apart     uint32     // lanes that asked an mbarrier, since the warp last came together
+	proxy     bool       // the access at work is one of the asynchronous proxy: a bulk copy or a wgmma
 	wg        []wgmmaOp
 	wgGroup   int
 	acc       map[int]*accumulator // by their first register
@@ -135,6 +138,10 @@ func (w *warp) advance(i, quantum int) int {
 		}
 		f.pc++
 		if w.polled {
+			if w.again {
+				w.again = false
+				f.pc--
+			}
 			w.polled = false
 			f.waiting, f.poll, f.need = true, true, 0
 			break
@@ -207,6 +214,9 @@ func (w *warp) leave(i int, s *step, active uint32) {
 	}
 	w.wake()
 	w.b.recheckBarriers()
+	if len(w.b.cluster.blocks) > 1 {
+		w.b.cluster.turn()
+	}
 }
 
 // stranded reports fragments that all wait, none of them at a barrier or for an mbarrier: for members that will never meet.

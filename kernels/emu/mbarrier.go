@@ -22,6 +22,7 @@ func (c *compiler) mbarrier(s *step) {
 	parity := c.has("parity")
 	c.one("release", "acquire", "relaxed")
 	c.has("cta", "cluster")
+	remote := op == "arrive" && c.has("shared::cluster")
 	c.has("shared", "shared::cta")
 	c.has("b64")
 	switch op {
@@ -32,9 +33,9 @@ func (c *compiler) mbarrier(s *step) {
 			c.fail("the state that it returns is not emulated: want _")
 			return
 		}
-		c.mbarrierArrive(s, 1, true, expect)
+		c.mbarrierArrive(s, 1, true, expect, remote)
 	case "expect_tx":
-		c.mbarrierArrive(s, 0, false, true)
+		c.mbarrierArrive(s, 0, false, true, false)
 	case "try_wait", "test_wait":
 		if !parity {
 			c.fail("only the parity form is emulated")
@@ -63,11 +64,12 @@ func (c *compiler) mbarrierInit(s *step) {
 
 // initialise makes an mbarrier of count arrivals.
 func (w *warp) initialise(addr uint64, lane, count int) {
-	bar := &mbarrier{count: count, pending: count, vc: make([]uint32, w.b.threads), done: make([]uint32, w.b.threads)}
+	n := len(w.b.cluster.gate.came)
+	bar := &mbarrier{count: count, pending: count, vc: make([]uint32, n), done: make([]uint32, n)}
 	w.mem(shared, addr, 8, lane, true, false, nil)
 	w.b.mbars[addr] = bar
 	if sh := w.b.shadow; sh != nil {
-		bar.made = access{thread: w.me(lane), clock: sh.clock[w.first+lane], pc: w.pc, bytes: 15}
+		bar.made = access{thread: w.me(lane), clock: sh.clock[w.t0+lane], pc: w.pc, bytes: 15}
 		for i := range 8 {
 			if at := int(addr) - sharedBase + i; at < len(sh.flags) {
 				sh.flags[at] |= isBarrier
@@ -77,8 +79,8 @@ func (w *warp) initialise(addr uint64, lane, count int) {
 }
 
 // mbarrierArrive is arrive and expect_tx, and both at once. Its address is operand at; the next, if there is one, says how many arrivals,
-// or with expect how many bytes.
-func (c *compiler) mbarrierArrive(s *step, at int, arrive, expect bool) {
+// or with expect how many bytes. A remote one may stand in another block of the cluster.
+func (c *compiler) mbarrierArrive(s *step, at int, arrive, expect, remote bool) {
 	base, off := c.addr(at)
 	arg := none
 	if len(c.in.args) > at+1 {
@@ -90,7 +92,13 @@ func (c *compiler) mbarrierArrive(s *step, at int, arrive, expect bool) {
 				"which asked an mbarrier as it did, may still be asking: nothing brought them together", rest))
 		}
 		each(m, func(l int) {
-			bar := w.mbar(w.r[base][l]+uint64(off), l)
+			of, addr := w.b, w.r[base][l]+uint64(off)
+			if remote {
+				if of, addr = w.clusterAddress(addr, l); of == nil {
+					return
+				}
+			}
+			bar := w.mbarOf(of, addr, l)
 			if bar == nil {
 				return
 			}
@@ -103,7 +111,7 @@ func (c *compiler) mbarrierArrive(s *step, at int, arrive, expect bool) {
 				n = 1
 			}
 			if arrive {
-				w.arriveAt(bar, l, n)
+				w.arriveAt(of, bar, l, n)
 			}
 		})
 	}
@@ -123,14 +131,17 @@ func (c *compiler) mbarrierWait(s *step) {
 			if !ok {
 				w.polled = true
 			} else if bar != nil && w.b.shadow != nil {
-				w.b.shadow.acquire(w.first+l, bar.done)
+				w.b.shadow.acquire(w.t0+l, bar.done)
 			}
 		})
 	}
 }
 
-func (w *warp) mbar(addr uint64, lane int) *mbarrier {
-	m := w.b.mbars[addr&^windowMask]
+func (w *warp) mbar(addr uint64, lane int) *mbarrier { return w.mbarOf(w.b, addr, lane) }
+
+// mbarOf is the mbarrier at an address of a block of the cluster.
+func (w *warp) mbarOf(b *block, addr uint64, lane int) *mbarrier {
+	m := b.mbars[addr&^windowMask]
 	if m == nil {
 		w.reportLane(MBarrier, lane, fmt.Sprintf(
 			"shared byte %d is used as an mbarrier, and nobody initialised one there", int(addr&^windowMask)-sharedBase))
@@ -142,19 +153,19 @@ func (w *warp) mbar(addr uint64, lane int) *mbarrier {
 	return m
 }
 
-// arriveAt counts n arrivals of a thread.
-func (w *warp) arriveAt(m *mbarrier, lane, n int) {
+// arriveAt counts n arrivals of a thread at an mbarrier of block b.
+func (w *warp) arriveAt(b *block, m *mbarrier, lane, n int) {
 	if m.pending < n {
 		w.reportLane(MBarrier, lane, fmt.Sprintf("more arrivals than the %d expected: its phase %d is still open", m.count, m.phase))
 		return
 	}
 	if s := w.b.shadow; s != nil {
-		t := w.first + lane
+		t := w.t0 + lane
 		maxInto(m.vc, w.row(lane))
 		s.clock[t]++
 	}
 	m.pending -= n
-	w.b.turn(m)
+	b.turn(m)
 }
 
 // turn completes a phase that has all it waits for.
@@ -172,8 +183,8 @@ func (b *block) turn(m *mbarrier) {
 func (w *warp) fenceProxy(m uint32) {
 	if s := w.b.shadow; s != nil {
 		each(m, func(l int) {
-			s.fenced[w.first+l] = s.clock[w.first+l]
-			s.clock[w.first+l]++
+			s.fenced[w.t0+l] = s.clock[w.t0+l]
+			s.clock[w.t0+l]++
 		})
 	}
 }

@@ -111,7 +111,7 @@ func (w *warp) mem(sp space, addr uint64, n, lane int, write, atomic bool, data 
 	case global:
 		return w.globalMem(addr, n, lane, write, atomic, data)
 	case shared:
-		return w.sharedMem(int(addr)-sharedBase, n, lane, write, atomic, data)
+		return w.sharedOf(w.b, int(addr)-sharedBase, n, lane, write, atomic, data)
 	case local:
 		size := w.b.l.p.f.localSize
 		if addr+uint64(n) > uint64(size) {
@@ -171,9 +171,8 @@ func (w *warp) globalMem(addr uint64, n, lane int, write, atomic bool, data []by
 	return old
 }
 
-// sharedMem is mem of the bytes at off of the block's shared memory.
-func (w *warp) sharedMem(off, n, lane int, write, atomic bool, data []byte) []byte {
-	b := w.b
+// sharedOf is mem of the bytes at off of the shared memory of a block of the cluster.
+func (w *warp) sharedOf(b *block, off, n, lane int, write, atomic bool, data []byte) []byte {
 	if off < 0 || off+n > len(b.shared) {
 		w.reportLane(SharedBounds, lane, fmt.Sprintf("%s of %d bytes at %d: the block has %d bytes, the last are %s",
 			verb(write), n, off, len(b.shared), b.l.p.sharedName(len(b.shared)-1)))

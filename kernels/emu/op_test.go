@@ -160,7 +160,9 @@ func TestLaunchesAreChecked(t *testing.T) {
 		{"blocks of 0 threads", func(l *driver.Launch) { l.Block[1] = 0 }},
 		{"grid", func(l *driver.Launch) { l.Grid[1] = 65536 }},
 		{"declares none", func(l *driver.Launch) { l.Shared = 16 }},
-		{"clusters", func(l *driver.Launch) { l.Cluster = [3]uint32{2, 1, 1} }},
+		{"clusters of 2 blocks in a grid", func(l *driver.Launch) { l.Cluster, l.Grid = [3]uint32{2, 1, 1}, [3]uint32{3, 1, 1} }},
+		{"side by side", func(l *driver.Launch) { l.Cluster, l.Grid = [3]uint32{1, 2, 1}, [3]uint32{2, 2, 1} }},
+		{"has none", func(l *driver.Launch) { l.Cluster, l.Grid = [3]uint32{2, 1, 1}, [3]uint32{2, 1, 1} }},
 	} {
 		l := good
 		c.edit(&l)

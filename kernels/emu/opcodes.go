@@ -38,6 +38,7 @@ var opcodes = map[string]func(*compiler, *step){
 	"clz":   lanewise((*compiler).unary),
 	"brev":  lanewise((*compiler).unary),
 	"bfind": lanewise((*compiler).unary),
+	"mapa":  lanewise((*compiler).mapa),
 	"shl":   lanewise((*compiler).shift),
 	"shr":   lanewise((*compiler).shift),
 	"shf":   lanewise((*compiler).shf),

@@ -33,7 +33,8 @@ type function struct {
 	shared    []*variable // static, declared inside
 	local     []*variable
 	localSize int
-	threads   int // .maxntid, 1024 if it says nothing
+	threads   int       // .maxntid, 1024 if it says nothing
+	cluster   [3]uint32 // .reqnctapercluster, zero if it says nothing
 	code      []instr
 	regs      []regInfo // of every scope
 	text      []token   // the body, until parsed
@@ -282,6 +283,12 @@ func (p *parser) entry() {
 			f.threads = n
 		case ".minnctapersm", ".maxnreg":
 			p.integer()
+		case ".explicitcluster":
+		case ".reqnctapercluster":
+			f.cluster = [3]uint32{uint32(p.integer()), 1, 1}
+			for i := 1; i < 3 && p.accept(","); i++ {
+				f.cluster[i] = uint32(p.integer())
+			}
 		default:
 			p.fail("directive %s of an entry is not emulated", word)
 		}

@@ -28,6 +28,7 @@ const (
 	Deadlock         Kind = "deadlock"
 	MBarrier         Kind = "mbarrier"
 	Proxy            Kind = "proxy"
+	Cluster          Kind = "cluster"
 	HostRace         Kind = "host-race" // between a copy to or from the host and what uses its bytes
 )
 

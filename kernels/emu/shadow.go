@@ -23,19 +23,37 @@ type cell struct {
 	r     [3]access
 }
 
-// sharedShadow is what the checker knows about one block.
-//
-// Clocks: a thread's clock moves on when it publishes what it did. floor[t] is the clock of t that the last barrier of the whole block made
-// visible to everyone. A barrier of some warps makes the full matrix: matrix[me·n+t].
-type sharedShadow struct {
-	cells  []cell
-	flags  []uint8 // of bytes
-	stamp  uint32
+// clocks are those of the threads of a cluster: a thread's clock moves on when it publishes what it did. What each has seen of the others,
+// beside what all of its block have, is a matrix, matrix[me·n+t], which is made when it is needed.
+type clocks struct {
 	n      int
 	clock  []uint32
-	floor  []uint32
 	matrix []uint32
 	fenced []uint32 // up to which clock a thread's stores are visible to the asynchronous proxy
+}
+
+func newClocks(n int) *clocks {
+	return &clocks{n: n, clock: make([]uint32, n), fenced: make([]uint32, n)}
+}
+
+func (k *clocks) reset() {
+	clear(k.fenced)
+	for i := range k.clock {
+		k.clock[i] = 1
+	}
+	k.matrix = nil
+}
+
+// sharedShadow is what the checker knows about one block.
+//
+// floor[t] is the clock of thread t of the cluster that the last barrier of the whole block made visible to everyone in it. A barrier of
+// some warps makes the full matrix.
+type sharedShadow struct {
+	*clocks
+	cells []cell
+	flags []uint8 // of bytes
+	stamp uint32
+	floor []uint32
 }
 
 const (
@@ -44,30 +62,29 @@ const (
 	isBarrier // part of an mbarrier
 )
 
-func newSharedShadow(bytes, threads int) *sharedShadow {
-	return &sharedShadow{
-		cells: make([]cell, (bytes+3)/4), flags: make([]uint8, bytes),
-		n: threads, clock: make([]uint32, threads), floor: make([]uint32, threads), fenced: make([]uint32, threads),
-	}
+func newSharedShadow(bytes int, k *clocks) *sharedShadow {
+	return &sharedShadow{clocks: k, cells: make([]cell, (bytes+3)/4), flags: make([]uint8, bytes), floor: make([]uint32, k.n)}
 }
 
+// reset forgets a block; the clocks are the cluster's to reset.
 func (s *sharedShadow) reset() {
 	s.stamp++
 	clear(s.flags)
 	clear(s.floor)
-	clear(s.fenced)
-	for i := range s.clock {
-		s.clock[i] = 1
-	}
-	s.matrix = nil
 }
 
 // join makes what the participants of a barrier did visible to all of them.
 func (s *sharedShadow) join(b *block, who []arrival, whole bool) {
 	if whole {
-		copy(s.floor, s.clock)
-		for i := range s.clock {
-			s.clock[i]++
+		own := s.clock[b.base : b.base+b.threads]
+		if s.n > b.threads && s.matrix != nil { // what any of them has seen of other blocks
+			for t := b.base; t < b.base+b.threads; t++ {
+				maxInto(s.floor, s.matrix[t*s.n:(t+1)*s.n])
+			}
+		}
+		copy(s.floor[b.base:], own)
+		for i := range own {
+			own[i]++
 		}
 		return
 	}
@@ -79,15 +96,15 @@ func (s *sharedShadow) join(b *block, who []arrival, whole bool) {
 		for _, a := range who {
 			for l := range lanes {
 				if a.mask>>l&1 != 0 {
-					f(a.w.first+l, a.wait)
+					f(a.w.t0+l, a.wait)
 				}
 			}
 		}
 	}
 	each(func(t int, _ bool) {
 		maxInto(joined, s.matrix[t*s.n:(t+1)*s.n])
-		if w := b.warps[t/lanes]; w.seen != nil {
-			maxInto(joined[w.first:], w.seen[t%lanes][:min(lanes, s.n-w.first)])
+		if w := b.warps[(t-b.base)/lanes]; w.seen != nil {
+			maxInto(joined[w.t0:], w.seen[t-w.t0][:min(lanes, s.n-w.t0)])
 		}
 		joined[t] = max(joined[t], s.clock[t])
 	})
@@ -114,7 +131,7 @@ func (w *warp) syncLanes(mask uint32) {
 			for j := range lanes {
 				joined[j] = max(joined[j], w.seen[i][j])
 			}
-			joined[i] = max(joined[i], s.clock[w.first+i])
+			joined[i] = max(joined[i], s.clock[w.t0+i])
 		}
 	}
 	var row []uint32
@@ -123,7 +140,7 @@ func (w *warp) syncLanes(mask uint32) {
 		for i := range lanes {
 			if mask>>i&1 != 0 {
 				for o := range row {
-					row[o] = max(row[o], s.matrix[(w.first+i)*s.n+o])
+					row[o] = max(row[o], s.matrix[(w.t0+i)*s.n+o])
 				}
 			}
 		}
@@ -132,23 +149,23 @@ func (w *warp) syncLanes(mask uint32) {
 		if mask>>i&1 != 0 {
 			w.seen[i] = joined
 			if row != nil {
-				copy(s.matrix[(w.first+i)*s.n:], row)
+				copy(s.matrix[(w.t0+i)*s.n:], row)
 			}
-			s.clock[w.first+i]++
+			s.clock[w.t0+i]++
 		}
 	}
 }
 
-// ordered says whether an access of another thread of this block happened before what lane does now.
+// ordered says whether an access of another thread of this cluster happened before what lane does now.
 func (w *warp) ordered(a *access, thread, lane int) bool {
 	s := w.b.shadow
 	if a.clock <= s.floor[thread] {
 		return true
 	}
-	if w.seen != nil && thread >= w.first && thread < w.first+lanes && a.clock <= w.seen[lane][thread-w.first] {
+	if w.seen != nil && thread >= w.t0 && thread < w.t0+lanes && a.clock <= w.seen[lane][thread-w.t0] {
 		return true
 	}
-	return s.matrix != nil && a.clock <= s.matrix[(w.first+lane)*s.n+thread]
+	return s.matrix != nil && a.clock <= s.matrix[(w.t0+lane)*s.n+thread]
 }
 
 // conflict says whether a is neither mine nor ordered before me.
@@ -156,9 +173,9 @@ func (w *warp) conflict(a *access, me int32, bytes uint8, lane int, atomic bool)
 	if a.thread == 0 || a.thread == me || a.bytes&bytes == 0 || atomic && a.atomic {
 		return false
 	}
-	t := int(a.thread-1) - w.b.number*w.b.threads
-	if t < 0 || t >= w.b.threads {
-		return true // another block
+	t := w.threadOf(a)
+	if t < 0 || t >= w.b.shadow.n {
+		return true // another cluster
 	}
 	return !w.ordered(a, t, lane)
 }
@@ -168,7 +185,7 @@ func (w *warp) check(
 	cells []cell, stamp uint32, off, n, lane int, write, atomic bool, old, data []byte, name func() string,
 ) {
 	me := w.me(lane)
-	now := access{thread: me, clock: w.b.shadow.clock[w.first+lane], pc: w.pc, atomic: atomic, proxy: w.proxy}
+	now := access{thread: me, clock: w.b.shadow.clock[w.t0+lane], pc: w.pc, atomic: atomic, proxy: w.proxy}
 	for at := off &^ 3; at < off+n; at += 4 {
 		c := &cells[at/4]
 		if c.stamp != stamp {
@@ -218,7 +235,7 @@ func (w *warp) remember(c *cell, now *access, lane int) {
 			slot = i
 			break
 		}
-		if t := int(r.thread-1) - w.b.number*w.b.threads; slot == none && t >= 0 && t < w.b.threads && w.ordered(r, t, lane) {
+		if t := w.threadOf(r); slot == none && t >= 0 && t < w.b.shadow.n && w.ordered(r, t, lane) {
 			slot = i
 		}
 	}
@@ -235,8 +252,8 @@ func (w *warp) remember(c *cell, now *access, lane int) {
 // crossing reports an access of the asynchronous proxy to what a thread stored without fence.proxy.async behind it. A fence by another
 // thread than the one that stored does not count.
 func (w *warp) crossing(a *access, lane int, name func() string) {
-	t := int(a.thread-1) - w.b.number*w.b.threads
-	if s := w.b.shadow; t < 0 || t >= w.b.threads || a.clock <= s.fenced[t] {
+	t := w.threadOf(a)
+	if s := w.b.shadow; t < 0 || t >= s.n || a.clock <= s.fenced[t] {
 		return
 	}
 	in, other := w.b.l.p.steps[w.pc].in, w.b.l.p.steps[a.pc].in
@@ -274,17 +291,23 @@ func (w *warp) race(kind Kind, a *access, lane int, name func() string) {
 
 // row is what a thread has seen, itself and what __syncwarp showed it included.
 func (w *warp) row(lane int) []uint32 {
-	s, t := w.b.shadow, w.first+lane
+	s, t := w.b.shadow, w.t0+lane
 	v := make([]uint32, s.n)
+	if s.n > w.b.threads {
+		copy(v, s.floor) // another block has not seen it
+	}
 	if s.matrix != nil {
-		copy(v, s.matrix[t*s.n:(t+1)*s.n])
+		maxInto(v, s.matrix[t*s.n:(t+1)*s.n])
 	}
 	if w.seen != nil {
-		maxInto(v[w.first:], w.seen[lane][:min(lanes, s.n-w.first)])
+		maxInto(v[w.t0:], w.seen[lane][:min(lanes, s.n-w.t0)])
 	}
 	v[t] = s.clock[t]
 	return v
 }
+
+// threadOf is the thread of this cluster that an access was by; one of another is below 0 or past the last.
+func (w *warp) threadOf(a *access) int { return int(a.thread-1) - w.b.number*w.b.threads + w.b.base }
 
 // me numbers a thread through all blocks, from 1.
 func (w *warp) me(lane int) int32 { return int32(w.b.number*w.b.threads+w.first+lane) + 1 }

@@ -18,6 +18,7 @@ type Counters struct {
 	Wavefronts     uint64 // passes over the 32 banks that they took
 	Conflicts      uint64 // wavefronts beyond those that the bytes alone need
 	GlobalSectors  uint64 // 32-byte pieces of global memory
+	BulkBytes      int64  // that bulk copies bring from there, once for all blocks that a multicast brings them to
 }
 
 // traffic counts what one access of a warp costs: wavefronts of shared memory, sectors of global memory.

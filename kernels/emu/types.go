@@ -72,6 +72,7 @@ var specials = map[string]int{
 	"%laneid": 12, "%warpid": 13, "%nwarpid": 14,
 	"%lanemask_eq": 15, "%lanemask_lt": 16, "%lanemask_le": 17, "%lanemask_gt": 18, "%lanemask_ge": 19,
 	"%clock": 20, "%clock64": 21, "%smid": 22, "%nsmid": 23, "%dynamic_smem_size": 24,
+	"%cluster_ctarank": 25, "%cluster_nctarank": 26,
 }
 
-const specialCount = 25
+const specialCount = 27

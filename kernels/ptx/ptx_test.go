@@ -304,7 +304,8 @@ func TestProductsAskForSumsInBatches(t *testing.T) {
 			switch entry {
 			case "linear_f32":
 				continue
-			case "linear_nt_wgmma", "linear_nn_wgmma", "linear_tn_wgmma", "linear_nt32_wgmma":
+			case "linear_nt_wgmma", "linear_nn_wgmma", "linear_tn_wgmma", "linear_nt32_wgmma",
+				"linear_nt_pair_wgmma", "linear_nn_pair_wgmma", "linear_tn_pair_wgmma":
 				want = 4
 			case "linear_nt16": // a thread has one piece of a tile
 				want = 2
