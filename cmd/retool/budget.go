@@ -17,8 +17,8 @@ import (
 	"retool/trainer/dist"
 )
 
-// A budget holds a program to its plan: it is refused before any device is taken if it cannot fit, and what it took is shown beside the plan
-// when it ends. A nil budget, of an emulated device and of what samples on the CPU, says nothing.
+// A budget holds a program to its plan: it is refused before any device is taken if it cannot fit, and what it took is shown beside the
+// plan when it ends. A nil budget, of an emulated device and of what samples on the CPU, says nothing.
 type budget struct {
 	plan *plan
 }

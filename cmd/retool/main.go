@@ -87,8 +87,8 @@ func fail(err error) {
 	os.Exit(1)
 }
 
-// othersSay reports whether another rank has the same error and prints it: of what is refused before ranks meet, the first one of a host has
-// what follows from the host, and rank 0 what follows from the settings.
+// othersSay reports whether another rank has the same error and prints it: of what is refused before ranks meet, the first one of a host
+// has what follows from the host, and rank 0 what follows from the settings.
 func othersSay(id dist.ID, err error) bool {
 	if id.Rank == 0 || met.Load() {
 		return false
