@@ -69,15 +69,15 @@ func TestConfigReadsAndRefuses(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	for want, change := range map[string]func(*Config){
-		"session is":    func(c *Config) { c.Session = "x" },
+		"session":       func(c *Config) { c.Session = "x" },
 		"min_tier":      func(c *Config) { c.MinTier = "D" },
 		"limits.cpu":    func(c *Config) { c.Limits.CPU = 0 },
 		"limits.data":   func(c *Config) { c.Limits.Data = c.Limits.Memory + 1 },
 		"checkpoint":    func(c *Config) { c.Checkpoint = true },
 		"limits.code":   func(c *Config) { c.Limits.Code = 1 << 20 },
 		"limits.files":  func(c *Config) { c.Limits.Files = 3 },
-		"isolation is":  func(c *Config) { c.Isolation = "none" },
-		"echo is":       func(c *Config) { c.Echo = "on" },
+		"isolation":     func(c *Config) { c.Isolation = "none" },
+		"echo":          func(c *Config) { c.Echo = "on" },
 		"zygotes, conc": func(c *Config) { c.Zygotes = -1 },
 	} {
 		c := Default()

@@ -3,15 +3,18 @@ package kernels
 import (
 	"fmt"
 	"math"
+	"slices"
 )
+
+// gpuHeadDims are the head sizes that have kernels.
+var gpuHeadDims = []int{16, 32, 64, 128}
 
 // attentionDim demands a head size that has kernels.
 func attentionDim(op string, h Heads) string {
-	switch h.Dim {
-	case 16, 32, 64, 128:
-		return fmt.Sprintf("bf16_d%d", h.Dim)
+	if !slices.Contains(gpuHeadDims, h.Dim) {
+		panic(fmt.Sprintf("kernels: %s: heads are of %d, the GPU has kernels for %v", op, h.Dim, gpuHeadDims))
 	}
-	panic(fmt.Sprintf("kernels: %s: heads are of %d, the GPU has kernels for 16, 32, 64 and 128", op, h.Dim))
+	return fmt.Sprintf("bf16_d%d", h.Dim)
 }
 
 // chunkTiles is a chunk in tiles of keys.

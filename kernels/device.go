@@ -11,6 +11,7 @@ type Info struct {
 	BF16     string // what weights in bf16 add to it; empty: nothing
 	Replays  bool   `json:"-"` // Repeat saves work here: batches are worth padding to few sizes
 	Cache    int    `json:"-"` // CPU: bytes of last-level cache that its threads have; 0: unknown, or a GPU
+	HeadDims []int  `json:"-"` // sizes of heads that attention has kernels for; nil: any
 
 	Compile time.Duration `json:",omitzero"` // what loading kernels has taken so far, compilation by a GPU's driver included
 }

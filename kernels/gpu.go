@@ -270,6 +270,7 @@ func (g *GPU) Info() Info {
 		Name: g.info.Name, Variant: variant, Threads: g.info.Multiprocessors, Replays: true, Compile: time.Duration(g.loading.Load()),
 		Contract: fmt.Sprintf("gpu %s, driver %s, kernels %s: %s chains, keys in tiles of %d",
 			g.info.Name, g.info.Version, variant, class, PageTokens),
+		HeadDims: gpuHeadDims,
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/urfave/cli/v2"
+
 	"retool/bench"
 	"retool/engine/model"
 	"retool/kernels"
@@ -97,9 +99,10 @@ func (c *Config) used(u use) *Config {
 	return &part
 }
 
-// modelFits refuses a model with so many KV pages that a device has no room for, by one that counts.
-func modelFits(device string, shape model.Config, opt model.Options, pages int) error {
-	if checkDevice(device, "") != nil {
+// modelFits refuses a model with so many KV pages that the device of the flags has no room for, by one that counts.
+func modelFits(c *cli.Context, shape model.Config, opt model.Options, pages int) error {
+	device := c.String("device")
+	if checkDevice(device, "") != nil || checkDType(device, c.String("dtype")) != nil {
 		return nil // whoever opens it says so
 	}
 	dev, err := newCounting(device)

@@ -266,7 +266,7 @@ func TestKilledRankUnderLaunch(t *testing.T) {
 		if restarts == 0 {
 			require.Error(t, err)
 			require.Equal(t, 1, c.ProcessState.ExitCode(), "%s%s", out, errs)
-			require.Regexp(t, fmt.Sprintf(`^retool: launch: .*rank 1 \(%s, cpu, pid %d\) has gone in .*; its log: %s.*; `+
+			require.Regexp(t, fmt.Sprintf(`^retool: launch: .*rank 1 \(%s, cpu, pid %d\) has gone( in .*)?; its log: %s.*; `+
 				`it was killed by signal 9 \(killed\), as the kernel does when memory runs out\n$`, hostname(t), members[1],
 				filepath.Join(two, "ranks", "001.log")), errs.String())
 			t.Logf("all had ended %v after rank 1 was killed", time.Since(begun).Round(time.Millisecond))

@@ -93,7 +93,7 @@ func score(c *cli.Context) error {
 	opt := model.Options{
 		DType: dtypeOf(c.String("device"), c.String("dtype"), cfg), MaxTokens: longest, Positions: longest, Train: gradients != "",
 	}
-	if err := modelFits(c.String("device"), cfg, opt, 0); err != nil {
+	if err := modelFits(c, cfg, opt, 0); err != nil {
 		return fmt.Errorf("score: rows of up to %d tokens: %w", longest, err)
 	}
 	dev, err := flaggedDevice(c)

@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"retool/kernels"
@@ -70,6 +71,9 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 	cfg.KVChunk = cfg.kvChunk()
 	if err := cfg.Validate(); err != nil {
 		return nil, err
+	}
+	if dims := dev.Info().HeadDims; dims != nil && !slices.Contains(dims, cfg.HeadDim) {
+		return nil, fmt.Errorf("model: heads are of %d numbers, attention on %s takes heads of %v", cfg.HeadDim, dev.Info().Name, dims)
 	}
 	if opt.MaxTokens < 1 {
 		return nil, fmt.Errorf("model: MaxTokens is %d, must be at least 1", opt.MaxTokens)
