@@ -309,7 +309,7 @@
     const redraw = section("ranks", "Ranks", [el("span", {}, `${roster.length} processes, as of its last start on several`), two ? el("span", {}, "of the run with Python") : null].filter(Boolean), () => [
       within("rl", lines, { ...base, title: "Rollout, seconds", help: "until a rank had no trajectory left", zero: true }),
       within("rl", [["ranks/tail_share", "tail"]], { ...share, title: "Tail", help: "of the ranks' time while any rolled out: without a trajectory" }),
-      within("rl", [["ranks/exchange_share", "exchange"]], { ...share, title: "Exchange", help: "of rank 0's step: moving trajectories, gradients and weights" }),
+      within("rl", [["ranks/exchange_share", "exchange"], ["ranks/wait_share", "wait"]], { ...share, title: "Exchange", help: "of rank 0's step: moving trajectories, gradients and weights, and waiting for all ranks to come to it" }),
     ]);
     $("ranks").append(el("div", { class: "card scroll", id: "roster" }, el("table", {},
       el("thead", {}, el("tr", {}, el("th", { class: "num" }, "rank"), el("th", {}, "host"), el("th", {}, "device"), el("th", {}, "cores"), el("th", { class: "num" }, "pid"),
