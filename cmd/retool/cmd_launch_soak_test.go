@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"retool/trainer"
 )
 
 var ranksSoak = flag.Duration("soak.ranks", 0, "how long TestSoakOfRanks kills ranks; 0: not at all")
@@ -50,6 +52,9 @@ func TestSoakOfRanks(t *testing.T) {
 			require.NoError(t, err, "%s%s", out, errs)
 			done = true
 		case <-time.After(20*time.Second + rand.N(20*time.Second)):
+			// Launch starts again only what got further than where it began.
+			for at := trainer.Latest(many); trainer.Latest(many) == at && len(ranksUnder(c.Process.Pid)) > 0; time.Sleep(10 * time.Millisecond) {
+			}
 			victims := ranksUnder(c.Process.Pid)
 			if len(victims) == 0 {
 				continue
