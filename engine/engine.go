@@ -140,7 +140,7 @@ func New(m *model.Model, cfg Config, tok Tokens, eos []int32, proto Protocol, in
 	}
 	n, pageBytes := cfg.Pages, int(m.PageBytes())
 	if n == 0 {
-		perTrajectory := pagesFor(cfg.MaxTokens)
+		perTrajectory := kernels.PagesOf(cfg.MaxTokens)
 		n = max(min(concurrent*perTrajectory, cmp.Or(cfg.KVMemory, usualKVMemory)<<20/pageBytes), perTrajectory) + 1
 	}
 	if err := m.OpenKV(n); err != nil {
@@ -160,6 +160,3 @@ func (e *Engine) Pages() int { return len(e.pages.refs) }
 
 // Close gives the pages back.
 func (e *Engine) Close() { e.model.CloseKV() }
-
-// pagesFor is the number of pages n tokens lie in.
-func pagesFor(n int) int { return (n + kernels.PageTokens - 1) / kernels.PageTokens }

@@ -218,7 +218,7 @@ func TestHermesRollouts(t *testing.T) {
 		trs, stats := b.rollouts(t, cfg, upper{delay: time.Millisecond}, groups)
 		require.Zero(t, stats.Recomputed)
 		tight := cfg
-		tight.Pages, tight.StepTokens = pagesFor(cfg.MaxTokens)+2, 40
+		tight.Pages, tight.StepTokens = kernels.PagesOf(cfg.MaxTokens)+2, 40
 		again, _ := b.rollouts(t, tight, upper{}, groups)
 		requireSame(t, trs, again)
 		for _, tr := range trs {

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"fmt"
+
+	"retool/kernels"
 )
 
 // Supply gives a rollout its groups one by one, as it has room for them.
@@ -115,7 +117,7 @@ func (r *Stream) fill(from *Supply, trs []*Trajectory) ([]*Trajectory, error) {
 	for from.Next != nil {
 		if n := len(r.live); n > 0 {
 			last := r.live[n-1]
-			if from.Most > 0 && n+r.grouped > from.Most || r.needed()+pagesFor(last.tr.Prompt+1)+r.grouped-1 > r.Pages()-1 {
+			if from.Most > 0 && n+r.grouped > from.Most || r.needed()+kernels.PagesOf(last.tr.Prompt+1)+r.grouped-1 > r.Pages()-1 {
 				break
 			}
 		}
@@ -147,7 +149,7 @@ func (r *Stream) needed() int {
 			n++ // the others of its group have those of the prompt
 			continue
 		}
-		n += max(len(q.pages), pagesFor(len(q.ids)+1))
+		n += max(len(q.pages), kernels.PagesOf(len(q.ids)+1))
 	}
 	return n
 }

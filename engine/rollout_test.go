@@ -161,7 +161,7 @@ func TestRolloutsIgnoreBatchSlicingSharingWavesAndEviction(t *testing.T) {
 		requireSame(t, want, alone)
 
 		cfg := testConfig()
-		cfg.StepTokens, cfg.Pages = stepTokens, pagesFor(cfg.MaxTokens)+1+morePages
+		cfg.StepTokens, cfg.Pages = stepTokens, kernels.PagesOf(cfg.MaxTokens)+1+morePages
 		b.wave = wave{wavePages * kernels.PageTokens, 1, 1}
 		got, tight := b.rollouts(t, cfg, upper{delay: time.Millisecond}, groups)
 		requireSame(t, want, got)

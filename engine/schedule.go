@@ -45,7 +45,7 @@ func (r *Stream) schedule() error {
 // first, missing ones taken, from younger sequences if none is free. It reports false if that was not enough.
 func (r *Stream) reserve(i, n int) (bool, error) {
 	q := r.live[i]
-	for p := q.cached / kernels.PageTokens; p < pagesFor(n); p++ {
+	for p := q.cached / kernels.PageTokens; p < kernels.PagesOf(n); p++ {
 		if p < len(q.pages) && r.pages.refs[q.pages[p]] == 1 {
 			continue
 		}

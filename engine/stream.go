@@ -224,7 +224,7 @@ func (r *Stream) share(q *sequence) {
 	}
 	n := q.tr.Prompt - 1
 	for _, o := range q.others {
-		o.pages = append(o.pages, q.pages[:pagesFor(n)]...)
+		o.pages = append(o.pages, q.pages[:kernels.PagesOf(n)]...)
 		r.pages.share(o.pages)
 		o.cached, o.seen, o.state = n, n, ready
 		r.stats.Shared += int64(n)

@@ -111,7 +111,7 @@ func TestWhatWasInLentPagesIsFedAgain(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		groups := randomGroups(rt)
 		cfg := testConfig()
-		cfg.Pages = 2*pagesFor(cfg.MaxTokens) + 1 // few: some are evicted besides
+		cfg.Pages = 2*kernels.PagesOf(cfg.MaxTokens) + 1 // few: some are evicted besides
 		want, _ := plain.rollouts(t, testConfig(), upper{}, groups)
 		require.NoError(t, m.Resume())
 		e, err := New(m, cfg, few{b.tok}, []int32{testEOS}, b.proto, upper{delay: time.Millisecond}, 16)

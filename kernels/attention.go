@@ -5,6 +5,9 @@ import "fmt"
 // PageTokens is P, the number of tokens whose keys and values one page holds, and the width of an attention tile.
 const PageTokens = 64
 
+// PagesOf is the number of pages that so many tokens lie in.
+func PagesOf(tokens int) int { return (tokens + PageTokens - 1) / PageTokens }
+
 // Heads is the geometry of attention: Q query heads, KV key and value heads (Q is a multiple of KV), each of Dim numbers.
 // A device that splits long contexts over processors restarts its softmax every Chunk keys (a multiple of PageTokens) and merges
 // in ascending order, in training, prefill and decode alike; a device that does not, ignores it.

@@ -44,7 +44,7 @@ func (d *cpu) PagedAttention(o, q Tensor, kv KV, table PageTable, h Heads) {
 		if length < n || int(length) > N*PageTokens {
 			panic(fmt.Sprintf("kernels: %s: sequence %d has length %d, %d rows of this step and %d pages", op, s, length, n, N))
 		}
-		for i := range (int(length) + PageTokens - 1) / PageTokens {
+		for i := range PagesOf(int(length)) {
 			d.checkPage(op, kv, j.pages[s*N+i])
 		}
 		for at := int32(0); at < n; at += queryBlock {

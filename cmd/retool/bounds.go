@@ -80,15 +80,12 @@ func (c *Config) checkBounds() error {
 			return fmt.Errorf("%s: want at most %d trajectories, got %d × %d", p.what, mostTrajectories, p.a, p.b)
 		}
 	}
-	if n := pagesOf(c.Engine.MaxTokens) + 1; c.Engine.Pages > 0 && c.Engine.Pages < n {
+	if n := kernels.PagesOf(c.Engine.MaxTokens) + 1; c.Engine.Pages > 0 && c.Engine.Pages < n {
 		return fmt.Errorf("engine.pages: want 0 or at least %d, one and those of a trajectory of engine.max_tokens %d, got %d", n,
 			c.Engine.MaxTokens, c.Engine.Pages)
 	}
 	return nil
 }
-
-// pagesOf is the number of KV pages that so many tokens lie in.
-func pagesOf(tokens int) int { return (tokens + kernels.PageTokens - 1) / kernels.PageTokens }
 
 // A hostPart is what a count among the settings takes of the host's memory.
 type hostPart struct {

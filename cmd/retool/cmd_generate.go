@@ -65,7 +65,7 @@ func generate(c *cli.Context) error {
 	opt := model.Options{
 		DType: dtypeOf(c.String("device"), c.String("dtype"), cfg), MaxTokens: min(len(prompt), slice), Positions: length,
 	}
-	if err := modelFits(c, cfg, opt, pagesOf(length)); err != nil {
+	if err := modelFits(c, cfg, opt, kernels.PagesOf(length)); err != nil {
 		return fmt.Errorf("generate: %d tokens of the prompt and --max-tokens %d: %w", len(prompt), most, err)
 	}
 	dev, err := flaggedDevice(c)
@@ -78,7 +78,7 @@ func generate(c *cli.Context) error {
 		return err
 	}
 	defer m.Close()
-	pages := make([]int32, pagesOf(length))
+	pages := make([]int32, kernels.PagesOf(length))
 	for i := range pages {
 		pages[i] = int32(i)
 	}

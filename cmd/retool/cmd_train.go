@@ -64,7 +64,7 @@ func onRanks(ctx context.Context, cfg *Config, trains bool, f func(rs *ranks) er
 	if err != nil {
 		return err
 	}
-	if id.Size > 1 {
+	if id.Size > 1 && !id.Launched() {
 		if err := cfg.forHost(ctx, id, trains); err != nil {
 			return err
 		}

@@ -35,6 +35,9 @@ func main() {
 	fail(err)
 }
 
+// learns reports whether a command makes a run, which has checkpoints.
+func learns(command string) bool { return slices.Contains([]string{"train", "sft", "demo"}, command) }
+
 // interrupted is the error of a command that a signal ended: what of it is left.
 func interrupted(args []string) error {
 	var path []string
@@ -45,10 +48,10 @@ func interrupted(args []string) error {
 		}
 		path, cs = append(path, args[0]), cs[i].Subcommands
 	}
-	switch name := strings.Join(path, " "); name {
-	case "train", "sft", "demo":
+	switch name := strings.Join(path, " "); {
+	case learns(name):
 		return errors.New("interrupted; the same command goes on from the last checkpoint if run= names the directory")
-	case "bench algorithms":
+	case name == "bench algorithms":
 		return fmt.Errorf("%s: interrupted; the same command goes on where its runs stand", name)
 	default:
 		return fmt.Errorf("%s: interrupted", name)

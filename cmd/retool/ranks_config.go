@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -145,7 +144,7 @@ func (s *start) check(ctx context.Context, here bool) error {
 		if cfg.overMPI() {
 			return errors.New("launch: dist.transport: mpi is for ranks that mpirun or srun starts: `retool launch --mpirun` prints the line")
 		}
-		if err := cfg.forHost(ctx, last, slices.Contains([]string{"train", "sft", "demo"}, s.command[0])); err != nil {
+		if err := cfg.forHost(ctx, last, learns(s.command[0])); err != nil {
 			return fmt.Errorf("launch: %w", err)
 		}
 	}

@@ -316,7 +316,7 @@ func (m *Model) checkFeeds(batch []Feed) (t, drawn, width int, err error) {
 	for i := range batch {
 		f := &batch[i]
 		end := f.Pos + len(f.IDs)
-		need := (end + kernels.PageTokens - 1) / kernels.PageTokens
+		need := kernels.PagesOf(end)
 		switch {
 		case len(f.IDs) == 0 || f.Pos < 0:
 			return bad("feed %d has %d tokens at position %d", i, len(f.IDs), f.Pos)

@@ -136,7 +136,7 @@ func (f family) identify(getenv func(string) string) (ID, error) {
 		}
 	}
 	id.Job = strings.Join(job, ".")
-	if strings.HasPrefix(id.Job, LaunchJob) {
+	if id.Launched() {
 		id.Launcher = "retool launch"
 	}
 	switch {
@@ -172,6 +172,9 @@ func perNode(text string) (counts []int, err error) {
 	}
 	return counts, nil
 }
+
+// Launched reports whether `retool launch` started this rank, and so has looked at what its host has.
+func (id ID) Launched() bool { return strings.HasPrefix(id.Job, LaunchJob) }
 
 // HostID is which of several hosts this one is, where a launcher starts one process a host, and `retool launch` makes ranks of it.
 type HostID struct {
