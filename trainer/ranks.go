@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"retool/trainer/dist"
+	"retool/trainer/trace"
 )
 
 // Dist is how the work of a run is cut for its ranks, and how they meet.
@@ -44,11 +45,24 @@ type Ranks struct {
 	Slices int    // a multiple of Size
 	Shard  string // as dist.shard: optimizer, also "", or all
 
-	calls    int           // of rollouts, all ranks' alike
-	progress int64         // what Doing is told
-	spent    time.Duration // in collectives, once all had come
-	waits    time.Duration // for others to come to them
+	calls    int   // of rollouts, all ranks' alike
+	progress int64 // what Doing is told
+	booked   booked
 	waited   time.Duration // what Comm.Waited said last
+}
+
+// booked is the time of a rank's collectives.
+type booked struct {
+	spent time.Duration // once all had come
+	waits time.Duration // for others to come to them
+}
+
+// since is a step's share of exchanges, the step having taken seconds and begun when b was booked; nil of a single rank.
+func (r *Ranks) since(b booked, seconds float64) *trace.Ranks {
+	if r.Size() == 1 {
+		return nil
+	}
+	return &trace.Ranks{Exchange: (r.booked.spent - b.spent).Seconds() / seconds, Wait: (r.booked.waits - b.waits).Seconds() / seconds}
 }
 
 // NewRanks joins a run's ranks; no comm is a single one, no slices one for each rank. It panics where slices do not divide among them.
@@ -198,7 +212,7 @@ func (r *Ranks) wait(start time.Time, p dist.Pending) error {
 func (r *Ranks) book(start time.Time) {
 	took, waited := time.Since(start), r.Waited()
 	wait := min(waited-r.waited, took)
-	r.spent, r.waits, r.waited = r.spent+took-wait, r.waits+wait, waited
+	r.booked, r.waited = booked{r.booked.spent + took - wait, r.booked.waits + wait}, waited
 }
 
 // numbers is every rank's numbers, in the order of ranks: of slices, where each rank gives its own in order.

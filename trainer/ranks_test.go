@@ -163,9 +163,9 @@ func outcome(t *testing.T, dir string, s *State) map[string]string {
 	require.NoError(t, err)
 	out["trajectories"] = string(text)
 	read(t, filepath.Join(dir, "metrics.jsonl"), func(m trace.Metrics) error {
-		m.Speed, m.Time, m.Since = 0, 0, 0
+		m.Speed, m.Time, m.Since, m.Ranks = 0, 0, 0, nil
 		if m.RL != nil {
-			m.Rollout, m.ToolWait, m.Score, m.Train, m.DecodeRate, m.Ranks = 0, 0, 0, 0, 0, nil
+			m.Rollout, m.ToolWait, m.Score, m.Train, m.DecodeRate = 0, 0, 0, 0, 0
 			out["metrics"] += fmt.Sprintf("%+v", *m.RL)
 			m.RL = nil
 		}

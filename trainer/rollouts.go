@@ -51,7 +51,7 @@ func (r *Ranks) rollouts(ctx context.Context, e *engine.Engine, what string, gro
 	if err != nil {
 		return nil, nil, err
 	}
-	waits := r.waits
+	waits := r.booked.waits
 	everybody, err := r.gather("trajectories of "+what, bytes)
 	if err != nil {
 		return nil, nil, err
@@ -60,7 +60,7 @@ func (r *Ranks) rollouts(ctx context.Context, e *engine.Engine, what string, gro
 	if err == nil {
 		err = e.TooManyLost(trs)
 	}
-	r.waits -= min(idle(shares, r.Rank()), r.waits-waits) // which is the tail
+	r.booked.waits -= min(idle(shares, r.Rank()), r.booked.waits-waits) // which is the tail
 	return trs, shares, err
 }
 

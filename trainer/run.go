@@ -164,7 +164,7 @@ func (r *Run) coldStart(ctx context.Context) error {
 		if err := r.ranks.stopped(ctx, fmt.Sprintf("sft step %d", i+1)); err != nil {
 			return err
 		}
-		start := time.Now()
+		start, booked := time.Now(), r.ranks.booked
 		s, err := r.sft.Step(pick(r.Data.Traces, r.Config.Seed, i*r.Config.SFT.Batch, r.Config.SFT.Batch), i, n)
 		if err != nil {
 			return err
@@ -175,7 +175,7 @@ func (r *Run) coldStart(ctx context.Context) error {
 		r.state.Step++
 		took := time.Since(start).Seconds()
 		m := trace.Metrics{Step: r.global(), Phase: "sft", Loss: s.Loss, LR: s.LR, Norm: s.Norm, Tokens: s.Tokens, Policy: s.Policy,
-			Speed: float64(s.Tokens) / took, Time: took, Since: r.elapsed()}
+			Speed: float64(s.Tokens) / took, Time: took, Since: r.elapsed(), Ranks: r.ranks.since(booked, took)}
 		if s.Skipped {
 			m.Skip = 1
 		}

@@ -21,14 +21,15 @@ type Stats struct {
 
 	p                         *PPO
 	start, rolled, ended      time.Time
-	spent, waits              time.Duration // of Ranks, when the step began
+	booked                    booked // when the step began
+	ranks                     *trace.Ranks
 	updates                   float64
 	entropySum, entropyWeight float64
 	all                       int // tokens of all trajectories
 }
 
 func newStats(p *PPO) *Stats {
-	return &Stats{p: p, start: time.Now(), spent: p.ranks.spent, waits: p.ranks.waits}
+	return &Stats{p: p, start: time.Now(), booked: p.ranks.booked}
 }
 
 // rolledOut books the graded rollouts.
@@ -161,15 +162,14 @@ func (s *Stats) done() {
 		}
 	}
 	if n := len(s.p.shares); n > 1 {
-		s.RL.Ranks = &trace.Ranks{Exchange: (s.p.ranks.spent - s.spent).Seconds() / s.Seconds,
-			Wait: (s.p.ranks.waits - s.waits).Seconds() / s.Seconds}
+		s.ranks = s.p.ranks.since(s.booked, s.Seconds)
 		var sum, longest float64
 		for _, r := range s.p.shares {
-			s.RL.Ranks.Rollout = append(s.RL.Ranks.Rollout, r.seconds)
+			s.ranks.Rollout = append(s.ranks.Rollout, r.seconds)
 			sum, longest = sum+r.seconds, max(longest, r.seconds)
 		}
 		if longest > 0 {
-			s.RL.Ranks.Tail = 1 - sum/(float64(n)*longest)
+			s.ranks.Tail = 1 - sum/(float64(n)*longest)
 		}
 	}
 	if s.entropyWeight > 0 {
@@ -181,6 +181,6 @@ func (s *Stats) done() {
 func (s *Stats) Metrics(step int, elapsed float64) trace.Metrics {
 	return trace.Metrics{
 		Step: step, Phase: "rl", Loss: s.Loss, LR: s.LR, Norm: s.Norm, Tokens: s.Tokens, Policy: s.Policy,
-		Speed: float64(s.all) / s.Seconds, Time: s.Seconds, Since: elapsed, Skip: s.Skipped, RL: &s.RL,
+		Speed: float64(s.all) / s.Seconds, Time: s.Seconds, Since: elapsed, Skip: s.Skipped, Ranks: s.ranks, RL: &s.RL,
 	}
 }

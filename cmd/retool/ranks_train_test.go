@@ -73,10 +73,11 @@ func cameTo(t *testing.T, run string) map[string]string {
 	require.NoError(t, err)
 	_, err = trace.Read(filepath.Join(run, "metrics.jsonl"), func(m trace.Metrics) error {
 		out["metrics"] += fmt.Sprintln(m.Step, m.Loss, m.Norm, m.Tokens)
-		if m.RL != nil && m.Ranks != nil {
-			for _, share := range []float64{m.Ranks.Tail, m.Ranks.Exchange} {
+		if m.Ranks != nil {
+			for _, share := range []float64{m.Ranks.Tail, m.Ranks.Exchange, m.Ranks.Wait} {
 				require.True(t, share >= 0 && share <= 1, "step %d: shares of %+v", m.Step, m.Ranks)
 			}
+			require.Positive(t, m.Ranks.Exchange, "%s step %d: its gradients were exchanged", m.Phase, m.Step)
 		}
 		return nil
 	})

@@ -13,6 +13,7 @@ type Metrics struct {
 	Time   float64 `json:"seconds"`
 	Since  float64 `json:"elapsed"` // since the run began, interruptions left out
 	Skip   int     `json:"skipped,omitzero"`
+	Ranks  *Ranks  `json:"ranks,omitempty"` // of a run of several
 
 	*RL
 }
@@ -52,15 +53,14 @@ type RL struct {
 	Prefilled     int64          `json:"prefilled"`
 	Recomputed    int64          `json:"recomputed"`
 	DecodeRate    float64        `json:"decode_tokens_per_second"` // of all ranks together
-	Ranks         *Ranks         `json:"ranks,omitempty"`          // of a run of several
 }
 
 // Ranks is how a step's work lay on the ranks.
 type Ranks struct {
-	Rollout  []float64 `json:"rollout_seconds"` // each rank's, until it had no trajectory left
-	Tail     float64   `json:"tail_share"`      // of the ranks' time while any of them rolled out: spent without a trajectory
-	Exchange float64   `json:"exchange_share"`  // of rank 0's step: spent in exchanges to which all ranks had come
-	Wait     float64   `json:"wait_share"`      // of rank 0's step: spent until they had, the wait for rollouts left out
+	Rollout  []float64 `json:"rollout_seconds,omitempty"` // RL: each rank's, until it had no trajectory left
+	Tail     float64   `json:"tail_share,omitzero"`       // RL: of the ranks' time while any of them rolled out: spent without a trajectory
+	Exchange float64   `json:"exchange_share"`            // of rank 0's step: spent in exchanges to which all ranks had come
+	Wait     float64   `json:"wait_share"`                // of rank 0's step: spent until they had, the wait for rollouts left out
 }
 
 // Filtered is how many trajectories each filter left out of the loss.

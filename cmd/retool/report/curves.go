@@ -57,7 +57,11 @@ func offset(sft, rl []trace.Metrics) int {
 func sftCurves(steps []trace.Metrics) curves {
 	c := newCurves()
 	for _, m := range steps {
-		c.add(m.Step, map[string]float64{"loss": m.Loss, "lr": m.LR, "grad_norm": m.Norm, "speed": m.Speed, "skipped": float64(m.Skip)})
+		v := map[string]float64{"loss": m.Loss, "lr": m.LR, "grad_norm": m.Norm, "speed": m.Speed, "skipped": float64(m.Skip)}
+		if m.Ranks != nil {
+			v["ranks/exchange_share"], v["ranks/wait_share"] = m.Ranks.Exchange, m.Ranks.Wait
+		}
+		c.add(m.Step, v)
 	}
 	return c
 }

@@ -377,15 +377,18 @@ func TestBadDirectoriesAreNamed(t *testing.T) {
 func TestEveryMetricHasAColumn(t *testing.T) {
 	for ranks, lines := range map[int]int{1: 1, 3: 3, 16: 3} {
 		dir := t.TempDir()
-		run := dataOf(t, write(t, writeRun(t, dir, shape{rl: 4, rollouts: 6, ranks: ranks}))).Runs[0]
+		run := dataOf(t, write(t, writeRun(t, dir, shape{sft: 2, rl: 4, rollouts: 6, ranks: ranks}))).Runs[0]
 		cols := run.Curves["rl"].Cols
 		if len(run.Ranks) != ranks || run.Ranks[0].Log != "ranks/000.log" || ranks > 1 && run.Ranks[1].Log != "" || run.Ranks[0].Rollout < .5 {
 			t.Errorf("%d ranks: roster %+v", ranks, run.Ranks)
 		}
-		for _, s := range trace.Scalars(trace.Metrics{RL: &trace.RL{Ranks: &trace.Ranks{}}}, "step", "elapsed", "finish") {
+		for _, s := range trace.Scalars(trace.Metrics{Ranks: &trace.Ranks{}, RL: &trace.RL{}}, "step", "elapsed", "finish") {
 			if cols[s.Name] == nil {
 				t.Errorf("%s has no column", s.Name)
 			}
+		}
+		if run.Curves["sft"].Cols["ranks/exchange_share"] == nil {
+			t.Error("the cold start's exchanges have no column")
 		}
 		got := 0
 		for name := range cols {

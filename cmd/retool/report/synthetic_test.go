@@ -89,8 +89,12 @@ func writeRun(t *testing.T, dir string, s shape) Run {
 	evaluate("untrained", 0, 0)
 	for i := range s.sft {
 		x := float64(i) / float64(s.sft)
-		must(metrics.Write(trace.Metrics{Step: i + 1, Phase: "sft", Loss: .2 + 5*math.Exp(-4*x) + .1*rng.Float64(), LR: 2e-3 * (1 - .9*x),
-			Norm: 3*math.Exp(-2*x) + .3*rng.Float64(), Speed: 6000 + 800*rng.Float64(), Time: .5}))
+		var ranks *trace.Ranks
+		if s.ranks > 0 {
+			ranks = &trace.Ranks{Exchange: .02, Wait: .05}
+		}
+		must(metrics.Write(trace.Metrics{Step: i + 1, Phase: "sft", Ranks: ranks, Loss: .2 + 5*math.Exp(-4*x) + .1*rng.Float64(),
+			LR: 2e-3 * (1 - .9*x), Norm: 3*math.Exp(-2*x) + .3*rng.Float64(), Speed: 6000 + 800*rng.Float64(), Time: .5}))
 	}
 	if s.sft > 0 {
 		evaluate("cold_start", s.sft, .4)
@@ -114,15 +118,16 @@ func writeRun(t *testing.T, dir string, s shape) Run {
 		if b.Snippets > 0 {
 			m.CallsOK = float64(b.CorrectCodeCount) / float64(b.Snippets)
 		}
+		var ranks *trace.Ranks
 		if m.Filtered.Overlong = rng.IntN(3); s.ranks > 0 {
-			m.Ranks = &trace.Ranks{Tail: .2 * rng.Float64(), Exchange: .02 * rng.Float64()}
+			ranks = &trace.Ranks{Tail: .2 * rng.Float64(), Exchange: .02 * rng.Float64()}
 			for range s.ranks {
-				m.Ranks.Rollout = append(m.Ranks.Rollout, .5+.1*rng.Float64())
+				ranks.Rollout = append(ranks.Rollout, .5+.1*rng.Float64())
 			}
 		}
 		m.Rewards = trace.Rewards{Paper: float32(m.Reward), DAPOStrict: float32(m.Reward), ToolShaped: float32(m.Reward) + .1}
 		must(metrics.Write(trace.Metrics{Step: step, Phase: "rl", Loss: .02 * rng.NormFloat64(), LR: 1e-4 * (1 - x), Norm: .5 + .2*rng.Float64(),
-			Speed: 1500 + 200*rng.Float64(), Time: 1.5, RL: &m}))
+			Speed: 1500 + 200*rng.Float64(), Time: 1.5, Ranks: ranks, RL: &m}))
 		if last := i == s.rl-1; last || s.every > 0 && (i+1)%s.every == 0 {
 			evaluate("rl", step, skill)
 		}

@@ -300,6 +300,9 @@
     return [...Object.keys(named).filter((name) => all.has(name)), ...[...all].filter((name) => !named[name]).sort()];
   }
 
+  const exchanges = (phase, spec) => within(phase, [["ranks/exchange_share", "exchange"], ["ranks/wait_share", "wait"]],
+    { ...spec, title: "Exchange", help: "of rank 0's step: moving trajectories, gradients and weights, and waiting for all ranks to come to it" });
+
   function ranks(base, share) {
     const roster = D.runs[0].ranks, timed = roster.some((r) => r.rollout > 0), logged = roster.some((r) => r.log);
     const prefix = "ranks/rollout_seconds/";
@@ -309,7 +312,7 @@
     const redraw = section("ranks", "Ranks", [el("span", {}, `${roster.length} processes, as of its last start on several`), two ? el("span", {}, "of the run with Python") : null].filter(Boolean), () => [
       within("rl", lines, { ...base, title: "Rollout, seconds", help: "until a rank had no trajectory left", zero: true }),
       within("rl", [["ranks/tail_share", "tail"]], { ...share, title: "Tail", help: "of the ranks' time while any rolled out: without a trajectory" }),
-      within("rl", [["ranks/exchange_share", "exchange"], ["ranks/wait_share", "wait"]], { ...share, title: "Exchange", help: "of rank 0's step: moving trajectories, gradients and weights, and waiting for all ranks to come to it" }),
+      exchanges("rl", share),
     ]);
     $("ranks").append(el("div", { class: "card scroll", id: "roster" }, el("table", {},
       el("thead", {}, el("tr", {}, el("th", { class: "num" }, "rank"), el("th", {}, "host"), el("th", {}, "device"), el("th", {}, "cores"), el("th", { class: "num" }, "pid"),
@@ -361,6 +364,7 @@
         across("sft", "grad_norm", { ...base, title: "Gradient norm", help: "before clipping", zero: true }),
         across("sft", "speed", { ...base, title: "Tokens a second", help: "", zero: true }),
         across("sft", "lr", { ...base, title: "Learning rate", raw: true, zero: true }),
+        ...D.runs[0].ranks && D.runs[0].curves.sft ? [exchanges("sft", { ...base, format: pct, range: [0, 1] })] : [],
       ]));
     }
     if (!redraw.length) page.append(el("section", { id: "curves" }, el("h2", {}, "Curves"), el("p", { class: "soft" }, "No step of training was logged.")));
