@@ -263,10 +263,14 @@ func (r *Ranks) agree(what string, mine error) error {
 	return nil
 }
 
-// stopped is the error of ctx on all ranks, if it has ended on any: a signal reaches them at different times.
+// stopped is the error of ctx on all ranks, if it has ended on any: a signal reaches them at different times. Where it ended for a reason
+// of this rank's own, that is the error, and the others hear that this rank has one.
 func (r *Ranks) stopped(ctx context.Context, what string) error {
 	if r.Size() == 1 {
 		return ctx.Err()
+	}
+	if err := failed(ctx); err != nil {
+		return err
 	}
 	var stop []byte
 	if ctx.Err() != nil {
@@ -280,6 +284,14 @@ func (r *Ranks) stopped(ctx context.Context, what string) error {
 		if len(b) > 0 {
 			return askedToStop(rank)
 		}
+	}
+	return nil
+}
+
+// failed is the error that ended ctx; nil, where it has not ended, or was asked to.
+func failed(ctx context.Context) error {
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
 	}
 	return nil
 }

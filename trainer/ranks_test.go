@@ -485,3 +485,29 @@ func TestSlicesAreEven(t *testing.T) {
 		require.Equal(t, append([]*Episode(nil), mini...), append([]*Episode(nil), slicesOf(mini, 1)[0]...))
 	})
 }
+
+// What ends a rank's own work is its error at once, whatever the others do; that it was asked to stop, all hear.
+func TestWhyARankStops(t *testing.T) {
+	comms := dist.Local(2)
+	ranks := []*Ranks{NewRanks(comms[0], 2), NewRanks(comms[1], 2)}
+	reason := errors.New("no interpreter opens")
+	failing, fail := context.WithCancelCause(context.Background())
+	fail(reason)
+	require.Equal(t, reason, ranks[0].stopped(failing, "step 1"))
+
+	asked, ask := context.WithCancel(context.Background())
+	ask()
+	errs := make([]error, 2)
+	var wait sync.WaitGroup
+	for i, ctx := range []context.Context{context.Background(), asked} {
+		wait.Go(func() { errs[i] = ranks[i].stopped(ctx, "step 1") })
+	}
+	wait.Wait()
+	for _, err := range errs {
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorContains(t, err, "rank 1 was asked to stop")
+	}
+	for _, c := range comms {
+		require.NoError(t, c.Close())
+	}
+}

@@ -44,6 +44,9 @@ func (r *Ranks) rollouts(ctx context.Context, e *engine.Engine, what string, gro
 		Step: func(done, live int) { r.did("%s: %d trajectories ended, %d in flight", what, done, live) },
 	}, s)
 	stop := ctx.Err() != nil
+	if why := failed(ctx); why != nil {
+		return nil, nil, why
+	}
 	if err != nil && !stop {
 		return nil, nil, err
 	}
