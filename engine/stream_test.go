@@ -131,7 +131,8 @@ func TestWhatWasInLentPagesIsFedAgain(t *testing.T) {
 					lost += q.cached
 				}
 				require.NoError(t, m.Resume())
-				require.NoError(t, m.ZeroGrad())
+				m.ForgetGrad()
+				require.NoError(t, m.SettleGrad())
 				require.NoError(t, m.Assemble())
 			}
 			ended, err := s.Step(context.Background())

@@ -68,16 +68,16 @@ func (l *Learner) Begin() error {
 	if l.sums != nil {
 		return l.sums.begin()
 	}
-	if l.rows.Absent() {
-		return l.Model.ZeroGrad()
-	}
-	return l.next()
+	l.next()
+	return nil
 }
 
-// next gives a slice an empty gradient.
-func (l *Learner) next() error {
-	l.Model.G = l.grads[l.top]
-	return l.Model.ZeroGrad()
+// next gives a slice an empty gradient, which its first pass writes.
+func (l *Learner) next() {
+	if !l.rows.Absent() {
+		l.Model.G = l.grads[l.top]
+	}
+	l.Model.ForgetGrad()
 }
 
 // Accumulate adds the gradients of one pass, or of a divided model goes along with the other ranks' where b is nil; see
@@ -95,8 +95,8 @@ func (l *Learner) Sliced() error {
 		l.sums.sliced()
 		return nil
 	}
-	if l.rows.Absent() {
-		return nil
+	if err := l.Model.SettleGrad(); err != nil || l.rows.Absent() { // a slice may have had no pass
+		return err
 	}
 	last := l.done+1 == l.opt.ranks.each()
 	err := l.dev.Do(func() {
@@ -111,7 +111,8 @@ func (l *Learner) Sliced() error {
 	if l.done++; err != nil || last {
 		return err
 	}
-	return l.next()
+	l.next()
+	return nil
 }
 
 // join adds the two sums that came last.

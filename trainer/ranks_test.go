@@ -394,6 +394,7 @@ func TestNoSumOutlivesAStep(t *testing.T) {
 			for j := range g {
 				g[j] = float32(i + j%7)
 			}
+			require.NoError(t, l.policy.SettleGrad())
 			l.dev.Upload(l.policy.G.All, g)
 			require.NoError(t, learner.Sliced())
 		}

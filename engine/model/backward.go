@@ -9,11 +9,11 @@ func (m *Model) headBackward(dx kernels.Tensor, h Head) {
 	dev.Zero(drows)
 	to := dnorm.Fresh() // of one head at least
 	if m.Config.ValueHead {
-		m.W.Value.backward(dev, m.low, &m.G.Value, to, h.Values.Reshape(r, 1), norm)
+		m.W.Value.backward(dev, m.low, m.of(&m.G.Value, h.From), to, h.Values.Reshape(r, 1), norm)
 		to = dnorm
 	}
 	if m.Config.LMHead {
-		m.W.Head.backward(dev, m.low, &m.G.Head, to, h.Logits, norm)
+		m.W.Head.backward(dev, m.low, m.of(&m.G.Head, h.From), to, h.Logits, norm)
 	}
 	dev.RMSNormBackward(drows, m.G.Norm, dnorm, b.rows.Rows(0, r), m.W.Norm, b.rowsRstd.Rows(0, r))
 	dev.EmbedBackward(dx, drows, m.rows.Rows(h.From, h.To))
@@ -29,12 +29,12 @@ func (m *Model) backward(l int, dx, x kernels.Tensor, a *activations) {
 	for from, to := range m.blocks(t) {
 		a, dx, do := a.part(from, to, &room), dx.Rows(from, to), do.Rows(from, to)
 		dnorm, dact, dgateUp := b.dnorm.Rows(0, to-from), b.dact.Rows(0, to-from), b.dgateUp.Rows(0, to-from)
-		w.Down.backward(dev, m.low, &g.Down, dact.Fresh(), dx, a.act)
+		w.Down.backward(dev, m.low, m.of(&g.Down, from), dact.Fresh(), dx, a.act)
 		into := dgateUp.Fresh()
 		dev.SwiGLUBackward(into.Cols(0, c.FFN), into.Cols(c.FFN, 2*c.FFN), dact, a.gateUp.Cols(0, c.FFN), a.gateUp.Cols(c.FFN, 2*c.FFN))
-		w.GateUp.backward(dev, m.low, &g.GateUp, dnorm.Fresh(), dgateUp, a.mlpNorm)
+		w.GateUp.backward(dev, m.low, m.of(&g.GateUp, from), dnorm.Fresh(), dgateUp, a.mlpNorm)
 		dev.RMSNormBackward(dx, g.MLPNorm, dnorm, a.mid, w.MLPNorm, a.mlpRstd)
-		w.O.backward(dev, m.low, &g.O, do.Fresh(), dx, a.o)
+		w.O.backward(dev, m.low, m.of(&g.O, from), do.Fresh(), dx, a.o)
 	}
 
 	dev.Zero(dqkv)
@@ -49,7 +49,7 @@ func (m *Model) backward(l int, dx, x kernels.Tensor, a *activations) {
 	for from, to := range m.blocks(t) {
 		a, dnorm, dqkv := a.part(from, to, &room), b.dnorm.Rows(0, to-from), dqkv.Rows(from, to)
 		m.turnBack(l, from, dqkv, a)
-		w.QKV.backward(dev, m.low, &g.QKV, dnorm.Fresh(), dqkv, a.attnNorm)
+		w.QKV.backward(dev, m.low, m.of(&g.QKV, from), dnorm.Fresh(), dqkv, a.attnNorm)
 		dev.RMSNormBackward(dx.Rows(from, to), g.AttnNorm, dnorm, x.Rows(from, to), w.AttnNorm, a.attnRstd)
 	}
 }

@@ -30,9 +30,9 @@ func (w *walk) ahead(u int) {
 	}
 }
 
-// zero clears a unit's gradient.
-func (w *walk) zero(u int) {
-	if w.err == nil {
+// clear makes a unit's gradient zeros, unless its products will write all of it.
+func (w *walk) clear(u int, written bool) {
+	if w.err == nil && (w.idle || !written) {
 		w.err = w.m.dev.Do(func() { w.m.dev.Zero(w.m.div.gradient(u)) })
 	}
 }
@@ -85,19 +85,19 @@ func (w *walk) forwardUnits(t int, keep bool, heads func(x kernels.Tensor)) {
 	})
 }
 
-// backwardUnits is the way down. The gradients of heads and rest were cleared before the loss.
+// backwardUnits is the way down. The gradients of heads and rest were begun before the loss.
 func (w *walk) backwardUnits(t int) {
 	m, d := w.m, w.m.div
 	if h := d.head(); h > 0 {
 		w.done(h)
-		w.zero(0)
+		w.clear(0, false)
 	}
 	for l := m.Config.Layers - 1; l >= 0; l-- {
 		w.need(1 + l)
 		if l > 0 {
 			w.ahead(l)
 		}
-		w.zero(1 + l)
+		w.clear(1+l, true)
 		w.do(func() { m.backwardFrom(l, m.b.dx.Rows(0, t), t) })
 		w.done(1 + l)
 	}
@@ -109,8 +109,9 @@ func (w *walk) backwardUnits(t int) {
 // trainDivided is TrainSeen of a divided model: without rows, that of a rank that has no batch.
 func (m *Model) trainDivided(in Inputs, seen *Seen, loss func(Head)) error {
 	w, t := &walk{m: m, idle: len(in.Rows) == 0}, len(in.IDs)
-	w.zero(0)
-	w.zero(m.div.rest())
+	m.fresh = true
+	w.clear(0, m.Config.LMHead)
+	w.clear(m.div.rest(), false)
 	w.forwardUnits(t, true, func(x kernels.Tensor) { m.lossBackward(m.b.dx.Rows(0, t), x, len(in.Rows), seen, loss) })
 	w.backwardUnits(t)
 	return w.err

@@ -60,6 +60,9 @@ func (m *Model) WeightFault(unit int) string {
 // GradientFault names the parameter whose gradient in G has a sum of squares that is not finite, and which the backward pass came to first;
 // "": there is none. Of a divided model it looks at one unit, whose gradient a pass has just made, of others at all, whatever unit is.
 func (m *Model) GradientFault(unit int) (string, error) {
+	if err := m.SettleGrad(); err != nil {
+		return "", err
+	}
 	var names []string
 	var tensors []kernels.Tensor
 	tiles := 0

@@ -206,15 +206,15 @@ func (p *Projection) add(dev kernels.Device, s *lowScratch, y, x kernels.Tensor)
 }
 
 // addBackward adds the adapters' gradients to g, and to dx what passes through them.
-func (p *Projection) addBackward(dev kernels.Device, s *lowScratch, g *Projection, dx, dy, x kernels.Tensor) {
+func (p *Projection) addBackward(dev kernels.Device, s *lowScratch, g gradient, dx, dy, x kernels.Tensor) {
 	for i := range p.low {
 		low, of := &p.low[i], &g.low[i]
 		_, sh := s.inner(dev, low, x)
 		t := x.Dim(0)
 		d, ds, dy := s.d.Rows(0, t), s.ds.Rows(0, t), dy.Cols(low.from, low.to)
-		dev.LinearBackward(ds.Fresh(), of.B, kernels.Tensor{}, dy, sh, low.B)
+		dev.LinearBackward(ds.Fresh(), g.matrix(of.B), kernels.Tensor{}, dy, sh, low.B)
 		dev.LinearBackward(d.Fresh(), kernels.Tensor{}, kernels.Tensor{}, ds, kernels.Tensor{}, s.eye)
-		dev.LinearBackward(dx, of.A, kernels.Tensor{}, d, x, low.A)
+		dev.LinearBackward(dx, g.matrix(of.A), kernels.Tensor{}, d, x, low.A)
 	}
 }
 

@@ -284,9 +284,7 @@ func TestFullRankReachesWhatFullTrainingDoes(t *testing.T) {
 		defer dev.Free(m1)
 		defer dev.Free(m2)
 		for step := range 300 {
-			if err := m.ZeroGrad(); err != nil {
-				t.Fatal(err)
-			}
+			m.ForgetGrad()
 			if err := l.train(p); err != nil {
 				t.Fatal(err)
 			}

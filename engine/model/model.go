@@ -38,7 +38,7 @@ type Model struct {
 	W       *Weights // parameters, of type Options.DType: what every pass reads
 	Master  *Weights // the same in float32, which AdamW updates and rounds into W; nil unless a BF16 model trains all, or if it is sharded
 	Adapter *Weights // what Options.LoRA adds, float32 whatever W is, so it needs no master copy; nil without
-	G       *Weights // gradients, float32; nil without Options.Train
+	G       *Weights // gradients, float32, to which Train adds, unless they were forgotten; nil without Options.Train
 	div     *divided // what a rank has of a divided model: W and G are then views of a few units' memory
 
 	dev      kernels.Device
@@ -54,6 +54,8 @@ type Model struct {
 	kv       []kernels.KV // one per layer while a cache is open and has its memory
 	pages    int          // pages of it
 	caches   int          // times that it was given memory
+	forgot   bool         // what G holds is of no account
+	fresh    bool         // the pass at work writes it
 	in       ints         // integers of the current pass, and their views:
 	ids      kernels.Tensor
 	pos      kernels.Tensor
@@ -172,11 +174,6 @@ func headRows(vocab int, dtype kernels.DType, cpu bool) int {
 
 // Device is where the model lives.
 func (m *Model) Device() kernels.Device { return m.dev }
-
-// ZeroGrad sets the gradients to zero, for Train adds to them.
-func (m *Model) ZeroGrad() error {
-	return m.dev.Do(func() { m.dev.Zero(m.G.All) })
-}
 
 // Close gives the memory back. The model is not usable afterwards.
 func (m *Model) Close() {

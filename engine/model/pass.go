@@ -21,7 +21,7 @@ type Head struct {
 // Of is the part of t, with a number for each of Inputs.Rows, that belongs to the rows of h.
 func (h Head) Of(t kernels.Tensor) kernels.Tensor { return t.Rows(h.From, h.To) }
 
-// Train runs the model forward, then backward, and adds the gradients to G.
+// Train runs the model forward, then backward, and adds the gradients to G, or, where those were forgotten, writes them.
 //
 // loss is called for consecutive rows, inside the device's Do: it may call operations and the two doors, not Do. It leaves
 // ∂loss/∂logits in place of Logits and ∂loss/∂values in place of Values. Without rows there is nothing to learn, and nothing runs.
@@ -52,6 +52,7 @@ func (m *Model) TrainSeen(in Inputs, seen *Seen, loss func(Head)) error {
 		t := len(in.IDs)
 		m.in.upload()
 		x := m.body(t, true)
+		m.beginGrad()
 		dx := m.b.dx.Rows(0, t)
 		m.lossBackward(dx, x, len(in.Rows), seen, loss)
 		for l := m.Config.Layers - 1; l >= 0; l-- {

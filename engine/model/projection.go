@@ -24,8 +24,8 @@ func (p *Projection) product(dev kernels.Device, s *lowScratch, y, x kernels.Ten
 }
 
 // backward adds the gradients that dy (T,N) gives: to dx (T,M), which may be Fresh, that of x, to g that of the parameters.
-func (p *Projection) backward(dev kernels.Device, s *lowScratch, g *Projection, dx, dy, x kernels.Tensor) {
-	dev.LinearBackward(dx, g.Weight, g.Bias, dy, x, p.Weight)
+func (p *Projection) backward(dev kernels.Device, s *lowScratch, g gradient, dx, dy, x kernels.Tensor) {
+	dev.LinearBackward(dx, g.matrix(g.Weight), g.Bias, dy, x, p.Weight)
 	p.addBackward(dev, s, g, dx.Written(), dy, x)
 }
 

@@ -344,9 +344,7 @@ func BenchmarkTrain(b *testing.B) {
 			step := 0
 			for b.Loop() {
 				step++
-				if err := m.ZeroGrad(); err != nil {
-					b.Fatal(err)
-				}
+				m.ForgetGrad()
 				if err := l.train(p); err != nil {
 					b.Fatal(err)
 				}
