@@ -2,7 +2,6 @@ package kernels
 
 import (
 	"fmt"
-	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -36,8 +35,8 @@ type cpu struct {
 	temps  [tempSlots]*memory // tensors that an operation works on in place of BF16 ones
 }
 
-// NewCPU returns the CPU device with that many threads, the caller's among them; 0 takes GOMAXPROCS. The kernels are the fastest
-// that the processor has.
+// NewCPU returns the CPU device with that many threads, the caller's among them; 0 takes Threads. The kernels are the fastest that
+// the processor has.
 //
 // Operations run at once, so Upload, Download, Copy and Zero do too; from outside Do they must not name memory that a running Do
 // works on.
@@ -64,7 +63,7 @@ func variantNames() (names []string) {
 
 func newCPU(threads int, v *simd) *cpu {
 	if threads <= 0 {
-		threads = runtime.GOMAXPROCS(0)
+		threads = Threads()
 	}
 	d := &cpu{v: v, cache: cacheOf(threads)}
 	d.pool.init(d, threads)

@@ -10,31 +10,41 @@ import (
 //
 // A goroutine per operation costs more than most operations take (a futex round trip is 43 µs, a spin 80 ns), so workers spin for
 // the next operation and park only when none came for a while. An operation never waits for a worker that has not begun:
-// chunks are claimed one at a time, and when other processes hold the cores, the caller does them all.
+// chunks are claimed one at a time, and when other processes hold the cores, the caller does them all. It sleeps where a worker that has
+// begun does not end: it may have lost its core, and take the caller's. Nobody yields: whoever does, beside a process that computes, gives
+// away the milliseconds that are due to it.
 //
 // Each worker has a run of neighbouring chunks of its own, the same of every operation of as many rows: what one operation wrote, and the
 // part of the weights that a step reads again and again, are in the caches of the core that needs them next. Who is through with its own
 // takes from the others, from their ends.
 type pool struct {
 	workers []worker
-	done    atomic.Int64 // chunks finished
 	parked  atomic.Int32
 	stopped atomic.Bool
 	wake    chan struct{}
+	ended   chan struct{} // the sleeping caller's
 
 	epoch  uint64
-	rows   func(d *cpu, w *worker, from, to int)
-	n      int
-	grain  int
-	missed int // ns of work since the workers parked that they could have shared
+	shared int64 // chunks that others than the caller have finished, or will have when this operation ends
+	missed int   // ns of work since the workers parked that they could have shared
+
+	company company
+
+	_    [64]byte
+	done atomic.Int64 // chunks that others than the caller have finished
+	goal atomic.Int64 // the number that the caller sleeps for
+	_    [64]byte
 }
 
-// worker is one thread's scratch.
+// worker is one thread's run of chunks, and its scratch.
 type worker struct {
 	// ticket is epoch (36 bits), end (14) and begin (14) of the chunks that are left of the worker's run. Claiming one is one
-	// compare-and-swap; its success proves that the operation is still the one whose job fields the claimer is about to read.
-	ticket atomic.Uint64
-	_      [120]byte // others claim from it too
+	// compare-and-swap; its success proves that the operation is still the one whose fields the claimer is about to read. What others
+	// read first, the operation's share of it, lies in the same cache line.
+	ticket   atomic.Uint64
+	rows     func(d *cpu, w *worker, from, to int)
+	n, grain int
+	_        [96]byte // others claim from it too
 
 	index int
 	buf   []float32 // grows to what an operation asks for
@@ -54,6 +64,7 @@ const (
 	chunkNs   = 1500  // nor is one cut into shorter pieces
 	wakeNs    = 40000 // work that must have been missed before parked workers are woken
 	spinFor   = 60 * time.Microsecond
+	waitFor   = 150 * time.Microsecond // of spinning, for workers that have begun
 )
 
 func (p *pool) init(d *cpu, threads int) {
@@ -63,7 +74,7 @@ func (p *pool) init(d *cpu, threads int) {
 		p.workers[i].tail = floats(tileRows * tileCols)
 		p.workers[i].draw = floats(2 * (drawBlock + 8))
 	}
-	p.wake = make(chan struct{}, threads)
+	p.wake, p.ended = make(chan struct{}, threads), make(chan struct{}, 1)
 	for i := 1; i < threads; i++ {
 		go d.work(&p.workers[i])
 	}
@@ -89,8 +100,19 @@ func (d *cpu) each(n, grain, cost int, rows func(d *cpu, w *worker, from, to int
 	if n <= 0 {
 		return
 	}
+	if d.company.watching {
+		begin := time.Now()
+		d.divide(n, grain, cost, rows)
+		d.company.add(cost, time.Since(begin), time.Now)
+		return
+	}
+	d.divide(n, grain, cost, rows)
+}
+
+// divide is each, less the judgement of who should take part.
+func (d *cpu) divide(n, grain, cost int, rows func(d *cpu, w *worker, from, to int)) {
 	threads := len(d.workers)
-	if threads == 1 || n <= grain || cost < worthNs {
+	if threads == 1 || n <= grain || cost < worthNs || d.company.alone {
 		rows(d, &d.workers[0], 0, n)
 		return
 	}
@@ -111,17 +133,56 @@ func (d *cpu) each(n, grain, cost int, rows func(d *cpu, w *worker, from, to int
 	chunks := min(grains, 24*threads, max(threads, cost/chunkNs), chunkMask)
 	grain *= (grains + chunks - 1) / chunks
 	chunks = (n + grain - 1) / grain
-	d.rows, d.n, d.grain = rows, n, grain
-	d.done.Store(0)
 	d.epoch++
-	for i := range d.workers {
-		begin, end := i*chunks/threads, (i+1)*chunks/threads
-		d.workers[i].ticket.Store(d.epoch<<(2*chunkBits) | uint64(end)<<chunkBits | uint64(begin))
+	own := &d.workers[0]
+	for i := threads - 1; i >= 0; i-- {
+		w, begin, end := &d.workers[i], i*chunks/threads, (i+1)*chunks/threads
+		if w == own {
+			begin++ // at once
+		}
+		if begin < end {
+			w.rows, w.n, w.grain = rows, n, grain
+			w.ticket.Store(d.epoch<<(2*chunkBits) | uint64(end)<<chunkBits | uint64(begin))
+		}
 	}
-	for d.claim(&d.workers[0]) {
+	d.shared += int64(chunks)
+	if chunks >= threads {
+		rows(d, own, 0, min(grain, n))
+		d.shared--
 	}
-	for spins := 0; d.done.Load() != int64(chunks); spins++ {
-		pause(spins)
+	for d.claim(own) {
+		d.shared--
+	}
+	d.wait(time.Duration(cost / chunks))
+}
+
+// wait is for the chunks that others have begun, each estimated to take so long.
+func (p *pool) wait(chunk time.Duration) {
+	var begin time.Time
+	for spins := 1; p.done.Load() != p.shared; spins++ {
+		relax()
+		if spins%64 != 0 {
+			continue
+		}
+		if now := time.Now(); begin.IsZero() {
+			begin = now
+		} else if now.Sub(begin) > waitFor {
+			p.goal.Store(p.shared)
+			if p.done.Load() != p.shared || !p.goal.CompareAndSwap(p.shared, 0) {
+				<-p.ended
+			}
+			if now = time.Now(); now.Sub(begin) > waitFor+2*chunk {
+				p.company.late(now)
+			}
+			return
+		}
+	}
+}
+
+// finish counts a chunk of a worker's, and wakes the caller if it sleeps for it.
+func (p *pool) finish() {
+	if n := p.done.Add(1); p.goal.Load() == n && p.goal.CompareAndSwap(n, 0) {
+		p.ended <- struct{}{}
 	}
 }
 
@@ -140,9 +201,8 @@ func (d *cpu) claim(w *worker) bool {
 				at, less = end-1, t-1<<chunkBits
 			}
 			if from.ticket.CompareAndSwap(t, less) {
-				first := at * d.grain
-				d.rows(d, w, first, min(first+d.grain, d.n))
-				d.done.Add(1)
+				first := at * from.grain
+				from.rows(d, w, first, min(first+from.grain, from.n))
 				return true
 			}
 		}
@@ -152,14 +212,24 @@ func (d *cpu) claim(w *worker) bool {
 
 func (d *cpu) work(w *worker) {
 	for {
-		idle := time.Now()
+		var idle time.Time
 		for spins := 1; ; spins++ {
 			if d.claim(w) {
-				idle, spins = time.Now(), 0
+				d.finish()
+				spins = 0
 				continue
 			}
-			pause(spins)
-			if spins%64 == 0 && time.Since(idle) > spinFor {
+			if spins%256 == 0 {
+				runtime.Gosched() // a goroutine may wait that reads what Python has to say
+			} else {
+				relax()
+			}
+			if spins%64 != 0 {
+				continue
+			}
+			if now := time.Now(); spins == 64 {
+				idle = now
+			} else if now.Sub(idle) > spinFor {
 				break
 			}
 		}
@@ -169,18 +239,5 @@ func (d *cpu) work(w *worker) {
 		if !ok {
 			return
 		}
-	}
-}
-
-// pause waits a moment, some 40 ns. After some of them it lets another process have the core, after others another goroutine, which
-// may be the one that reads what Python has to say.
-func pause(spins int) {
-	switch spins & 255 {
-	case 127:
-		yieldCore()
-	case 255:
-		runtime.Gosched()
-	default:
-		relax()
 	}
 }

@@ -61,7 +61,7 @@ func joinRanks(ctx context.Context, cfg *Config, id dist.ID) (*ranks, error) {
 	if err := cfg.forRanks(id.Size); err != nil {
 		return nil, err
 	}
-	rs := &ranks{id: id, quota: runtime.GOMAXPROCS(0)}
+	rs := &ranks{id: id, quota: kernels.Threads()}
 	rs.ctx, rs.cancel = context.WithCancelCause(ctx)
 	o := dist.Options{
 		Dir: cfg.Run, Cores: runtime.NumCPU(), Affinity: affinity(),
