@@ -326,7 +326,19 @@ func TestGPUCheckWithoutAGPU(t *testing.T) {
 	}
 	dir := withScripts(t, t.TempDir())
 	write(t, dir, "retool", "#!/bin/sh\necho working\necho 'retool: driver: no GPU here' >&2\nexit 1\n")
+	temporary := t.TempDir()
+	t.Setenv("TMPDIR", temporary)
+	killed, other := filepath.Join(temporary, "retool-gpu-check-abc"), filepath.Join(temporary, "another")
+	for _, d := range []string{killed, other} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		write(t, d, "owner", "")
+	}
 	found, folder, out := gpuCheck(t, dir, 1)
+	if left, _ := filepath.Glob(filepath.Join(temporary, "*")); !slices.Equal(left, []string{other}) {
+		t.Errorf("in the folder for temporary files are %q, want %q alone: a killed run's goes", left, other)
+	}
 	if len(found.Stages) < 19 || !strings.HasSuffix(folder, "-none-unknown") {
 		t.Errorf("%d stages in %s", len(found.Stages), folder)
 	}

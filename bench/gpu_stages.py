@@ -1,4 +1,5 @@
 """What gpu_check.py runs: its stages, their tests, and how one test is run and judged."""
+import fcntl
 import json
 import os
 import pathlib
@@ -24,13 +25,29 @@ class Skip(Exception):
         self.status = status
 
 
+def scratch():
+    """A folder for what a run needs no longer than itself, and the file in it that is locked as long. Those of runs that were killed go."""
+    prefix = "retool-gpu-check-"
+    for left in pathlib.Path(tempfile.gettempdir()).glob(prefix + "*/owner"):
+        try:
+            with left.open() as owner:
+                fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(str(left.parent), ignore_errors=True)
+        except OSError:
+            pass
+    folder = pathlib.Path(tempfile.mkdtemp(prefix=prefix))
+    owner = (folder / "owner").open("w")
+    fcntl.flock(owner, fcntl.LOCK_EX)
+    return folder, owner
+
+
 class Context:
     """Where things are, on which device, and the environment of every process."""
 
     def __init__(self, here, device):
         self.here, self.device, self.capability, self.folder = here, device, 0, None
         self.patience = 1 if device == "gpu" else 6  # the emulator interprets
-        self.scratch = pathlib.Path(tempfile.mkdtemp(prefix="retool-gpu-check-"))
+        self.scratch, self.owner = scratch()
         cache = here / "cuda-cache"
         try:
             cache.mkdir(exist_ok=True)
