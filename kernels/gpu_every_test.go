@@ -102,6 +102,11 @@ func everyProduct(t *testing.T, d *GPU, tile tiling) {
 	const k = 8
 	x, w, y := d.Alloc(BF16, m, k), d.Alloc(BF16, n, k), d.Alloc(BF16, m, n)
 	mustDo(t, d, func() { d.Linear(y, x, w, Tensor{}) })
+	if tile.draws {
+		logits, ids, row, keys := d.Alloc(F32, m, n), d.Alloc(I32, m), d.Alloc(F32, m), d.Alloc(I32, m, 3)
+		mustDo(t, d, func() { d.Draw(ids, row, logits, row, x, w, keys, Sampling{Temperature: 1, TopP: 1}) })
+		d.Free(logits)
+	}
 	d.Free(y)
 	if !tile.back {
 		return

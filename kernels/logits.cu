@@ -9,12 +9,12 @@
 //
 // Launch    a block of 256 a row.
 // Layout    a row as in memory, eight neighbouring numbers a thread, 16-byte loads.
-// Contract  a thread takes every 256th group of 8 numbers, ascending, with its own running maximum; the threads' sums are brought to the
-//           row's maximum and added by butterflies, then the warps ascending. The order depends on V alone.
+// Contract  the log-sum-exp is that of units of 32 ids, merged in one order, which depends on V alone (draw.cuh): the head's product keeps
+//           the same units where it draws. Entropy: a thread takes every 256th group of 8 numbers, ascending, then a block adds up.
 // Floor     4·R·V bytes forward, 8·R·V backward (12 with entropy) and to keep a set. R 512, V 151936, 4.3 TB/s (H200): 72 µs, 145 µs.
 // Reached   not measured: no hardware yet.
 // Error     2e-6 of the largest |t| (ex2.approx, lg2.approx).
-#include "common.cuh"
+#include "draw.cuh"
 
 // −Inf outside of ids[starts[r]…starts[r+1]−1], which ascend; a row without any stays
 extern "C" __global__ void __launch_bounds__(256) keep(Tensor logits, const int *starts, const int *ids, int cols) {
@@ -45,25 +45,18 @@ extern "C" __global__ void __launch_bounds__(256) keep(Tensor logits, const int 
 extern "C" __global__ void __launch_bounds__(256) log_sum_exp(float *lse, Tensor logits, int cols, float scale) {
 	__shared__ float part[2][8];
 	const long row = (long)blockIdx.x * logits.ld;
-	float top = -INFINITY, sum = 0.f, v[8];
-	for (int c = threadIdx.x * 8; c < cols; c += 256 * 8) {
-		const int n = cols - c;
+	Share share{-INFINITY, 0.f};
+	for (int from = 0; from < cols; from += 256 * 8) {
+		const int c = from + threadIdx.x * 8, n = cols - c;
+		float v[8];
 		load8(v, logits, row + c, n);
-		float m = top;
 #pragma unroll
-		for (int i = 0; i < 8; i++) {
-			v[i] = i < n ? v[i] * scale : -INFINITY;
-			m = fmaxf(m, v[i]);
-		}
-		if (m == -INFINITY) continue;
-		sum *= exp_(top - m);
-#pragma unroll
-		for (int i = 0; i < 8; i++) sum += exp_(v[i] - m);
-		top = m;
+		for (int i = 0; i < 8; i++) v[i] = i < n ? v[i] * scale : -INFINITY;
+		const Share unit = unit_share(v);
+		if (chain_of(c / UNIT) == threadIdx.x) share.take(unit.top, unit.sum);
 	}
-	const float m = block_max<8>(top, part[0]);
-	sum = block_sum<8>(top == -INFINITY ? 0.f : sum * exp_(top - m), part[1]);
-	if (threadIdx.x == 0) lse[blockIdx.x] = m + ln_(sum);
+	const float l = row_lse(share, part);
+	if (threadIdx.x == 0) lse[blockIdx.x] = l;
 }
 
 // p·ln p, summed over a thread's numbers

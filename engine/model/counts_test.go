@@ -55,8 +55,8 @@ func TestPassesAskTheDriverFor(t *testing.T) {
 	}
 	step()     // the prompts
 	of(step()) // records
-	// All launches in a graph: 10 a layer, 9 around them. Only the copy out is waited for, and the others go with it to the driver's thread.
-	require.Equal(t, asked{Launches: 49, Replays: 1, CopiesIn: 1, CopiesOut: 1, Waits: 1, Hops: 1}, of(step()), "a decode step")
+	// All launches in a graph: 10 a layer, 6 around them. Only the copy out is waited for, and the others go with it to the driver's thread.
+	require.Equal(t, asked{Launches: 46, Replays: 1, CopiesIn: 1, CopiesOut: 1, Waits: 1, Hops: 1}, of(step()), "a decode step")
 
 	in := Inputs{Starts: []int32{0}}
 	for i := range sequences {
@@ -147,7 +147,7 @@ func TestTensorMapsTakeNoHop(t *testing.T) {
 	pass(400)
 	for _, tokens := range []int{399, 390, 301} {
 		maps, hops := pass(tokens)
-		require.Greater(t, maps, 30)
+		require.Greater(t, maps, 20)
 		require.EqualValues(t, 2, hops, "launches, and a wait")
 		maps, hops = pass(tokens)
 		require.Zero(t, maps)
