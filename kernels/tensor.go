@@ -75,7 +75,8 @@ func newTensor(mem *memory, dtype DType, shape []int) Tensor {
 }
 
 // Fresh is t as an output of a Backward that writes where it would add: what t holds is of no account, as if it were zero. LinearBackward
-// takes such a dx and dw, SwiGLUBackward such a dgate and dup; other operations panic.
+// takes such a dx and dw, SwiGLUBackward such a dgate and dup, AttentionBackward such dq, dk, dv, RMSNormBackward such a dx; other
+// operations panic.
 func (t Tensor) Fresh() Tensor {
 	t.fresh = t.mem != nil
 	return t
