@@ -174,7 +174,7 @@ func everyRow(t *testing.T, d *GPU) {
 		d.LogProb(a, b, logits, lse, ids, 1)
 		d.Restrict(logits, kept, lse, Sampling{Temperature: 1, TopP: 0.5})
 		d.Keep(logits, starts, ids)
-		d.LogProbBackward(logits, lse, ids, a, Tensor{}, 1)
+		d.LogProbBackward(logits, logits, lse, ids, a, Tensor{}, 1)
 		d.PolicyLoss(b, stats, a, Targets{Weight: a, OldLogProb: a, Advantage: a}, Clip{Low: 0.2, High: 0.2})
 		d.ValueLoss(b, stats, a, Targets{Weight: a, Return: a}, 0)
 		d.SumSquares(one, g)

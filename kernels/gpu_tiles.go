@@ -151,3 +151,28 @@ func (g *GPU) choose(m, n, k int, of []tiling) tiling {
 	}
 	return best
 }
+
+// HeadRows is how many rows of a head, at most most, are best computed at a time: in whole tiles of 128, those for which by cost a row takes
+// the least time forward and in both products back. The sums of dx are over the vocabulary, so that its tiles are few, and what counts is how
+// many multiprocessors have one. The portable kernels, of whose time cost knows nothing, take as many.
+func (g *GPU) HeadRows(vocab, hidden, most int) int {
+	const tile = 128
+	best, least := tile, math.Inf(1)
+	for rows := tile; rows <= min(most, 2048); rows += tile {
+		if t := g.headCycles(rows, vocab, hidden) / float64(rows); t < least {
+			best, least = rows, t
+		}
+	}
+	return best
+}
+
+// headCycles is the cost of the products of so many rows of a head.
+func (g *GPU) headCycles(rows, vocab, hidden int) (cycles float64) {
+	for _, p := range []struct {
+		kernel  string
+		m, n, k int
+	}{{"nt", rows, vocab, hidden}, {"nn", rows, hidden, vocab}, {"tn", vocab, hidden, rows}} {
+		cycles += g.choose(p.m, p.n, p.k, tilesOf(p.kernel, true)).cost(p.m, p.n, p.k, g.info.Multiprocessors).cycles
+	}
+	return cycles
+}

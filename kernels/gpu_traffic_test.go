@@ -90,8 +90,10 @@ type traffic struct{ l2, dram, seconds float64 }
 
 // product adds the products of a pass by the cheapest of some tiles. traced: bytes of c that are read and written for an element.
 func (p *traffic) product(kernel string, m, n, k, times int, tiles []tiling, traced float64) {
-	d := &GPU{}
-	d.info.Multiprocessors = 132
+	if m == 0 || k == 0 {
+		return
+	}
+	d := h200()
 	var of []tiling
 	for _, t := range tiles {
 		if kernel == "nt" || t.back {
@@ -102,6 +104,13 @@ func (p *traffic) product(kernel string, m, n, k, times int, tiles []tiling, tra
 	p.l2 += float64(times) * c.l2Bytes
 	p.dram += float64(times) * (2*float64(m*k+n*k) + traced*float64(m*n))
 	p.seconds += float64(times) * c.cycles / 17e8
+}
+
+// h200 is a GPU that chooses, and does nothing else.
+func h200() *GPU {
+	d := &GPU{}
+	d.info.Multiprocessors = 132
+	return d
 }
 
 // aloneTiles are those of one block.
@@ -138,25 +147,39 @@ func (s passShape) decode(B, n int, tiles []tiling, draws bool) (p traffic) {
 // train is forward and backward of T tokens, of which all have logits. fresh: gradients are written, not cleared and added to, those of
 // weights in the first pass of a step; norm's dw comes with dx.
 func (s passShape) train(T int, tiles []tiling, fresh bool) (p traffic) {
-	grad, weight, glu, norm, heads := 2.0*3, 4.0*3, 18.0, 12.0, 4.0 // bytes an element: cleared, read, written
+	grad, weight, glu, norm, heads, logit := 2.0*3, 4.0*3, 18.0, 12.0, 4.0, 20.0 // bytes an element: cleared, read, written
 	if fresh {
-		grad, weight, glu, norm, heads = 2, 4, 10, 8, 0
+		grad, weight, glu, norm, heads, logit = 2, 4, 10, 8, 0, 12
 	}
 	for _, w := range s.products() {
 		out := 2.0
 		if w.name == "head" {
 			out = 4
 		}
-		p.product("nt", T, w.n, w.k, w.of, tiles, out)
-		p.product("nn", T, w.k, w.n, w.of, tiles, grad)
-		p.product("tn", w.n, w.k, T, w.of, tiles, weight)
+		rows := T
+		if w.name == "head" { // in pieces, which add to dw, but for the first
+			if rows = 896; fresh {
+				rows = h200().HeadRows(s.vocab, s.hidden, 192<<20/s.vocab)
+			}
+			p.product("tn", w.n, w.k, rows, T/rows-1, tiles, 8)
+			p.product("nt", T%rows, w.n, w.k, 1, tiles, out)
+			p.product("nn", T%rows, w.k, w.n, 1, tiles, grad)
+			p.product("tn", w.n, w.k, T%rows, 1, tiles, 8)
+			w.of = T / rows
+		}
+		p.product("nt", rows, w.n, w.k, w.of, tiles, out)
+		p.product("nn", rows, w.k, w.n, w.of, tiles, grad)
+		if w.name == "head" {
+			w.of = 1
+		}
+		p.product("tn", w.n, w.k, rows, w.of, tiles, weight)
 	}
 	t, l := float64(T), float64(s.layers)
 	p.dram += l * t * float64(s.ffn) * (6 + glu)
 	p.dram += (2*l + 1) * t * float64(s.hidden) * (8 + norm)
 	p.dram += l * t * heads * float64(s.q+2*s.kv)                    // gradients of queries, keys, values: cleared, and read to be added to
 	p.dram += l * t * 2 * (3*2*float64(s.q+2*s.kv) + 4*float64(s.q)) // rotation and attention, keys and values once
-	p.dram += 4 * t * float64(s.vocab) * 5                           // log-sum-exp, log-probability, gradient, and its rounding
+	p.dram += t * float64(s.vocab) * logit                           // log-sum-exp, log-probability, gradient, and its rounding: now at once
 	return p
 }
 

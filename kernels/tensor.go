@@ -187,6 +187,15 @@ func (t Tensor) As(dtype DType) Tensor {
 	return t
 }
 
+// Halved is the view of a matrix of F32 on a GPU as one of BF16, each row of which lies in the first half of the row: see LogProbBackward.
+func (t Tensor) Halved() Tensor {
+	if t.dtype != F32 || t.rank != 2 || t.mem.home != nil {
+		panic(fmt.Sprintf("kernels: halves of %v: it must be a matrix of f32 on a GPU", t))
+	}
+	t.dtype, t.off, t.ld = BF16, 2*t.off, 2*t.ld
+	return t
+}
+
 // String prints type and shape, never content: the content may live on another device.
 func (t Tensor) String() string {
 	if t.Absent() {

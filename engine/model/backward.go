@@ -12,7 +12,7 @@ func (m *Model) headBackward(dx kernels.Tensor, h Head) {
 		to = dnorm
 	}
 	if m.Config.LMHead {
-		m.W.Head.backward(dev, m.low, &m.G.Head, to, h.Logits, norm)
+		m.W.Head.backward(dev, m.low, &m.G.Head, to, h.Gradient, norm)
 	}
 	dev.RMSNormBackward(drows.Fresh(), m.G.Norm, dnorm, b.rows.Rows(0, r), m.W.Norm, b.rowsRstd.Rows(0, r))
 	dev.EmbedBackward(dx, drows, m.rows.Rows(h.From, h.To))

@@ -106,6 +106,9 @@ func (m *Model) head(x kernels.Tensor, from, to int, keep bool) Head {
 	if m.Config.LMHead {
 		h.Logits = b.logits.Rows(0, r)
 		m.W.Head.forward(dev, m.low, h.Logits, norm)
+		if h.Gradient = h.Logits; m.narrow {
+			h.Gradient = h.Logits.Halved()
+		}
 	}
 	if m.Config.ValueHead && !m.paged.on { // nobody asks a sampler what it expects
 		values := b.values.Rows(0, r)
