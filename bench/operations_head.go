@@ -33,7 +33,7 @@ var headOps = []operation{
 		func(b *workbench, d sizes) (kernels.Tensor, func()) {
 			s := setScores(b, d, b.filled(kernels.F32, d.R, d.V))
 			b.once(s.both)
-			return s.logits, func() { b.dev.LogProbBackward(s.logits, s.lse, s.ids, s.logp, absent, 1) }
+			return s.logits, func() { b.dev.LogProbBackward(s.logits, s.logits, s.lse, s.ids, s.logp, absent, 1) }
 		}},
 	{"sample", false, "R 5 V 300", oneRead, func(b *workbench, d sizes) (kernels.Tensor, func()) {
 		s := setScores(b, d, b.filled(kernels.F32, d.R, d.V))

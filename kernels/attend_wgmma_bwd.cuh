@@ -55,7 +55,7 @@ template <int N> __device__ __forceinline__ void clear(float s[N][4]) {
 }
 
 // dq of 128 rows: a row is one query head of one token. Grid (⌈T·G/128⌉ + S, K).
-template <int D> __device__ __forceinline__ void backward_q_wgmma(const Tensor &dq, const Tensor &dout, const Tensor &lse, const Tensor &delta, const Tensor &q, const TensorMap &k, const TensorMap &v, const Tensor &starts, int seqs, int group, float c) {
+template <int D> __device__ __forceinline__ void backward_q_wgmma(const Tensor &dq, const Tensor &dout, const Tensor &lse, const Tensor &delta, const Tensor &q, const TensorMap &k, const TensorMap &v, const Tensor &starts, int seqs, int group, float c, int add) {
 	Rows r;
 	if (!find_rows(r, starts, seqs, group, 128)) return;
 	const int head = blockIdx.y, lane = threadIdx.x % 32, warp = threadIdx.x / 32, team = warp / 4, t = lane & 3;
@@ -140,12 +140,12 @@ template <int D> __device__ __forceinline__ void backward_q_wgmma(const Tensor &
 	add_rows<D>(dq, (float *)at.own, acc, c * LN2, [&](int i) {
 		const int row = row0 + i;
 		return row < rows ? (long)(r.start + row / group) * dq.ld + (head * group + row % group) * D : -1l;
-	}, meet);
+	}, meet, !add);
 }
 
 // dk and dv of 128 keys, from the rows of one head of the group after the other, 64 tokens at a time. Grid (K·parts, ⌈T/128⌉ + S); group and
 // parts as in backward_kv. Products are taken transposed, keys down and rows across, so that their fragments serve as left operands.
-template <int D> __device__ __forceinline__ void backward_kv_wgmma(const Tensor &dk, const Tensor &dv, const TensorMap &dout, const Tensor &lse, const Tensor &delta, const TensorMap &q, const Tensor &k, const Tensor &v, const Tensor &starts, int seqs, int group, int parts, float c) {
+template <int D> __device__ __forceinline__ void backward_kv_wgmma(const Tensor &dk, const Tensor &dv, const TensorMap &dout, const Tensor &lse, const Tensor &delta, const TensorMap &q, const Tensor &k, const Tensor &v, const Tensor &starts, int seqs, int group, int parts, float c, int add) {
 	Rows r;
 	if (!find_keys(r, starts, seqs, 128)) return;
 	const int head = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32, team = warp / 4, t = lane & 3;
@@ -248,7 +248,7 @@ template <int D> __device__ __forceinline__ void backward_kv_wgmma(const Tensor 
 		return [=, &x](int i) { return key0 + i < r.tokens ? (long)(r.start + key0 + i) * x.ld + head * D : -1l; };
 	};
 	meet(); // all have read the team's k and v
-	if (dk.p) add_rows<D>(dk, (float *)at.own, ak, c * LN2, row(dk), meet, parts > 1);
+	if (dk.p) add_rows<D>(dk, (float *)at.own, ak, c * LN2, row(dk), meet, parts > 1 || !(add & 1));
 	meet(); // all have read the sums of dk
-	if (dv.p) add_rows<D>(dv, (float *)at.own, av, 1.f, row(dv), meet, parts > 1);
+	if (dv.p) add_rows<D>(dv, (float *)at.own, av, 1.f, row(dv), meet, parts > 1 || !(add & 2));
 }

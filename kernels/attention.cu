@@ -80,8 +80,8 @@ extern "C" __global__ void __launch_bounds__(128) attention_delta(Tensor delta, 
 	if (lane == 0) ((float *)delta.p)[t * delta.ld + h] = sum;
 }
 
-// dk += Σ of the parts of its groups, in ascending order, and dv likewise; (T,K,D) and (T,K,parts,D). Eight neighbours a thread; grid (…, 2).
-extern "C" __global__ void __launch_bounds__(256) attention_sum_parts(Tensor dk, Tensor dv, Tensor of_dk, Tensor of_dv, int tokens, int heads, int dim, int parts) {
+// dk (+)= Σ of the parts of its groups, in ascending order, and dv likewise; (T,K,D) and (T,K,parts,D). Eight neighbours a thread; grid (…, 2).
+extern "C" __global__ void __launch_bounds__(256) attention_sum_parts(Tensor dk, Tensor dv, Tensor of_dk, Tensor of_dv, int tokens, int heads, int dim, int parts, int add) {
 	const Tensor x = {blockIdx.y ? dv.p : dk.p, blockIdx.y ? dv.ld : dk.ld, blockIdx.y ? dv.type : dk.type}; // by reference it would lie in local memory
 	const Tensor of = {blockIdx.y ? of_dv.p : of_dk.p, of_dk.ld, F32};
 	const int width = heads * dim / 8, i = blockIdx.x * 256 + threadIdx.x;
@@ -93,7 +93,7 @@ extern "C" __global__ void __launch_bounds__(256) attention_sum_parts(Tensor dk,
 #pragma unroll
 		for (int e = 0; e < 8; e++) sum[e] = p ? sum[e] + v[e] : v[e];
 	}
-	add8(x, (long)token * x.ld + col, 8, sum);
+	sum8(x, (long)token * x.ld + col, 8, sum, add & (blockIdx.y ? 2 : 1));
 }
 
 // What a backward pass goes over, N rows of two tensors at a time, in two stages: two tiles each for rows of up to 64 numbers; halves of one
@@ -107,7 +107,7 @@ template <int D> struct Stage {
 };
 
 // dq of 64 rows
-template <int D> __device__ __forceinline__ void backward_q(Tensor dq, Tensor dout, Tensor lse, Tensor delta, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, float c) {
+template <int D> __device__ __forceinline__ void backward_q(Tensor dq, Tensor dout, Tensor lse, Tensor delta, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, float c, int add) {
 	extern __shared__ __align__(128) char shared[];
 	Rows r;
 	if (!find_rows(r, starts, seqs, group, 64)) return;
@@ -160,12 +160,12 @@ template <int D> __device__ __forceinline__ void backward_q(Tensor dq, Tensor do
 	add_rows<D>(dq, (float *)shared, acc, c * LN2, [&](int i) {
 		const int row = row0 + i;
 		return row < rows ? (long)(r.start + row / group) * dq.ld + (head * group + row % group) * D : -1l;
-	}, [] { __syncthreads(); });
+	}, [] { __syncthreads(); }, !add);
 }
 
 // dk and dv of 64 keys, of group query heads: of all that share the key head, or one part of them. Then the part's sums are stored, for
 // attention_sum_parts. Products are taken transposed, keys down and rows across, so that their fragments serve as left operands.
-template <int D> __device__ __forceinline__ void backward_kv(Tensor dk, Tensor dv, Tensor dout, Tensor lse, Tensor delta, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, int parts, float c) {
+template <int D> __device__ __forceinline__ void backward_kv(Tensor dk, Tensor dv, Tensor dout, Tensor lse, Tensor delta, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, int parts, float c, int add) {
 	extern __shared__ __align__(128) char shared[];
 	Rows r;
 	if (!find_keys(r, starts, seqs, KEYS)) return;
@@ -227,20 +227,20 @@ template <int D> __device__ __forceinline__ void backward_kv(Tensor dk, Tensor d
 		return [=, &x](int i) { return key0 + i < r.tokens ? (long)(r.start + key0 + i) * x.ld + head * D : -1l; };
 	};
 	auto meet = [] { __syncthreads(); };
-	if (dk.p) add_rows<D>(dk, (float *)shared, ak, c * LN2, at(dk), meet, parts > 1);
+	if (dk.p) add_rows<D>(dk, (float *)shared, ak, c * LN2, at(dk), meet, parts > 1 || !(add & 1));
 	meet(); // all have read the sums of dk
-	if (dv.p) add_rows<D>(dv, (float *)shared, av, 1.f, at(dv), meet, parts > 1);
+	if (dv.p) add_rows<D>(dv, (float *)shared, av, 1.f, at(dv), meet, parts > 1 || !(add & 2));
 }
 
 #define ATTENTION(D)                                                                                                                                                                   \
 	extern "C" __global__ void __launch_bounds__(128) attention_fwd_bf16_d##D(Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, int chunk, float c) { \
 		forward<D>(o, lse, q, k, v, starts, seqs, group, chunk, c);                                                                                                                            \
 	}                                                                                                                                                                                    \
-	extern "C" __global__ void __launch_bounds__(128) attention_bwd_q_bf16_d##D(Tensor dq, Tensor dout, Tensor lse, Tensor delta, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, float c) { \
-		backward_q<D>(dq, dout, lse, delta, q, k, v, starts, seqs, group, c);                                                                                                                  \
+	extern "C" __global__ void __launch_bounds__(128) attention_bwd_q_bf16_d##D(Tensor dq, Tensor dout, Tensor lse, Tensor delta, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, float c, int add) { \
+		backward_q<D>(dq, dout, lse, delta, q, k, v, starts, seqs, group, c, add);                                                                                                                  \
 	}                                                                                                                                                                                    \
-	extern "C" __global__ void __launch_bounds__(128, 2) attention_bwd_kv_bf16_d##D(Tensor dk, Tensor dv, Tensor dout, Tensor lse, Tensor delta, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, int parts, float c) { \
-		backward_kv<D>(dk, dv, dout, lse, delta, q, k, v, starts, seqs, group, parts, c);                                                                                                             \
+	extern "C" __global__ void __launch_bounds__(128, 2) attention_bwd_kv_bf16_d##D(Tensor dk, Tensor dv, Tensor dout, Tensor lse, Tensor delta, Tensor q, Tensor k, Tensor v, Tensor starts, int seqs, int group, int parts, float c, int add) { \
+		backward_kv<D>(dk, dv, dout, lse, delta, q, k, v, starts, seqs, group, parts, c, add);                                                                                                             \
 	}
 
 ATTENTION(16)
@@ -260,11 +260,11 @@ ATTENTION(128)
 		const MappedKeys<D> keys{&k, &v, r.start, r.tokens, (int)blockIdx.y, 0};                                                                                                               \
 		attend_wgmma<D, 2, false>(o, lse, Parts{}, q, r, keys, 0, blockIdx.y, group, chunk, c);                                                                                              \
 	}                                                                                                                                                                                    \
-	extern "C" __global__ void __launch_bounds__(384, 1) attention_bwd_q_wgmma_d##D(Tensor dq, Tensor dout, Tensor lse, Tensor delta, Tensor q, const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v, Tensor starts, int seqs, int group, float c) { \
-		backward_q_wgmma<D>(dq, dout, lse, delta, q, k, v, starts, seqs, group, c);                                                                                                            \
+	extern "C" __global__ void __launch_bounds__(384, 1) attention_bwd_q_wgmma_d##D(Tensor dq, Tensor dout, Tensor lse, Tensor delta, Tensor q, const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v, Tensor starts, int seqs, int group, float c, int add) { \
+		backward_q_wgmma<D>(dq, dout, lse, delta, q, k, v, starts, seqs, group, c, add);                                                                                                            \
 	}                                                                                                                                                                                    \
-	extern "C" __global__ void __launch_bounds__(384, 1) attention_bwd_kv_wgmma_d##D(Tensor dk, Tensor dv, const __grid_constant__ TensorMap dout, Tensor lse, Tensor delta, const __grid_constant__ TensorMap q, Tensor k, Tensor v, Tensor starts, int seqs, int group, int parts, float c) { \
-		backward_kv_wgmma<D>(dk, dv, dout, lse, delta, q, k, v, starts, seqs, group, parts, c);                                                                                                       \
+	extern "C" __global__ void __launch_bounds__(384, 1) attention_bwd_kv_wgmma_d##D(Tensor dk, Tensor dv, const __grid_constant__ TensorMap dout, Tensor lse, Tensor delta, const __grid_constant__ TensorMap q, Tensor k, Tensor v, Tensor starts, int seqs, int group, int parts, float c, int add) { \
+		backward_kv_wgmma<D>(dk, dv, dout, lse, delta, q, k, v, starts, seqs, group, parts, c, add);                                                                                                       \
 	}
 
 ATTENTION(64)

@@ -18,6 +18,7 @@ type Attention interface {
 	// Attention is o = softmax(q·kᵀ/√D, causal within each sequence)·v and lse = ln Σ exp(q·kᵀ/√D).
 	// q, o (T,Q·D), k, v (T,KV·D), lse (T,Q) f32 or absent, starts (S+1) i32. Query head h reads key head h/(Q/KV).
 	Attention(o, lse, q, k, v, starts Tensor, h Heads)
+	// AttentionBackward adds to dq, dk and dv. One that is Fresh is written: the bits of adding to zeros.
 	AttentionBackward(dq, dk, dv, do, o, lse, q, k, v, starts Tensor, h Heads)
 }
 

@@ -353,6 +353,7 @@ func (d *cpu) AttentionBackward(dq, dk, dv, do, o, lse, q, k, v, starts Tensor, 
 	const op = "AttentionBackward"
 	d.begin(op)
 	T, S := checkAttentionBackward(dq, dk, dv, do, o, lse, q, k, v, starts, h)
+	dq, dk, dv = d.cleared(op, dq), d.cleared(op, dk), d.cleared(op, dv)
 	for _, t := range [...]Tensor{do, o, lse, q, k, v, starts} {
 		d.reads(op, t)
 	}

@@ -102,7 +102,10 @@ func (g *GPU) AttentionBackward(dq, dk, dv, do, o, lse, q, k, v, starts Tensor, 
 	delta := arg{st.at + uint64(deltaAt), int32(h.Q), int32(F32)}
 	g.launch("attention_delta", [3]int{ceil(T*h.Q, 4), 1, 1}, 128, 0, delta, doa.a, g.in(o), int32(T*h.Q), int32(h.Q), int32(h.Dim))
 	c, keys, rows := scoreScale(h), dk.mem != nil || dv.mem != nil, 64
-	dka, dva := g.out(dk), g.out(dv)
+	dqa, add := g.sum(dq)
+	dka, addK := g.sum(dk)
+	dva, addV := g.sum(dv)
+	sumK, sumV, addKV := dka, dva, addK|addV<<1
 	if parts > 1 {
 		part := func(i int) arg { return arg{st.at + uint64(partAt[i]), int32(h.Q * h.Dim), int32(F32)} }
 		dka, dva = part(0), part(1)
@@ -112,24 +115,24 @@ func (g *GPU) AttentionBackward(dq, dk, dv, do, o, lse, q, k, v, starts Tensor, 
 		shared, mapped := wgmmaShared(h, 2)+4*512, func(x *staged, heads int) [128]byte { return g.tensorMap(x.a, T, heads*h.Dim, PageTokens) }
 		if dq.mem != nil {
 			g.launch(fmt.Sprint("attention_bwd_q_wgmma_d", h.Dim), [3]int{ceil(T*G, rows) + S, h.KV, 1}, 384, shared,
-				g.out(dq), doa.a, g.in(lse), delta, qa.a, mapped(ka, h.KV), mapped(va, h.KV), g.in(starts), int32(S), int32(G), c)
+				dqa, doa.a, g.in(lse), delta, qa.a, mapped(ka, h.KV), mapped(va, h.KV), g.in(starts), int32(S), int32(G), c, add)
 		}
 		if keys {
 			g.launch(fmt.Sprint("attention_bwd_kv_wgmma_d", h.Dim), [3]int{h.KV * parts, ceil(T, rows) + S, 1}, 384, shared,
-				dka, dva, mapped(doa, h.Q), g.in(lse), delta, mapped(qa, h.Q), ka.a, va.a, g.in(starts), int32(S), int32(G/parts), int32(parts), c)
+				dka, dva, mapped(doa, h.Q), g.in(lse), delta, mapped(qa, h.Q), ka.a, va.a, g.in(starts), int32(S), int32(G/parts), int32(parts), c, addKV)
 		}
 	} else {
 		if dq.mem != nil {
 			g.launch("attention_bwd_q_"+kind, [3]int{ceil(T*G, rows) + S, h.KV, 1}, 128, backwardShared(h),
-				g.out(dq), doa.a, g.in(lse), delta, qa.a, ka.a, va.a, g.in(starts), int32(S), int32(G), c)
+				dqa, doa.a, g.in(lse), delta, qa.a, ka.a, va.a, g.in(starts), int32(S), int32(G), c, add)
 		}
 		if keys {
 			g.launch("attention_bwd_kv_"+kind, [3]int{h.KV * parts, ceil(T, rows) + S, 1}, 128, backwardShared(h)+1024,
-				dka, dva, doa.a, g.in(lse), delta, qa.a, ka.a, va.a, g.in(starts), int32(S), int32(G/parts), int32(parts), c)
+				dka, dva, doa.a, g.in(lse), delta, qa.a, ka.a, va.a, g.in(starts), int32(S), int32(G/parts), int32(parts), c, addKV)
 		}
 	}
 	if keys && parts > 1 {
 		g.launch("attention_sum_parts", [3]int{ceil(T*h.KV*h.Dim/8, 256), 2, 1}, 256, 0,
-			g.out(dk), g.out(dv), dka, dva, int32(T), int32(h.KV), int32(h.Dim), int32(parts))
+			sumK, sumV, dka, dva, int32(T), int32(h.KV), int32(h.Dim), int32(parts), addKV)
 	}
 }

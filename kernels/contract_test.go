@@ -257,7 +257,7 @@ func everything(t rapid.TB, d storing) (names []string, results [][]float32) {
 			t := Targets{Weight: ones, OldLogProb: ent, Advantage: logp, Return: logp, OldValue: ones}
 			d.PolicyLoss(dlogp, stats, logp, t, Clip{Low: 0.2, High: 0.2})
 			d.ValueLoss(dv, stats, logp, t, 0.2)
-			d.LogProbBackward(logits, hlse, draws, dlogp, dv, 0.9)
+			d.LogProbBackward(logits, logits, hlse, draws, dlogp, dv, 0.9)
 			d.LinearBackward(dx, Tensor{}, Tensor{}, logits, mid, head)
 			d.AttentionBackward(dq, dk, dvv, dx, mid, lse, o, kk, kk, starts, h)
 			d.SwiGLUBackward(dg, du, act, g, g)

@@ -48,6 +48,7 @@ var conformance = []struct {
 	{"Sample", checkSampleOp},
 	{"SampleRestricted", checkSampleRestrictedOp},
 	{"Restrict", checkRestrictOp},
+	{"Draw", checkDrawOp},
 	{"PolicyLoss", checkPolicyLossOp},
 	{"ValueLoss", checkValueLossOp},
 	{"SumSquares", checkSumSquaresOp},

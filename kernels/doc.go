@@ -26,7 +26,7 @@
 //   - Attention takes keys in tiles of PageTokens, aligned to the sequence's start, in ascending order; a masked key is an exact
 //     no-op. Packed and paged attention share that one routine.
 //   - A row has one reduction order, which depends on its length alone. Threads divide rows, never sums.
-//   - There is one log-sum-exp. Sampler, scorer and loss are given its result.
+//   - There is one log-sum-exp. Sampler, scorer and loss are given its result. A GPU's Draw, which keeps no logits, adds up in its order.
 //   - A draw is a function of (seed, trajectory, position, index), never of batch or time.
 //   - A policy of truncated sampling is the same operations over logits of which all but a recorded set are −Inf. Restrict puts them there
 //     where it is sampled, Keep where it is trained.

@@ -90,6 +90,8 @@ var barriers = []struct {
 			d.Restrict(logits, kept, lse, Sampling{Temperature: 1, TopP: 0.5, MinP: 0.5})
 		})
 	}},
+	{"sample.sm80", "draw_pick", drawSome},
+	{"linear.sm90a", "linear_draw_wgmma", drawSome},
 	{"attention.sm80", "attention_fwd_bf16_d32", attendAndBack},
 	{"attention.sm80", "attention_bwd_q_bf16_d32", attendAndBack},
 	{"attention.sm80", "attention_bwd_kv_bf16_d32", attendAndBack},
@@ -245,6 +247,14 @@ func drawOne(t testing.TB, d *GPU, s Sampling) error {
 		d.LogSumExp(lse, logits, 1)
 		d.Sample(ids, logits, lse, keys, s)
 	})
+}
+
+// drawSome has two tiles of rows, of which one block of four takes two.
+func drawSome(t testing.TB, d *GPU) error {
+	const R, V, M = 130, 520, 8
+	h := headDrawOf(d, normals(1, R*M), normals(2, V*M), BF16, make([]int32, 3*R), R, V, M)
+	ids, logp, y, lse := d.Alloc(I32, R), d.Alloc(F32, R), d.Alloc(F32, R, V), d.Alloc(F32, R)
+	return d.Do(func() { d.Draw(ids, logp, y, lse, h.x, h.w, h.keys, Sampling{Temperature: 1, TopP: 1}) })
 }
 
 // Every barrier in the kernels that ship is needed, and its loss is seen: deleted from the PTX, one at a time, the checker reports a race,

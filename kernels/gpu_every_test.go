@@ -102,6 +102,11 @@ func everyProduct(t *testing.T, d *GPU, tile tiling) {
 	const k = 8
 	x, w, y := d.Alloc(BF16, m, k), d.Alloc(BF16, n, k), d.Alloc(BF16, m, n)
 	mustDo(t, d, func() { d.Linear(y, x, w, Tensor{}) })
+	if tile.draws {
+		logits, ids, row, keys := d.Alloc(F32, m, n), d.Alloc(I32, m), d.Alloc(F32, m), d.Alloc(I32, m, 3)
+		mustDo(t, d, func() { d.Draw(ids, row, logits, row, x, w, keys, Sampling{Temperature: 1, TopP: 1}) })
+		d.Free(logits)
+	}
 	d.Free(y)
 	if !tile.back {
 		return
@@ -169,7 +174,7 @@ func everyRow(t *testing.T, d *GPU) {
 		d.LogProb(a, b, logits, lse, ids, 1)
 		d.Restrict(logits, kept, lse, Sampling{Temperature: 1, TopP: 0.5})
 		d.Keep(logits, starts, ids)
-		d.LogProbBackward(logits, lse, ids, a, Tensor{}, 1)
+		d.LogProbBackward(logits, logits, lse, ids, a, Tensor{}, 1)
 		d.PolicyLoss(b, stats, a, Targets{Weight: a, OldLogProb: a, Advantage: a}, Clip{Low: 0.2, High: 0.2})
 		d.ValueLoss(b, stats, a, Targets{Weight: a, Return: a}, 0)
 		d.SumSquares(one, g)

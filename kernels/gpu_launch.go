@@ -192,6 +192,14 @@ func packParams(name string, sizes []int, args []any) []byte {
 			b = binary.LittleEndian.AppendUint64(b, v.p)
 			b = binary.LittleEndian.AppendUint32(b, uint32(v.ld))
 			b = binary.LittleEndian.AppendUint32(b, uint32(v.dtype))
+		case drawing:
+			b = binary.LittleEndian.AppendUint64(b, v.units)
+			b = binary.LittleEndian.AppendUint64(b, v.keys)
+			b = binary.LittleEndian.AppendUint32(b, v.low)
+			b = binary.LittleEndian.AppendUint32(b, v.high)
+			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v.scale))
+			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v.scaled))
+			b = binary.LittleEndian.AppendUint64(b, uint64(v.open)) // and four bytes of nothing
 		case [128]byte:
 			b = append(b, v[:]...)
 		case uint64:

@@ -5,12 +5,13 @@ import "math"
 // fewRows is up to how many rows Linear takes portable tiles of 16 of them, for decoding. Bits do not depend on it.
 const fewRows = 32
 
-// tiling is a kernel for products; its name goes on after "linear_nt", "linear_nn" or "linear_tn".
+// tiling is a kernel for products; its name goes on after "linear_nt", "linear_nn", "linear_tn" or "linear_draw".
 type tiling struct {
 	name            string
 	rows, cols      int // of a tile
 	threads, shared int
 	back            bool    // there are nn and tn too
+	draws           bool    // there is draw too
 	share           float64 // of the tensor cores' rate that wgmma of its width reaches: assumed, not measured; 0: mma.sync
 	pair            pairing
 }
@@ -27,26 +28,26 @@ const (
 // The portable ones and Hopper's, the largest tiles first. By cost, a tile of 64×256 would win hardly anywhere, and by 6 % at most.
 var (
 	portableTiles = []tiling{
-		{name: "", rows: 128, cols: 128, threads: 128, shared: 4 * (128 + 128) * 32 * 2, back: true},
-		{name: "64", rows: 64, cols: 64, threads: 128, shared: 4 * (64 + 64) * 64 * 2},
-		{name: "16", rows: 16, cols: 32, threads: 64, shared: 8 * (16 + 32) * 64 * 2},
+		{name: "", rows: 128, cols: 128, threads: 128, shared: 4 * (128 + 128) * 32 * 2, back: true, draws: true},
+		{name: "64", rows: 64, cols: 64, threads: 128, shared: 4 * (64 + 64) * 64 * 2, draws: true},
+		{name: "16", rows: 16, cols: 32, threads: 64, shared: 8 * (16 + 32) * 64 * 2, draws: true},
 	}
 	hopperTiles = []tiling{
-		{"_wgmma", 128, 256, 384, wgmmaTile(128, 256, 4), true, 1, alone},
-		{"128x128_wgmma", 128, 128, 384, wgmmaTile(128, 128, 6), true, 1, alone},
-		{"64_wgmma", 64, 128, 160, wgmmaTile(64, 128, 8), true, 0.9, alone},
-		{"64x64_wgmma", 64, 64, 160, wgmmaTile(64, 64, 12), false, 0.8, alone},
-		{"32_wgmma", 64, 32, 160, wgmmaTile(64, 32, 12), false, 0.6, alone},
-		{"_pair_wgmma", 128, 256, 384, wgmmaTile(128, 256, 4), true, 1, stacked},
-		{"_pair_wgmma", 128, 256, 384, wgmmaTile(128, 256, 4), true, 1, abreast},
-		{"128x128_pair_wgmma", 128, 128, 384, wgmmaTile(128, 128, 6), false, 1, stacked},
-		{"128x128_pair_wgmma", 128, 128, 384, wgmmaTile(128, 128, 6), false, 1, abreast},
-		{"64_pair_wgmma", 64, 128, 160, wgmmaTile(64, 128, 8), false, 0.9, stacked},
-		{"64_pair_wgmma", 64, 128, 160, wgmmaTile(64, 128, 8), false, 0.9, abreast},
+		{"_wgmma", 128, 256, 384, wgmmaTile(128, 256, 4), true, true, 1, alone},
+		{"128x128_wgmma", 128, 128, 384, wgmmaTile(128, 128, 6), true, false, 1, alone},
+		{"64_wgmma", 64, 128, 160, wgmmaTile(64, 128, 8), true, false, 0.9, alone},
+		{"64x64_wgmma", 64, 64, 160, wgmmaTile(64, 64, 12), false, false, 0.8, alone},
+		{"32_wgmma", 64, 32, 160, wgmmaTile(64, 32, 12), false, false, 0.6, alone},
+		{"_pair_wgmma", 128, 256, 384, wgmmaTile(128, 256, 4), true, true, 1, stacked},
+		{"_pair_wgmma", 128, 256, 384, wgmmaTile(128, 256, 4), true, true, 1, abreast},
+		{"128x128_pair_wgmma", 128, 128, 384, wgmmaTile(128, 128, 6), false, false, 1, stacked},
+		{"128x128_pair_wgmma", 128, 128, 384, wgmmaTile(128, 128, 6), false, false, 1, abreast},
+		{"64_pair_wgmma", 64, 128, 160, wgmmaTile(64, 128, 8), false, false, 0.9, stacked},
+		{"64_pair_wgmma", 64, 128, 160, wgmmaTile(64, 128, 8), false, false, 0.9, abreast},
 	}
 )
 
-// tilesOf are those that there are kernels of for nt, nn or tn.
+// tilesOf are those that there are kernels of for nt, nn, tn or draw.
 func tilesOf(kernel string, wgmma bool) (of []tiling) {
 	all := portableTiles
 	if wgmma {
@@ -56,7 +57,7 @@ func tilesOf(kernel string, wgmma bool) (of []tiling) {
 		return all
 	}
 	for _, t := range all {
-		if t.back {
+		if t.back && kernel != "draw" || t.draws && kernel == "draw" {
 			of = append(of, t)
 		}
 	}
@@ -149,4 +150,29 @@ func (g *GPU) choose(m, n, k int, of []tiling) tiling {
 		}
 	}
 	return best
+}
+
+// HeadRows is how many rows of a head, at most most, are best computed at a time: in whole tiles of 128, those for which by cost a row takes
+// the least time forward and in both products back. The sums of dx are over the vocabulary, so that its tiles are few, and what counts is how
+// many multiprocessors have one. The portable kernels, of whose time cost knows nothing, take as many.
+func (g *GPU) HeadRows(vocab, hidden, most int) int {
+	const tile = 128
+	best, least := tile, math.Inf(1)
+	for rows := tile; rows <= min(most, 2048); rows += tile {
+		if t := g.headCycles(rows, vocab, hidden) / float64(rows); t < least {
+			best, least = rows, t
+		}
+	}
+	return best
+}
+
+// headCycles is the cost of the products of so many rows of a head.
+func (g *GPU) headCycles(rows, vocab, hidden int) (cycles float64) {
+	for _, p := range []struct {
+		kernel  string
+		m, n, k int
+	}{{"nt", rows, vocab, hidden}, {"nn", rows, hidden, vocab}, {"tn", vocab, hidden, rows}} {
+		cycles += g.choose(p.m, p.n, p.k, tilesOf(p.kernel, true)).cost(p.m, p.n, p.k, g.info.Multiprocessors).cycles
+	}
+	return cycles
 }

@@ -90,8 +90,10 @@ type traffic struct{ l2, dram, seconds float64 }
 
 // product adds the products of a pass by the cheapest of some tiles. traced: bytes of c that are read and written for an element.
 func (p *traffic) product(kernel string, m, n, k, times int, tiles []tiling, traced float64) {
-	d := &GPU{}
-	d.info.Multiprocessors = 132
+	if m == 0 || k == 0 {
+		return
+	}
+	d := h200()
 	var of []tiling
 	for _, t := range tiles {
 		if kernel == "nt" || t.back {
@@ -104,6 +106,13 @@ func (p *traffic) product(kernel string, m, n, k, times int, tiles []tiling, tra
 	p.seconds += float64(times) * c.cycles / 17e8
 }
 
+// h200 is a GPU that chooses, and does nothing else.
+func h200() *GPU {
+	d := &GPU{}
+	d.info.Multiprocessors = 132
+	return d
+}
+
 // aloneTiles are those of one block.
 func aloneTiles() (of []tiling) {
 	for _, t := range hopperTiles {
@@ -114,43 +123,63 @@ func aloneTiles() (of []tiling) {
 	return of
 }
 
-// decode is a step of B sequences over contexts of n tokens in bf16.
-func (s passShape) decode(B, n int, tiles []tiling) (p traffic) {
+// decode is a step of B sequences over contexts of n tokens in bf16. draws: the head's product keeps of 32 logits 16 bytes, which are read
+// once; else the log-sum-exp and the draw read its logits.
+func (s passShape) decode(B, n int, tiles []tiling, draws bool) (p traffic) {
+	logit, reads := 4.0, 2.0
+	if draws {
+		logit, reads = 16.0/drawUnit, 1
+	}
 	for _, w := range s.products() {
 		out := 2.0
 		if w.name == "head" {
-			out = 4
+			out = logit
 		}
 		p.product("nt", B, w.n, w.k, w.of, tiles, out)
 	}
 	rows := float64(B * s.layers)
 	p.dram += rows * float64(n*2*s.kv*2)                                    // keys and values
 	p.dram += rows * 2 * float64(2*4*s.hidden+2*(s.q+2*s.kv)+3*s.ffn+2*s.q) // norms, rotation, activation, attention
-	p.dram += float64(B) * 2 * 4 * float64(s.vocab)                         // log-sum-exp and the draw read the logits
+	p.dram += float64(B) * reads * logit * float64(s.vocab)
 	return p
 }
 
 // train is forward and backward of T tokens, of which all have logits. fresh: gradients are written, not cleared and added to, those of
 // weights in the first pass of a step; norm's dw comes with dx.
 func (s passShape) train(T int, tiles []tiling, fresh bool) (p traffic) {
-	grad, weight, glu, norm := 2.0*3, 4.0*3, 18.0, 12.0 // bytes an element: cleared, read, written
+	grad, weight, glu, norm, heads, logit := 2.0*3, 4.0*3, 18.0, 12.0, 4.0, 20.0 // bytes an element: cleared, read, written
 	if fresh {
-		grad, weight, glu, norm = 2, 4, 10, 8
+		grad, weight, glu, norm, heads, logit = 2, 4, 10, 8, 0, 12
 	}
 	for _, w := range s.products() {
 		out := 2.0
 		if w.name == "head" {
 			out = 4
 		}
-		p.product("nt", T, w.n, w.k, w.of, tiles, out)
-		p.product("nn", T, w.k, w.n, w.of, tiles, grad)
-		p.product("tn", w.n, w.k, T, w.of, tiles, weight)
+		rows := T
+		if w.name == "head" { // in pieces, which add to dw, but for the first
+			if rows = 896; fresh {
+				rows = h200().HeadRows(s.vocab, s.hidden, 192<<20/s.vocab)
+			}
+			p.product("tn", w.n, w.k, rows, T/rows-1, tiles, 8)
+			p.product("nt", T%rows, w.n, w.k, 1, tiles, out)
+			p.product("nn", T%rows, w.k, w.n, 1, tiles, grad)
+			p.product("tn", w.n, w.k, T%rows, 1, tiles, 8)
+			w.of = T / rows
+		}
+		p.product("nt", rows, w.n, w.k, w.of, tiles, out)
+		p.product("nn", rows, w.k, w.n, w.of, tiles, grad)
+		if w.name == "head" {
+			w.of = 1
+		}
+		p.product("tn", w.n, w.k, rows, w.of, tiles, weight)
 	}
 	t, l := float64(T), float64(s.layers)
 	p.dram += l * t * float64(s.ffn) * (6 + glu)
 	p.dram += (2*l + 1) * t * float64(s.hidden) * (8 + norm)
+	p.dram += l * t * heads * float64(s.q+2*s.kv)                    // gradients of queries, keys, values: cleared, and read to be added to
 	p.dram += l * t * 2 * (3*2*float64(s.q+2*s.kv) + 4*float64(s.q)) // rotation and attention, keys and values once
-	p.dram += 4 * t * float64(s.vocab) * 5                           // log-sum-exp, log-probability, gradient, and its rounding
+	p.dram += t * float64(s.vocab) * logit                           // log-sum-exp, log-probability, gradient, and its rounding: now at once
 	return p
 }
 
@@ -166,7 +195,9 @@ func TestGPUBytesOfAPass(t *testing.T) {
 		}
 	}
 	for _, B := range []int{1, 32, 64, 128, 256} {
-		line(fmt.Sprintf("7B, step of %d", B), big.decode(B, 1024, aloneTiles()), big.decode(B, 1024, hopperTiles))
+		for _, s := range []passShape{small, big} {
+			line(fmt.Sprintf("%s, step of %d", s.name, B), s.decode(B, 1024, aloneTiles(), false), s.decode(B, 1024, hopperTiles, true))
+		}
 	}
 	for _, s := range []passShape{small, big} {
 		line(s.name+", training of 8192", s.train(8192, aloneTiles(), false), s.train(8192, hopperTiles, true))

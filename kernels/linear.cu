@@ -4,6 +4,8 @@
 //   nn  c += a·b     a = dy (T,N), b = w (N,M), c = dx (T,M)
 //   tn  c += aᵀ·b    a = dy (T,N), b = x (T,M), c = dw (N,M)
 //
+//   draw: nt of a head, of whose c nothing is kept but a draw from each row and its log-sum-exp, in units of 32 columns (draw.cuh)
+//
 //   nn and tn write where there is nothing to add to (add 0): the bits of adding to zeros.
 //
 //   a, b of f32 or bf16, both taken as bf16; c of either, computed in fp32. linear_f32 is the same three in fp32 throughout, for a and
@@ -17,6 +19,8 @@
 //           that feeds four stages through the copy engine, one block a multiprocessor that walks the tiles, 225 KB shared; 128x128 (6
 //           stages), 64x128 (8), and for nt 64x64 and 64x32 (12), where a stated cost (gpu_tiles.go) says that they end sooner. *_pair_wgmma:
 //           clusters of two blocks, tiles side by side, what they have in common brought once, by multicast.
+//           draw: the three portable tiles, and 128x256 alone and in pairs. A lane has eight neighbours of a row; in a block that takes several
+//           tiles of a row, those that cannot beat what it has drawn go without random numbers.
 // Layout    a tile is as in memory, its 16-byte pieces XOR-swizzled by row: ldmatrix, plain or transposed, without bank conflicts; 128-byte
 //           swizzle of the copy engine for wgmma, which takes a factor stored with k down its rows as panels of 64 columns.
 // Contract  an output is one chain acc = mma16(acc, a[k0…k0+15], b[k0…k0+15]) over ascending k0 in fp32, plus b, rounded once. Tile shape,
@@ -26,10 +30,13 @@
 // Predicted by that cost, products of a decode step of 7B: 256 rows 7.2 ms (12.0 by the largest tiles that give each multiprocessor one), 128
 //           rows 5.0 (6.9), 32 rows 3.5 (4.0). TestGPUTilesAreChosenByCost. With pairs 6.5, 4.1, 3.5; products of a training pass of 8192 tokens
 //           522 -> 398 ms, if the second-level cache gives 8 TB/s, which is assumed. TestGPUBytesOfAPass.
+// Predicted of draw, for R rows of V ids: 16·R·V/32 bytes written and read once, in place of 4·R·V written and read twice: 156 MB three times at
+//           R 256, V 152064, 0.11 ms of 4.3 TB/s. Ten rounds of Philox for 4 ids, unless they are passed over, and for each id an ex2 and a lg2,
+//           behind the product: at most some 0.05 ms. A step of one row has three launches less.
 // Reached   not measured: no hardware yet.
 // Error     |Δc| ≤ 2⁻⁸·|c| + K·2⁻²³·Σ|a·b| in bf16.
 #include "cluster.cuh"
-#include "common.cuh"
+#include "draw.cuh"
 
 // Tile number i: 8 tiles of rows come before the next tile of columns.
 template <int BM, int BN> __device__ __forceinline__ void tile_number(int &m0, int &n0, int i, int m, int n) {
@@ -41,6 +48,13 @@ template <int BM, int BN> __device__ __forceinline__ void tile_number(int &m0, i
 // where a sum stands in shared memory: columns are XORed with the row, so that neighbouring rows fall into different banks
 template <int BN> __device__ __forceinline__ int sum_at(int row, int col) { return row * BN + (col ^ ((row & 3) << 3)); }
 
+// A thread's eight neighbours of a row of sums. Every other four neighbours take the other half first: eight in a row would meet in banks.
+template <int BN> __device__ __forceinline__ void take_sums(float v[8], const float *sums, int r, int col, int flip) {
+	const float4 *from = (const float4 *)(sums + sum_at<BN>(r, col));
+	const float4 x = from[flip], y = from[flip ^ 1], lo = flip ? y : x, hi = flip ? x : y;
+	v[0] = lo.x, v[1] = lo.y, v[2] = lo.z, v[3] = lo.w, v[4] = hi.x, v[5] = hi.y, v[6] = hi.z, v[7] = hi.w;
+}
+
 // c (+)= sums + bias: a thread's eight neighbours, every DOWN rows. What c holds is asked for MOST eights
 // at a time, before any of them is needed.
 template <int BM, int BN, int THREADS, int MOST> __device__ __forceinline__ void store_sums(const Tensor &c, const Tensor &bias, const float *sums, int m0, int n0, int m, int n, int add) {
@@ -50,11 +64,8 @@ template <int BM, int BN, int THREADS, int MOST> __device__ __forceinline__ void
 	if (left <= 0) return;
 	float b[8];
 	if (bias.p) load8(b, bias, n0 + col, left);
-	const int flip = i >> 2 & 1; // four neighbours take the other half first: eight in a row would meet in banks
 	auto take = [&](float v[8], int r) {
-		const float4 *from = (const float4 *)(sums + sum_at<BN>(r, col));
-		const float4 x = from[flip], y = from[flip ^ 1], lo = flip ? y : x, hi = flip ? x : y;
-		v[0] = lo.x, v[1] = lo.y, v[2] = lo.z, v[3] = lo.w, v[4] = hi.x, v[5] = hi.y, v[6] = hi.z, v[7] = hi.w;
+		take_sums<BN>(v, sums, r, col, i >> 2 & 1);
 		if (bias.p) {
 #pragma unroll
 			for (int e = 0; e < 8; e++) v[e] += b[e];
@@ -96,6 +107,102 @@ template <int BM, int BN, int THREADS, int MOST> __device__ __forceinline__ void
 	}
 }
 
+// The best score of a thread's eight logits, ids from id0 on; a score below `beat` may be missed. Uniforms give a bound of each score by one
+// approximate logarithm, since −ln u ≥ 1 − u; scores are taken from the largest bound down, as long as one may be above the best.
+__device__ __forceinline__ Best best_of8(const Drawing &d, const Key &key, const float v[8], int id0, float beat, float &logit) {
+	Best best{-INFINITY, -1};
+	float most[8], u[8];
+#pragma unroll
+	for (int g = 0; g < 2; g++) {
+		bool any = false;
+#pragma unroll
+		for (int e = g * 4; e < g * 4 + 4; e++) {
+			most[e] = id0 + e < d.open && !(fmaf(v[e], d.draw, MOST_NOISE) < beat) ? 0.f : -INFINITY;
+			u[e] = 0.5f;
+			any |= most[e] == 0.f;
+		}
+		if (!any) continue;
+		unsigned w[4];
+		key.words(w, id0 / 4 + g);
+#pragma unroll
+		for (int e = 0; e < 4; e++) {
+			u[g * 4 + e] = uniform_of(w[e]);
+			if (most[g * 4 + e] == 0.f) most[g * 4 + e] = fmaf(v[g * 4 + e], d.draw, -ln_(1.f - u[g * 4 + e]));
+		}
+	}
+#pragma unroll 1
+	for (;;) {
+		float bound = -INFINITY, x = 0.f, noise = 0.5f;
+		int at = -1;
+#pragma unroll
+		for (int e = 0; e < 8; e++)
+			if (most[e] > bound) bound = most[e], x = v[e], noise = u[e], at = e;
+		if (at < 0 || bound < beat) return best;
+#pragma unroll
+		for (int e = 0; e < 8; e++)
+			if (at == e) most[e] = -INFINITY;
+		if (best.take(score_of(x, d.draw, noise), id0 + at)) {
+			logit = x;
+			beat = fmaxf(beat, below(best.score));
+		}
+	}
+}
+
+// The units of a tile's rows: eight neighbours a thread, four threads a unit. bests, if there are any, holds a score for each row that its best
+// will not be below, from the tiles of the row that came before.
+template <int BM, int BN, int THREADS> __device__ __forceinline__ void draw_sums(const Drawing &d, const float *sums, float *bests, int m0, int n0, int m, int n) {
+	constexpr int ACROSS = BN / 8, DOWN = THREADS / ACROSS;
+	const int i = threadIdx.x % THREADS, col = i % ACROSS * 8, id0 = n0 + col;
+#pragma unroll 1
+	for (int r = i / ACROSS; r < BM; r += DOWN) {
+		const int row = m0 + r;
+		const bool here = row < m && id0 < n;
+		float v[8], t[8];
+		take_sums<BN>(v, sums, r, col, i >> 2 & 1);
+#pragma unroll
+		for (int e = 0; e < 8; e++) t[e] = id0 + e < n ? v[e] * d.scale : -INFINITY;
+		const Share share = unit_share(t);
+		Best best{-INFINITY, -1};
+		float logit = 0.f;
+		if (here && d.draw == 0.f) {
+#pragma unroll
+			for (int e = 0; e < 8; e++)
+				if (id0 + e < d.open && best.take(v[e], id0 + e)) logit = v[e];
+		} else if (here)
+			best = best_of8(d, key_at(d.keys, row, d.seed_low, d.seed_high), v, id0, bests ? bests[r] : -INFINITY, logit);
+#pragma unroll
+		for (int s = 1; s < 4; s *= 2) {
+			const float score = __shfl_xor_sync(FULL, best.score, s), x = __shfl_xor_sync(FULL, logit, s);
+			const int id = __shfl_xor_sync(FULL, best.id, s);
+			if (best.take(score, id)) logit = x;
+		}
+		if (here && i % 4 == 0)
+			((float4 *)d.units)[(long)row * ((n + UNIT - 1) / UNIT) + id0 / UNIT] = make_float4(share.top, share.sum, logit, __int_as_float(best.id));
+		if (bests) {
+			const float score = below(fmaxf(best.score, __shfl_xor_sync(FULL, best.score, 4)));
+			__syncwarp(); // all have read it, and these sums
+			if (i % ACROSS == 0 && score > bests[r]) bests[r] = score;
+		}
+	}
+}
+
+// What becomes of a tile's sums: they are stored, or drawn from.
+struct Store {
+	static constexpr bool DRAWS = false;
+	const Tensor &c, &bias;
+	int add;
+	template <int BM, int BN, int THREADS, int MOST> __device__ __forceinline__ void take(const float *sums, float *, int m0, int n0, int m, int n) const {
+		store_sums<BM, BN, THREADS, MOST>(c, bias, sums, m0, n0, m, n, add);
+	}
+};
+struct DrawFrom {
+	static constexpr bool DRAWS = true;
+	const Drawing &d;
+	template <int BM, int BN, int THREADS, int> __device__ __forceinline__ void take(const float *sums, float *bests, int m0, int n0, int m, int n) const {
+		draw_sums<BM, BN, THREADS>(d, sums, bests, m0, n0, m, n);
+	}
+};
+
 #if !RETOOL_SM90
 
 // byte offset of 16-byte piece `piece` of row `row`, in a tile with rows of COLS bf16
@@ -127,7 +234,7 @@ template <int ROWS, int COLS, int THREADS> __device__ __forceinline__ void load_
 }
 
 // BM by BN by BK tiles, warps of WM by WN. TA: a is stored (k, m), rows of BM. TB: b is stored (k, n), rows of BN. Else k is the inner dimension.
-template <int BM, int BN, int BK, int STAGES, int WM, int WN, bool TA, bool TB> __device__ __forceinline__ void gemm(Tensor c, Tensor a, Tensor b, Tensor bias, int m, int n, int k, int add) {
+template <int BM, int BN, int BK, int STAGES, int WM, int WN, bool TA, bool TB, class End> __device__ __forceinline__ void gemm(const End &end, Tensor a, Tensor b, int m, int n, int k) {
 	extern __shared__ __align__(128) char shared[];
 	constexpr int THREADS = (BM / WM) * (BN / WN) * 32, BYTES_A = BM * BK * 2, BYTES = BYTES_A + BN * BK * 2;
 	constexpr int TILES_M = WM / 16, TILES_N = WN / 8;
@@ -209,23 +316,33 @@ template <int BM, int BN, int BK, int STAGES, int WM, int WN, bool TA, bool TB> 
 				store_shared2(shared_address(sums + sum_at<BN>(row, col)), acc[i][j][h * 2], acc[i][j][h * 2 + 1]);
 			}
 	__syncthreads();
-	store_sums<BM, BN, THREADS, 4>(c, bias, sums, m0, n0, m, n, add);
+	end.template take<BM, BN, THREADS, 4>(sums, nullptr, m0, n0, m, n);
 }
 
 extern "C" __global__ void __launch_bounds__(128) linear_nt(Tensor c, Tensor a, Tensor b, Tensor bias, int m, int n, int k, int add) {
-	gemm<128, 128, 32, 4, 64, 64, false, false>(c, a, b, bias, m, n, k, add);
+	gemm<128, 128, 32, 4, 64, 64, false, false>(Store{c, bias, add}, a, b, m, n, k);
 }
 extern "C" __global__ void __launch_bounds__(128) linear_nt64(Tensor c, Tensor a, Tensor b, Tensor bias, int m, int n, int k, int add) {
-	gemm<64, 64, 64, 4, 32, 32, false, false>(c, a, b, bias, m, n, k, add);
+	gemm<64, 64, 64, 4, 32, 32, false, false>(Store{c, bias, add}, a, b, m, n, k);
 }
 extern "C" __global__ void __launch_bounds__(64) linear_nt16(Tensor c, Tensor a, Tensor b, Tensor bias, int m, int n, int k, int add) {
-	gemm<16, 32, 64, 8, 16, 16, false, false>(c, a, b, bias, m, n, k, add);
+	gemm<16, 32, 64, 8, 16, 16, false, false>(Store{c, bias, add}, a, b, m, n, k);
 }
 extern "C" __global__ void __launch_bounds__(128) linear_nn(Tensor c, Tensor a, Tensor b, Tensor bias, int m, int n, int k, int add) {
-	gemm<128, 128, 32, 4, 64, 64, false, true>(c, a, b, bias, m, n, k, add);
+	gemm<128, 128, 32, 4, 64, 64, false, true>(Store{c, bias, add}, a, b, m, n, k);
 }
 extern "C" __global__ void __launch_bounds__(128) linear_tn(Tensor c, Tensor a, Tensor b, Tensor bias, int m, int n, int k, int add) {
-	gemm<128, 128, 32, 4, 64, 64, true, true>(c, a, b, bias, m, n, k, add);
+	gemm<128, 128, 32, 4, 64, 64, true, true>(Store{c, bias, add}, a, b, m, n, k);
+}
+
+extern "C" __global__ void __launch_bounds__(128) linear_draw(Drawing d, Tensor a, Tensor b, int m, int n, int k) {
+	gemm<128, 128, 32, 4, 64, 64, false, false>(DrawFrom{d}, a, b, m, n, k);
+}
+extern "C" __global__ void __launch_bounds__(128) linear_draw64(Drawing d, Tensor a, Tensor b, int m, int n, int k) {
+	gemm<64, 64, 64, 4, 32, 32, false, false>(DrawFrom{d}, a, b, m, n, k);
+}
+extern "C" __global__ void __launch_bounds__(64) linear_draw16(Drawing d, Tensor a, Tensor b, int m, int n, int k) {
+	gemm<16, 32, 64, 8, 16, 16, false, false>(DrawFrom{d}, a, b, m, n, k);
 }
 
 // c[i,j] (+)= Σ_k a[i·am + k·ak] · b[j·bn + k·bk] + bias[j], one chain of fmaf over ascending k. 64x64x16 tiles, 256 threads of 4x4.
@@ -290,7 +407,7 @@ template <int ROWS, bool T> __device__ __forceinline__ void copy_half(unsigned t
 // PAIR: blocks are clusters of two, which take tiles side by side at the same time: one above the other if side is 0, and b is theirs
 // in common, else one beside the other, and a is. Each brings half of that to both. empty[s] waits for the warps of both: what stands there
 // is overwritten in both.
-template <int TEAMS, int BN, int STAGES, bool TA, bool TB, bool PAIR> __device__ __forceinline__ void gemm(const Tensor &c, const TensorMap &a, const TensorMap &b, const Tensor &bias, int m, int n, int k, int add, int side) {
+template <int TEAMS, int BN, int STAGES, bool TA, bool TB, bool PAIR, class End> __device__ __forceinline__ void gemm(const End &end, const TensorMap &a, const TensorMap &b, int m, int n, int k, int side) {
 	extern __shared__ __align__(1024) char dynamic[];
 	__shared__ __align__(8) unsigned long long full_bars[STAGES], empty_bars[STAGES];
 	constexpr int BM = TEAMS * 64, BYTES_A = BM * 128, BYTES = BYTES_A + BN * 128, COLS = BN < 64 ? BN : 64; // columns of sums in shared memory at a time
@@ -352,8 +469,18 @@ template <int TEAMS, int BN, int STAGES, bool TA, bool TB, bool PAIR> __device__
 
 	if (TEAMS > 1) take_registers<240>();
 	float *sums = (float *)(shared + STAGES * BYTES) + warp * 16 * COLS; // the warp's own
+	float *bests = nullptr;
+	if constexpr (End::DRAWS) {
+		__shared__ float scores[BM];
+		bests = scores + warp * 16;
+	}
+	int rows = -1; // whose the scores are
 	for (int i = first; i < tiles; i += next) {
 		tile(i);
+		if (End::DRAWS && rows != m0) {
+			rows = m0;
+			if (lane < 16) bests[lane] = -INFINITY; // read behind the barrier after the first sums
+		}
 		float acc[BN / 2];
 #pragma unroll
 		for (int e = 0; e < BN / 2; e++) acc[e] = 0.f;
@@ -391,8 +518,8 @@ template <int TEAMS, int BN, int STAGES, bool TA, bool TB, bool PAIR> __device__
 				store_shared2(shared_address(sums + sum_at<COLS>(row, col)), acc[col0 / 2 + e], acc[col0 / 2 + e + 1]);
 			}
 			__syncwarp();
-			store_sums<16, COLS, 32, BN == 256 ? 2 : 4>(c, bias, sums, m0 + warp * 16, n0 + col0, m, n, add);
-			__syncwarp(); // all have read them
+			end.template take<16, COLS, 32, BN == 256 ? 2 : 4>(sums, bests, m0 + warp * 16, n0 + col0, m, n);
+			if (!End::DRAWS) __syncwarp(); // all have read them
 		}
 	}
 	if (PAIR) cluster_sync(); // no warp of the other block will arrive here any more
@@ -401,11 +528,11 @@ template <int TEAMS, int BN, int STAGES, bool TA, bool TB, bool PAIR> __device__
 #define HOPPER_BLOCK(TEAMS) __launch_bounds__(TEAMS * 128 + (TEAMS > 1 ? 128 : 32), 1)
 #define WGMMA(NAME, TEAMS, BN, STAGES, TA, TB)                                                                                                                          \
 	extern "C" __global__ void HOPPER_BLOCK(TEAMS) NAME(Tensor c, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, Tensor bias, int m, int n, int k, int add) { \
-		gemm<TEAMS, BN, STAGES, TA, TB, false>(c, a, b, bias, m, n, k, add, 0);                                                                                                 \
+		gemm<TEAMS, BN, STAGES, TA, TB, false>(Store{c, bias, add}, a, b, m, n, k, 0);                                                                                                  \
 	}
 #define WGMMA_PAIR(NAME, TEAMS, BN, STAGES, TA, TB)                                                                                                                     \
 	extern "C" __global__ void __cluster_dims__(2, 1, 1) HOPPER_BLOCK(TEAMS) NAME(Tensor c, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, Tensor bias, int m, int n, int k, int add, int side) { \
-		gemm<TEAMS, BN, STAGES, TA, TB, true>(c, a, b, bias, m, n, k, add, side);                                                                                               \
+		gemm<TEAMS, BN, STAGES, TA, TB, true>(Store{c, bias, add}, a, b, m, n, k, side);                                                                                               \
 	}
 WGMMA(linear_nt_wgmma, 2, 256, 4, false, false)
 WGMMA(linear_nt128x128_wgmma, 2, 128, 6, false, false)
@@ -423,5 +550,12 @@ WGMMA_PAIR(linear_nt128x128_pair_wgmma, 2, 128, 6, false, false)
 WGMMA_PAIR(linear_nt64_pair_wgmma, 1, 128, 8, false, false)
 WGMMA_PAIR(linear_nn_pair_wgmma, 2, 256, 4, false, true)
 WGMMA_PAIR(linear_tn_pair_wgmma, 2, 256, 4, true, true)
+
+extern "C" __global__ void HOPPER_BLOCK(2) linear_draw_wgmma(Drawing d, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, int m, int n, int k) {
+	gemm<2, 256, 4, false, false, false>(DrawFrom{d}, a, b, m, n, k, 0);
+}
+extern "C" __global__ void __cluster_dims__(2, 1, 1) HOPPER_BLOCK(2) linear_draw_pair_wgmma(Drawing d, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, int m, int n, int k, int side) {
+	gemm<2, 256, 4, false, false, true>(DrawFrom{d}, a, b, m, n, k, side);
+}
 
 #endif

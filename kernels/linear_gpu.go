@@ -1,34 +1,44 @@
 package kernels
 
-// product launches c (m,n) (+)= a·b over k. kernel is nt, nn or tn. Which class multiplies depends on the sizes alone: what the copy
-// engine cannot take was staged.
+// product launches c (m,n) (+)= a·b over k. kernel is nt, nn or tn.
 func (g *GPU) product(kernel string, c, a, b, bias arg, m, n, k int, add int32, wgmma bool) {
+	g.multiply(kernel, a, b, m, n, k, wgmma, func(a, b any) []any {
+		return []any{c, a, b, bias, int32(m), int32(n), int32(k), add}
+	})
+}
+
+// multiply launches a product's kernel: nt, nn, tn, or draw, which is nt with another end. args are its parameters, given those of both
+// factors. Which class multiplies depends on the sizes alone: what the copy engine cannot take was staged.
+func (g *GPU) multiply(kernel string, a, b arg, m, n, k int, wgmma bool, args func(a, b any) []any) {
 	wgmma = wgmma && m > 0 && n > 0 && k > 0
 	t := g.pick(m, n, k, tilesOf(kernel, wgmma))
-	if wgmma {
-		boxA, boxB := t.rows, t.cols
-		switch t.pair { // each block brings half of what is common
-		case stacked:
-			boxB /= 2
-		case abreast:
-			boxA /= 2
-		}
-		mapA, mapB := g.tensorMap(a, m, k, boxA), g.tensorMap(b, n, k, boxB)
-		if kernel == "tn" { // 64 of k down the rows, in panels of 64 columns
-			mapA = g.tensorMap(a, k, m, 64)
-		}
-		if kernel != "nt" {
-			mapB = g.tensorMap(b, k, n, 64)
-		}
-		args := []any{c, mapA, mapB, bias, int32(m), int32(n), int32(k), add}
-		processors := g.info.Multiprocessors
-		if t.pair != alone {
-			args, processors = append(args, int32(t.pair-stacked)), max(processors/2*2, 2)
-		}
-		g.launch("linear_"+kernel+t.name, [3]int{min(t.tiles(m, n), processors), 1, 1}, t.threads, t.shared, args...)
+	if !wgmma {
+		g.launch("linear_"+kernel+t.name, [3]int{t.tiles(m, n), 1, 1}, t.threads, t.shared, args(a, b)...)
 		return
 	}
-	g.launch("linear_"+kernel+t.name, [3]int{t.tiles(m, n), 1, 1}, t.threads, t.shared, c, a, b, bias, int32(m), int32(n), int32(k), add)
+	boxA, boxB := t.rows, t.cols
+	switch t.pair { // each block brings half of what is common
+	case stacked:
+		boxB /= 2
+	case abreast:
+		boxA /= 2
+	}
+	mapA, mapB := [128]byte{}, [128]byte{}
+	if kernel == "tn" { // 64 of k down the rows, in panels of 64 columns
+		mapA = g.tensorMap(a, k, m, 64)
+	} else {
+		mapA = g.tensorMap(a, m, k, boxA)
+	}
+	if kernel == "nn" || kernel == "tn" {
+		mapB = g.tensorMap(b, k, n, 64)
+	} else {
+		mapB = g.tensorMap(b, n, k, boxB)
+	}
+	list, processors := args(mapA, mapB), g.info.Multiprocessors
+	if t.pair != alone {
+		list, processors = append(list, int32(t.pair-stacked)), max(processors/2*2, 2)
+	}
+	g.launch("linear_"+kernel+t.name, [3]int{min(t.tiles(m, n), processors), 1, 1}, t.threads, t.shared, list...)
 }
 
 // product32 is product in fp32: strides say which.

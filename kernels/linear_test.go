@@ -120,8 +120,36 @@ func checkFresh(t *testing.T, d Device, rows int) {
 			t.Errorf("%+v: adding once more changes nothing", c)
 		}
 	}
+	for _, h := range []Heads{{Q: 4, KV: 2, Dim: 64}, {Q: 6, KV: 3, Dim: 32}} { // in parts that are added up, and at once
+		checkFreshOfHeads(t, d, h)
+	}
 	x, v := d.Alloc(BF16, 2, 8), d.Alloc(F32, 8)
-	mustPanic(t, func() { d.Do(func() { d.RMSNormBackward(x.Fresh(), Tensor{}, x, x, v, d.Alloc(F32, 2)) }) }, "RMSNormBackward", "Fresh")
+	mustPanic(t, func() { d.Do(func() { d.RMSNormBackward(x, v.Fresh(), x, x, v, d.Alloc(F32, 2)) }) }, "RMSNormBackward", "Fresh")
+}
+
+// checkFreshOfHeads is checkFresh of attention, whose gradients are columns of one matrix, and of norms of its heads.
+func checkFreshOfHeads(t *testing.T, d Device, h Heads) {
+	const T = 70
+	QD, KD := h.Q*h.Dim, h.KV*h.Dim
+	x, lse, starts := upload(d, normals(4, T*(QD+2*KD)), T, QD+2*KD), d.Alloc(F32, T, h.Q), d.Alloc(I32, 2)
+	d.Upload(starts, []int32{0, T})
+	q, k, v, w, rstd := x.Cols(0, QD), x.Cols(QD, QD+KD), x.Cols(QD+KD, QD+2*KD), d.Alloc(BF16, h.Dim), d.Alloc(F32, T, h.KV)
+	d.Upload(w, normals(5, h.Dim))
+	d.Upload(rstd, slices.Repeat([]float32{0.5}, T*h.KV))
+	for _, dtype := range []DType{F32, BF16} {
+		dx, dn := d.Alloc(dtype, T, QD+2*KD), d.Alloc(dtype, T, QD+KD)
+		run := func(as func(Tensor) Tensor) []float32 {
+			mustDo(t, d, func() {
+				d.AttentionBackward(as(dx.Cols(0, QD)), as(dx.Cols(QD, QD+KD)), as(dx.Cols(QD+KD, QD+2*KD)), q, q, lse, q, k, v, starts, h)
+				d.RMSNormBackward(as(dn.Cols(QD, QD+KD).Split(h.Dim)), Tensor{}, k.Split(h.Dim), k.Split(h.Dim), w, rstd)
+			})
+			return append(floats32(d, dx), floats32(d, dn)...)
+		}
+		added := run(func(g Tensor) Tensor { return g })
+		if written := run(Tensor.Fresh); !slices.Equal(written, added) {
+			t.Errorf("%+v %v: written and added differ", h, dtype)
+		}
+	}
 }
 
 func TestFreshIsWrittenAsIfAddedToZeros(t *testing.T) {

@@ -4,17 +4,18 @@
 //   lse = ln Σ_v exp(t_v)   t = x/temperature      logp = t_id − lse      entropy = −Σ p·ln p,  ln p = t − lse
 //   ∂x_v = (dlogp·(1[v=id] − p_v) − dentropy·p_v·(ln p_v + entropy)) / temperature
 //
-//   logits (R,V) f32, lse, logp, entropy, dlogp, dentropy (R) f32, ids (R) i32. The gradient replaces the logits.
+//   logits (R,V) f32, lse, logp, entropy, dlogp, dentropy (R) f32, ids (R) i32. The gradient replaces the logits: as f32, or as bf16 in the
+//   first half of each row, which is what products would round it to.
 //   Reference: logits_test.go, float64.
 //
 // Launch    a block of 256 a row.
 // Layout    a row as in memory, eight neighbouring numbers a thread, 16-byte loads.
-// Contract  a thread takes every 256th group of 8 numbers, ascending, with its own running maximum; the threads' sums are brought to the
-//           row's maximum and added by butterflies, then the warps ascending. The order depends on V alone.
-// Floor     4·R·V bytes forward, 8·R·V backward (12 with entropy) and to keep a set. R 512, V 151936, 4.3 TB/s (H200): 72 µs, 145 µs.
+// Contract  the log-sum-exp is that of units of 32 ids, merged in one order, which depends on V alone (draw.cuh): the head's product keeps
+//           the same units where it draws. Entropy: a thread takes every 256th group of 8 numbers, ascending, then a block adds up.
+// Floor     4·R·V bytes forward, 8·R·V backward, 6 as bf16 (4 more with entropy) and to keep a set. R 512, V 151936, 4.3 TB/s (H200): 72 µs, 145 µs.
 // Reached   not measured: no hardware yet.
 // Error     2e-6 of the largest |t| (ex2.approx, lg2.approx).
-#include "common.cuh"
+#include "draw.cuh"
 
 // −Inf outside of ids[starts[r]…starts[r+1]−1], which ascend; a row without any stays
 extern "C" __global__ void __launch_bounds__(256) keep(Tensor logits, const int *starts, const int *ids, int cols) {
@@ -45,25 +46,18 @@ extern "C" __global__ void __launch_bounds__(256) keep(Tensor logits, const int 
 extern "C" __global__ void __launch_bounds__(256) log_sum_exp(float *lse, Tensor logits, int cols, float scale) {
 	__shared__ float part[2][8];
 	const long row = (long)blockIdx.x * logits.ld;
-	float top = -INFINITY, sum = 0.f, v[8];
-	for (int c = threadIdx.x * 8; c < cols; c += 256 * 8) {
-		const int n = cols - c;
+	Share share{-INFINITY, 0.f};
+	for (int from = 0; from < cols; from += 256 * 8) {
+		const int c = from + threadIdx.x * 8, n = cols - c;
+		float v[8];
 		load8(v, logits, row + c, n);
-		float m = top;
 #pragma unroll
-		for (int i = 0; i < 8; i++) {
-			v[i] = i < n ? v[i] * scale : -INFINITY;
-			m = fmaxf(m, v[i]);
-		}
-		if (m == -INFINITY) continue;
-		sum *= exp_(top - m);
-#pragma unroll
-		for (int i = 0; i < 8; i++) sum += exp_(v[i] - m);
-		top = m;
+		for (int i = 0; i < 8; i++) v[i] = i < n ? v[i] * scale : -INFINITY;
+		const Share unit = unit_share(v);
+		if (chain_of(c / UNIT) == threadIdx.x) share.take(unit.top, unit.sum);
 	}
-	const float m = block_max<8>(top, part[0]);
-	sum = block_sum<8>(top == -INFINITY ? 0.f : sum * exp_(top - m), part[1]);
-	if (threadIdx.x == 0) lse[blockIdx.x] = m + ln_(sum);
+	const float l = row_lse(share, part);
+	if (threadIdx.x == 0) lse[blockIdx.x] = l;
 }
 
 // p·ln p, summed over a thread's numbers
@@ -93,14 +87,15 @@ extern "C" __global__ void __launch_bounds__(256) log_prob(float *logp, float *e
 	if (threadIdx.x == 0) entropy[r] = -sum;
 }
 
-extern "C" __global__ void __launch_bounds__(256) log_prob_bwd(Tensor logits, const float *lse, const int *ids, const float *dlogp, const float *dentropy, int cols, float scale) {
+extern "C" __global__ void __launch_bounds__(256) log_prob_bwd(Tensor dlogits, Tensor logits, const float *lse, const int *ids, const float *dlogp, const float *dentropy, int cols, float scale) {
 	__shared__ float part[8];
 	const int r = blockIdx.x, id = dlogp ? ids[r] : -1;
 	const long row = (long)r * logits.ld;
 	const float dl = dlogp ? dlogp[r] : 0.f, de = dentropy ? dentropy[r] : 0.f, l = lse[r];
 	float entropy = 0.f, v[8];
 	if (de != 0.f) entropy = -block_sum<8>(plogp(logits, row, cols, scale, l), part); // the same branch for the whole block
-	for (int c = threadIdx.x * 8; c < cols; c += 256 * 8) {
+	for (int from = 0; from < cols; from += 256 * 8) {
+		const int c = from + threadIdx.x * 8;
 		load8(v, logits, row + c, cols - c);
 #pragma unroll
 		for (int i = 0; i < 8; i++) {
@@ -109,6 +104,7 @@ extern "C" __global__ void __launch_bounds__(256) log_prob_bwd(Tensor logits, co
 			if (de != 0.f && p > 0.f) d = fmaf(-de * p, lp + entropy, d);
 			v[i] = d * scale;
 		}
-		store8(logits, row + c, cols - c, v);
+		if (dlogits.type == BF16) __syncthreads(); // all have read what lies where this goes: logits up to here
+		store8(dlogits, (long)r * dlogits.ld + c, cols - c, v);
 	}
 }

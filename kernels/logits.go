@@ -13,10 +13,10 @@ type Logits interface {
 	LogSumExp(lse, logits Tensor, temperature float32)
 	// LogProb is logp[r] = logits[r,ids[r]]/temperature − lse[r], and the entropy of the row's distribution. Either output may be absent.
 	LogProb(logp, entropy, logits, lse, ids Tensor, temperature float32)
-	// LogProbBackward replaces logits by their gradient, given ∂/∂logp and ∂/∂entropy (each (R) f32 or absent):
+	// LogProbBackward replaces logits by their gradient dlogits, which is logits itself, or Halved, given ∂/∂logp and ∂/∂entropy (each (R) f32 or absent):
 	//
 	//	∂x_v = (dlogp·(1[v=id] − p_v) − dentropy·p_v·(ln p_v + entropy)) / temperature
-	LogProbBackward(logits, lse, ids, dlogp, dentropy Tensor, temperature float32)
+	LogProbBackward(dlogits, logits, lse, ids, dlogp, dentropy Tensor, temperature float32)
 }
 
 func checkKeep(logits, starts, ids Tensor) (R, V int) {
@@ -47,9 +47,12 @@ func checkLogProb(logp, entropy, logits, lse, ids Tensor, temperature float32) (
 	return R, V
 }
 
-func checkLogProbBackward(logits, lse, ids, dlogp, dentropy Tensor, temperature float32) (R, V int) {
+func checkLogProbBackward(dlogits, logits, lse, ids, dlogp, dentropy Tensor, temperature float32) (R, V int) {
 	const op = "LogProbBackward"
 	R, V = checkLogits(op, logits, temperature)
+	if dlogits != logits && (dlogits.dtype != BF16 || dlogits != logits.Halved()) {
+		wrong(op, "dlogits", dlogits, "logits", logits, "the gradient must be that tensor, or its halves")
+	}
 	checkVector(op, "lse", lse, F32, R)
 	checkOptional(op, "dlogp", dlogp, F32, R)
 	checkOptional(op, "dentropy", dentropy, F32, R)

@@ -111,10 +111,10 @@ func (d *cpu) LogProb(logp, entropy, logits, lse, ids Tensor, temperature float3
 	})
 }
 
-func (d *cpu) LogProbBackward(logits, lse, ids, dlogp, dentropy Tensor, temperature float32) {
+func (d *cpu) LogProbBackward(dlogits, logits, lse, ids, dlogp, dentropy Tensor, temperature float32) {
 	const op = "LogProbBackward"
 	d.begin(op)
-	R, V := checkLogProbBackward(logits, lse, ids, dlogp, dentropy, temperature)
+	R, V := checkLogProbBackward(dlogits, logits, lse, ids, dlogp, dentropy, temperature)
 	d.writes(op, logits)
 	d.reads(op, lse)
 	d.head = headJob{

@@ -26,10 +26,10 @@ func (g *GPU) LogProb(logp, entropy, logits, lse, ids Tensor, temperature float3
 }
 
 // LogProbBackward replaces the logits.
-func (g *GPU) LogProbBackward(logits, lse, ids, dlogp, dentropy Tensor, temperature float32) {
+func (g *GPU) LogProbBackward(dlogits, logits, lse, ids, dlogp, dentropy Tensor, temperature float32) {
 	g.begin("LogProbBackward")
 	defer g.end()
-	R, V := checkLogProbBackward(logits, lse, ids, dlogp, dentropy, temperature)
+	R, V := checkLogProbBackward(dlogits, logits, lse, ids, dlogp, dentropy, temperature)
 	g.launch("log_prob_bwd", [3]int{R, 1, 1}, 256, 0,
-		g.out(logits), g.address(lse), g.address(ids), g.address(dlogp), g.address(dentropy), int32(V), 1/temperature)
+		g.out(dlogits), g.out(logits), g.address(lse), g.address(ids), g.address(dlogp), g.address(dentropy), int32(V), 1/temperature)
 }

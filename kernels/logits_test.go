@@ -3,6 +3,7 @@ package kernels
 import (
 	"math"
 	"slices"
+	"testing"
 
 	"pgregory.net/rapid"
 )
@@ -110,7 +111,7 @@ func checkLogProbBackwardOp(t *rapid.T, s *subject) {
 	case 1:
 		de, dent = Tensor{}, make([]float64, c.R)
 	}
-	s.do(t, func() { s.dev.LogProbBackward(x, lse, ids, dl, de, float32(c.temperature)) })
+	s.do(t, func() { s.dev.LogProbBackward(x, x, lse, ids, dl, de, float32(c.temperature)) })
 	loss := func() (sum float64) {
 		for r := range c.R {
 			lp, h := refLogProb(c.row(r), int(c.ids[r]), c.temperature)
@@ -157,7 +158,7 @@ func checkKeepOp(t *rapid.T, s *subject) {
 			}
 			s.dev.LogSumExp(lse, xt, temperature)
 			s.dev.LogProb(lp, h, xt, lse, ids, temperature)
-			s.dev.LogProbBackward(xt, lse, ids, dl, de, temperature)
+			s.dev.LogProbBackward(xt, xt, lse, ids, dl, de, temperature)
 		})
 		defer s.free(xt, lse, ids, dl, de, st, kt, lp, h)
 		return s.read(xt), s.read(lp), s.read(h)
@@ -190,4 +191,54 @@ func checkKeepOp(t *rapid.T, s *subject) {
 		return sum
 	}
 	s.nearGradient(t, "dlogits", x, make([]float64, len(c.x)), c.x, 100, loss)
+}
+
+func TestGPUHalvedGradientsAreRounded(t *testing.T) { onEveryGPU(t, halvedGradientsAreRounded) }
+
+// The gradient of logits as BF16, in the first half of each row, is that of F32 rounded once, within 2⁻⁸ of float64's; and the gradients that
+// it gives a head are those of the other, bit for bit: products round it in any case.
+func halvedGradientsAreRounded(t *testing.T, d *GPU) {
+	const R, V, M = 5, 4104, 24 // a row is three turns of a block
+	x, w, h := normals(1, R*V), upload(d, normals(2, V*M), V, M), upload(d, normals(3, R*M), R, M)
+	ids, dlogp, dentropy := []int32{0, 4103, 17, 2048, 2047}, []float32{1, -0.5, 2, 0.25, 0}, []float32{0, 0.5, -1, 0, 0.5}
+	run := func(of func(Tensor) Tensor) (g, dx, dw []float32) {
+		logits, lse, it, lp, de := d.Alloc(F32, R, V), d.Alloc(F32, R), d.Alloc(I32, R), d.Alloc(F32, R), d.Alloc(F32, R)
+		d.Upload(logits, x)
+		d.Upload(it, ids)
+		d.Upload(lp, dlogp)
+		d.Upload(de, dentropy)
+		tx, tw, rounded := d.Alloc(BF16, R, M), d.Alloc(F32, V, M), d.Alloc(BF16, R, V)
+		mustDo(t, d, func() {
+			d.LogSumExp(lse, logits, 0.7)
+			d.LogProbBackward(of(logits), logits, lse, it, lp, de, 0.7)
+			d.LinearBackward(tx.Fresh(), tw.Fresh(), Tensor{}, of(logits), h, w)
+			d.Copy(rounded, of(logits))
+		})
+		return floats32(d, rounded), floats32(d, tx), floats32(d, tw)
+	}
+	g, dx, dw := run(Tensor.Halved)
+	wantG, wantX, wantW := run(func(t Tensor) Tensor { return t })
+	if !slices.Equal(g, wantG) || !slices.Equal(dx, wantX) || !slices.Equal(dw, wantW) {
+		t.Error("gradients by halves are not those of float32, rounded")
+	}
+	for r := range R {
+		row := make([]float64, V)
+		for v := range row {
+			row[v] = float64(x[r*V+v])
+		}
+		const temperature = float64(float32(0.7))
+		lse := refLSE(row, temperature)
+		_, entropy := refLogProb(row, 0, temperature)
+		for v := range row {
+			lp, hit := row[v]/temperature-lse, 0.0
+			if v == int(ids[r]) {
+				hit = 1
+			}
+			p := math.Exp(lp)
+			want := (float64(dlogp[r])*(hit-p) - float64(dentropy[r])*p*(lp+entropy)) / temperature
+			if got := float64(g[r*V+v]); math.Abs(got-want) > math.Abs(want)/256+1e-7 {
+				t.Fatalf("row %d: the gradient of id %d is %v, want %v", r, v, got, want)
+			}
+		}
+	}
 }

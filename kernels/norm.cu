@@ -76,7 +76,7 @@ template <int THREADS> __device__ __forceinline__ void rmsnorm(Tensor y, Tensor 
 
 // dx of rows [from, to), and to sums (n), where that is there, Σ dy·x̂ over them, rows ascending. A thread keeps the sums of its columns in
 // registers, those past KEPT eights in sums itself.
-template <int THREADS> __device__ __forceinline__ void rmsnorm_bwd(Tensor dx, Tensor dy, Tensor x, Tensor w, Tensor rstd, int from, int to, int heads, int n, int lane, float *sums, float (*part)[8]) {
+template <int THREADS> __device__ __forceinline__ void rmsnorm_bwd(Tensor dx, Tensor dy, Tensor x, Tensor w, Tensor rstd, int from, int to, int heads, int n, int add, int lane, float *sums, float (*part)[8]) {
 	constexpr int KEPT = THREADS == 32 ? 4 : 3; // all of 1024 numbers, 6144
 	float held[KEPT][8] = {};
 	for (int i = from; i < to; i++) {
@@ -95,33 +95,33 @@ template <int THREADS> __device__ __forceinline__ void rmsnorm_bwd(Tensor dx, Te
 			}
 			mean = __fdiv_rn(row_sum<THREADS>(sum, part[i & 1]), (float)n); // two parts: some may still read the one of the row before
 		}
-		auto piece = [&](float add[8], int c) {
+		auto piece = [&](float total[8], int c) {
 			float v[8], g[8], u[8];
 			load8(v, x, at + c, n - c);
 			load8(g, dy, dy_at + c, n - c);
 #pragma unroll
 			for (int e = 0; e < 8; e++) {
 				v[e] = v[e] * s;
-				add[e] = fmaf(g[e], v[e], add[e]);
+				total[e] = fmaf(g[e], v[e], total[e]);
 			}
 			if (!dx.p) return;
 			load8(u, w, c, n - c);
 #pragma unroll
 			for (int e = 0; e < 8; e++) v[e] = s * fmaf(-v[e], mean, g[e] * u[e]);
-			add8(dx, dx_at + c, n - c, v);
+			sum8(dx, dx_at + c, n - c, v, add);
 		};
 #pragma unroll
 		for (int k = 0; k < KEPT; k++)
 			if ((lane + k * THREADS) * 8 < n) piece(held[k], (lane + k * THREADS) * 8);
 		for (int c = (lane + KEPT * THREADS) * 8; c < n; c += THREADS * 8) {
-			float add[8] = {};
+			float total[8] = {};
 #pragma unroll
 			for (int e = 0; e < 8; e++)
-				if (sums && i > from && c + e < n) add[e] = sums[c + e];
-			piece(add, c);
+				if (sums && i > from && c + e < n) total[e] = sums[c + e];
+			piece(total, c);
 #pragma unroll
 			for (int e = 0; e < 8; e++)
-				if (sums && c + e < n) sums[c + e] = add[e];
+				if (sums && c + e < n) sums[c + e] = total[e];
 		}
 	}
 	if (!sums) return;
@@ -147,17 +147,17 @@ extern "C" __global__ void __launch_bounds__(256) rmsnorm_fwd_block(Tensor y, Te
 // the first row of slab i, of so many that rows are cut into
 __device__ __forceinline__ int slab_row(int rows, int slabs, int i) { return (int)((long)rows * i / slabs); }
 
-extern "C" __global__ void __launch_bounds__(128, 3) rmsnorm_bwd_warp(Tensor dx, float *sums, Tensor dy, Tensor x, Tensor w, Tensor rstd, int rows, int slabs, int heads, int n) {
+extern "C" __global__ void __launch_bounds__(128, 3) rmsnorm_bwd_warp(Tensor dx, float *sums, Tensor dy, Tensor x, Tensor w, Tensor rstd, int rows, int slabs, int heads, int n, int add) {
 	const int i = blockIdx.x * 4 + threadIdx.x / 32;
 	if (i >= slabs) return;
 	float none[2][8];
-	rmsnorm_bwd<32>(dx, dy, x, w, rstd, slab_row(rows, slabs, i), slab_row(rows, slabs, i + 1), heads, n, threadIdx.x % 32, sums ? sums + (long)i * n : 0, none);
+	rmsnorm_bwd<32>(dx, dy, x, w, rstd, slab_row(rows, slabs, i), slab_row(rows, slabs, i + 1), heads, n, add, threadIdx.x % 32, sums ? sums + (long)i * n : 0, none);
 }
 
-extern "C" __global__ void __launch_bounds__(256, 2) rmsnorm_bwd_block(Tensor dx, float *sums, Tensor dy, Tensor x, Tensor w, Tensor rstd, int rows, int slabs, int heads, int n) {
+extern "C" __global__ void __launch_bounds__(256, 2) rmsnorm_bwd_block(Tensor dx, float *sums, Tensor dy, Tensor x, Tensor w, Tensor rstd, int rows, int slabs, int heads, int n, int add) {
 	__shared__ float part[2][8];
 	const int i = blockIdx.x;
-	rmsnorm_bwd<256>(dx, dy, x, w, rstd, slab_row(rows, slabs, i), slab_row(rows, slabs, i + 1), heads, n, threadIdx.x, sums ? sums + (long)i * n : 0, part);
+	rmsnorm_bwd<256>(dx, dy, x, w, rstd, slab_row(rows, slabs, i), slab_row(rows, slabs, i + 1), heads, n, add, threadIdx.x, sums ? sums + (long)i * n : 0, part);
 }
 
 // part (slabs, n) = sums over slabs of x (rows, n): the gradient of a bias. grid (⌈n/32⌉, slabs), 256 threads: 32 columns times 8 threads that

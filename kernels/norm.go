@@ -7,6 +7,7 @@ type Norms interface {
 	// RMSNorm is x += add, unless that is absent, then y = w · x/√(mean(x²)+eps) over the last dimension. x, add, y (T,C), or (T,H,D)
 	// with w (D); rstd (T) or (T,H) f32 keeps 1/√(…), or is absent. Zhang 2019.
 	RMSNorm(y, rstd, x, add, w Tensor, eps float32)
+	// RMSNormBackward adds to dx and dw. A dx that is Fresh is written.
 	RMSNormBackward(dx, dw, dy, x, w, rstd Tensor)
 }
 

@@ -60,6 +60,7 @@ func (d *cpu) RMSNormBackward(dx, dw, dy, x, w, rstd Tensor) {
 	const op = "RMSNormBackward"
 	d.begin(op)
 	T, H, C := checkNormBackward(dx, dw, dy, x, w, rstd)
+	dx = d.cleared(op, dx)
 	for _, t := range [...]Tensor{dy, x, w, rstd} {
 		d.reads(op, t)
 	}

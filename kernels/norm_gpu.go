@@ -50,7 +50,8 @@ func (g *GPU) RMSNormBackward(dx, dw, dy, x, w, rstd Tensor) {
 	if dw.mem != nil {
 		part = g.temp(4 * n * C)
 	}
-	g.launch(name, grid, threads, 0, g.out(dx), part, g.in(dy), g.in(x), g.in(w), r, int32(rows), int32(n), int32(H), int32(C))
+	to, add := g.sum(dx)
+	g.launch(name, grid, threads, 0, to, part, g.in(dy), g.in(x), g.in(w), r, int32(rows), int32(n), int32(H), int32(C), add)
 	if dw.mem != nil {
 		g.columnFinish(dw, part, n, C)
 	}

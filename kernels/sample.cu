@@ -15,6 +15,8 @@
 //
 // Launch    sample_part: grid (splits, R), a block of 256 the best of one part of a row. sample_pick: a block of 512 a row: the best of its parts;
 //           then, if asked, whether it is kept, and the rounds. sample_restrict: a block of 512 a row.
+//           draw_pick: a block of 256 a row, of what the head's product kept (linear.cu): a unit of 32 ids a thread, whose best score is computed
+//           again from its logit. It gives the log-probability too.
 // Layout    a row as in memory; a thread takes four neighbouring ids, which share a Philox block: 16-byte loads.
 // Contract  a draw depends on (seed, trajectory, position, id) and the row's logits alone: not on splits, for a maximum has no order. An
 //           id that cannot win goes without its logarithms (−ln u ≥ 1 − u), by a bound that leaves room for all rounding.
@@ -22,45 +24,7 @@
 //           from the second-level cache, a halving of sample_restrict once, about 25 times.
 // Reached   not measured: no hardware yet.
 // Error     scores within 1e-6 of their size; logf, not the approximation, because u near 1 needs a relative bound.
-#include "common.cuh"
-
-__device__ __forceinline__ void philox(unsigned w[4], unsigned c0, unsigned c1, unsigned c2, unsigned c3, unsigned k0, unsigned k1) {
-#pragma unroll
-	for (int i = 0; i < 10; i++) {
-		const unsigned h0 = __umulhi(0xD2511F53u, c0), l0 = 0xD2511F53u * c0, h1 = __umulhi(0xCD9E8D57u, c2), l1 = 0xCD9E8D57u * c2;
-		c0 = h1 ^ c1 ^ k0, c1 = l1, c2 = h0 ^ c3 ^ k1, c3 = l0;
-		k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
-	}
-	w[0] = c0, w[1] = c1, w[2] = c2, w[3] = c3;
-}
-
-// An id and its score, or its logit.
-struct Best {
-	float score;
-	int id;
-	// whether it comes before another
-	__device__ __forceinline__ bool before(float score_, int id_) const { return score > score_ || (score == score_ && id < id_); }
-	__device__ __forceinline__ void take(float score_, int id_) {
-		if (!before(score_, id_) && score_ == score_) score = score_, id = id_;
-	}
-};
-
-// the best of a warp, in every lane
-__device__ __forceinline__ Best warp_best(Best b) {
-#pragma unroll
-	for (int d = 16; d > 0; d >>= 1) b.take(__shfl_xor_sync(FULL, b.score, d), __shfl_xor_sync(FULL, b.id, d));
-	return b;
-}
-
-// the best of a block, in every thread. part holds WARPS of them that no thread may still be reading.
-template <int WARPS> __device__ __forceinline__ Best block_best(Best b, Best *part) {
-	b = warp_best(b);
-	if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = b;
-	__syncthreads();
-#pragma unroll
-	for (int i = 0; i < WARPS; i++) b.take(part[i].score, part[i].id);
-	return b;
-}
+#include "draw.cuh"
 
 // four neighbouring logits, of which the first n exist
 __device__ __forceinline__ void load4(float v[4], const float *x, int n) {
@@ -73,16 +37,14 @@ __device__ __forceinline__ void load4(float v[4], const float *x, int n) {
 	for (int i = 0; i < 4; i++) v[i] = i < n ? x[i] : -INFINITY;
 }
 
-// What all ids of a row have in common.
+// A row to draw from.
 struct Draw {
 	const float *x;
 	float scale; // 1/temperature, or 0
-	unsigned trajectory_low, trajectory_high, position, seed_low, seed_high;
+	Key key;
 };
 __device__ __forceinline__ Draw draw_of(const Tensor &logits, const int *keys, int r, unsigned seed_low, unsigned seed_high, float scale) {
-	Draw d{(const float *)logits.p + (long)r * logits.ld, scale, 0, 0, 0, seed_low, seed_high};
-	if (scale > 0.f) d.trajectory_low = keys[3 * r], d.trajectory_high = keys[3 * r + 1], d.position = keys[3 * r + 2];
-	return d;
+	return Draw{(const float *)logits.p + (long)r * logits.ld, scale, scale > 0.f ? key_at(keys, r, seed_low, seed_high) : Key{}};
 }
 
 // The best score among ids from, … to−1 whose logits come before `end`: THREADS threads, the best of a thread. from is a multiple of 4.
@@ -97,7 +59,7 @@ template <int THREADS> __device__ __forceinline__ Best best_score(const Draw &d,
 #pragma unroll
 		for (int i = 0; i < 4; i++) {
 			open[i] = v0 + i < to && Best{x[i], v0 + i}.before(end.score, end.id);
-			if (d.scale > 0.f) open[i] = open[i] && !(fmaf(x[i], d.scale, 16.7f) < beat); // the largest noise is 16.64
+			if (d.scale > 0.f) open[i] = open[i] && !(fmaf(x[i], d.scale, MOST_NOISE) < beat);
 			any |= open[i];
 		}
 		if (any && d.scale == 0.f) {
@@ -106,18 +68,17 @@ template <int THREADS> __device__ __forceinline__ Best best_score(const Draw &d,
 				if (open[i]) best.take(x[i], v0 + i);
 		} else if (any) {
 			unsigned w[4];
-			philox(w, v0 / 4, d.position, d.trajectory_low, d.trajectory_high, d.seed_low, d.seed_high);
+			d.key.words(w, v0 / 4);
 #pragma unroll
 			for (int i = 0; i < 4; i++) {
-				const float u = (float)max(w[i] >> 8, 1u) * 0x1p-24f, wait = 1.f - u;
+				const float u = uniform_of(w[i]), wait = 1.f - u;
 				if (!open[i] || wait > exp_(fmaf(x[i], d.scale, -beat))) continue;
-				best.take(fmaf(x[i], d.scale, -logf(-logf(u))), v0 + i);
+				best.take(score_of(x[i], d.scale, u), v0 + i);
 				found = true;
 			}
 		}
 		if (__any_sync(FULL, found)) {
-			beat = warp_max(best.score);
-			beat -= fmaf(fabsf(beat), 0x1p-20f, 0x1p-12f);
+			beat = below(warp_max(best.score));
 		}
 	}
 	return best;
@@ -130,6 +91,36 @@ extern "C" __global__ void __launch_bounds__(256) sample_part(Best *parts, Tenso
 	const int from = min(n, (int)blockIdx.x * part), to = min(n, from + part);
 	const Best b = block_best<8>(best_score<256>(d, from, to, Best{-INFINITY, n}), best);
 	if (threadIdx.x == 0) parts[(long)r * splits + blockIdx.x] = b;
+}
+
+// The id that a row's units name, and its log-probability.
+extern "C" __global__ void __launch_bounds__(256) draw_pick(int *ids, float *logp, const Unit *units, int width, const int *keys, int n, unsigned seed_low, unsigned seed_high, float scale, float draw) {
+	__shared__ float part[2][8];
+	__shared__ Best bests[8];
+	const int r = blockIdx.x;
+	const Key key = draw > 0.f ? key_at(keys, r, seed_low, seed_high) : Key{};
+	Share share{-INFINITY, 0.f};
+	Best best{-INFINITY, n};
+	float logit = 0.f;
+	for (int u = first_unit(threadIdx.x); u < width; u += 256) {
+		const float4 v = ((const float4 *)units)[(long)r * width + u];
+		const int id = __float_as_int(v.w);
+		share.take(v.x, v.y);
+		if (id < 0) continue;
+		float score = v.z;
+		if (draw > 0.f) {
+			unsigned w[4];
+			key.words(w, id / 4);
+			score = score_of(v.z, draw, uniform_of(id & 2 ? (id & 1 ? w[3] : w[2]) : (id & 1 ? w[1] : w[0])));
+		}
+		if (best.take(score, id)) logit = v.z;
+	}
+	const float lse = row_lse(share, part);
+	const int id = block_best<8>(best, bests).id;
+	if (id == n ? threadIdx.x == 0 : best.id == id) { // a row of NaN has no best
+		ids[r] = min(id, n - 1);
+		logp[r] = id == n ? __int_as_float(0x7fffffff) : logit * scale - lse;
+	}
 }
 
 // What is kept of a row: an id whose predecessors number below top_k and have probabilities that add up to less than top_p, and whose own

@@ -26,6 +26,14 @@ func (s Sampling) Whole() Sampling {
 	return s
 }
 
+// scored is the temperature of the log-probabilities of what s draws.
+func (s Sampling) scored() float32 {
+	if s.Temperature == 0 {
+		return 1
+	}
+	return s.Temperature
+}
+
 // floor is the logit that MinP asks for, below the largest: exp((x − top)/Temperature) ≥ MinP. −Inf where all are kept.
 func (s Sampling) floor() float32 {
 	if s.MinP == 0 {
@@ -47,6 +55,10 @@ type Sampler interface {
 	// The noise is Philox4x32-10 of (seed; trajectory, position, index). keys (R,3) i32: trajectory low, trajectory high, position.
 	// lse (R) is LogSumExp's at s.Temperature; a TopP below 1 reads it.
 	Sample(ids, logits, lse, keys Tensor, s Sampling)
+	// Draw is y = x·wᵀ, and what a decode step asks of those logits: Sample of them, and LogProb of what is drawn, at s.Temperature, or at 1
+	// where it is 0. Bits and ids are those of Linear, LogSumExp, Sample and LogProb, one after the other. ids (R) i32, logp (R),
+	// x (R,M), w (V,M), keys as for Sample. y (R,V) and lse (R) f32 are working memory, which need not hold logits afterwards.
+	Draw(ids, logp, y, lse, x, w, keys Tensor, s Sampling)
 	// Restrict puts −Inf in place of the logits that s does not keep, so that what follows sees the distribution over the others: a Sample
 	// of s.Whole() draws the ids that Sample of s draws. kept (R,KeptWords(V)) i32 becomes the set: bit v%32 of word v/32 of a row is
 	// 1 if v is kept. s.Temperature is above 0; lse (R) is LogSumExp's before, a TopP below 1 reads it.
@@ -64,6 +76,23 @@ func checkSample(ids, logits, lse, keys Tensor, s Sampling) (R, V, N int) {
 		}
 	}
 	return R, V, N
+}
+
+// checkDraw returns rows, vocabulary, inner size, and how many of the ids can be drawn.
+func checkDraw(ids, logp, y, lse, x, w, keys Tensor, s Sampling) (R, V, M, N int) {
+	R, V, M = checkLinear(y, x, w, Tensor{})
+	_, _, N = checkSample(ids, y, lse, keys, s)
+	checkVector("Draw", "lse", lse, F32, R)
+	checkVector("Draw", "logp", logp, F32, R)
+	return R, V, M, N
+}
+
+// drawByParts is Draw by its four operations.
+func drawByParts(d Device, ids, logp, y, lse, x, w, keys Tensor, s Sampling) {
+	d.Linear(y, x, w, Tensor{})
+	d.LogSumExp(lse, y, s.scored())
+	d.Sample(ids, y, lse, keys, s)
+	d.LogProb(logp, Tensor{}, y, lse, ids, s.scored())
 }
 
 func checkRestrict(logits, kept, lse Tensor, s Sampling) (R, V, N int) {

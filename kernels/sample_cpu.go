@@ -41,6 +41,12 @@ func (d *cpu) Sample(ids, logits, lse, keys Tensor, s Sampling) {
 	})
 }
 
+// Draw has the logits in y.
+func (d *cpu) Draw(ids, logp, y, lse, x, w, keys Tensor, s Sampling) {
+	checkDraw(ids, logp, y, lse, x, w, keys, s)
+	drawByParts(d, ids, logp, y, lse, x, w, keys, s)
+}
+
 // argmax is the index of the largest number, the first of equals.
 func argmax(x []float32) int32 {
 	best := 0

@@ -24,6 +24,47 @@ func (g *GPU) Sample(ids, logits, lse, keys Tensor, s Sampling) {
 		topP, int32(s.TopK), s.floor())
 }
 
+// drawUnit is how many ids of a row have statistics of their own: draw.cuh.
+const drawUnit = 32
+
+// drawing is struct Drawing of draw.cuh.
+type drawing struct {
+	units, keys   uint64
+	low, high     uint32 // the seed
+	scale, scaled float32
+	open          int32
+}
+
+// Draw keeps no logits where all ids may be drawn: the product keeps of each 32 what the others need, a sixteenth of a row's bytes if
+// it is float32. A truncated draw reads the row itself.
+func (g *GPU) Draw(ids, logp, y, lse, x, w, keys Tensor, s Sampling) {
+	R, V, M, N := checkDraw(ids, logp, y, lse, x, w, keys, s)
+	if s.Truncated() || x.dtype == F32 && w.dtype == F32 {
+		drawByParts(g, ids, logp, y, lse, x, w, keys, s)
+		return
+	}
+	g.begin("Draw")
+	defer g.end()
+	if R == 0 {
+		return
+	}
+	wgmma := g.hopper && M%8 == 0
+	st := staging{g: g}
+	width := ceil(V, drawUnit)
+	units := st.bytes(16 * R * width)
+	sx, sw := st.use(x, wgmma), st.use(w, wgmma)
+	st.begin()
+	d := drawing{units: st.at + uint64(units), low: uint32(s.Seed), high: uint32(s.Seed >> 32), scale: 1 / s.scored(), open: int32(N)}
+	if s.Temperature > 0 {
+		d.keys, d.scaled = g.address(keys), d.scale
+	}
+	g.multiply("draw", sx.a, sw.a, R, V, M, wgmma, func(a, b any) []any {
+		return []any{d, a, b, int32(R), int32(V), int32(M)}
+	})
+	g.launch("draw_pick", [3]int{R, 1, 1}, 256, 0,
+		g.out(ids).p, g.out(logp).p, d.units, int32(width), d.keys, int32(N), d.low, d.high, d.scale, d.scaled)
+}
+
 // Restrict is a block a row.
 func (g *GPU) Restrict(logits, kept, lse Tensor, s Sampling) {
 	g.begin("Restrict")

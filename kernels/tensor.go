@@ -75,7 +75,8 @@ func newTensor(mem *memory, dtype DType, shape []int) Tensor {
 }
 
 // Fresh is t as an output of a Backward that writes where it would add: what t holds is of no account, as if it were zero. LinearBackward
-// takes such a dx and dw, SwiGLUBackward such a dgate and dup; other operations panic.
+// takes such a dx and dw, SwiGLUBackward such a dgate and dup, AttentionBackward such dq, dk, dv, RMSNormBackward such a dx; other
+// operations panic.
 func (t Tensor) Fresh() Tensor {
 	t.fresh = t.mem != nil
 	return t
@@ -183,6 +184,15 @@ func (t Tensor) As(dtype DType) Tensor {
 		m.f32 = unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(m.i32))), len(m.i32))
 	}
 	t.dtype = F32
+	return t
+}
+
+// Halved is the view of a matrix of F32 on a GPU as one of BF16, each row of which lies in the first half of the row: see LogProbBackward.
+func (t Tensor) Halved() Tensor {
+	if t.dtype != F32 || t.rank != 2 || t.mem.home != nil {
+		panic(fmt.Sprintf("kernels: halves of %v: it must be a matrix of f32 on a GPU", t))
+	}
+	t.dtype, t.off, t.ld = BF16, 2*t.off, 2*t.ld
 	return t
 }
 

@@ -6,16 +6,15 @@ import "retool/kernels"
 func (m *Model) headBackward(dx kernels.Tensor, h Head) {
 	dev, b, r := m.dev, &m.b, h.To-h.From
 	norm, dnorm, drows := b.rowsNorm.Rows(0, r), b.drowsNorm.Rows(0, r), b.drows.Rows(0, r)
-	dev.Zero(drows)
 	to := dnorm.Fresh() // of one head at least
 	if m.Config.ValueHead {
 		m.W.Value.backward(dev, m.low, m.of(&m.G.Value, h.From), to, h.Values.Reshape(r, 1), norm)
 		to = dnorm
 	}
 	if m.Config.LMHead {
-		m.W.Head.backward(dev, m.low, m.of(&m.G.Head, h.From), to, h.Logits, norm)
+		m.W.Head.backward(dev, m.low, m.of(&m.G.Head, h.From), to, h.Gradient, norm)
 	}
-	dev.RMSNormBackward(drows, m.G.Norm, dnorm, b.rows.Rows(0, r), m.W.Norm, b.rowsRstd.Rows(0, r))
+	dev.RMSNormBackward(drows.Fresh(), m.G.Norm, dnorm, b.rows.Rows(0, r), m.W.Norm, b.rowsRstd.Rows(0, r))
 	dev.EmbedBackward(dx, drows, m.rows.Rows(h.From, h.To))
 }
 
@@ -37,15 +36,13 @@ func (m *Model) backward(l int, dx, x kernels.Tensor, a *activations) {
 		w.O.backward(dev, m.low, m.of(&g.O, from), do.Fresh(), dx, a.o)
 	}
 
-	dev.Zero(dqkv)
 	q, k, v := m.heads(a)
 	dq, dk, dv := m.split(dqkv)
 	if c.QKNorm {
 		dqk, nq := b.dqk.Rows(0, t), c.Heads*c.HeadDim
-		dev.Zero(dqk)
 		dq, dk = dqk.Cols(0, nq), dqk.Cols(nq, dqk.Dim(1))
 	}
-	dev.AttentionBackward(dq, dk, dv, do, a.o, a.lse, q, k, v, m.starts, c.heads())
+	dev.AttentionBackward(dq.Fresh(), dk.Fresh(), dv.Fresh(), do, a.o, a.lse, q, k, v, m.starts, c.heads())
 	for from, to := range m.blocks(t) {
 		a, dnorm, dqkv := a.part(from, to, &room), b.dnorm.Rows(0, to-from), dqkv.Rows(from, to)
 		m.turnBack(l, from, dqkv, a)
@@ -68,6 +65,6 @@ func (m *Model) turnBack(l, from int, dqkv kernels.Tensor, a *activations) {
 	dev.RoPEBackward(dqk.Split(d), pos, m.table)
 	dq, dk, _ := m.split(dqkv)
 	rawQ, rawK, _ := m.split(a.qkv)
-	dev.RMSNormBackward(dk.Split(d), g.KNorm, dqk.Cols(nq, nqk).Split(d), rawK.Split(d), w.KNorm, a.kRstd)
-	dev.RMSNormBackward(dq.Split(d), g.QNorm, dqk.Cols(0, nq).Split(d), rawQ.Split(d), w.QNorm, a.qRstd)
+	dev.RMSNormBackward(dk.Split(d).Fresh(), g.KNorm, dqk.Cols(nq, nqk).Split(d), rawK.Split(d), w.KNorm, a.kRstd)
+	dev.RMSNormBackward(dq.Split(d).Fresh(), g.QNorm, dqk.Cols(0, nq).Split(d), rawQ.Split(d), w.QNorm, a.qRstd)
 }

@@ -55,8 +55,8 @@ func TestPassesAskTheDriverFor(t *testing.T) {
 	}
 	step()     // the prompts
 	of(step()) // records
-	// All launches in a graph: 10 a layer, 9 around them. Only the copy out is waited for, and the others go with it to the driver's thread.
-	require.Equal(t, asked{Launches: 49, Replays: 1, CopiesIn: 1, CopiesOut: 1, Waits: 1, Hops: 1}, of(step()), "a decode step")
+	// All launches in a graph: 10 a layer, 6 around them. Only the copy out is waited for, and the others go with it to the driver's thread.
+	require.Equal(t, asked{Launches: 46, Replays: 1, CopiesIn: 1, CopiesOut: 1, Waits: 1, Hops: 1}, of(step()), "a decode step")
 
 	in := Inputs{Starts: []int32{0}}
 	for i := range sequences {
@@ -78,7 +78,7 @@ func TestPassesAskTheDriverFor(t *testing.T) {
 	e.Reset()
 	hops = dev.Hops()
 	require.NoError(t, m.Train(in, loss))
-	require.Equal(t, asked{Launches: 145, CopiesIn: 2, Waits: 1, Hops: 2}, of(e.Counters()), "a training pass: launches, and a wait")
+	require.Equal(t, asked{Launches: 139, CopiesIn: 2, Waits: 1, Hops: 2}, of(e.Counters()), "a training pass: launches, and a wait")
 }
 
 // counting is a GPU that computes nothing, with the kernels of Hopper, and what it was asked for.
@@ -147,7 +147,7 @@ func TestTensorMapsTakeNoHop(t *testing.T) {
 	pass(400)
 	for _, tokens := range []int{399, 390, 301} {
 		maps, hops := pass(tokens)
-		require.Greater(t, maps, 30)
+		require.Greater(t, maps, 20)
 		require.EqualValues(t, 2, hops, "launches, and a wait")
 		maps, hops = pass(tokens)
 		require.Zero(t, maps)
@@ -155,16 +155,23 @@ func TestTensorMapsTakeNoHop(t *testing.T) {
 	}
 }
 
-// On a GPU the head's pieces are whole tiles, of hardly more logits than on a CPU, where nothing changes.
+// On a GPU the head's pieces are whole tiles, of a BF16 model as many as take the least time by cost, of at most 768 MB of logits. On a CPU
+// nothing changes.
 func TestHeadsFillTiles(t *testing.T) {
-	require.Equal(t, 896, headRows(152064, kernels.BF16, false))
-	require.Equal(t, 882, headRows(152064, kernels.BF16, true))
+	dev, _ := counting(t)
+	cpu := kernels.NewCPU(1)
+	defer cpu.Close()
+	require.Equal(t, 882, headRows(cpu, 152064, 3584, kernels.BF16))
+	for _, c := range []struct{ vocab, hidden, rows int }{{152064, 3584, 1024}, {151936, 896, 1280}, {151936, 1536, 768}, {152064, 5120, 768}} {
+		require.Equal(t, c.rows, headRows(dev, c.vocab, c.hidden, kernels.BF16), "%+v", c)
+	}
 	rapid.Check(t, func(t *rapid.T) {
-		vocab := rapid.IntRange(1, 1<<19).Draw(t, "vocabulary")
-		dtype := rapid.SampledFrom([]kernels.DType{kernels.F32, kernels.BF16}).Draw(t, "type")
-		cpu, gpu := headRows(vocab, dtype, true), headRows(vocab, dtype, false)
-		require.Zero(t, gpu%128)
-		require.GreaterOrEqual(t, gpu, cpu)
-		require.Less(t, gpu-cpu, 128)
+		vocab, hidden := rapid.IntRange(1, 1<<19).Draw(t, "vocabulary"), 8*rapid.IntRange(1, 1024).Draw(t, "hidden")
+		rows := headRows(dev, vocab, hidden, kernels.BF16)
+		require.Zero(t, rows%128)
+		require.Less(t, rows*vocab*4, 768<<20+128*vocab*4)
+		exact := headRows(dev, vocab, hidden, kernels.F32)
+		require.Zero(t, exact%128)
+		require.Less(t, exact-headRows(cpu, vocab, hidden, kernels.F32), 128)
 	})
 }

@@ -85,20 +85,30 @@ func (m *Model) heads(a *activations) (q, k, v kernels.Tensor) {
 	return qk.Cols(0, nq), qk.Cols(nq, qk.Dim(1)), v
 }
 
-// head computes rows [from, to) of the pass's rows: gathered from x (T,C), normalised, through whichever heads the model has.
-func (m *Model) head(x kernels.Tensor, from, to int, keep bool) Head {
-	dev, b, r := m.dev, &m.b, to-from
+// headRows gathers rows [from, to) of the pass's rows from x (T,C), and normalises them.
+func (m *Model) headRows(x kernels.Tensor, from, to int, keep bool) (norm kernels.Tensor) {
+	b, r := &m.b, to-from
 	rows, norm := b.rows.Rows(0, r), b.rowsNorm.Rows(0, r)
 	var rstd kernels.Tensor
 	if keep {
 		rstd = b.rowsRstd.Rows(0, r)
 	}
-	dev.Embed(rows, x, m.rows.Rows(from, to))
-	dev.RMSNorm(norm, rstd, rows, kernels.Tensor{}, m.W.Norm, float32(m.Config.RMSEps))
+	m.dev.Embed(rows, x, m.rows.Rows(from, to))
+	m.dev.RMSNorm(norm, rstd, rows, kernels.Tensor{}, m.W.Norm, float32(m.Config.RMSEps))
+	return norm
+}
+
+// head computes rows [from, to) of the pass's rows through whichever heads the model has.
+func (m *Model) head(x kernels.Tensor, from, to int, keep bool) Head {
+	dev, b, r := m.dev, &m.b, to-from
+	norm := m.headRows(x, from, to, keep)
 	h := Head{From: from, To: to}
 	if m.Config.LMHead {
 		h.Logits = b.logits.Rows(0, r)
 		m.W.Head.forward(dev, m.low, h.Logits, norm)
+		if h.Gradient = h.Logits; m.narrow {
+			h.Gradient = h.Logits.Halved()
+		}
 	}
 	if m.Config.ValueHead && !m.paged.on { // nobody asks a sampler what it expects
 		values := b.values.Rows(0, r)

@@ -44,6 +44,7 @@ type Model struct {
 	dev      kernels.Device
 	id       int64          // of this model in this process
 	replays  bool           // the device's Repeat saves work
+	narrow   bool           // gradients of logits are BF16
 	block    int            // tokens of a block: see blocks
 	table    kernels.Tensor // (positions, D): cosines and sines
 	work     *workspace     // that b's tensors are regions of
@@ -103,7 +104,7 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 	}
 	cfg.DType = opt.DType
 	if opt.HeadRows == 0 {
-		opt.HeadRows = headRows(cfg.Vocab, opt.DType, dev.Info().Name == "cpu")
+		opt.HeadRows = headRows(dev, cfg.Vocab, cfg.Hidden, opt.DType)
 	}
 	opt.HeadRows = min(opt.HeadRows, opt.MaxTokens)
 	switch {
@@ -119,6 +120,8 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 	m.in.dev = dev
 	if dev.Info().Name == "cpu" {
 		m.block = blockOf(&m.Config)
+	} else {
+		m.narrow = opt.DType == kernels.BF16
 	}
 	switch {
 	case opt.Division != nil:
@@ -159,17 +162,23 @@ func New(dev kernels.Device, cfg Config, opt Options) (*Model, error) {
 
 // headRows is how many rows of the head are computed at a time, if nobody says: of 64 MB of logits, 64 to 512; of a BF16 model of 512 MB,
 // to 1024, for each piece adds to the whole gradient of the head, which is far from a GPU's processors. There they fill whole tiles of
-// products.
-func headRows(vocab int, dtype kernels.DType, cpu bool) int {
+// products, and of a BF16 model, which needs no other copy of their gradient, at most 768 MB are as many as it takes the least time for.
+func headRows(dev kernels.Device, vocab, hidden int, dtype kernels.DType) int {
 	const tile = 128
 	rows := min(max(16<<20/vocab, 64), 512)
 	if dtype == kernels.BF16 {
 		rows = min(max(128<<20/vocab, 64), 1024)
 	}
-	if cpu {
+	if dev.Info().Name == "cpu" {
 		return rows
 	}
-	return (rows + tile - 1) / tile * tile
+	rows = (rows + tile - 1) / tile * tile
+	if g, ok := dev.(interface {
+		HeadRows(vocab, hidden, most int) int
+	}); ok && dtype == kernels.BF16 {
+		return g.HeadRows(vocab, hidden, max(192<<20/vocab, rows))
+	}
+	return rows
 }
 
 // Device is where the model lives.

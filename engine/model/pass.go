@@ -14,6 +14,7 @@ type Inputs struct{ IDs, Starts, Rows []int32 }
 // the model has no such head. The memory is the model's: it is good until the function that was given the Head returns.
 type Head struct {
 	Logits   kernels.Tensor // (r,V)
+	Gradient kernels.Tensor // (r,V): where Train's loss leaves ∂loss/∂logits: Logits, or of a BF16 model on a GPU its halves
 	Values   kernels.Tensor // (r)
 	From, To int
 }
@@ -24,7 +25,7 @@ func (h Head) Of(t kernels.Tensor) kernels.Tensor { return t.Rows(h.From, h.To) 
 // Train runs the model forward, then backward, and adds the gradients to G, or, where those were forgotten, writes them.
 //
 // loss is called for consecutive rows, inside the device's Do: it may call operations and the two doors, not Do. It leaves
-// ∂loss/∂logits in place of Logits and ∂loss/∂values in place of Values. Without rows there is nothing to learn, and nothing runs.
+// ∂loss/∂logits in Gradient, which is in place of Logits, and ∂loss/∂values in place of Values. Without rows there is nothing to learn, and nothing runs.
 func (m *Model) Train(in Inputs, loss func(Head)) error { return m.TrainSeen(in, nil, loss) }
 
 // Seen is for a loss that needs all of a pass before it has the gradient of any row. Read is called first, for all rows, as Score's is;

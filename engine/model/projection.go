@@ -17,6 +17,9 @@ func (p *Projection) forward(dev kernels.Device, s *lowScratch, y, x kernels.Ten
 	p.add(dev, s, y, x)
 }
 
+// plain reports whether forward is the product with Weight, and nothing else.
+func (p *Projection) plain() bool { return p.Bias.Absent() && len(p.low) == 0 }
+
 // product is forward less the bias, for an operation behind it that adds the bias itself, as RoPE does. backward is the same.
 func (p *Projection) product(dev kernels.Device, s *lowScratch, y, x kernels.Tensor) {
 	dev.Linear(y, x, p.Weight, kernels.Tensor{})

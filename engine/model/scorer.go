@@ -76,13 +76,13 @@ func (s *Scorer) score(h Head, entropy kernels.Tensor, temperature float32) {
 	s.dev.LogProb(h.Of(s.LogProb), entropy, h.Logits, h.Of(s.lse), h.Of(s.Target), temperature)
 }
 
-// Backward puts ∂loss/∂logits in place of the logits of a head that was scored at the same temperature. dlogp and dentropy are the
+// Backward puts ∂loss/∂logits into h.Gradient, for a head that was scored at the same temperature. dlogp and dentropy are the
 // loss's gradients for the whole pass, (n) each; dentropy may be absent.
 func (s *Scorer) Backward(h Head, dlogp, dentropy kernels.Tensor, temperature float32) {
 	if !dentropy.Absent() {
 		dentropy = h.Of(dentropy)
 	}
-	s.dev.LogProbBackward(h.Logits, h.Of(s.lse), h.Of(s.Target), h.Of(dlogp), dentropy, temperature)
+	s.dev.LogProbBackward(h.Gradient, h.Logits, h.Of(s.lse), h.Of(s.Target), h.Of(dlogp), dentropy, temperature)
 }
 
 // LogProbs copies the pass's log-probabilities to the host.

@@ -221,8 +221,13 @@ func (m *Model) stepOps() {
 	drawn, logps := st.results.Rows(0, st.drawn), st.results.Rows(st.drawn, 2*st.drawn).As(kernels.F32)
 	for from := 0; from < st.drawn; from += m.Options.HeadRows {
 		to := min(from+m.Options.HeadRows, st.drawn)
+		lse, ids, keys := b.lse.Rows(0, to-from), drawn.Rows(from, to), st.keys.Rows(from, to)
+		if head := &m.W.Head; !st.sets.on && head.plain() {
+			norm := m.headRows(x, from, to, false)
+			dev.Draw(ids, logps.Rows(from, to), b.logits.Rows(0, to-from), lse, norm, head.Weight, keys, st.sampling)
+			continue
+		}
 		h := m.head(x, from, to, false)
-		lse, ids := b.lse.Rows(0, to-from), drawn.Rows(from, to)
 		dev.LogSumExp(lse, h.Logits, temperature)
 		how := st.sampling
 		if st.sets.on {
@@ -230,7 +235,7 @@ func (m *Model) stepOps() {
 			dev.LogSumExp(lse, h.Logits, temperature)
 			how = how.Whole()
 		}
-		dev.Sample(ids, h.Logits, lse, st.keys.Rows(from, to), how)
+		dev.Sample(ids, h.Logits, lse, keys, how)
 		dev.LogProb(logps.Rows(from, to), kernels.Tensor{}, h.Logits, lse, ids, temperature)
 	}
 }
