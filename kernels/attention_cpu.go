@@ -30,7 +30,7 @@ type attentionJob struct {
 	starts     []int32
 
 	keys, vals []float32 // tiles of this call: tile i, key head g at (i·KV+g)·64·D; vals only for the backward pass
-	delta      []float32 // (T,Q): Σ do·o
+	delta      []float32 // (T,Q): Σ do·o; rows as far apart as those of lse
 	first      []int32   // (S+1): the first tile of a sequence, and the number of tiles
 
 	pieces []appendPiece // of AppendKV
@@ -236,8 +236,12 @@ func (t *tileView) scores(v *simd, w *worker, s, q *float32, rows, ars, n, D int
 // rows attends the rows of an item with all query heads of key head g.
 func (j *attentionJob) rows(d *cpu, w *worker, it attentionItem, g int) {
 	D, G, R := j.h.Dim, j.h.Q/j.h.KV, int(it.rows)
-	buf := w.scratch(G * R * (keyBlock + 2))
-	s, m, l := buf[:G*R*keyBlock], buf[G*R*keyBlock:][:G*R], buf[G*R*(keyBlock+1):]
+	buf := w.scratch(G * R * (keyBlock + 4))
+	s, m, l := buf[:G*R*keyBlock], buf[G*R*keyBlock:][:G*R], buf[G*R*(keyBlock+1):][:G*R]
+	tops, sums := buf[G*R*(keyBlock+2):][:G*R], buf[G*R*(keyBlock+3):]
+	for at := range m {
+		m[at] = float32(math.Inf(-1))
+	}
 	last := int(it.pos) + R - 1 // the last key that the last row sees
 	// A block is heads × rows of queries. A single row's heads lie side by side, so that they can be the rows of one product.
 	heads, rows, qrs, ors := G, R, j.q.ld, j.o.ld
@@ -250,30 +254,31 @@ func (j *attentionJob) rows(d *cpu, w *worker, it attentionItem, g int) {
 			from = max(0, i*keyBlock-int(it.pos))
 		}
 		n := min(keyBlock, last-i*keyBlock+1)
+		seen, grow := n, 0
+		if R > 1 {
+			seen, grow = int(it.pos)+from-i*keyBlock+1, 1
+		}
 		tile := j.tile(d, w, 0, int(it.seq), i, g, n)
 		for h := range heads {
 			col := (g*G + h) * D
 			scores := s[(h*R+from)*keyBlock:]
 			tile.scores(d.v, w, &scores[0], &j.q.at(int(it.row) + from)[col], rows-from, qrs, n, D)
+			first := h*R + from
+			d.v.attendEach(scores, rows-from, seen, grow, j.scale, m[first:], tops[first:], sums[first:])
 			for r := from; r < rows; r++ {
-				seen := n
-				if R > 1 {
-					seen = min(keyBlock, int(it.pos)+r-i*keyBlock+1)
-				}
 				at := h*R + r
-				p := &s[at*keyBlock]
+				top := tops[at]
 				if i == 0 {
-					m[at], l[at] = d.v.attend(p, seen, j.scale, float32(math.Inf(-1)))
+					m[at], l[at] = top, sums[at]
 					continue
 				}
-				top, sum := d.v.attend(p, seen, j.scale, m[at])
 				if top != m[at] { // else the factor is 1
 					a := exp32(m[at] - top)
 					l[at] *= a
 					m[at] = top
 					d.v.scale(j.o.at(int(it.row))[r*ors+col:][:D], a)
 				}
-				l[at] += sum
+				l[at] += sums[at]
 			}
 			w.product(d.v, &product{
 				c: &j.o.at(int(it.row) + from)[col], ldc: ors, a: &scores[0], ars: keyBlock, aks: 1,
@@ -368,17 +373,17 @@ func (d *cpu) AttentionBackward(dq, dk, dv, do, o, lse, q, k, v, starts Tensor, 
 	j.k, j.v, j.do, j.dq, j.dk, j.dv, j.kv, j.pages = k, v, do, dq, dk, dv, KV{}, nil
 	j.starts = d.sequences(op, starts, T)
 	d.tiles(T)
-	if cap(j.delta) < T*h.Q {
-		j.delta = floats(T*h.Q + T*h.Q/4)
+	if n := T * lse.ld; cap(j.delta) < n {
+		j.delta = floats(n + n/4)
 	}
-	j.delta = j.delta[:T*h.Q]
+	j.delta = j.delta[:T*lse.ld]
 	d.each(T, 16, T*h.Q*h.Dim/8, func(d *cpu, _ *worker, from, to int) {
 		j := &d.att
 		D := j.h.Dim
 		for t := from; t < to; t++ {
 			do, o := j.do.row(t), j.o.row(t)
 			for h := range j.h.Q {
-				j.delta[t*j.h.Q+h] = d.v.dot(do[h*D:(h+1)*D], o[h*D:(h+1)*D])
+				j.delta[t*j.lse.ld+h] = d.v.dot(do[h*D:(h+1)*D], o[h*D:(h+1)*D])
 			}
 		}
 	})
@@ -426,10 +431,7 @@ func (j *attentionJob) back(d *cpu, w *worker, seq, g int) {
 					c: &ds[0], ldc: keyBlock, a: dop, ars: j.do.ld, aks: 1,
 					b: vals, bps: tileCols * D, bks: tileCols, rows: rows, cols: cols, k: D, padded: true,
 				})
-				for r := range rows {
-					t := start + row + r
-					d.v.attendBack(&p[r*keyBlock], &ds[r*keyBlock], min(n, row+r-at+1), j.scale, j.lse.at(t)[h], j.delta[t*j.h.Q+h])
-				}
+				d.v.attendBackEach(p, ds, rows, row-at+1, j.scale, j.lse.at(start + row)[h:], j.delta[(start+row)*j.lse.ld+h:], j.lse.ld)
 				if j.dv.mem != nil {
 					w.product(d.v, &product{
 						c: &j.dv.at(start + at)[g*D], ldc: j.dv.ld, a: &p[0], ars: 1, aks: keyBlock,

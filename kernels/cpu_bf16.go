@@ -72,13 +72,15 @@ func (w *worker) roomRow(slot int, t Tensor, i int) []float32 {
 	return w.room(slot, t, at, n)
 }
 
-// sumRow is where something is added to row i: to its numbers, or to zeros.
-func (w *worker) sumRow(v *simd, slot int, t Tensor, i int, add bool) []float32 {
+// sumRow is where something is added to row i: to its numbers, or to zeros; or where it is written, whatever is there.
+func (w *worker) sumRow(v *simd, slot int, t Tensor, i int, add, written bool) []float32 {
 	if add {
 		return w.loadRow(v, slot, t, i)
 	}
 	row := w.roomRow(slot, t, i)
-	clear(row)
+	if !written {
+		clear(row)
+	}
 	return row
 }
 

@@ -36,6 +36,11 @@ type simd struct {
 	attend func(s *float32, n int, scale, m float32) (max, sum float32)
 	// attendBack turns scores s into p = exp(s·scale − lse) and dp into p·(dp − delta)·scale for the first n of 64, 0 from n on.
 	attendBack func(s, dp *float32, n int, scale, lse, delta float32)
+	// attendRows is attend for rows below one another: row r has min(seen + r·grow, 64) scores, m[r] before and top[r], sum[r] after it.
+	// attendBackRows is attendBack for such rows, of which r has min(seen + r, 64) scores; its lse and delta are ld bytes apart from the
+	// next row's. nil: see attendEach, attendBackEach.
+	attendRows     func(s *float32, rows, seen, grow int, scale float32, m, top, sum *float32)
+	attendBackRows func(s, dp *float32, rows, seen int, scale float32, lse, delta *float32, ld int)
 
 	max     func(x []float32) float32                             // −Inf of none
 	sumExp  func(x []float32, scale, sub float32) float32         // Σ exp(x·scale − sub)
@@ -44,9 +49,9 @@ type simd struct {
 	logGrad func(x []float32, scale, lse, dlogp, dent, h float32) // x = −scale·p·(dlogp + dent·(ln p + h)), ln p = x·scale − lse
 
 	swiglu     func(y, gate, up []float32)
-	swigluBack func(dgate, dup, dy, gate, up []float32)
-	add        func(y, x []float32)         // y += x
-	scale      func(y []float32, a float32) // y *= a
+	swigluBack func(dgate, dup, dy, gate, up []float32, fresh bool) // fresh: what dgate and dup hold is of no account
+	add        func(y, x []float32)                                 // y += x
+	scale      func(y []float32, a float32)                         // y *= a
 	dot        func(x, y []float32) float32
 	dot3       func(x, y, z []float32) float32 // Σ x·y·z
 	norm       func(y, x, w []float32, r float32)
@@ -287,5 +292,27 @@ func (w *worker) column(kernels []func(*tile), most int, c, a, b unsafe.Pointer,
 	}
 	if rest > 0 {
 		run(rest, 1, full*most+first)
+	}
+}
+
+// attendEach is attendRows of any set; rows of s are 64 apart, and there is at least one.
+func (v *simd) attendEach(s []float32, rows, seen, grow int, scale float32, m, top, sum []float32) {
+	if v.attendRows != nil {
+		v.attendRows(&s[0], rows, seen, grow, scale, &m[0], &top[0], &sum[0])
+		return
+	}
+	for r := range rows {
+		top[r], sum[r] = v.attend(&s[r*PageTokens], min(seen+r*grow, PageTokens), scale, m[r])
+	}
+}
+
+// attendBackEach is attendBackRows of any set; lse and delta of two rows are ld numbers apart.
+func (v *simd) attendBackEach(s, dp []float32, rows, seen int, scale float32, lse, delta []float32, ld int) {
+	if v.attendBackRows != nil {
+		v.attendBackRows(&s[0], &dp[0], rows, seen, scale, &lse[0], &delta[0], 4*ld)
+		return
+	}
+	for r := range rows {
+		v.attendBack(&s[r*PageTokens], &dp[r*PageTokens], min(seen+r, PageTokens), scale, lse[r*ld], delta[r*ld])
 	}
 }

@@ -57,15 +57,30 @@
 	KMOVW AX, K2 \
 	SHRQ $4, n
 
-// func avx512Attend(s *float32, n int, scale, m float32) (max, sum float32)
-TEXT ·avx512Attend(SB), NOSPLIT, $0-32
-	MOVQ s+0(FP), SI
-	MOVQ n+8(FP), BX
-	VBROADCASTSS scale+16(FP), Z14
-	VBROADCASTSS m+20(FP), Z0
+// SEEN sets n to the scores of a row that are seen, at most 64, and adds grow to them.
+#define SEEN(seen, grow, n) \
+	MOVQ $64, n       \
+	CMPQ seen, n      \
+	CMOVQLT seen, n   \
+	ADDQ grow, seen
+
+// func avx512Attend(s *float32, rows, seen, grow int, scale float32, m, top, sum *float32)
+TEXT ·avx512Attend(SB), NOSPLIT, $0-64
+	MOVQ s+0(FP), R8
+	MOVQ rows+8(FP), R15
+	MOVQ seen+16(FP), R9
+	MOVQ grow+24(FP), R10
+	VBROADCASTSS scale+32(FP), Z14
+	MOVQ m+40(FP), R11
+	MOVQ top+48(FP), R12
+	MOVQ sum+56(FP), R13
 	CONSTANTS
+row:
+	SEEN(R9, R10, BX)
+	VBROADCASTSS (R11), Z0
 	LAST(BX)
-	MOVQ SI, DI
+	MOVQ R8, SI
+	MOVQ R8, DI
 	MOVQ BX, CX
 	TESTQ CX, CX
 	JZ lastmax
@@ -86,7 +101,7 @@ lastmax:
 	VMAXPS X1, X0, X0
 	VMOVSHDUP X0, X1
 	VMAXSS X1, X0, X0
-	VMOVSS X0, max+24(FP)
+	VMOVSS X0, (R12)
 	VBROADCASTSS X0, Z15
 	VPXORD Z0, Z0, Z0
 	LEAQ 256(SI), DX
@@ -126,20 +141,34 @@ done:
 	VADDPS X1, X0, X0
 	VMOVSHDUP X0, X1
 	VADDSS X1, X0, X0
-	VMOVSS X0, sum+28(FP)
+	VMOVSS X0, (R13)
+	ADDQ $256, R8
+	ADDQ $4, R11
+	ADDQ $4, R12
+	ADDQ $4, R13
+	DECQ R15
+	JNZ row
 	VZEROUPPER
 	RET
 
-// func avx512AttendBack(s, dp *float32, n int, scale, lse, delta float32)
-TEXT ·avx512AttendBack(SB), NOSPLIT, $0-36
-	MOVQ s+0(FP), SI
-	MOVQ dp+8(FP), DI
-	MOVQ n+16(FP), BX
-	VBROADCASTSS scale+24(FP), Z15
-	VBROADCASTSS lse+28(FP), Z14
-	VBROADCASTSS delta+32(FP), Z13
+// func avx512AttendBack(s, dp *float32, rows, seen int, scale float32, lse, delta *float32, ld int)
+TEXT ·avx512AttendBack(SB), NOSPLIT, $0-64
+	MOVQ s+0(FP), R8
+	MOVQ dp+8(FP), R9
+	MOVQ rows+16(FP), R10
+	MOVQ seen+24(FP), R11
+	VBROADCASTSS scale+32(FP), Z15
+	MOVQ lse+40(FP), R12
+	MOVQ delta+48(FP), R13
+	MOVQ ld+56(FP), R15
 	CONSTANTS
+row:
+	SEEN(R11, $1, BX)
+	VBROADCASTSS (R12), Z14
+	VBROADCASTSS (R13), Z13
 	LAST(BX)
+	MOVQ R8, SI
+	MOVQ R9, DI
 	LEAQ 256(SI), DX
 	// Z7 p, Z3 ds
 #define BACK \
@@ -180,6 +209,12 @@ zero:
 	CMPQ SI, DX
 	JLT zero
 done:
+	ADDQ $256, R8
+	ADDQ $256, R9
+	ADDQ R15, R12
+	ADDQ R15, R13
+	DECQ R10
+	JNZ row
 	VZEROUPPER
 	RET
 
@@ -224,8 +259,8 @@ done:
 	VZEROUPPER
 	RET
 
-// func avx512SwiGLUBack(dgate, dup, dy, gate, up []float32)
-TEXT ·avx512SwiGLUBack(SB), NOSPLIT, $0-120
+// func avx512SwiGLUBack(dgate, dup, dy, gate, up []float32, fresh bool)
+TEXT ·avx512SwiGLUBack(SB), NOSPLIT, $0-121
 	MOVQ dgate_base+0(FP), DI
 	MOVQ dup_base+24(FP), R8
 	MOVQ dy_base+48(FP), R9
@@ -237,6 +272,10 @@ TEXT ·avx512SwiGLUBack(SB), NOSPLIT, $0-120
 	CONSTANTS
 	CONSTANT(0x80000000, Z29)
 	LAST(R10)
+	MOVBLZX fresh+120(FP), AX
+	DECL AX // the lanes of dgate and dup that are read: all or none
+	KMOVW AX, K3
+	KANDW K2, K3, K4
 	// Z0 gate, Z2 up, Z3 dy, Z10 dgate, Z11 dup
 #define BACK \
 	SIGMOID(Z0, Z1)              \
@@ -253,8 +292,8 @@ full:
 	VMOVUPS (SI), Z0
 	VMOVUPS (R11), Z2
 	VMOVUPS (R9), Z3
-	VMOVUPS (DI), Z10
-	VMOVUPS (R8), Z11
+	VMOVUPS.Z (DI), K3, Z10
+	VMOVUPS.Z (R8), K3, Z11
 	BACK
 	VMOVUPS Z10, (DI)
 	VMOVUPS Z11, (R8)
@@ -269,8 +308,8 @@ last:
 	VMOVUPS.Z (SI), K2, Z0
 	VMOVUPS.Z (R11), K2, Z2
 	VMOVUPS.Z (R9), K2, Z3
-	VMOVUPS.Z (DI), K2, Z10
-	VMOVUPS.Z (R8), K2, Z11
+	VMOVUPS.Z (DI), K4, Z10
+	VMOVUPS.Z (R8), K4, Z11
 	BACK
 	VMOVUPS Z10, K2, (DI)
 	VMOVUPS Z11, K2, (R8)

@@ -28,12 +28,12 @@ var avx2SIMD = &simd{
 	expTo:      avx2ExpTo,
 	logGrad:    avx2LogGrad,
 	swiglu:     avx2SwiGLU,
-	swigluBack: func(dgate, dup, dy, gate, up []float32) {
+	swigluBack: func(dgate, dup, dy, gate, up []float32, fresh bool) {
 		if dgate == nil || dup == nil {
-			goSwiGLUBack(dgate, dup, dy, gate, up)
+			goSwiGLUBack(dgate, dup, dy, gate, up, fresh)
 			return
 		}
-		avx2SwiGLUBack(dgate, dup, dy, gate, up)
+		avx2SwiGLUBack(dgate, dup, dy, gate, up, fresh)
 	},
 	add:        avx2Add,
 	scale:      avx2Scale,
@@ -71,13 +71,20 @@ var avx512SIMD = func() *simd {
 		nil, paired512x1, paired512x2, paired512x3, paired512x4, paired512x5, paired512x6,
 		paired512x7, paired512x8, paired512x9, paired512x10, paired512x11, paired512x12,
 	}
-	v.attend, v.attendBack, v.swiglu = avx512Attend, avx512AttendBack, avx512SwiGLU
-	v.swigluBack = func(dgate, dup, dy, gate, up []float32) {
+	v.attendRows, v.attendBackRows, v.swiglu = avx512Attend, avx512AttendBack, avx512SwiGLU
+	v.attend = func(s *float32, n int, scale, m float32) (max, sum float32) {
+		avx512Attend(s, 1, n, 0, scale, &m, &max, &sum)
+		return max, sum
+	}
+	v.attendBack = func(s, dp *float32, n int, scale, lse, delta float32) {
+		avx512AttendBack(s, dp, 1, n, scale, &lse, &delta, 0)
+	}
+	v.swigluBack = func(dgate, dup, dy, gate, up []float32, fresh bool) {
 		if dgate == nil || dup == nil {
-			goSwiGLUBack(dgate, dup, dy, gate, up)
+			goSwiGLUBack(dgate, dup, dy, gate, up, fresh)
 			return
 		}
-		avx512SwiGLUBack(dgate, dup, dy, gate, up)
+		avx512SwiGLUBack(dgate, dup, dy, gate, up, fresh)
 	}
 	v.pairedW = [4]func(*tile){nil, paired512Wide1, paired512Wide2, paired512Wide3}
 	return &v
@@ -248,16 +255,16 @@ func avx2Attend(s *float32, n int, scale, m float32) (max, sum float32)
 func avx2AttendBack(s, dp *float32, n int, scale, lse, delta float32)
 
 //go:noescape
-func avx512Attend(s *float32, n int, scale, m float32) (max, sum float32)
+func avx512Attend(s *float32, rows, seen, grow int, scale float32, m, top, sum *float32)
 
 //go:noescape
-func avx512AttendBack(s, dp *float32, n int, scale, lse, delta float32)
+func avx512AttendBack(s, dp *float32, rows, seen int, scale float32, lse, delta *float32, ld int)
 
 //go:noescape
 func avx512SwiGLU(y, gate, up []float32)
 
 //go:noescape
-func avx512SwiGLUBack(dgate, dup, dy, gate, up []float32)
+func avx512SwiGLUBack(dgate, dup, dy, gate, up []float32, fresh bool)
 
 //go:noescape
 func avx2Max(x []float32) float32
@@ -278,7 +285,7 @@ func avx2LogGrad(x []float32, scale, lse, dlogp, dent, h float32)
 func avx2SwiGLU(y, gate, up []float32)
 
 //go:noescape
-func avx2SwiGLUBack(dgate, dup, dy, gate, up []float32)
+func avx2SwiGLUBack(dgate, dup, dy, gate, up []float32, fresh bool)
 
 //go:noescape
 func avx2Add(y, x []float32)

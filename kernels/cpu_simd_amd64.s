@@ -362,8 +362,8 @@ TEXT ·avx2SwiGLU(SB), NOSPLIT, $0-72
 	VZEROUPPER
 	RET
 
-// func avx2SwiGLUBack(dgate, dup, dy, gate, up []float32)
-TEXT ·avx2SwiGLUBack(SB), NOSPLIT, $0-120
+// func avx2SwiGLUBack(dgate, dup, dy, gate, up []float32, fresh bool)
+TEXT ·avx2SwiGLUBack(SB), NOSPLIT, $0-121
 	MOVQ dgate_base+0(FP), DI
 	MOVQ dup_base+24(FP), R8
 	MOVQ dy_base+48(FP), R9
@@ -371,6 +371,10 @@ TEXT ·avx2SwiGLUBack(SB), NOSPLIT, $0-120
 	MOVQ gate_base+72(FP), SI
 	MOVQ up_base+96(FP), BX
 	VMOVUPS one<>(SB), Y15
+	MOVBLZX fresh+120(FP), AX
+	DECL AX // what is kept of dgate and dup: all bits or none
+	VMOVD AX, X12
+	VPBROADCASTD X12, Y12
 	// Y0 gate, Y2 up, Y3 dy, Y10 dgate, Y11 dup
 #define BACK \
 	SIGMOID(Y0, Y1)              \
@@ -385,8 +389,8 @@ TEXT ·avx2SwiGLUBack(SB), NOSPLIT, $0-120
 	VMOVUPS (SI), Y0    \
 	VMOVUPS (BX), Y2    \
 	VMOVUPS (R9), Y3    \
-	VMOVUPS (DI), Y10   \
-	VMOVUPS (R8), Y11   \
+	VANDPS (DI), Y12, Y10 \
+	VANDPS (R8), Y12, Y11 \
 	BACK                \
 	VMOVUPS Y10, (DI)   \
 	VMOVUPS Y11, (R8)   \
@@ -402,6 +406,8 @@ TEXT ·avx2SwiGLUBack(SB), NOSPLIT, $0-120
 	VMASKMOVPS (R9), Y9, Y3   \
 	VMASKMOVPS (DI), Y9, Y10  \
 	VMASKMOVPS (R8), Y9, Y11  \
+	VANDPS Y12, Y10, Y10      \
+	VANDPS Y12, Y11, Y11      \
 	BACK                      \
 	VMASKMOVPS Y10, Y9, (DI)  \
 	VMASKMOVPS Y11, Y9, (R8)

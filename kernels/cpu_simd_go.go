@@ -298,7 +298,11 @@ func goSwiGLU(y, gate, up []float32) {
 	}
 }
 
-func goSwiGLUBack(dgate, dup, dy, gate, up []float32) {
+func goSwiGLUBack(dgate, dup, dy, gate, up []float32, fresh bool) {
+	if fresh {
+		clear(dgate)
+		clear(dup)
+	}
 	for i, d := range dy {
 		g := gate[i]
 		s := 1 / (1 + exp32(-g))

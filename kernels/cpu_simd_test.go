@@ -78,7 +78,10 @@ func TestVariantsComputeTheSameLoops(t *testing.T) {
 					s.scale(b, 0.5)
 					s.rope(a, b, c, d, -1)
 					s.swiglu(c, a, b)
-					s.swigluBack(a, b, c, c, c)
+					s.swigluBack(a, b, c, c, c, false)
+					note(a...)
+					note(b...)
+					s.swigluBack(a, b, c, c, c, true)
 					copy(b, in[1])
 					s.expTo(c, b, 0.1, 0.2)
 					s.logGrad(b, 0.9, 3, 0.5, 0.25, 0.125)
@@ -173,6 +176,51 @@ func TestPackingLoopsMoveEveryNumber(t *testing.T) {
 						t.Fatalf("transposed: row %d, column %d is %v, want %v", i/tileCols, i%tileCols, x, want)
 					}
 				}
+			})
+		})
+	}
+}
+
+// Rows together are the rows alone, bit for bit, whether each sees one more number than the row before or all as many.
+func TestAttendLoopsTakeRows(t *testing.T) {
+	for _, v := range variants() {
+		t.Run(v.name, func(t *testing.T) {
+			sm, dm := guarded(t, 1<<10), guarded(t, 1<<10)
+			rapid.Check(t, func(t *rapid.T) {
+				rows := rapid.IntRange(1, 9).Draw(t, "rows")
+				seen, grow, ld := rapid.IntRange(1, PageTokens).Draw(t, "seen"), rapid.IntRange(0, 1).Draw(t, "grow"), rapid.IntRange(1, 3).Draw(t, "ld")
+				s, dp := edge(t, sm, rows*PageTokens, "scores"), edge(t, dm, rows*PageTokens, "dp")
+				was, grad := append([]float32(nil), s...), append([]float32(nil), dp...)
+				m, top, sum := make([]float32, rows), make([]float32, rows), make([]float32, rows)
+				for r := range m {
+					m[r] = rapid.SampledFrom([]float32{float32(math.Inf(-1)), 0.5, 3}).Draw(t, "m")
+				}
+				same := func(what string, got, want []float32) {
+					for i := range want {
+						if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
+							t.Fatalf("%s: number %d of %d rows is %v, %v alone", what, i, rows, got[i], want[i])
+						}
+					}
+				}
+				one, oneGrad := append([]float32(nil), was...), append([]float32(nil), grad...)
+				v.attendEach(s, rows, seen, grow, 0.75, m, top, sum)
+				for r := range rows {
+					a, b := v.attend(&one[r*PageTokens], min(seen+r*grow, PageTokens), 0.75, m[r])
+					same("largest and sum", []float32{top[r], sum[r]}, []float32{a, b})
+				}
+				same("attend", s, one)
+				copy(s, was)
+				copy(one, was)
+				lse, delta := make([]float32, rows*ld), make([]float32, rows*ld)
+				for i := range lse {
+					lse[i], delta[i] = float32(i)/8, float32(i%3)
+				}
+				v.attendBackEach(s, dp, rows, seen, 0.75, lse, delta, ld)
+				for r := range rows {
+					v.attendBack(&one[r*PageTokens], &oneGrad[r*PageTokens], min(seen+r, PageTokens), 0.75, lse[r*ld], delta[r*ld])
+				}
+				same("p", s, one)
+				same("ds", dp, oneGrad)
 			})
 		})
 	}

@@ -38,15 +38,16 @@ func (d *cpu) SwiGLUBackward(dgate, dup, dy, gate, up Tensor) {
 	d.glu = gluJob{gate: gate, up: up, dgate: dgate, dup: dup, dy: dy, addGate: addGate, addUp: addUp}
 	d.each(dy.dims[0], 8, dy.Len()/2, func(d *cpu, w *worker, from, to int) {
 		j := &d.glu
+		fresh := !j.addGate && !j.addUp
 		for t := from; t < to; t++ {
 			var dg, du []float32
 			if j.dgate.mem != nil {
-				dg = w.sumRow(d.v, 0, j.dgate, t, j.addGate)
+				dg = w.sumRow(d.v, 0, j.dgate, t, j.addGate, fresh)
 			}
 			if j.dup.mem != nil {
-				du = w.sumRow(d.v, 1, j.dup, t, j.addUp)
+				du = w.sumRow(d.v, 1, j.dup, t, j.addUp, fresh)
 			}
-			d.v.swigluBack(dg, du, w.loadRow(d.v, 2, j.dy, t), w.loadRow(d.v, 3, j.gate, t), w.loadRow(d.v, 4, j.up, t))
+			d.v.swigluBack(dg, du, w.loadRow(d.v, 2, j.dy, t), w.loadRow(d.v, 3, j.gate, t), w.loadRow(d.v, 4, j.up, t), fresh)
 			if dg != nil {
 				storeRow(d.v, j.dgate, t, dg)
 			}
