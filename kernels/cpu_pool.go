@@ -60,7 +60,7 @@ type worker struct {
 const (
 	chunkBits = 14
 	chunkMask = 1<<chunkBits - 1
-	worthNs   = 3000  // an operation shorter than this is not shared
+	worthNs   = 1500  // an operation shorter than this is not shared
 	chunkNs   = 1500  // nor is one cut into shorter pieces
 	wakeNs    = 40000 // work that must have been missed before parked workers are woken
 	spinFor   = 60 * time.Microsecond

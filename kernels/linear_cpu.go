@@ -230,11 +230,14 @@ func (d *cpu) operand(slot int, x Tensor, p *pack) (a []float32, lda int) {
 	return u.mem.f32, u.ld
 }
 
+// readRows is how many rows a product has that takes as long to read its weights, from a cache of the third level, as to multiply.
+const readRows = 3
+
 // multiply runs the job y (+)= x·pack, pack M × N. Threads share rows where those are many, so that each reads all weights for its own
 // few; else panels, so that each reads all rows. The latter also for more rows where weights come from memory: they come once.
 func (d *cpu) multiply() {
 	j := &d.lin
-	cost := j.T * j.N * j.M / 24
+	cost := max(j.T, readRows) * j.N * j.M / 24
 	panels := (j.N + tileCols - 1) / tileCols
 	many := 2 * len(d.workers) // panels for all threads
 	byPanels := j.T < 48 || j.T < 48*len(d.workers) && panels >= many || j.T <= farRows && j.N*j.M >= farFloats && panels >= 4*many
