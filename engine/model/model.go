@@ -44,7 +44,8 @@ type Model struct {
 	dev      kernels.Device
 	id       int64          // of this model in this process
 	replays  bool           // the device's Repeat saves work
-	block    int            // tokens of a block: see blocks
+	block    int            // tokens of a block; 0: all
+	blocks   []block        // of the pass
 	table    kernels.Tensor // (positions, D): cosines and sines
 	work     *workspace     // that b's tensors are regions of
 	b        buffers
@@ -59,7 +60,6 @@ type Model struct {
 	in       ints         // integers of the current pass, and their views:
 	ids      kernels.Tensor
 	pos      kernels.Tensor
-	starts   kernels.Tensor
 	rows     kernels.Tensor
 	paged    pagedPass
 	step     stepState
