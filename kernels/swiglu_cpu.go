@@ -1,5 +1,7 @@
 package kernels
 
+const shortRow = 512 // numbers of a row of which the next is asked for
+
 type gluJob struct {
 	y, gate, up, dgate, dup, dy Tensor
 	addGate, addUp              bool
@@ -39,7 +41,12 @@ func (d *cpu) SwiGLUBackward(dgate, dup, dy, gate, up Tensor) {
 	d.each(dy.dims[0], 8, dy.Len()/2, func(d *cpu, w *worker, from, to int) {
 		j := &d.glu
 		fresh := !j.addGate && !j.addUp
+		short := j.gate.dtype == F32 && j.gate.dims[1] > 0 && j.gate.dims[1] <= shortRow && j.up.dtype == F32
 		for t := from; t < to; t++ {
+			if short && t+1 < to { // what asks for memory ahead on its own begins anew with each row
+				d.v.fetch(&j.gate.at(t + 1)[0], 4*j.gate.dims[1], 0, 1)
+				d.v.fetch(&j.up.at(t + 1)[0], 4*j.up.dims[1], 0, 1)
+			}
 			var dg, du []float32
 			if j.dgate.mem != nil {
 				dg = w.sumRow(d.v, 0, j.dgate, t, j.addGate, fresh)

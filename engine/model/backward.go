@@ -20,48 +20,53 @@ func (m *Model) headBackward(dx kernels.Tensor, h Head) {
 
 // backward is forward's list upwards. dx (T,C) comes in as the gradient of the layer's output and leaves as that of its input x:
 // both residual connections are the identity, and every Backward adds, so the stream's own gradient needs no line. What a block of tokens
-// leaves for the operation behind lies where the block before it left its own, in the caches.
+// leaves for the operation behind lies where the block before it left its own, in the caches; that is so of attention's gradients too as
+// long as sequences end where blocks do.
 func (m *Model) backward(l int, dx, x kernels.Tensor, a *activations) {
-	dev, c, w, g, b, t := m.dev, &m.Config, &m.W.Blocks[l], &m.G.Blocks[l], &m.b, x.Dim(0)
-	do, dqkv := b.do.Rows(0, t), b.dqkv.Rows(0, t)
+	dev, c, w, g, b := m.dev, &m.Config, &m.W.Blocks[l], &m.G.Blocks[l], &m.b
 	var room activations
-	for from, to := range m.blocks(t) {
-		a, dx, do := a.part(from, to, &room), dx.Rows(from, to), do.Rows(from, to)
-		dnorm, dact, dgateUp := b.dnorm.Rows(0, to-from), b.dact.Rows(0, to-from), b.dgateUp.Rows(0, to-from)
-		w.Down.backward(dev, m.low, m.of(&g.Down, from), dact.Fresh(), dx, a.act)
+	origin := 0 // the token whose gradients are the first rows of do, dqkv and dqk
+	rows := func(t kernels.Tensor, from, to int) kernels.Tensor { return t.Rows(from-origin, to-origin) }
+	through := 0
+	m.eachBlock(func(at *block) {
+		if through == at.from {
+			origin = through
+		}
+		a, dx, n := a.part(at.from, at.to, &room), dx.Rows(at.from, at.to), at.to-at.from
+		dnorm, dact, dgateUp := b.dnorm.Rows(0, n), b.dact.Rows(0, n), b.dgateUp.Rows(0, n)
+		w.Down.backward(dev, m.low, m.of(&g.Down, at.from), dact.Fresh(), dx, a.act)
 		into := dgateUp.Fresh()
 		dev.SwiGLUBackward(into.Cols(0, c.FFN), into.Cols(c.FFN, 2*c.FFN), dact, a.gateUp.Cols(0, c.FFN), a.gateUp.Cols(c.FFN, 2*c.FFN))
-		w.GateUp.backward(dev, m.low, m.of(&g.GateUp, from), dnorm.Fresh(), dgateUp, a.mlpNorm)
+		w.GateUp.backward(dev, m.low, m.of(&g.GateUp, at.from), dnorm.Fresh(), dgateUp, a.mlpNorm)
 		dev.RMSNormBackward(dx, g.MLPNorm, dnorm, a.mid, w.MLPNorm, a.mlpRstd)
-		w.O.backward(dev, m.low, m.of(&g.O, from), do.Fresh(), dx, a.o)
-	}
-
-	q, k, v := m.heads(a)
-	dq, dk, dv := m.split(dqkv)
-	if c.QKNorm {
-		dqk, nq := b.dqk.Rows(0, t), c.Heads*c.HeadDim
-		dq, dk = dqk.Cols(0, nq), dqk.Cols(nq, dqk.Dim(1))
-	}
-	dev.AttentionBackward(dq.Fresh(), dk.Fresh(), dv.Fresh(), do, a.o, a.lse, q, k, v, m.starts, c.heads())
-	for from, to := range m.blocks(t) {
-		a, dnorm, dqkv := a.part(from, to, &room), b.dnorm.Rows(0, to-from), dqkv.Rows(from, to)
-		m.turnBack(l, from, dqkv, a)
-		w.QKV.backward(dev, m.low, m.of(&g.QKV, from), dnorm.Fresh(), dqkv, a.attnNorm)
-		dev.RMSNormBackward(dx.Rows(from, to), g.AttnNorm, dnorm, x.Rows(from, to), w.AttnNorm, a.attnRstd)
-	}
+		w.O.backward(dev, m.low, m.of(&g.O, at.from), rows(b.do, at.from, at.to).Fresh(), dx, a.o)
+	}, func(at *block) {
+		a, dqkv := a.part(at.since, at.ended, &room), rows(b.dqkv, at.since, at.ended)
+		q, k, v := m.heads(a)
+		dq, dk, dv := m.split(dqkv)
+		if c.QKNorm {
+			dqk, nq := rows(b.dqk, at.since, at.ended), c.Heads*c.HeadDim
+			dq, dk = dqk.Cols(0, nq), dqk.Cols(nq, dqk.Dim(1))
+		}
+		dev.AttentionBackward(dq.Fresh(), dk.Fresh(), dv.Fresh(), rows(b.do, at.since, at.ended), a.o, a.lse, q, k, v, at.starts, c.heads())
+	}, func(at *block) {
+		a, dnorm, dqkv := a.part(at.from, at.to, &room), b.dnorm.Rows(0, at.to-at.from), rows(b.dqkv, at.from, at.to)
+		m.turnBack(l, at, dqkv, part(b.dqk, at.from-origin, at.to-origin), a)
+		w.QKV.backward(dev, m.low, m.of(&g.QKV, at.from), dnorm.Fresh(), dqkv, a.attnNorm)
+		dev.RMSNormBackward(dx.Rows(at.from, at.to), g.AttnNorm, dnorm, x.Rows(at.from, at.to), w.AttnNorm, a.attnRstd)
+		through = at.to
+	})
 }
 
-// turnBack takes the gradients of queries and keys of the tokens from the given one on back through their rotation, and their norms, to
-// dqkv (n,(H+2K)·D).
-func (m *Model) turnBack(l, from int, dqkv kernels.Tensor, a *activations) {
+// turnBack takes the gradients of a block's queries and keys, in dqk (n,(H+K)·D) where they are normed, back through their rotation, and
+// their norms, to dqkv (n,(H+2K)·D).
+func (m *Model) turnBack(l int, at *block, dqkv, dqk kernels.Tensor, a *activations) {
 	dev, c, w, g, d := m.dev, &m.Config, &m.W.Blocks[l], &m.G.Blocks[l], m.Config.HeadDim
-	to := from + dqkv.Dim(0)
-	pos, nqk := m.pos.Rows(from, to), (c.Heads+c.KVHeads)*d
+	pos, nq, nqk := m.pos.Rows(at.from, at.to), c.Heads*d, (c.Heads+c.KVHeads)*d
 	if !c.QKNorm {
 		dev.RoPEBackward(dqkv.Cols(0, nqk).Split(d), pos, m.table)
 		return
 	}
-	dqk, nq := m.b.dqk.Rows(from, to), c.Heads*d
 	dev.RoPEBackward(dqk.Split(d), pos, m.table)
 	dq, dk, _ := m.split(dqkv)
 	rawQ, rawK, _ := m.split(a.qkv)

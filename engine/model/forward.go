@@ -29,37 +29,38 @@ func (m *Model) body(t int, keep bool) kernels.Tensor {
 //
 // x, y and rest are (T,C). The layer's output is y + mid: the next layer's norm adds them, so mid is what it takes for rest, absent where
 // x is complete. y may be x's own memory, and a's the layer's before. Where y is absent, forward stops before Down: recomputation has no
-// use for the layer's output. Tokens go through what lies before and behind attention a block at a time.
+// use for the layer's output.
 func (m *Model) forward(l int, y, x, rest kernels.Tensor, a *activations) (mid kernels.Tensor) {
-	dev, c, w, t := m.dev, &m.Config, &m.W.Blocks[l], x.Dim(0)
+	dev, c, w := m.dev, &m.Config, &m.W.Blocks[l]
 	eps := float32(c.RMSEps)
 	var room activations
 
-	for from, to := range m.blocks(t) {
-		a := a.part(from, to, &room)
-		dev.RMSNorm(a.attnNorm, a.attnRstd, x.Rows(from, to), part(rest, from, to), w.AttnNorm, eps)
+	m.eachBlock(func(b *block) {
+		a := a.part(b.from, b.to, &room)
+		dev.RMSNorm(a.attnNorm, a.attnRstd, x.Rows(b.from, b.to), part(rest, b.from, b.to), w.AttnNorm, eps)
 		w.QKV.product(dev, m.low, a.qkv, a.attnNorm)
 		dev.RoPE(m.turned(a), a.qRstd, a.kRstd, a.qkv, kernels.Rotary{
-			Bias: w.QKV.Bias, QNorm: w.QNorm, KNorm: w.KNorm, Eps: eps, Pos: m.pos.Rows(from, to), Table: m.table,
+			Bias: w.QKV.Bias, QNorm: w.QNorm, KNorm: w.KNorm, Eps: eps, Pos: m.pos.Rows(b.from, b.to), Table: m.table,
 		}, c.heads())
-	}
-	q, k, v := m.heads(a)
-	if m.paged.on {
-		dev.AppendKV(m.kv[l], k, v, m.paged.slots)
-		dev.PagedAttention(a.o, q, m.kv[l], m.paged.table, c.heads())
-	} else {
-		dev.Attention(a.o, a.lse, q, k, v, m.starts, c.heads())
-	}
-	for from, to := range m.blocks(t) {
-		a := a.part(from, to, &room)
+	}, func(b *block) {
+		a := a.part(b.since, b.ended, &room)
+		q, k, v := m.heads(a)
+		if m.paged.on {
+			dev.AppendKV(m.kv[l], k, v, m.paged.slots)
+			dev.PagedAttention(a.o, q, m.kv[l], m.paged.table, c.heads())
+		} else {
+			dev.Attention(a.o, a.lse, q, k, v, b.starts, c.heads())
+		}
+	}, func(b *block) {
+		a := a.part(b.from, b.to, &room)
 		w.O.forward(dev, m.low, a.mid, a.o)
-		dev.RMSNorm(a.mlpNorm, a.mlpRstd, a.mid, x.Rows(from, to), w.MLPNorm, eps)
+		dev.RMSNorm(a.mlpNorm, a.mlpRstd, a.mid, x.Rows(b.from, b.to), w.MLPNorm, eps)
 		w.GateUp.forward(dev, m.low, a.gateUp, a.mlpNorm)
 		dev.SwiGLU(a.act, a.gateUp.Cols(0, c.FFN), a.gateUp.Cols(c.FFN, 2*c.FFN))
 		if !y.Absent() {
-			w.Down.forward(dev, m.low, y.Rows(from, to), a.act)
+			w.Down.forward(dev, m.low, y.Rows(b.from, b.to), a.act)
 		}
-	}
+	})
 	return a.mid
 }
 

@@ -45,7 +45,8 @@ type Model struct {
 	id       int64          // of this model in this process
 	replays  bool           // the device's Repeat saves work
 	narrow   bool           // gradients of logits are BF16
-	block    int            // tokens of a block: see blocks
+	block    int            // tokens of a block; 0: all
+	blocks   []block        // of the pass
 	table    kernels.Tensor // (positions, D): cosines and sines
 	work     *workspace     // that b's tensors are regions of
 	b        buffers
@@ -60,7 +61,6 @@ type Model struct {
 	in       ints         // integers of the current pass, and their views:
 	ids      kernels.Tensor
 	pos      kernels.Tensor
-	starts   kernels.Tensor
 	rows     kernels.Tensor
 	paged    pagedPass
 	step     stepState

@@ -160,7 +160,8 @@ func (m *Model) prepare(in Inputs) error {
 	}
 
 	m.paged.on = false
-	m.in.begin(2*t+s+1+r, 4)
+	numbers, regions := m.startsRoom(t, s)
+	m.in.begin(2*t+numbers+r, 3+regions)
 	ids, idsAt := m.in.take(t)
 	copy(ids, in.IDs)
 	pos, posAt := m.in.take(t)
@@ -170,11 +171,10 @@ func (m *Model) prepare(in Inputs) error {
 			p[j] = int32(j)
 		}
 	}
-	starts, startsAt := m.in.take(s + 1)
-	copy(starts, in.Starts)
+	m.cutPacked(in.Starts)
 	rows, rowsAt := m.in.take(r)
 	copy(rows, in.Rows)
-	m.ids, m.pos, m.starts = m.in.view(idsAt, t), m.in.view(posAt, t), m.in.view(startsAt, s+1)
+	m.ids, m.pos = m.in.view(idsAt, t), m.in.view(posAt, t)
 	m.rows = kernels.Tensor{}
 	if r > 0 {
 		m.rows = m.in.view(rowsAt, r)

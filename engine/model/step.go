@@ -213,6 +213,7 @@ func (m *Model) stepRun() {
 // stepOps are Step's operations.
 func (m *Model) stepOps() {
 	st, b, dev := &m.step, &m.b, m.dev
+	m.cut(st.t)
 	x := m.body(st.t, false)
 	temperature := st.sampling.Temperature
 	if temperature == 0 {
