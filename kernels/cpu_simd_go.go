@@ -113,10 +113,12 @@ func ln32(x float32) float32 {
 	m := float64(math.Float32frombits(bits - uint32(n)<<23))
 	s := (m - 1) / (m + 1)
 	z := s * s
-	series := 1. / 13
-	for _, c := range [...]float64{1. / 11, 1. / 9, 1. / 7, 1. / 5, 1. / 3, 1} {
-		series = float64(z*series) + c
-	}
+	series := float64(z*(1./13)) + 1./11
+	series = float64(z*series) + 1./9
+	series = float64(z*series) + 1./7
+	series = float64(z*series) + 1./5
+	series = float64(z*series) + 1./3
+	series = float64(z*series) + 1
 	return float32(float64(float64(n)*math.Ln2) + float64(2*s*series))
 }
 

@@ -188,7 +188,8 @@ func TestAttendLoopsTakeRows(t *testing.T) {
 			sm, dm := guarded(t, 1<<10), guarded(t, 1<<10)
 			rapid.Check(t, func(t *rapid.T) {
 				rows := rapid.IntRange(1, 9).Draw(t, "rows")
-				seen, grow, ld := rapid.IntRange(1, PageTokens).Draw(t, "seen"), rapid.IntRange(0, 1).Draw(t, "grow"), rapid.IntRange(1, 3).Draw(t, "ld")
+				seen, grow := rapid.IntRange(1, PageTokens).Draw(t, "seen"), rapid.IntRange(0, 1).Draw(t, "grow")
+				ld := rapid.IntRange(1, 3).Draw(t, "ld")
 				s, dp := edge(t, sm, rows*PageTokens, "scores"), edge(t, dm, rows*PageTokens, "dp")
 				was, grad := append([]float32(nil), s...), append([]float32(nil), dp...)
 				m, top, sum := make([]float32, rows), make([]float32, rows), make([]float32, rows)

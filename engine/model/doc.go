@@ -16,7 +16,8 @@
 // is Step, kept.go the sets that a StepKept drew from. A folder of Hugging Face's layout is read and written by folder.go, which holds
 // config.json against the tensors; its config.json by hfconfig.go, its tensors by package safetensors. projection.go is the product of
 // activations with a matrix, lora.go what an adapter adds to it, lora_folder.go an adapter in PEFT's layout, scorer.go what becomes of
-// logits. workspace.go is the memory of activations, which models that take turns share; lend.go is how pages and learning take turns.
+// logits. blocks.go is the tokens that a layer takes one after the other, gradient.go what becomes of gradients that were there before.
+// workspace.go is the memory of activations, which models that take turns share; lend.go is how pages and learning take turns.
 //
 // An adapter is float32 whatever the base is: it has no master copy, several ranks divide its moments as those of a float32 model, and
 // products round it as they read it. What passes between A and B is float32 too, so that the scale is not rounded on the way.

@@ -74,7 +74,8 @@ func writtenAsAdded(t rapid.TB, dev kernels.Device, c Config, opt Options, block
 	for i, written := range passes() {
 		for j := range written {
 			if math.Float32bits(added[i][j]) != math.Float32bits(written[j]) {
-				t.Fatalf("number %d of the gradients is %g after pass %d where they were forgotten, %g where they were cleared", j, written[j], i+1, added[i][j])
+				t.Fatalf("number %d of the gradients is %g after pass %d where they were forgotten, %g where they were cleared",
+					j, written[j], i+1, added[i][j])
 			}
 		}
 	}
