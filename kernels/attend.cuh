@@ -277,10 +277,10 @@ struct Parts {
 	template <int D> __device__ __forceinline__ float *of(long token, int head, int z) const { return p + ((token * heads + head) * chunks + z) * (D + 2); }
 };
 
-// the state of a row, half h of the fragments, in chunk blockIdx.z; l is complete
-template <int D> __device__ __forceinline__ void store_part(const Parts &parts, long token, int head, const float o[D / 8][4], float m, float l, int h) {
+// the state of a row, half h of the fragments, in chunk z; l is complete
+template <int D> __device__ __forceinline__ void store_part(const Parts &parts, long token, int head, int z, const float o[D / 8][4], float m, float l, int h) {
 	const int t = threadIdx.x % 4;
-	float *p = parts.of<D>(token, head, blockIdx.z);
+	float *p = parts.of<D>(token, head, z);
 #pragma unroll
 	for (int d = 0; d < D / 8; d++) *(float2 *)(p + d * 8 + t * 2) = make_float2(o[d][h * 2], o[d][h * 2 + 1]);
 	if (t == 0) p[D] = m, p[D + 1] = l;
@@ -289,10 +289,10 @@ template <int D> __device__ __forceinline__ void store_part(const Parts &parts, 
 // The attention of a tile of 16·WARPS rows: keys in tiles, two stages of them; chunk tiles of keys at a time. first is the position of the
 // sequence's first row among its keys: 0 in training, the tokens already in pages otherwise.
 //
-// Without SPLIT, chunks are merged as they come, and o and lse written. With it, the block takes chunk blockIdx.z alone and leaves its
+// Without SPLIT, chunks are merged as they come, and o and lse written. With it, the block takes chunk z alone and leaves its
 // state in parts; attend_merge does the rest, with the same steps in the same order.
 template <int D, int WARPS, bool SPLIT, class Keys>
-__device__ __forceinline__ void attend(Tensor o, Tensor lse, Parts parts, const Tensor &q, const Rows &r, const Keys &keys, int first, int head, int group, int chunk, float c) {
+__device__ __forceinline__ void attend(Tensor o, Tensor lse, Parts parts, const Tensor &q, const Rows &r, const Keys &keys, int first, int head, int group, int chunk, float c, int z = 0) {
 	extern __shared__ __align__(128) char shared[];
 	constexpr int THREADS = WARPS * 32, ROWS = WARPS * 16, STAGE = 2 * TILE_BYTES<D>;
 	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, row0 = r.tile * ROWS, rows = r.tokens * group;
@@ -305,7 +305,7 @@ __device__ __forceinline__ void attend(Tensor o, Tensor lse, Parts parts, const 
 	}
 	int from = 0, to = (first + (min(row0 + ROWS, rows) - 1) / group) / KEYS + 1;
 	if (SPLIT) {
-		from = blockIdx.z * chunk;
+		from = z * chunk;
 		to = min(to, from + chunk);
 		if (from >= to) return;
 	}
@@ -339,7 +339,7 @@ __device__ __forceinline__ void attend(Tensor o, Tensor lse, Parts parts, const 
 		const long token = r.start + row[h] / group;
 		const int at = head * group + row[h] % group;
 		if (SPLIT) {
-			store_part<D>(parts, token, at, part.o, part.m[h], part.l[h], h);
+			store_part<D>(parts, token, at, z, part.o, part.m[h], part.l[h], h);
 			continue;
 		}
 		const float scale = __frcp_rn(total.l[h]);

@@ -107,7 +107,7 @@ template <int N> __device__ __forceinline__ void pack(unsigned p[N / 16][4], con
 // As attend, with TEAMS·64 rows a block. One team: 160 threads. Two: 384, because three warps on a quarter of a multiprocessor leave each
 // thread 168 registers, and a warpgroup of producers, three of whose warps only give theirs up, lets the teams have 240. Dynamic shared memory: 1024 + STAGES·STAGE_BYTES + TEAMS·256·D.
 template <int D, int TEAMS, bool SPLIT, class Keys>
-__device__ __forceinline__ void attend_wgmma(Tensor o, Tensor lse, Parts parts, const Tensor &q, const Rows &r, Keys keys, int first, int head, int group, int chunk, float c) {
+__device__ __forceinline__ void attend_wgmma(Tensor o, Tensor lse, Parts parts, const Tensor &q, const Rows &r, Keys keys, int first, int head, int group, int chunk, float c, int z = 0) {
 	extern __shared__ __align__(1024) char dynamic[];
 	__shared__ __align__(8) unsigned long long full_bars[STAGES], empty_bars[STAGES], landed_bar;
 	__shared__ unsigned never;
@@ -117,7 +117,7 @@ __device__ __forceinline__ void attend_wgmma(Tensor o, Tensor lse, Parts parts, 
 	const unsigned stages = shared_address(aligned), full = shared_address(full_bars), empty = shared_address(empty_bars);
 	int from = 0, to = (first + (min((r.tile + 1) * TEAMS * 64, rows) - 1) / group) / KEYS + 1;
 	if (SPLIT) {
-		from = blockIdx.z * chunk;
+		from = z * chunk;
 		to = min(to, from + chunk);
 		if (from >= to) return;
 	}
@@ -237,7 +237,7 @@ __device__ __forceinline__ void attend_wgmma(Tensor o, Tensor lse, Parts parts, 
 #pragma unroll
 		for (int h = 0; h < 2; h++) {
 			const float sum = quad_sum(l[h]);
-			if (row[h] < rows) store_part<D>(parts, r.start + row[h] / group, head * group + row[h] % group, out, m[h], sum, h);
+			if (row[h] < rows) store_part<D>(parts, r.start + row[h] / group, head * group + row[h] % group, z, out, m[h], sum, h);
 		}
 		return;
 	}

@@ -119,7 +119,8 @@ func (g *GPU) AttentionBackward(dq, dk, dv, do, o, lse, q, k, v, starts Tensor, 
 		}
 		if keys {
 			g.launch(fmt.Sprint("attention_bwd_kv_wgmma_d", h.Dim), [3]int{h.KV * parts, ceil(T, rows) + S, 1}, 384, shared,
-				dka, dva, mapped(doa, h.Q), g.in(lse), delta, mapped(qa, h.Q), ka.a, va.a, g.in(starts), int32(S), int32(G/parts), int32(parts), c, addKV)
+				dka, dva, mapped(doa, h.Q), g.in(lse), delta, mapped(qa, h.Q), ka.a, va.a, g.in(starts),
+				int32(S), int32(G/parts), int32(parts), c, addKV)
 		}
 	} else {
 		if dq.mem != nil {

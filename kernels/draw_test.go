@@ -74,8 +74,8 @@ func checkDrawOp(t *rapid.T, s *subject) {
 
 func TestGPUDrawsFromTilesOfItsProduct(t *testing.T) { onEveryGPU(t, drawsFromTilesOfItsProduct) }
 
-// By every tile, a draw is that from logits in memory: for flat rows, steep ones, rows of equals, one that is NaN; where a block takes several
-// tiles of one row, and goes from one tile of rows to the next.
+// By every tile, a draw is that from logits in memory: for flat rows, steep ones, rows of equals, one that is NaN; where a block takes
+// several tiles of one row, and goes from one tile of rows to the next.
 func drawsFromTilesOfItsProduct(t *testing.T, d *GPU) {
 	if d.info.Multiprocessors != multiprocessors[0] {
 		t.Skip("tiles are given here; with few multiprocessors a block takes several")

@@ -340,6 +340,27 @@ func raggedStepsAreThePackedPass(t *testing.T, d *GPU) {
 					t.Errorf("%+v, up to %d rows a sequence, parts from %d blocks on: bits differ from the packed pass", h, most, split)
 				}
 			}
+			for _, parts := range []bool{false, true} {
+				if most > 1 || parts && h.Chunk == 0 {
+					continue
+				}
+				work := []int32{-1, 0}
+				for s, n := range lens {
+					for at := 0; at < int(n); at += h.Chunk {
+						if work = append(work, int32(s), 0); !parts {
+							break
+						}
+						work[len(work)-1] = int32(at / h.Chunk)
+					}
+				}
+				planned := pt
+				planned.Work, planned.Parts = ints(work, len(work)/2, 2), parts
+				again := d.Alloc(BF16, R, QD)
+				mustDo(t, d, func() { d.PagedAttention(again, ft, kv, planned, h) })
+				if got := bits16(d, again); !slices.Equal(got[:len(want)], want) {
+					t.Errorf("%+v, planned, in parts: %v: bits differ from the packed pass", h, parts)
+				}
+			}
 		}
 	}
 }

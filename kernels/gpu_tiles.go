@@ -152,9 +152,9 @@ func (g *GPU) choose(m, n, k int, of []tiling) tiling {
 	return best
 }
 
-// HeadRows is how many rows of a head, at most most, are best computed at a time: in whole tiles of 128, those for which by cost a row takes
-// the least time forward and in both products back. The sums of dx are over the vocabulary, so that its tiles are few, and what counts is how
-// many multiprocessors have one. The portable kernels, of whose time cost knows nothing, take as many.
+// HeadRows is how many rows of a head, at most most, are best computed at a time: in whole tiles of 128, those for which by cost a row
+// takes the least time forward and in both products back. The sums of dx are over the vocabulary, so that its tiles are few, and what
+// counts is how many multiprocessors have one. The portable kernels, of whose time cost knows nothing, take as many.
 func (g *GPU) HeadRows(vocab, hidden, most int) int {
 	const tile = 128
 	best, least := tile, math.Inf(1)

@@ -13,7 +13,8 @@ type Logits interface {
 	LogSumExp(lse, logits Tensor, temperature float32)
 	// LogProb is logp[r] = logits[r,ids[r]]/temperature − lse[r], and the entropy of the row's distribution. Either output may be absent.
 	LogProb(logp, entropy, logits, lse, ids Tensor, temperature float32)
-	// LogProbBackward replaces logits by their gradient dlogits, which is logits itself, or Halved, given ∂/∂logp and ∂/∂entropy (each (R) f32 or absent):
+	// LogProbBackward replaces logits by their gradient dlogits, which is logits itself, or Halved, given ∂/∂logp and ∂/∂entropy (each
+	// (R) f32 or absent):
 	//
 	//	∂x_v = (dlogp·(1[v=id] − p_v) − dentropy·p_v·(ln p_v + entropy)) / temperature
 	LogProbBackward(dlogits, logits, lse, ids, dlogp, dentropy Tensor, temperature float32)

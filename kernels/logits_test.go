@@ -195,8 +195,8 @@ func checkKeepOp(t *rapid.T, s *subject) {
 
 func TestGPUHalvedGradientsAreRounded(t *testing.T) { onEveryGPU(t, halvedGradientsAreRounded) }
 
-// The gradient of logits as BF16, in the first half of each row, is that of F32 rounded once, within 2⁻⁸ of float64's; and the gradients that
-// it gives a head are those of the other, bit for bit: products round it in any case.
+// The gradient of logits as BF16, in the first half of each row, is that of F32 rounded once, within 2⁻⁸ of float64's; and the gradients
+// that it gives a head are those of the other, bit for bit: products round it in any case.
 func halvedGradientsAreRounded(t *testing.T, d *GPU) {
 	const R, V, M = 5, 4104, 24 // a row is three turns of a block
 	x, w, h := normals(1, R*V), upload(d, normals(2, V*M), V, M), upload(d, normals(3, R*M), R, M)

@@ -7,7 +7,8 @@
 //   Reference: paged_test.go, float64.
 //
 // Launch    attention: grid (⌈T·G/rows⌉ + S, K), rows 16 (a warp, for decode) or 64 (four, for prefill) a block. Where that would leave
-//           multiprocessors idle, a block takes one chunk of 16 rows (paged_part, grid z = chunks), and paged_merge adds them up.
+//           multiprocessors idle, a block takes one chunk of 16 rows (paged_part, grid z = chunks), and paged_merge adds them up. A decode step
+//           that was planned (paged_plan.go) has a list of work, longest first with heads inside: whole contexts, or chunks.
 //           On sm_90a, if asked for, paged_*_wgmma of attend_wgmma.cuh: 64 rows and 160 threads a block, for a page one bulk copy into one of
 //           four stages (128 KB under way for D 128), 81, 161 KB for D 64, 128 with the sums.
 // Layout    a page holds what shared memory will: pieces XOR-swizzled by row, which is the 128-byte swizzle of wgmma.
@@ -17,6 +18,20 @@
 // Reached   not measured: no hardware yet.
 // Error     as attention.cu.
 #include "attend.cuh"
+
+// Where a block of attention works: rows of a sequence, a key head, a chunk where contexts are split. By a list (n,2) of a sequence, negative
+// for none, and a chunk: grid n·heads, the only tile of rows of each sequence. Without one: grid (tiles, heads, chunks).
+__device__ __forceinline__ bool find_work(Rows &r, int &head, int &z, const int *work, int heads, const Tensor &starts, int seqs, int group, int rows_per_tile) {
+	if (!work) {
+		head = blockIdx.y, z = blockIdx.z;
+		return find_rows(r, starts, seqs, group, rows_per_tile);
+	}
+	const int2 item = ((const int2 *)work)[blockIdx.x / heads];
+	if (item.x < 0) return false;
+	head = blockIdx.x % heads, z = item.y;
+	r.seq = item.x, r.start = id_of(starts, r.seq), r.tokens = id_of(starts, r.seq + 1) - r.start, r.tile = 0;
+	return true;
+}
 
 #if !RETOOL_SM90
 
@@ -37,12 +52,13 @@ template <int D> __device__ __forceinline__ void append(char *base, long stride,
 }
 
 template <int D, int WARPS, bool SPLIT>
-__device__ __forceinline__ void paged(Tensor o, Parts parts, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunk, float c) {
+__device__ __forceinline__ void paged(Tensor o, Parts parts, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunk, float c, const int *work, int heads) {
 	Rows r;
-	if (!find_rows(r, starts, seqs, group, WARPS * 16)) return;
+	int head, z;
+	if (!find_work(r, head, z, work, heads, starts, seqs, group, WARPS * 16)) return;
 	const int n = id_of(len, r.seq);
-	const PagedKeys<D> keys{base + (long)blockIdx.y * 2 * TILE_BYTES<D>, stride, (const int *)pages.p + (long)r.seq * pages.ld, n};
-	attend<D, WARPS, SPLIT>(o, Tensor{0, 0, F32}, parts, q, r, keys, n - r.tokens, blockIdx.y, group, chunk, c);
+	const PagedKeys<D> keys{base + (long)head * 2 * TILE_BYTES<D>, stride, (const int *)pages.p + (long)r.seq * pages.ld, n};
+	attend<D, WARPS, SPLIT>(o, Tensor{0, 0, F32}, parts, q, r, keys, n - r.tokens, head, group, chunk, c, z);
 }
 
 // o of every row from the chunks that paged_part left: a warp a row, grid ⌈T·H/4⌉
@@ -70,15 +86,15 @@ extern "C" __global__ void __launch_bounds__(256) copy_pages(char *base, long st
 }
 
 #define PAGED_FWD(NAME, D, WARPS)                                                                                                                                                       \
-	extern "C" __global__ void __launch_bounds__(WARPS * 32) NAME##_bf16_d##D(Tensor o, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunk, float c) { \
-		paged<D, WARPS, false>(o, Parts{}, q, base, stride, pages, starts, len, seqs, group, chunk, c);                                                                                               \
+	extern "C" __global__ void __launch_bounds__(WARPS * 32) NAME##_bf16_d##D(Tensor o, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunk, float c, const int *work, int heads) { \
+		paged<D, WARPS, false>(o, Parts{}, q, base, stride, pages, starts, len, seqs, group, chunk, c, work, heads);                                                                                               \
 	}
 #define PAGED(D)                                                                                                                                                                        \
 	extern "C" __global__ void __launch_bounds__(256) append_bf16_d##D(char *base, long stride, Tensor k, Tensor v, Tensor slots, int tokens, int heads) { append<D>(base, stride, k, v, slots, tokens, heads); } \
 	PAGED_FWD(paged_fwd16, D, 1)                                                                                                                                                          \
 	PAGED_FWD(paged_fwd64, D, 4)                                                                                                                                                          \
-	extern "C" __global__ void __launch_bounds__(32) paged_part_bf16_d##D(float *part, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunks, int chunk, float c) { \
-		paged<D, 1, true>(q, Parts{part, chunks, (int)gridDim.y * group}, q, base, stride, pages, starts, len, seqs, group, chunk, c);                                                                \
+	extern "C" __global__ void __launch_bounds__(32) paged_part_bf16_d##D(float *part, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunks, int chunk, float c, const int *work, int heads) { \
+		paged<D, 1, true>(q, Parts{part, chunks, heads * group}, q, base, stride, pages, starts, len, seqs, group, chunk, c, work, heads);                                                                \
 	}                                                                                                                                                                                    \
 	extern "C" __global__ void __launch_bounds__(128) paged_merge_bf16_d##D(Tensor o, float *part, Tensor starts, Tensor len, int seqs, int tokens, int heads, int chunks, int chunk, float c) { \
 		paged_merge<D>(o, part, starts, len, seqs, tokens, heads, chunks, chunk, c);                                                                                                                \
@@ -94,20 +110,21 @@ PAGED(128)
 #include "attend_wgmma.cuh"
 
 template <int D, bool SPLIT>
-__device__ __forceinline__ void paged(Tensor o, Parts parts, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunk, float c) {
+__device__ __forceinline__ void paged(Tensor o, Parts parts, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunk, float c, const int *work, int heads) {
 	Rows r;
-	if (!find_rows(r, starts, seqs, group, 64)) return;
+	int head, z;
+	if (!find_work(r, head, z, work, heads, starts, seqs, group, 64)) return;
 	const int n = id_of(len, r.seq);
-	const CopiedKeys<D> keys{base + (long)blockIdx.y * STAGE_BYTES<D>, stride, (const int *)pages.p + (long)r.seq * pages.ld, n};
-	attend_wgmma<D, 1, SPLIT>(o, Tensor{0, 0, F32}, parts, q, r, keys, n - r.tokens, blockIdx.y, group, chunk, c);
+	const CopiedKeys<D> keys{base + (long)head * STAGE_BYTES<D>, stride, (const int *)pages.p + (long)r.seq * pages.ld, n};
+	attend_wgmma<D, 1, SPLIT>(o, Tensor{0, 0, F32}, parts, q, r, keys, n - r.tokens, head, group, chunk, c, z);
 }
 
 #define PAGED(D)                                                                                                                                                                        \
-	extern "C" __global__ void __launch_bounds__(160) paged_fwd_wgmma_d##D(Tensor o, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunk, float c) { \
-		paged<D, false>(o, Parts{}, q, base, stride, pages, starts, len, seqs, group, chunk, c);                                                                                              \
+	extern "C" __global__ void __launch_bounds__(160) paged_fwd_wgmma_d##D(Tensor o, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunk, float c, const int *work, int heads) { \
+		paged<D, false>(o, Parts{}, q, base, stride, pages, starts, len, seqs, group, chunk, c, work, heads);                                                                                              \
 	}                                                                                                                                                                                    \
-	extern "C" __global__ void __launch_bounds__(160) paged_part_wgmma_d##D(float *part, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunks, int chunk, float c) { \
-		paged<D, true>(q, Parts{part, chunks, (int)gridDim.y * group}, q, base, stride, pages, starts, len, seqs, group, chunk, c);                                                           \
+	extern "C" __global__ void __launch_bounds__(160) paged_part_wgmma_d##D(float *part, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunks, int chunk, float c, const int *work, int heads) { \
+		paged<D, true>(q, Parts{part, chunks, heads * group}, q, base, stride, pages, starts, len, seqs, group, chunk, c, work, heads);                                                           \
 	}
 
 PAGED(64)

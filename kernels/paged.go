@@ -6,7 +6,15 @@ import "fmt"
 //
 // Pages (S, N) i32: page of tokens [64i, 64i+64) of a sequence; entries past its length are not read. Starts (S+1) i32: its rows of
 // q, from 0 to at most T. Len (S) i32: its length, this step's tokens included; its last row of q is token Len−1.
-type PageTable struct{ Pages, Starts, Len Tensor }
+//
+// Work (n,2) i32, unless it is absent, is a GPU's plan of a step in which every sequence has one row or none: PagePlan, and −1 for an item
+// that is none. Parts says what it says there.
+type PageTable struct {
+	Pages, Starts, Len Tensor
+
+	Work  Tensor
+	Parts bool
+}
 
 // Pages keep keys and values from step to step, for decoding.
 type Pages interface {
@@ -51,6 +59,9 @@ func checkPagedAttention(o, q Tensor, kv KV, table PageTable, h Heads) (T, S, N 
 	p := table.Pages
 	if p.mem == nil || p.dtype != I32 || p.rank != 2 || p.dims[0] != S {
 		wrong(op, "table.Pages", p, "table.Len", table.Len, "Pages must be i32 with a row for each sequence")
+	}
+	if w := table.Work; w.mem != nil && (w.dtype != I32 || w.rank != 2 || w.dims[1] != 2 || !w.Contiguous()) {
+		needs(op, "table.Work", w, "i32 (n,2)")
 	}
 	return T, S, p.dims[1]
 }

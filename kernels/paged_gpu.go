@@ -29,7 +29,8 @@ func (g *GPU) AppendKV(kv KV, k, v, slots Tensor) {
 }
 
 // PagedAttention takes tiles of 16 rows where most sequences have a token or few, else of 64. Where there are fewer such tiles than the GPU
-// can hold and contexts have several chunks, each chunk is a block of its own. Bits do not depend on either.
+// can hold and contexts have several chunks, each chunk is a block of its own. A plan decides both for a decode step.
+// Bits depend on none of it.
 func (g *GPU) PagedAttention(o, q Tensor, kv KV, table PageTable, h Heads) {
 	const op = "PagedAttention"
 	g.begin(op)
@@ -41,29 +42,36 @@ func (g *GPU) PagedAttention(o, q Tensor, kv KV, table PageTable, h Heads) {
 	switch {
 	case g.wgmma(h):
 		name, part = fmt.Sprint("paged_fwd_wgmma_d", h.Dim), fmt.Sprint("paged_part_wgmma_d", h.Dim)
-		threads, partRows, partThreads, shared = 160, 64, 160, wgmmaShared(h, 1)
-	case T*G <= 16*S:
+		threads, partRows, partThreads, shared = 160, 64, 160, g.pagedShared(h)
+	case T*G <= 16*S || table.Work.mem != nil:
 		name, rows, threads = "paged_fwd16_"+kind, 16, 32
 	}
 	st := staging{g: g}
 	qa, oa := st.take(q, true), st.take(o, false)
-	pages, starts, length := g.in(table.Pages), g.in(table.Starts), g.in(table.Len)
+	pages, starts, length, work := g.in(table.Pages), g.in(table.Starts), g.in(table.Len), g.in(table.Work).p
 	tiles, chunks := ceil(T*G, rows)+S, 1
 	if h.Chunk > 0 {
 		chunks = min(ceil(N*PageTokens, h.Chunk), 65535)
 	}
-	if chunks == 1 || tiles*h.KV >= g.split {
+	whole, grid, parts := chunks == 1 || tiles*h.KV >= g.split, [3]int{tiles, h.KV, 1}, [3]int{ceil(T*G, partRows) + S, h.KV, chunks}
+	if table.Work.mem != nil {
+		whole, grid = !table.Parts, [3]int{table.Work.dims[0] * h.KV, 1, 1}
+		parts = grid
+	}
+	if whole {
 		st.begin()
-		g.launch(name, [3]int{tiles, h.KV, 1}, threads, shared,
-			oa.a, qa.a, g.kv(kv), int64(g.KVBytes(BF16, h)), pages, starts, length, int32(S), int32(G), chunkTiles(h), scoreScale(h))
+		g.launch(name, grid, threads, shared,
+			oa.a, qa.a, g.kv(kv), int64(g.KVBytes(BF16, h)), pages, starts, length, int32(S), int32(G), chunkTiles(h), scoreScale(h),
+			work, int32(h.KV))
 		st.end()
 		return
 	}
 	at := st.bytes(4 * T * h.Q * chunks * (h.Dim + 2))
 	st.begin()
 	state := st.at + uint64(at)
-	g.launch(part, [3]int{ceil(T*G, partRows) + S, h.KV, chunks}, partThreads, shared,
-		state, qa.a, g.kv(kv), int64(g.KVBytes(BF16, h)), pages, starts, length, int32(S), int32(G), int32(chunks), chunkTiles(h), scoreScale(h))
+	g.launch(part, parts, partThreads, shared,
+		state, qa.a, g.kv(kv), int64(g.KVBytes(BF16, h)), pages, starts, length, int32(S), int32(G), int32(chunks), chunkTiles(h), scoreScale(h),
+		work, int32(h.KV))
 	g.launch("paged_merge_"+kind, [3]int{ceil(T*h.Q, 4), 1, 1}, 128, 0,
 		oa.a, state, starts, length, int32(S), int32(T), int32(h.Q), int32(chunks), chunkTiles(h), scoreScale(h))
 	st.end()

@@ -162,7 +162,9 @@ func TestHeadsFillTiles(t *testing.T) {
 	cpu := kernels.NewCPU(1)
 	defer cpu.Close()
 	require.Equal(t, 882, headRows(cpu, 152064, 3584, kernels.BF16))
-	for _, c := range []struct{ vocab, hidden, rows int }{{152064, 3584, 1024}, {151936, 896, 1280}, {151936, 1536, 768}, {152064, 5120, 768}} {
+	for _, c := range []struct{ vocab, hidden, rows int }{
+		{152064, 3584, 1024}, {151936, 896, 1280}, {151936, 1536, 768}, {152064, 5120, 768},
+	} {
 		require.Equal(t, c.rows, headRows(dev, c.vocab, c.hidden, kernels.BF16), "%+v", c)
 	}
 	rapid.Check(t, func(t *rapid.T) {

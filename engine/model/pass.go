@@ -25,7 +25,8 @@ func (h Head) Of(t kernels.Tensor) kernels.Tensor { return t.Rows(h.From, h.To) 
 // Train runs the model forward, then backward, and adds the gradients to G, or, where those were forgotten, writes them.
 //
 // loss is called for consecutive rows, inside the device's Do: it may call operations and the two doors, not Do. It leaves
-// ∂loss/∂logits in Gradient, which is in place of Logits, and ∂loss/∂values in place of Values. Without rows there is nothing to learn, and nothing runs.
+// ∂loss/∂logits in Gradient, which is in place of Logits, and ∂loss/∂values in place of Values. Without rows there is
+// nothing to learn, and nothing runs.
 func (m *Model) Train(in Inputs, loss func(Head)) error { return m.TrainSeen(in, nil, loss) }
 
 // Seen is for a loss that needs all of a pass before it has the gradient of any row. Read is called first, for all rows, as Score's is;

@@ -37,6 +37,7 @@ type stepState struct {
 	keys     kernels.Tensor // (R,3): trajectory low, trajectory high, position
 	results  kernels.Tensor // (2·MaxTokens) i32: what is drawn, then the bits of its log-probabilities, so that one copy brings both
 	sets     keptSets
+	plan     stepPlan
 
 	next  []int32   // per feed
 	logp  []float32 // per feed
@@ -50,10 +51,13 @@ type stepShape struct {
 	rows, pages int
 	sampling    kernels.Sampling
 	kept        int // rows of the memory of sets; 0: they are not kept
+	items       int // of work; 0: attention has no plan
+	parts       bool
 }
 
 func (s *stepState) init(m *Model) {
 	s.run, s.ops, s.graphs = m.stepRun, m.stepOps, map[stepShape]string{}
+	s.plan.planner, _ = m.dev.(planner)
 	if m.Config.LMHead {
 		s.results = m.dev.Alloc(kernels.I32, 2*m.Options.MaxTokens)
 	}
@@ -175,7 +179,7 @@ func (m *Model) stepOf(batch []Feed, s kernels.Sampling) (next []int32, logp []f
 	st.sampling = s
 	st.graph = ""
 	if st.padded {
-		shape := stepShape{m.id, st.t, st.width, s, st.sets.rows()}
+		shape := stepShape{m.id, st.t, st.width, s, st.sets.rows(), st.plan.items, st.plan.plan.Parts}
 		if st.graph = st.graphs[shape]; st.graph == "" {
 			st.graph = fmt.Sprintf("step %+v", shape)
 			st.graphs[shape] = st.graph
@@ -255,8 +259,9 @@ func (m *Model) prepareStep(batch []Feed) error {
 		t, width = padRows(t, m.Options.MaxTokens), padPages(width)
 		s, drawn = t, t
 	}
-	in := &m.in
-	in.begin(3*t+2*s+1+s*width+4*drawn, 8)
+	in, plan := &m.in, &m.step.plan
+	planned := plan.of(batch, m.step.padded, m.Config.heads())
+	in.begin(3*t+2*s+1+s*width+4*drawn+planned, 9)
 	ids, idsAt := in.take(t)
 	pos, posAt := in.take(t)
 	slots, slotsAt := in.take(t)
@@ -265,6 +270,8 @@ func (m *Model) prepareStep(batch []Feed) error {
 	pages, pagesAt := in.take(s * width)
 	rows, rowsAt := in.take(drawn)
 	keys, keysAt := in.take(3 * drawn)
+	work, workAt := in.take(planned)
+	plan.put(work)
 	at, r := 0, 0
 	for i := range batch {
 		f := &batch[i]
@@ -298,8 +305,11 @@ func (m *Model) prepareStep(batch []Feed) error {
 		m.rows, m.step.keys = in.view(rowsAt, drawn), in.matrix(keysAt, drawn, 3)
 	}
 	m.paged = pagedPass{on: true, slots: in.view(slotsAt, t), table: kernels.PageTable{
-		Pages: in.matrix(pagesAt, s, width), Starts: in.view(startsAt, s+1), Len: in.view(lensAt, s),
+		Pages: in.matrix(pagesAt, s, width), Starts: in.view(startsAt, s+1), Len: in.view(lensAt, s), Parts: plan.plan.Parts,
 	}}
+	if planned > 0 {
+		m.paged.table.Work = in.matrix(workAt, plan.items, 2)
+	}
 	m.step.t, m.step.drawn, m.step.asked, m.step.width = t, drawn, asked, width
 	return nil
 }
