@@ -21,7 +21,7 @@ const (
 	trialStretches = 4
 	trialFor       = 20 * time.Millisecond  // of operations: some turns of the system's scheduler
 	holdFor        = 500 * time.Millisecond // of operations alone, or until the next trial after one that went for help:
-	holdMost       = 8 * time.Second        // twice as long each time, up to this
+	holdMost       = 2 * time.Second        // twice as long each time, up to this
 )
 
 // late says that a worker kept the caller waiting.
