@@ -12,9 +12,9 @@ type company struct {
 	stretch  int  // of the trial; trialStretches: it is over
 	work     int  // estimated ns of this stretch
 	took     time.Duration
-	rate     [2]float64 // with help, without
-	rest     time.Time  // no trial before
-	again    time.Duration
+	rate     [2]float64    // with help, without
+	rest     time.Time     // no trial before
+	again    time.Duration // from the last trial that went for help to the next
 }
 
 const (

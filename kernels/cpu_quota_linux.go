@@ -40,7 +40,8 @@ func processorQuota(proc string) float64 {
 	return least
 }
 
-// groupIn is where a line of mountinfo has a hierarchy of groups, of version 2 or of version 1 with processors, and the group's folder in it.
+// groupIn is where a line of mountinfo has a hierarchy of groups, of version 2 or of version 1 with processors, and the folder of the group
+// in it.
 func groupIn(line string, second bool, path string) (top, dir string, ok bool) {
 	before, after, _ := strings.Cut(line, " - ")
 	at, of := strings.Fields(before), strings.Fields(after)
