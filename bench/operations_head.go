@@ -15,6 +15,14 @@ var headOps = []operation{
 				s.logProb()
 			}
 		}},
+	{"draw", true, "C 40 R 5 V 300", // the head of a decode step: ids and their log-probabilities
+		func(d sizes) (flop, bytes int) { return 2 * d.R * d.V * d.C, d.x * (d.R*d.C + d.V*d.C) },
+		func(b *workbench, d sizes) (kernels.Tensor, func()) {
+			x, w := b.random(d.R, d.C), b.random(d.V, d.C)
+			s, keys := setScores(b, d, b.empty(kernels.F32, d.R, d.V)), b.ints(3*d.R, func(i int) int { return i }, d.R, 3)
+			how := kernels.Sampling{Seed: 1, Temperature: 1, TopP: 1}
+			return s.logp, func() { b.dev.Draw(s.ids, s.logp, s.logits, s.lse, x, w, keys, how) }
+		}},
 	{"logsumexp", false, "R 5 V 300", oneRead, func(b *workbench, d sizes) (kernels.Tensor, func()) {
 		s := setScores(b, d, b.filled(kernels.F32, d.R, d.V))
 		return s.lse, s.logSumExp
@@ -28,12 +36,16 @@ var headOps = []operation{
 		s := setScores(b, d, b.filled(kernels.F32, d.R, d.V))
 		return s.logp, s.both
 	}},
-	{"logprob backward", false, "R 5 V 300",
+	{"logprob backward", false, "R 5 V 300", // into the logits themselves, or of a BF16 model on a GPU into halves of them, as training does
 		moves(func(d sizes) int { return f32 * 2 * d.R * d.V }),
 		func(b *workbench, d sizes) (kernels.Tensor, func()) {
 			s := setScores(b, d, b.filled(kernels.F32, d.R, d.V))
 			b.once(s.both)
-			return s.logits, func() { b.dev.LogProbBackward(s.logits, s.logits, s.lse, s.ids, s.logp, absent, 1) }
+			into := s.logits
+			if b.dtype == kernels.BF16 && b.dev.Info().Name != "cpu" {
+				into = into.Halved()
+			}
+			return into, func() { b.dev.LogProbBackward(into, s.logits, s.lse, s.ids, s.logp, absent, 1) }
 		}},
 	{"sample", false, "R 5 V 300", oneRead, func(b *workbench, d sizes) (kernels.Tensor, func()) {
 		s := setScores(b, d, b.filled(kernels.F32, d.R, d.V))
