@@ -35,7 +35,7 @@ type Config struct {
 	Device  string `yaml:"device" doc:"cpu; gpu (a binary made by make gpu); emu: the GPU's kernels, interpreted and checked, slow"`
 	Variant string `yaml:"variant" doc:"of kernels: avx512bf16, avx512, avx2, go; sm80, sm90a (wgmma); empty: the best CPU's, a GPU's sm80"`
 	Faults  bool   `yaml:"name_faults" doc:"gpu, emu: wait for every launch, so that a fault names operation and kernel; slow" resume:"free"`
-	Threads int    `yaml:"threads" doc:"0: one per core; never changes a bit of the result" resume:"free"`
+	Threads int    `yaml:"threads" doc:"0: one per core that this process may use, affinity and quota; no bit depends on it" resume:"free"`
 
 	Model    Model                 `yaml:"model"`
 	Data     Data                  `yaml:"data"`
