@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"retool/engine"
@@ -141,6 +142,9 @@ func CheckModels(names []string) error {
 func shape(name string) (model.Config, error) {
 	if name == "tiny" {
 		return tinyShape, nil
+	}
+	if !slices.Contains(model.Shapes(), name) {
+		return model.Config{}, fmt.Errorf("unknown shape %q (known: tiny, %s)", name, strings.Join(model.Shapes(), ", "))
 	}
 	return model.Shape(name)
 }

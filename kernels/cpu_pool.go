@@ -28,8 +28,6 @@ type pool struct {
 	shared int64 // chunks that others than the caller have finished, or will have when this operation ends
 	missed int   // ns of work since the workers parked that they could have shared
 
-	company company
-
 	_    [64]byte
 	done atomic.Int64 // chunks that others than the caller have finished
 	goal atomic.Int64 // the number that the caller sleeps for
@@ -100,19 +98,8 @@ func (d *cpu) each(n, grain, cost int, rows func(d *cpu, w *worker, from, to int
 	if n <= 0 {
 		return
 	}
-	if d.company.watching {
-		begin := time.Now()
-		d.divide(n, grain, cost, rows)
-		d.company.add(cost, time.Since(begin), time.Now)
-		return
-	}
-	d.divide(n, grain, cost, rows)
-}
-
-// divide is each, less the judgement of who should take part.
-func (d *cpu) divide(n, grain, cost int, rows func(d *cpu, w *worker, from, to int)) {
 	threads := len(d.workers)
-	if threads == 1 || n <= grain || cost < worthNs || d.company.alone {
+	if threads == 1 || n <= grain || cost < worthNs {
 		rows(d, &d.workers[0], 0, n)
 		return
 	}
@@ -153,11 +140,11 @@ func (d *cpu) divide(n, grain, cost int, rows func(d *cpu, w *worker, from, to i
 	for d.claim(own) {
 		d.shared--
 	}
-	d.wait(time.Duration(cost / chunks))
+	d.wait()
 }
 
-// wait is for the chunks that others have begun, each estimated to take so long.
-func (p *pool) wait(chunk time.Duration) {
+// wait is for the chunks that others have begun.
+func (p *pool) wait() {
 	var begin time.Time
 	for spins := 1; p.done.Load() != p.shared; spins++ {
 		relax()
@@ -170,9 +157,6 @@ func (p *pool) wait(chunk time.Duration) {
 			p.goal.Store(p.shared)
 			if p.done.Load() != p.shared || !p.goal.CompareAndSwap(p.shared, 0) {
 				<-p.ended
-			}
-			if now = time.Now(); now.Sub(begin) > waitFor+2*chunk {
-				p.company.late(now)
 			}
 			return
 		}

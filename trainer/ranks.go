@@ -296,9 +296,15 @@ func failed(ctx context.Context) error {
 	return nil
 }
 
-func askedToStop(rank int) error {
-	return fmt.Errorf("%w: rank %d was asked to stop", context.Canceled, rank)
+// askedToStop is the end of all ranks' work since one was asked to; errors.Is takes it for context.Canceled.
+type askedToStop int
+
+func (rank askedToStop) Error() string {
+	return fmt.Sprintf("rank %d was asked to stop; the same command goes on from the last checkpoint if run= names the directory", int(rank))
 }
+
+// Is makes it context.Canceled.
+func (askedToStop) Is(target error) bool { return target == context.Canceled }
 
 // did says what this rank has come to. Nothing is formatted where nobody listens.
 func (r *Ranks) did(format string, args ...any) {
