@@ -352,14 +352,14 @@ func (s *start) verdict(first *child, children []*child, logs string) error {
 			why = c.sentence()
 		}
 	}
-	// What ends a run of many ranks is named by all of them alike, with rank, process and log.
-	said := strings.Replace(why, "dist: ", "", 1)
+	// What ends a run of many ranks is named by all of them alike, with rank, process and log, whatever a rank was at.
+	_, said, ofAll := strings.Cut(why, "dist: ")
 	switch {
 	case killed != "" && strings.Contains(said, fmt.Sprintf("pid %d)", pid)):
 		return coded{fmt.Errorf("launch: %s; %s", said, killed), code}
 	case killed != "":
 		why = killed
-	case strings.HasPrefix(why, "dist: "):
+	case ofAll:
 		return coded{fmt.Errorf("launch: %s", said), code}
 	case why == "":
 		why = fmt.Sprintf("it exited with %d", code)
