@@ -188,7 +188,7 @@ func (e *execution) frame() (over bool) {
 	case err == errAgain:
 		return false
 	case err == errHangup: // exiting, or the code closed fd 3: the pidfd will tell
-		e.hangup = time.Now().Add(50 * time.Millisecond)
+		e.hangup = time.Now().Add(500 * time.Millisecond) // on a busy machine an exit takes long
 		return false
 	case err != nil:
 		return e.abort(ProtocolViolation)
