@@ -80,19 +80,17 @@ type Floor struct {
 // Rows is the floor as rows; the shares are those of a thread times the threads, that is, how well threads add up.
 func (f Floor) Rows() []Row {
 	n := float64(f.Threads)
-	if f.Threads == 1 {
-		return []Row{
-			{Op: "peak fma", Shape: "1 thread", Value: f.FLOPs / 1e9, Unit: "GFLOP/s", OfPeak: 1},
-			{Op: "peak read", Shape: "1 thread, 4 streams", Value: f.Read / 1e9, Unit: "GB/s", OfPeak: 1},
-		}
-	}
-	return []Row{
+	rows := []Row{
 		{Op: "peak fma", Shape: "1 thread", Value: f.FLOP1 / 1e9, Unit: "GFLOP/s", OfPeak: 1},
 		{Op: "peak fma", Shape: fmt.Sprintf("%d threads", f.Threads), Value: f.FLOPs / 1e9, Unit: "GFLOP/s", OfPeak: f.FLOPs / (n * f.FLOP1)},
 		{Op: "peak read", Shape: "1 thread, 4 streams", Value: f.Read1 / 1e9, Unit: "GB/s", OfPeak: 1},
 		{Op: "peak read", Shape: fmt.Sprintf("%d threads, 4 streams each", f.Threads), Value: f.Read / 1e9, Unit: "GB/s",
 			OfPeak: f.Read / (n * f.Read1)},
 	}
+	if f.Threads == 1 { // all are one
+		return []Row{rows[0], rows[2]}
+	}
+	return rows
 }
 
 // Time is the least time, in seconds, that work can take: so many floating-point operations and bytes from memory.

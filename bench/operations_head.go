@@ -5,7 +5,7 @@ import "retool/kernels"
 // headOps see the vocabulary, or a number a row of it.
 var headOps = []operation{
 	{"head", true, "C 40 R 5 V 300", // logits, their log-sum-exp, log-probability and entropy: the fused floor has the product alone
-		func(d sizes) (flop, bytes int) { return 2 * d.R * d.V * d.C, d.x * (d.R*d.C + d.V*d.C) },
+		headProduct,
 		func(b *workbench, d sizes) (kernels.Tensor, func()) {
 			x, w := b.random(d.R, d.C), b.random(d.V, d.C)
 			s := setScores(b, d, b.empty(kernels.F32, d.R, d.V))
@@ -16,7 +16,7 @@ var headOps = []operation{
 			}
 		}},
 	{"draw", true, "C 40 R 5 V 300", // the head of a decode step: ids and their log-probabilities
-		func(d sizes) (flop, bytes int) { return 2 * d.R * d.V * d.C, d.x * (d.R*d.C + d.V*d.C) },
+		headProduct,
 		func(b *workbench, d sizes) (kernels.Tensor, func()) {
 			x, w := b.random(d.R, d.C), b.random(d.V, d.C)
 			s, keys := setScores(b, d, b.empty(kernels.F32, d.R, d.V)), b.ints(3*d.R, func(i int) int { return i }, d.R, 3)
@@ -87,6 +87,9 @@ var headOps = []operation{
 			return dlogp, func() { b.dev.PolicyLoss(dlogp, stats, logp, t, kernels.Clip{Low: 0.2, High: 0.28, Dual: 3}) }
 		}},
 }
+
+// headProduct is the work of a head's product, whose logits need not leave the chip.
+func headProduct(d sizes) (flop, bytes int) { return 2 * d.R * d.V * d.C, d.x * (d.R*d.C + d.V*d.C) }
 
 // oneRead is the work of what reads logits once.
 func oneRead(d sizes) (flop, bytes int) { return 0, f32 * d.R * d.V }

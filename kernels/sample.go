@@ -26,8 +26,8 @@ func (s Sampling) Whole() Sampling {
 	return s
 }
 
-// scored is the temperature of the log-probabilities of what s draws.
-func (s Sampling) scored() float32 {
+// Scored is the temperature of the log-probabilities of what s draws.
+func (s Sampling) Scored() float32 {
 	if s.Temperature == 0 {
 		return 1
 	}
@@ -90,9 +90,9 @@ func checkDraw(ids, logp, y, lse, x, w, keys Tensor, s Sampling) (R, V, M, N int
 // drawByParts is Draw by its four operations.
 func drawByParts(d Device, ids, logp, y, lse, x, w, keys Tensor, s Sampling) {
 	d.Linear(y, x, w, Tensor{})
-	d.LogSumExp(lse, y, s.scored())
+	d.LogSumExp(lse, y, s.Scored())
 	d.Sample(ids, y, lse, keys, s)
-	d.LogProb(logp, Tensor{}, y, lse, ids, s.scored())
+	d.LogProb(logp, Tensor{}, y, lse, ids, s.Scored())
 }
 
 func checkRestrict(logits, kept, lse Tensor, s Sampling) (R, V, N int) {

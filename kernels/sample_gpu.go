@@ -54,7 +54,7 @@ func (g *GPU) Draw(ids, logp, y, lse, x, w, keys Tensor, s Sampling) {
 	units := st.bytes(16 * R * width)
 	sx, sw := st.use(x, wgmma), st.use(w, wgmma)
 	st.begin()
-	d := drawing{units: st.at + uint64(units), low: uint32(s.Seed), high: uint32(s.Seed >> 32), scale: 1 / s.scored(), open: int32(N)}
+	d := drawing{units: st.at + uint64(units), low: uint32(s.Seed), high: uint32(s.Seed >> 32), scale: 1 / s.Scored(), open: int32(N)}
 	if s.Temperature > 0 {
 		d.keys, d.scaled = g.address(keys), d.scale
 	}

@@ -296,11 +296,14 @@ func failed(ctx context.Context) error {
 	return nil
 }
 
+// GoesOn says what is left of a run that was asked to stop.
+const GoesOn = "the same command goes on from the last checkpoint if run= names the directory"
+
 // askedToStop is the end of all ranks' work since one was asked to; errors.Is takes it for context.Canceled.
 type askedToStop int
 
 func (rank askedToStop) Error() string {
-	return fmt.Sprintf("rank %d was asked to stop; the same command goes on from the last checkpoint if run= names the directory", int(rank))
+	return fmt.Sprintf("rank %d was asked to stop; %s", int(rank), GoesOn)
 }
 
 // Is makes it context.Canceled.

@@ -50,7 +50,7 @@ func interrupted(args []string) error {
 	}
 	switch name := strings.Join(path, " "); {
 	case learns(name):
-		return errors.New("interrupted; the same command goes on from the last checkpoint if run= names the directory")
+		return errors.New("interrupted; " + trainer.GoesOn)
 	case name == "bench algorithms":
 		return fmt.Errorf("%s: interrupted; the same command goes on where its runs stand", name)
 	default:

@@ -219,10 +219,7 @@ func (m *Model) stepOps() {
 	st, b, dev := &m.step, &m.b, m.dev
 	m.cut(st.t)
 	x := m.body(st.t, false)
-	temperature := st.sampling.Temperature
-	if temperature == 0 {
-		temperature = 1
-	}
+	temperature := st.sampling.Scored()
 	drawn, logps := st.results.Rows(0, st.drawn), st.results.Rows(st.drawn, 2*st.drawn).As(kernels.F32)
 	for from := 0; from < st.drawn; from += m.Options.HeadRows {
 		to := min(from+m.Options.HeadRows, st.drawn)
