@@ -39,16 +39,17 @@ EIGHT(bf16Quiet<>, 0x0000004000000040)
 	MOVQ 16(AX), BX    \
 	MOVQ 24(AX), R9    \
 	MOVQ 32(AX), R10   \
-	MOVQ 64(AX), R13   \
 	MOVQ 72(AX), DI    \
-	MOVQ 80(AX), R14
+	MOVQ 56(AX), R13   \
+	MOVQ 88(AX), R14
 
 #define BEGIN \
+	MOVQ t+0(FP), AX        \
+	MOVQ 64(AX), R15        \
 	MOVQ SI, AX             \
 	LEAQ (R10)(R10*2), DX   \
 	ADDQ AX, DX             \
-	MOVQ BX, CX             \
-	MOVQ R13, R15
+	MOVQ BX, CX
 
 #define NEXT \
 	ADDQ $8, AX   \
@@ -118,8 +119,9 @@ EIGHT(bf16Quiet<>, 0x0000004000000040)
 	ARGUMENTS            \
 block:                   \
 	CROWS                \
-	TESTQ R14, R14       \
-	JZ zero              \
+	MOVQ t+0(FP), AX     \
+	CMPQ 80(AX), $0      \
+	JEQ zero             \
 	each(LOAD)           \
 	JMP start            \
 zero:                    \
@@ -129,7 +131,8 @@ start:                   \
 	SUBQ $2, R15         \
 	JLT one              \
 two:                     \
-	PREFETCHT0 3072(CX)  \
+	PREFETCHT0 (R14)     \
+	ADDQ R13, R14        \
 	ODD((CX), Y0)        \
 	ODD(32(CX), Y1)      \
 	STEP(4)              \
@@ -156,6 +159,8 @@ done:                    \
 	ADDQ CX, SI          \
 	DECQ DI              \
 	JNZ block            \
+	MOVQ t+0(FP), AX     \
+	MOVQ R14, 88(AX)     \
 	VZEROUPPER           \
 	RET
 

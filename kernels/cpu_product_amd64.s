@@ -2,7 +2,7 @@
 
 // Product kernels in AVX2: rows × 16 outputs in registers, one ascending chain of fused multiply-adds each. The argument is a *tile.
 //
-//	R8 c   R9 ldc   SI a   R10 ars   R11 aks   BX b   R12 bks   R13 k   DI tiles left   R14 acc
+//	R8 c   R9 ldc   SI a   R10 ars   R11 aks   BX b   R12 bks   DI tiles left   R14 what will be read soon, R13 its distance
 //	AX a of this step, DX its fourth row, CX b of this step, R15 steps left
 //	Y0, Y1 a row of b   Y2, Y3 numbers of a   Y4 … Y15 outputs
 
@@ -15,17 +15,20 @@
 	MOVQ 32(AX), R10   \
 	MOVQ 40(AX), R11   \
 	MOVQ 48(AX), R12   \
-	MOVQ 64(AX), R13   \
-	MOVQ 72(AX), DI    \
-	MOVQ 80(AX), R14
+	MOVQ 72(AX), DI
 
 #define BEGIN \
+	MOVQ t+0(FP), AX        \
+	MOVQ 64(AX), R15        \
 	MOVQ SI, AX             \
 	LEAQ (R10)(R10*2), DX   \
 	ADDQ AX, DX             \
 	MOVQ BX, CX             \
-	MOVQ R13, R15           \
 	TESTQ R15, R15
+
+#define SOON \
+	PREFETCHT0 (R14)        \
+	ADDQ R13, R14
 
 #define NEXT \
 	ADDQ R11, AX \
@@ -126,10 +129,13 @@
 // One kernel: blocks of n rows, DI of them.
 #define KERNEL(each, STEP, n) \
 	ARGUMENTS            \
+	MOVQ 56(AX), R13     \
+	MOVQ 88(AX), R14     \
 block:                   \
 	CROWS                \
-	TESTQ R14, R14       \
-	JZ zero              \
+	MOVQ t+0(FP), AX     \
+	CMPQ 80(AX), $0      \
+	JEQ zero             \
 	each(LOAD)           \
 	JMP start            \
 zero:                    \
@@ -141,8 +147,10 @@ start:                   \
 	SUBQ $2, R15         \
 	JLT one              \
 two:                     \
+	SOON                 \
 	STEP                 \
 	NEXT                 \
+	SOON                 \
 	STEP                 \
 	NEXT                 \
 	SUBQ $2, R15         \
@@ -162,6 +170,8 @@ done:                    \
 	ADDQ CX, SI          \
 	DECQ DI              \
 	JNZ block            \
+	MOVQ t+0(FP), AX     \
+	MOVQ R14, 88(AX)     \
 	VZEROUPPER           \
 	RET
 
@@ -374,6 +384,8 @@ done:
 // 1 × cols, cols (field at 88) below 16, DI rows one after the other; neither b nor c is touched beyond them.
 TEXT ·productMasked(SB), NOSPLIT, $0-8
 	ARGUMENTS
+	MOVQ 64(AX), R13
+	MOVQ 80(AX), R14
 	MOVQ 88(AX), CX
 	LEAQ ·lanes32(SB), DX
 	NEGQ CX

@@ -78,9 +78,10 @@ type simd struct {
 }
 
 // tile is what a product kernel reads: C (+)= A·B with A(r,k) at a + r·ars + k·aks, and B(k, 16p+j) at b + p·bps + k·bks + 4j. It
-// does tiles blocks of rows one below the other. Distances are in bytes. The order and size of fields are known to the assembly. To
-// kernels of four panels, cols is memory that will be read soon: with each block of rows they ask for as many lines of it as they have
-// steps, and add bps to it.
+// does tiles blocks of rows one below the other. Distances are in bytes. The order and size of fields are known to the assembly.
+//
+// To kernels of one panel and of four, cols is memory that will be read soon. Those of four ask with each block of rows for as many lines
+// of it as they have steps, and add bps to it; those of AVX2 ask with each step for the line that it is in, and add bps to it.
 type tile struct {
 	c, a, b                 unsafe.Pointer
 	ldc, ars, aks, bks, bps int
@@ -116,6 +117,7 @@ type product struct {
 	bps, bks      int
 	rows, cols, k int
 	acc, padded   bool
+	far           bool // B is weights, which no core's own cache holds: the panel that follows is asked for while one is multiplied
 	paired        bool // B is words of pairs of bf16: bps and bks count words, A's numbers stand side by side, and B is padded; see simd.dots
 }
 
@@ -151,7 +153,9 @@ func (w *worker) product(v *simd, p *product) {
 			wideKernels[p.rows](t)
 			i += wideCols[p.rows] / tileCols
 		default:
+			t.cols, t.bps = p.following(b, v.rows)
 			w.column(kernels[:], v.rows, c, a, b, p.rows, p.ldc, p.ars)
+			t.bps = 4 * p.bps
 			i++
 		}
 	}
@@ -166,7 +170,7 @@ func (w *worker) product(v *simd, p *product) {
 		return
 	}
 	// All 16 columns, beside C, and back.
-	t.ldc = 4 * tileCols
+	t.ldc, t.cols, t.bps = 4*tileCols, int(uintptr(b)), 0
 	for r := 0; r < p.rows; {
 		n := min(p.rows-r, tileRows)
 		for i := range n {
@@ -265,6 +269,16 @@ func (p *product) next(n, k, terms int, b unsafe.Pointer) int {
 		at = n * p.bps
 	}
 	return int(uintptr(b)) + 4*at
+}
+
+// following is the panel after the one at b, and how much of each of its lines is asked for with a step, so that all have been when the
+// last block of rows ends: a core waits for few lines at a time, and none where it finds them in its cache.
+func (p *product) following(b unsafe.Pointer, most int) (at, distance int) {
+	if !p.far {
+		return int(uintptr(b)), 0
+	}
+	blocks := (p.rows + most - 1) / most
+	return int(uintptr(b)) + 4*p.bps, (64 + blocks - 1) / blocks
 }
 
 // column is one panel of a product, or several at once, all rows: blocks of the largest kernel, the rest as even as can be, since small

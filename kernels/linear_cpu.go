@@ -378,7 +378,7 @@ func (j *linearJob) chain(v *simd, w *worker, y []float32, ldy, r0, r1, c0, c1, 
 			c: &y[0], ldc: ldy,
 			a: &j.a[r0*j.lda+inA], ars: j.lda, aks: 1,
 			b: &of.data[first*of.inner+inB*tileCols], bps: tileCols * of.inner, bks: tileCols,
-			rows: r1 - r0, cols: c1 - c0, k: terms, acc: acc, padded: true, paired: of.paired,
+			rows: r1 - r0, cols: c1 - c0, k: terms, acc: acc, padded: true, far: true, paired: of.paired,
 		}
 		w.product(v, &p)
 		acc = true
