@@ -18,6 +18,8 @@ type cpu struct {
 	bytes atomic.Int64
 	cache int // see Info.Cache
 
+	packed atomic.Int64 // bytes of packs
+
 	// What the current operation's rows need, read by all workers. One operation runs at a time.
 	norm   normJob
 	glu    gluJob
@@ -130,6 +132,7 @@ func (d *cpu) free(m *memory, op string) {
 		panic("kernels: " + op + ": the memory was freed before")
 	}
 	d.bytes.Add(-int64(m.bytes))
+	d.packed.Add(-int64(m.packBytes()))
 	m.home, m.f32, m.b16, m.i32, m.words, m.ordered, m.packs, m.pages = nil, nil, nil, nil, nil, nil, nil, nil
 }
 

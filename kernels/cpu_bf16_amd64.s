@@ -235,8 +235,10 @@ TEXT ·paired6(SB), NOSPLIT, $0-8
 // 1 × 64: Y8 … Y15.
 TEXT ·pairedWide1(SB), NOSPLIT, $0-8
 	WIDEARGS
+	MOVQ 88(AX), R10
 	LEAQ 128(R8), DI
 	LEAQ (R9)(R9*2), DX
+	LEAQ (R10)(DX*1), BX
 	ADDQ CX, DX
 	VMOVUPS highHalf<>(SB), Y7
 	TESTQ R14, R14
@@ -251,6 +253,12 @@ start:
 	SUBQ $2, R13
 	JLT one
 loop:
+	PREFETCHT0 (R10)
+	PREFETCHT0 (R10)(R9*1)
+	PREFETCHT0 (R10)(R9*2)
+	PREFETCHT0 (BX)
+	ADDQ $64, R10
+	ADDQ $64, BX
 	VBROADCASTSS (SI), Y0
 	VBROADCASTSS 4(SI), Y1
 	BOTH((CX), Y8, Y2, Y3)
@@ -315,6 +323,9 @@ done:
 	SUBQ $2, R13         \
 	JLT one              \
 loop:                    \
+	PREFETCHT0 (BX)          \
+	PREFETCHT0 (BX)(R9*1)    \
+	ADDQ $64, BX         \
 	ALL(ODD, 4)          \
 	ALL(EVEN, 0)         \
 	ADDQ $8, SI          \
@@ -331,6 +342,7 @@ done:
 // 2 × 32: Y4 … Y11.
 TEXT ·pairedWide2(SB), NOSPLIT, $0-8
 	WIDEARGS
+	MOVQ 88(AX), BX
 	ADDQ R8, DI
 	TESTQ R14, R14
 	JZ zero
@@ -351,6 +363,7 @@ start:
 // 3 × 32: Y4 … Y15.
 TEXT ·pairedWide3(SB), NOSPLIT, $0-8
 	WIDEARGS
+	MOVQ 88(AX), BX
 	LEAQ (R8)(DI*2), DX
 	ADDQ R8, DI
 	TESTQ R14, R14

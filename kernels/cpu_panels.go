@@ -39,8 +39,20 @@ func (d *cpu) Arrange(w Tensor) {
 	m.version++
 	first := m.rowWords(&p, 0)
 	p.pack = pack{data: first[: p.rows*p.inner : p.rows*p.inner], inner: p.inner, paired: w.dtype == BF16}
+	d.packed.Add(int64(4 * len(p.pack.data)))
 	m.ordered = append(m.ordered, p)
 	slices.SortFunc(m.ordered, func(a, b panelled) int { return a.off - b.off })
+}
+
+// packBytes is how much of what Linear reads is in, or was made from, the memory.
+func (m *memory) packBytes() (n int) {
+	for i := range m.ordered {
+		n += 4 * len(m.ordered[i].pack.data)
+	}
+	for _, p := range m.packs {
+		n += 4 * len(p.data)
+	}
+	return n
 }
 
 // panelsAfter is the index of the first panelled matrix that ends after an element.

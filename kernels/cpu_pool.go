@@ -45,6 +45,7 @@ type worker struct {
 	_        [96]byte // others claim from it too
 
 	index int
+	until int       // column of a product's weights up to which the worker multiplies in turn
 	buf   []float32 // grows to what an operation asks for
 	lanes [laneSlots][]float32
 	order []int32 // of ids, by probability
@@ -192,6 +193,15 @@ func (d *cpu) claim(w *worker) bool {
 		}
 	}
 	return false
+}
+
+// follows is where the rows end that the worker does after those that end at to.
+func (w *worker) follows(to int) int {
+	t := w.ticket.Load()
+	if begin, end := int(t&chunkMask), int(t>>chunkBits&chunkMask); begin < end && begin*w.grain == to {
+		return min(end*w.grain, w.n)
+	}
+	return to
 }
 
 func (d *cpu) work(w *worker) {

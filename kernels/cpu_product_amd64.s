@@ -200,7 +200,7 @@ TEXT ·product6(SB), NOSPLIT, $0-8
 	KERNEL(EACH6, STEP6, 6)
 
 // The wide kernels do few rows of several panels, which lie bps (R9) apart: enough chains to hide an addition's latency, and
-// several streams from memory. They do one block; c's panels are 64 bytes apart.
+// several streams from memory. They do one block; c's panels are 64 bytes apart. What will be read soon are as many panels.
 
 #define WIDEARGS \
 	MOVQ t+0(FP), AX   \
@@ -219,7 +219,9 @@ TEXT ·product6(SB), NOSPLIT, $0-8
 // 1 × 64: Y8 … Y15.
 TEXT ·wide1(SB), NOSPLIT, $0-8
 	WIDEARGS
+	MOVQ 88(AX), R10
 	LEAQ (R9)(R9*2), DX
+	LEAQ (R10)(DX*1), BX
 	ADDQ CX, DX
 	TESTQ R14, R14
 	JZ zero
@@ -245,6 +247,12 @@ start:
 	TESTQ R13, R13
 	JZ done
 loop:
+	PREFETCHT0 (R10)
+	PREFETCHT0 (R10)(R9*1)
+	PREFETCHT0 (R10)(R9*2)
+	PREFETCHT0 (BX)
+	ADDQ R12, R10
+	ADDQ R12, BX
 	VBROADCASTSS (SI), Y0
 	VFMADD231PS (CX), Y0, Y8
 	VFMADD231PS 32(CX), Y0, Y9
@@ -293,6 +301,7 @@ done:
 // 2 × 32: Y4 … Y11.
 TEXT ·wide2(SB), NOSPLIT, $0-8
 	WIDEARGS
+	MOVQ 88(AX), BX
 	ADDQ R8, DI
 	TESTQ R14, R14
 	JZ zero
@@ -306,6 +315,9 @@ start:
 	TESTQ R13, R13
 	JZ done
 loop:
+	PREFETCHT0 (BX)
+	PREFETCHT0 (BX)(R9*1)
+	ADDQ R12, BX
 	VBROADCASTSS (SI), Y0
 	VBROADCASTSS (SI)(R10*1), Y1
 	VMOVUPS (CX), Y2
@@ -334,6 +346,7 @@ done:
 // 3 × 32: Y4 … Y15.
 TEXT ·wide3(SB), NOSPLIT, $0-8
 	WIDEARGS
+	MOVQ 88(AX), BX
 	LEAQ (R8)(DI*2), DX
 	ADDQ R8, DI
 	TESTQ R14, R14
@@ -350,6 +363,9 @@ start:
 	TESTQ R13, R13
 	JZ done
 loop:
+	PREFETCHT0 (BX)
+	PREFETCHT0 (BX)(R9*1)
+	ADDQ R12, BX
 	VBROADCASTSS (SI), Y0
 	VBROADCASTSS (SI)(R10*1), Y1
 	VBROADCASTSS (SI)(R10*2), Y2

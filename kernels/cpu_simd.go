@@ -80,8 +80,9 @@ type simd struct {
 // tile is what a product kernel reads: C (+)= A·B with A(r,k) at a + r·ars + k·aks, and B(k, 16p+j) at b + p·bps + k·bks + 4j. It
 // does tiles blocks of rows one below the other. Distances are in bytes. The order and size of fields are known to the assembly.
 //
-// To kernels of one panel and of four, cols is memory that will be read soon. Those of four ask with each block of rows for as many lines
-// of it as they have steps, and add bps to it; those of AVX2 ask with each step for the line that it is in, and add bps to it.
+// Cols is memory that will be read soon. Kernels of AVX2 for one panel ask with each step for the line that it is in, and add bps to it,
+// wide ones for the next line of as many panels as they multiply. Kernels of AVX-512 for four panels ask with each block of rows for as
+// many lines as they have steps, and add bps to it.
 type tile struct {
 	c, a, b                 unsafe.Pointer
 	ldc, ars, aks, bks, bps int
@@ -117,7 +118,7 @@ type product struct {
 	bps, bks      int
 	rows, cols, k int
 	acc, padded   bool
-	far           bool // B is weights, which no core's own cache holds: the panel that follows is asked for while one is multiplied
+	soon          int  // panels from B on, P's own and more, that lie far and are multiplied in turn: each is asked for ahead; 0: B is near
 	paired        bool // B is words of pairs of bf16: bps and bks count words, A's numbers stand side by side, and B is padded; see simd.dots
 }
 
@@ -150,10 +151,11 @@ func (w *worker) product(v *simd, p *product) {
 			i += n
 		case p.rows <= 3 && wideKernels[p.rows] != nil && panels-i >= wideCols[p.rows]/tileCols:
 			t.c, t.a, t.b, t.tiles = c, a, b, 1
+			t.cols, _ = p.following(b, i, wideCols[p.rows]/tileCols, p.rows)
 			wideKernels[p.rows](t)
 			i += wideCols[p.rows] / tileCols
 		default:
-			t.cols, t.bps = p.following(b, v.rows)
+			t.cols, t.bps = p.following(b, i, 1, v.rows)
 			w.column(kernels[:], v.rows, c, a, b, p.rows, p.ldc, p.ars)
 			t.bps = 4 * p.bps
 			i++
@@ -271,14 +273,15 @@ func (p *product) next(n, k, terms int, b unsafe.Pointer) int {
 	return int(uintptr(b)) + 4*at
 }
 
-// following is the panel after the one at b, and how much of each of its lines is asked for with a step, so that all have been when the
-// last block of rows ends: a core waits for few lines at a time, and none where it finds them in its cache.
-func (p *product) following(b unsafe.Pointer, most int) (at, distance int) {
-	if !p.far {
+// following is where the panels begin that are multiplied after the n from number i on, which lie at b, and how much of each of their lines is
+// asked for with a step, so that all have been when the last block of rows ends: a core waits for few lines at a time, and for none that its
+// cache has. If none are asked for, it is b itself.
+func (p *product) following(b unsafe.Pointer, i, n, most int) (at, distance int) {
+	if i+n >= p.soon {
 		return int(uintptr(b)), 0
 	}
 	blocks := (p.rows + most - 1) / most
-	return int(uintptr(b)) + 4*p.bps, (64 + blocks - 1) / blocks
+	return int(uintptr(b)) + 4*n*p.bps, (64 + blocks - 1) / blocks
 }
 
 // column is one panel of a product, or several at once, all rows: blocks of the largest kernel, the rest as even as can be, since small

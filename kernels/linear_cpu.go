@@ -25,9 +25,16 @@ const (
 	chainCols   = 128  // of outputs whose chains are computed one after the other
 	rowFloats   = 1 << 15
 	blockFloats = 1 << 17 // of rows that all panels of a share are multiplied with while both stay in the second-level cache
-	farFloats   = 1 << 19 // weights that no such cache holds
+	farFloats   = 1 << 19 // weights of a matrix that no such cache holds
 	farRows     = 512     // rows that are worth reading again for each share of those
 )
+
+// farShare: weights are far if all that the device has packed is more than this part of its last-level cache. Nearer ones come soon enough
+// without being asked for, and asking costs a tenth; keys, values and whatever else the machine does leave farther ones to memory.
+const farShare = 8
+
+// defaultCache stands for the last-level cache of a machine that does not tell its size.
+const defaultCache = 32 << 20
 
 type linearJob struct {
 	y, x, w, b Tensor
@@ -39,19 +46,20 @@ type linearJob struct {
 	T, N, M    int
 	transposed bool
 	acc        bool
+	far        bool // the weights: see farShare
 	dw, db, dy Tensor
 }
 
-// packed returns w in panels, at the price of packing it only if it has been written since. tail is another pack, of the columns from
+// packOf returns w in panels, at the price of packing it only if it has been written since. tail is another pack, of the columns from
 // full on; nil if there are none.
-func (d *cpu) packed(w Tensor, transposed bool) (p, tail *pack, full int) {
+func (d *cpu) packOf(w Tensor, transposed bool) (p, tail *pack, full int) {
 	m := w.mem
 	if o := m.panels(w.off); o != nil {
 		if !transposed || w.off != o.off || w.dims[0]&^(tileCols-1) != o.rows || w.dims[1] != o.cols {
 			needs("Linear", "w", w, "the whole of the matrix that was arranged, and its product the forward one")
 		}
 		if o.rows < w.dims[0] {
-			tail, _, _ = d.packed(w.Rows(o.rows, w.dims[0]), true)
+			tail, _, _ = d.packOf(w.Rows(o.rows, w.dims[0]), true)
 		}
 		return &o.pack, tail, o.rows
 	}
@@ -78,6 +86,7 @@ func (d *cpu) packed(w Tensor, transposed bool) (p, tail *pack, full int) {
 			p.inner = (rows + 1) / 2
 		}
 		p.data = floats(panels * p.inner * tileCols)
+		d.packed.Add(int64(4 * len(p.data)))
 		m.packs[key] = p
 	}
 	p.version = m.version
@@ -191,7 +200,7 @@ func (d *cpu) Linear(y, x, w, b Tensor) {
 	if T == 0 || N == 0 {
 		return
 	}
-	p, tail, full := d.packed(w, true)
+	p, tail, full := d.packOf(w, true)
 	d.writes(op, y)
 	a, lda := d.operand(0, x, p)
 	d.lin = linearJob{y: y, a: a, lda: lda, b: b, pack: p, tail: tail, full: full, T: T, N: N, M: M}
@@ -237,6 +246,7 @@ const readRows = 3
 // few; else panels, so that each reads all rows. The latter also for more rows where weights come from memory: they come once.
 func (d *cpu) multiply() {
 	j := &d.lin
+	j.far = farShare*int(d.packed.Load()) > d.cache || d.cache == 0 && farShare*int(d.packed.Load()) > defaultCache
 	cost := max(j.T, readRows) * j.N * j.M / 24
 	panels := (j.N + tileCols - 1) / tileCols
 	many := 2 * len(d.workers) // panels for all threads
@@ -269,6 +279,7 @@ func evenRows(rows, threads int) int {
 
 func linearRows(d *cpu, w *worker, from, to int) {
 	j := &d.lin
+	w.until = j.N
 	block := max(rowFloats/max(j.M, 1)/48*48, 48)
 	for r := from; r < to; r += block {
 		linearBlock(d, w, r, min(r+block, to), 0, j.N)
@@ -277,6 +288,7 @@ func linearRows(d *cpu, w *worker, from, to int) {
 
 func linearPanels(d *cpu, w *worker, from, to int) {
 	j := &d.lin
+	w.until = min(w.follows(to)*tileCols, j.N)
 	block := max(blockFloats/max(j.M, 1)/48*48, 48)
 	for r := 0; r < j.T; r += block {
 		linearBlock(d, w, r, min(r+block, j.T), from*tileCols, min(to*tileCols, j.N))
@@ -378,7 +390,13 @@ func (j *linearJob) chain(v *simd, w *worker, y []float32, ldy, r0, r1, c0, c1, 
 			c: &y[0], ldc: ldy,
 			a: &j.a[r0*j.lda+inA], ars: j.lda, aks: 1,
 			b: &of.data[first*of.inner+inB*tileCols], bps: tileCols * of.inner, bks: tileCols,
-			rows: r1 - r0, cols: c1 - c0, k: terms, acc: acc, padded: true, far: true, paired: of.paired,
+			rows: r1 - r0, cols: c1 - c0, k: terms, acc: acc, padded: true, paired: of.paired,
+		}
+		if j.far {
+			p.soon = p.cols / tileCols
+			if block == j.M {
+				p.soon = (w.until - c0 + tileCols - 1) / tileCols
+			}
 		}
 		w.product(v, &p)
 		acc = true
@@ -404,7 +422,7 @@ func (d *cpu) LinearBackward(dx, dw, db, dy, x, w Tensor) {
 		return
 	}
 	if dx.mem != nil && M > 0 {
-		p, _, _ := d.packed(w, false)
+		p, _, _ := d.packOf(w, false)
 		d.writes(op, dx)
 		a, lda := d.operand(0, dy, p)
 		d.lin = linearJob{y: dx, a: a, lda: lda, pack: p, full: M, T: T, N: M, M: N, acc: addX}
