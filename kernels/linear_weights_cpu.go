@@ -1,8 +1,9 @@
 package kernels
 
 const (
-	weightRows = 96 // tokens between two visits to memory: four panels of x and a strip of dy stay in the first-level cache
-	stripCols  = 24 // columns of a strip: whole blocks of every product kernel's rows
+	weightRows = 96  // tokens between two visits to memory: four panels of x and a strip of dy stay in the first-level cache;
+	panelRows  = 192 // where one panel is multiplied at a time, it and the strip
+	stripCols  = 24  // columns of a strip: whole blocks of every product kernel's rows
 	quadCols   = 4 * tileCols
 	weightPart = 1 << 15 // numbers of dw that are worth a block of their own
 )
@@ -48,19 +49,23 @@ func (d *cpu) weightGradient() {
 
 func weightBlock(d *cpu, w *worker, from, to int) {
 	j, b := &d.lin, &d.blocks
+	most := weightRows
+	if d.v.quad[1] == nil {
+		most = panelRows
+	}
 	for i := from; i < to; i++ {
 		r0, r1, c0, c1 := b.block(i, j.N, j.M)
-		buf := w.scratch(weightRows * (b.across*tileCols + stripCols))
-		strip, panels := buf[:weightRows*stripCols], buf[weightRows*stripCols:]
-		for t := 0; t < j.T; t += weightRows {
-			n := min(weightRows, j.T-t)
+		buf := w.scratch(most * (b.across*tileCols + stripCols))
+		strip, panels := buf[:most*stripCols], buf[most*stripCols:]
+		for t := 0; t < j.T; t += most {
+			n := min(most, j.T-t)
 			for c := c0; c < c1; c += tileCols {
 				packPanel(d.v, panels[(c-c0)*n:], j.x.at(t)[c:], min(tileCols, c1-c), n, j.x.ld)
 			}
 			// Columns of dy where they stand share few sets of the cache and need a page each; a strip of them, copied, does not.
 			// While one strip is multiplied, the next is asked for, and with it a share of the next tokens' x.
 			strips := (r1 - r0 + stripCols - 1) / stripCols
-			ahead := (min(weightRows, j.T-t-n) + strips - 1) / strips
+			ahead := (min(most, j.T-t-n) + strips - 1) / strips
 			for r := r0; r < r1; r += stripCols {
 				rows := min(stripCols, r1-r)
 				packStrip(d.v, strip, j.dy.at(t)[r:], rows, n, j.dy.ld)
@@ -69,7 +74,7 @@ func weightBlock(d *cpu, w *worker, from, to int) {
 				}
 				nextRow, nextCol, next := t, r+rows, n
 				if nextCol == r1 {
-					nextRow, nextCol, next = t+n, r0, min(weightRows, j.T-t-n)
+					nextRow, nextCol, next = t+n, r0, min(most, j.T-t-n)
 				}
 				share := (next*quadCols + c1 - c0 - 1) / (c1 - c0) // of its rows, for each of the products
 				for c := c0; c < c1; c += quadCols {
