@@ -123,6 +123,36 @@ func TestOneRankSpeaks(t *testing.T) {
 	}
 }
 
+// A rank that waits for others ends when it is told to: with the sentence and the code of a run that was stopped, or, where it is to save
+// first, with those of one that may be started again.
+func TestWaitingRanksCanBeStopped(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		signal syscall.Signal
+		code   int
+		says   string
+	}{
+		{syscall.SIGTERM, 1, "retool: interrupted; the same command goes on"},
+		{syscall.SIGINT, 1, "retool: interrupted; the same command goes on"},
+		{syscall.SIGUSR1, saved, "retool: told to save and end before all ranks had come: nothing is to save"},
+	} {
+		run := filepath.Join(t.TempDir(), "run")
+		waits, _, errs := command("train", "tiny", "--set", "run="+run)
+		waits.Env = append(waits.Env, "OMPI_COMM_WORLD_RANK=0", "OMPI_COMM_WORLD_SIZE=2", "OMPI_COMM_WORLD_LOCAL_RANK=0",
+			"OMPI_COMM_WORLD_LOCAL_SIZE=2", "OMPI_COMM_WORLD_NODE_RANK=0")
+		require.NoError(t, waits.Start())
+		await(t, "file of rank 0", func() bool {
+			found, _ := filepath.Glob(filepath.Join(run, ".rank0-*"))
+			return len(found) > 0
+		})
+		require.NoError(t, waits.Process.Signal(c.signal))
+		require.Error(t, waits.Wait())
+		require.Equal(t, c.code, waits.ProcessState.ExitCode(), errs)
+		require.Contains(t, errs.String(), c.says)
+		require.Equal(t, 1, strings.Count(errs.String(), "\n"), errs)
+	}
+}
+
 func TestScripts(t *testing.T) {
 	train := []string{"--", "train", "demo", "--set", "run=/runs/a", "--set", "device=gpu", "--set", "data.task=files",
 		"--set", "data.problems=a'b c"}
