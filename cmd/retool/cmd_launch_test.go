@@ -123,6 +123,23 @@ func TestOneRankSpeaks(t *testing.T) {
 	}
 }
 
+// Nor are more of them heard where all find the same after they have met.
+func TestRanksThatFailAlikeSpeakOnce(t *testing.T) {
+	t.Parallel()
+	run := filepath.Join(t.TempDir(), "run")
+	retool(t, append([]string{"train", "demo"}, tiny(run, "sft.steps=1", "rl.steps=0", "dist.slices=3")...)...)
+	all := startRanks(t, 3, append([]string{"train", "demo"}, tiny(run, "sft.steps=1", "rl.steps=0", "dist.slices=6")...)...)
+	for r, c := range all {
+		require.Error(t, c.Wait())
+		require.Equal(t, 1, c.ProcessState.ExitCode())
+		if r > 0 {
+			require.Empty(t, c.errs.String())
+		} else {
+			require.Regexp(t, `^retool: .*was begun with other settings \(dist.slices: there 3, here 6\).*\n$`, c.errs.String())
+		}
+	}
+}
+
 // A rank that waits for others ends when it is told to: with the sentence and the code of a run that was stopped, or, where it is to save
 // first, with those of one that may be started again.
 func TestWaitingRanksCanBeStopped(t *testing.T) {

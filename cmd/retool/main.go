@@ -103,8 +103,12 @@ func exitCode(err error) int {
 }
 
 // othersSay reports whether another rank has the same error and prints it: of what is refused before ranks meet, the first one of a host
-// has what follows from the host, and rank 0 what follows from the settings.
+// has what follows from the host, and rank 0 what follows from the settings; later, rank 0 what ends the run.
 func othersSay(id dist.ID, err error) bool {
+	var zero zerosToo
+	if errors.As(err, &zero) {
+		return true
+	}
 	if id.Rank == 0 || met.Load() {
 		return false
 	}

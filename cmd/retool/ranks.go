@@ -216,6 +216,31 @@ func (rs *ranks) end(e *dist.Ended) {
 	})
 }
 
+// zerosToo is an error of this rank that rank 0 prints: it has the same, or hears of it.
+type zerosToo struct{ error }
+
+func (z zerosToo) Unwrap() error { return z.error }
+
+// failed ends the run on all ranks for an error of this one, and is the error that this one is to say.
+func (rs *ranks) failed(err error) error {
+	rs.Abort(err)
+	if rs.Size() == 1 {
+		return err
+	}
+	var first *dist.Ended
+	if _, end := rs.Gather("the end", nil); !errors.As(end, &first) {
+		return err
+	}
+	same := strings.HasSuffix(first.Reason, ": "+err.Error()) // behind the name of the rank that it began with
+	switch {
+	case rs.Rank() == 0 && !same:
+		return first
+	case rs.Rank() > 0 && same:
+		return zerosToo{err}
+	}
+	return err
+}
+
 // why is the reason of the run's end where err is only its consequence.
 func (rs *ranks) why(err error) error {
 	rs.mu.Lock()
