@@ -52,6 +52,14 @@ func TestAFileNamedForOutputIsNeverOverwritten(t *testing.T) {
 	}
 	require.NoFileExists(t, filepath.Join(dir, "run"), "profile ran its command")
 
+	// Nor does anything begin whose file could not be written in the end; a profile makes the folder, a converted model is one.
+	for name, args := range table {
+		if i := len(args) - 1; args[i] == taken && name != "convert" {
+			args[i] = filepath.Join(dir, "none", "x")
+			require.Contains(t, refused(t, args...), "want a folder to write x in, found nothing", name)
+		}
+	}
+
 	// No flag that writes a file is missing above.
 	var walk func(path string, cs []*cli.Command)
 	walk = func(path string, cs []*cli.Command) {
