@@ -57,10 +57,20 @@ func benchCommand() *cli.Command {
 	batches := &cli.StringFlag{Name: "batches", Usage: "`N,…` sequences of a decode; none: 1, 8, 32, 64, on a GPU up to 256"}
 	onCPU := kernelsOn.Action
 	kernelsOn.Action = func(c *cli.Context) error {
-		if c.String("device") != "cpu" || c.String("cases") != "" {
-			return benchGPU(c)
+		where := "on device " + c.String("device")
+		run, idle := onCPU, []string{"peers", "resume"}
+		if c.String("cases") != "" {
+			where = "with --cases"
 		}
-		return onCPU(c)
+		if c.String("device") != "cpu" || c.String("cases") != "" {
+			run, idle = benchGPU, []string{"models", "dtype", "threads", "budget"}
+		}
+		for _, flag := range idle {
+			if c.IsSet(flag) {
+				return fmt.Errorf("bench kernels: --%s would do nothing %s", flag, where)
+			}
+		}
+		return run(c)
 	}
 	return &cli.Command{
 		Name: "bench", Usage: "how fast: operations, rollouts, training steps and the sandbox, each beside what this machine can do; " +

@@ -193,6 +193,9 @@ func benchGPU(c *cli.Context) error {
 	if report.Ceilings.GPU == "" {
 		return err
 	}
+	if err == nil && len(report.Rows) == 0 {
+		return fmt.Errorf("bench kernels: --ops %q matches no operation", c.String("ops"))
+	}
 	return errors.Join(err, writeRows(path, report))
 }
 

@@ -155,6 +155,11 @@ func TestBenchKernelsResumes(t *testing.T) {
 	cmd, _, errs := command("bench", "kernels", "--device", "emu", "--resume")
 	require.Error(t, cmd.Run())
 	require.Contains(t, errs.String(), "--resume goes on from the file of --json")
+	for flag, device := range map[string]string{"resume": "cpu", "peers=x": "cpu", "threads=2": "emu", "models=d128": "emu"} {
+		name, _, _ := strings.Cut(flag, "=")
+		require.Contains(t, refused(t, "bench", "kernels", "--device", device, "--"+flag), "--"+name+" would do nothing on device "+device)
+	}
+	require.Contains(t, refused(t, "bench", "kernels", "--device", "emu", "--ops", "none such"), `--ops "none such" matches no operation`)
 }
 
 // The record of a GPU, on the one that is emulated: kernels compiled, instructions probed, rollout and training with |Δlogp|.

@@ -26,9 +26,8 @@ func TestAFileNamedForOutputIsNeverOverwritten(t *testing.T) {
 		"bench load --json":    {"bench", "load", "--json", taken},
 		"bench smoke --json":   {"bench", "smoke", "--json", taken},
 		"bench probes --json":  {"bench", "probes", "--json", taken},
-		// of one row, of another device, of --resume where it means nothing
+		// of one row, of another device
 		"bench kernels --device":  {"bench", "kernels", "--device", "gpu", "--json", taken},
-		"bench kernels --resume":  {"bench", "kernels", "--resume", "--json", taken},
 		"bench kernels --cases":   {"bench", "kernels", "--cases", taken},
 		"bench algorithms --json": {"bench", "algorithms", "--json", taken},
 		"profile --out":           {"profile", "--out", taken, "--", "touch", filepath.Join(dir, "run")},
