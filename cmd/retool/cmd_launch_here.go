@@ -361,6 +361,8 @@ func (s *start) verdict(first *child, children []*child, logs string) error {
 		why = killed
 	case ofAll:
 		return coded{fmt.Errorf("launch: %s", said), code}
+	case why == interrupted(s.command).Error(): // all were asked
+		return coded{fmt.Errorf("launch: %s", why), code}
 	case why == "":
 		why = fmt.Sprintf("it exited with %d", code)
 	}

@@ -141,32 +141,39 @@ func TestRanksThatFailAlikeSpeakOnce(t *testing.T) {
 }
 
 // A rank that waits for others ends when it is told to: with the sentence and the code of a run that was stopped, or, where it is to save
-// first, with those of one that may be started again.
+// first, with those of one that may be started again. So does the host that waits for another's ranks.
 func TestWaitingRanksCanBeStopped(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		signal syscall.Signal
-		code   int
-		says   string
+		signal         syscall.Signal
+		code           int
+		says, ofLaunch string
 	}{
-		{syscall.SIGTERM, 1, "retool: interrupted; the same command goes on"},
-		{syscall.SIGINT, 1, "retool: interrupted; the same command goes on"},
-		{syscall.SIGUSR1, saved, "retool: told to save and end before all ranks had come: nothing is to save"},
+		{syscall.SIGTERM, 1, "interrupted; the same command goes on", "interrupted; the same command goes on"},
+		{syscall.SIGINT, 1, "interrupted; the same command goes on", "interrupted; the same command goes on"},
+		{syscall.SIGUSR1, saved, "told to save and end before all ranks had come", "ended, as asked: what there was is saved"},
 	} {
 		run := filepath.Join(t.TempDir(), "run")
-		waits, _, errs := command("train", "tiny", "--set", "run="+run)
-		waits.Env = append(waits.Env, "OMPI_COMM_WORLD_RANK=0", "OMPI_COMM_WORLD_SIZE=2", "OMPI_COMM_WORLD_LOCAL_RANK=0",
+		stopped := func(waits *exec.Cmd, errs *bytes.Buffer, says string) {
+			require.NoError(t, waits.Start())
+			await(t, "file of rank 0", func() bool {
+				found, _ := filepath.Glob(filepath.Join(run, ".rank0-*"))
+				return len(found) > 0
+			})
+			require.NoError(t, waits.Process.Signal(c.signal))
+			require.Error(t, waits.Wait())
+			require.Equal(t, c.code, waits.ProcessState.ExitCode(), errs)
+			require.Contains(t, errs.String(), says)
+			require.Equal(t, 1, strings.Count(errs.String(), "\n"), errs)
+		}
+		train := []string{"train", "tiny", "--set", "run=" + run, "--set", "dist.slices=4"}
+		rank, _, errs := command(train...)
+		rank.Env = append(rank.Env, "OMPI_COMM_WORLD_RANK=0", "OMPI_COMM_WORLD_SIZE=2", "OMPI_COMM_WORLD_LOCAL_RANK=0",
 			"OMPI_COMM_WORLD_LOCAL_SIZE=2", "OMPI_COMM_WORLD_NODE_RANK=0")
-		require.NoError(t, waits.Start())
-		await(t, "file of rank 0", func() bool {
-			found, _ := filepath.Glob(filepath.Join(run, ".rank0-*"))
-			return len(found) > 0
-		})
-		require.NoError(t, waits.Process.Signal(c.signal))
-		require.Error(t, waits.Wait())
-		require.Equal(t, c.code, waits.ProcessState.ExitCode(), errs)
-		require.Contains(t, errs.String(), c.says)
-		require.Equal(t, 1, strings.Count(errs.String(), "\n"), errs)
+		stopped(rank, errs, "retool: "+c.says)
+		host, _, errs := command(append([]string{"launch", "--procs", "2", "--nodes", "2", "--node", "0", "--at", "127.0.0.1:29400", "--"},
+			train...)...)
+		stopped(host, errs, "retool: launch: "+c.ofLaunch)
 	}
 }
 
