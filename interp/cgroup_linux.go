@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"retool/kernels/controlgroup"
 )
 
 // Cgroups hold the memory of a session over all its processes and its /tmp. Hosts mix versions per controller, so each
@@ -61,51 +63,12 @@ func startTime(pid int) string {
 	return string(f[19])
 }
 
-// cgroupDirs finds, per v1 controller and for v2 (key ""), the directory this process is in.
+// cgroupDirs are the folders of this process's groups in which a pool makes its own, by controller of v1, and v2.
 func cgroupDirs() map[string]string {
-	own := map[string]string{} // controller → path inside the hierarchy
-	b, _ := os.ReadFile("/proc/self/cgroup")
-	for _, line := range strings.Split(string(b), "\n") {
-		f := strings.SplitN(line, ":", 3)
-		if len(f) != 3 {
-			continue
-		}
-		for _, c := range strings.Split(f[1], ",") {
-			own[c] = f[2]
-		}
-	}
-	dirs := map[string]string{}
-	b, _ = os.ReadFile("/proc/self/mountinfo")
-	for _, line := range strings.Split(string(b), "\n") {
-		pre, post, ok := strings.Cut(line, " - ")
-		if !ok {
-			continue
-		}
-		a, z := strings.Fields(pre), strings.Fields(post)
-		if len(a) < 5 || len(z) < 3 {
-			continue
-		}
-		place := func(controller string) {
-			path, ok := own[controller]
-			if !ok {
-				return
-			}
-			// A container sees its hierarchy mounted at its own root: a[3] is the part already inside the mount.
-			if rel, err := filepath.Rel(a[3], path); err == nil && !strings.HasPrefix(rel, "..") {
-				dirs[controller] = filepath.Join(a[4], rel)
-			} else {
-				dirs[controller] = a[4]
-			}
-		}
-		switch z[0] {
-		case "cgroup2":
-			place("")
-		case "cgroup":
-			for _, c := range strings.Split(z[2], ",") {
-				if c == "memory" || c == "pids" || c == "cpuacct" {
-					place(c)
-				}
-			}
+	groups, dirs := controlgroup.Of("/proc/self"), map[string]string{}
+	for _, c := range []string{controlgroup.Unified, "memory", "pids", "cpuacct"} {
+		if g, ok := groups[c]; ok {
+			dirs[c] = g.Dir
 		}
 	}
 	return dirs
@@ -135,7 +98,7 @@ func newCgroups(limit int64, tasks int) (*cgroups, error) {
 		}
 		return p
 	}
-	if u := dirs[""]; u != "" && hasController(filepath.Join(u, "cgroup.controllers"), "memory") {
+	if u := dirs[controlgroup.Unified]; u != "" && hasController(filepath.Join(u, "cgroup.controllers"), "memory") {
 		if p, err := unifiedParent(u, name); err == nil {
 			c.v2 = p
 			return c, nil

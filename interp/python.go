@@ -114,9 +114,16 @@ func findPython(ctx context.Context, name string) (*python, error) {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case err != nil:
-		return nil, fmt.Errorf("interp: python %q does not run: %v: %q", path, err, strings.TrimSpace(tail(stderr.text(), 300)))
+		said := strings.TrimSpace(tail(stderr.text(), 300))
+		if said != "" {
+			said = fmt.Sprintf(": %q", said)
+		}
+		return nil, fmt.Errorf("interp: python %q does not run: %v%s", path, err, said)
 	}
 	p := &python{}
+	if out.text() == "" {
+		return nil, fmt.Errorf("interp: python %q: no answer to the probe", path)
+	}
 	if err := json.Unmarshal([]byte(out.text()), p); err != nil || len(p.Version) != 3 || p.Executable == "" {
 		return nil, fmt.Errorf("interp: python %q: unexpected answer to the probe: %.200q", path, out.text())
 	}

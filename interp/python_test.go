@@ -21,12 +21,15 @@ func TestWhatIsNoPythonIsRefused(t *testing.T) {
 		{"complaining without end", "yes >&2", "printed without end"},
 		{"polite", "echo hello", `unexpected answer to the probe: "hello\n"`},
 		{"failing", "echo one >&2; echo two >&2; exit 3", `does not run: exit status 3: "one\ntwo"`},
+		{"failing without a word", "exit 3", "does not run: exit status 3"},
+		{"silent", "exit 0", "no answer to the probe"},
 	} {
 		path := filepath.Join(dir, c.name)
 		require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+c.script+"\n"), 0o755))
 		_, err := findPython(context.Background(), path)
 		require.ErrorContains(t, err, c.says)
 		require.NotContains(t, err.Error(), "\n")
+		require.NotContains(t, err.Error(), `""`)
 	}
 	_, err := findPython(context.Background(), dir)
 	require.ErrorContains(t, err, "is a directory")
@@ -71,6 +74,7 @@ func TestAPythonThatIsNoForkServer(t *testing.T) {
 		err := open(c.name, c.otherwise, context.Background())
 		require.ErrorContains(t, err, "cannot be a fork server of tier C2: "+c.says)
 		require.NotContains(t, err.Error(), "\n")
+		require.NotContains(t, err.Error(), `""`)
 	}
 	hangs := filepath.Join(dir, "started")
 	ctx, cancel := context.WithCancel(context.Background())

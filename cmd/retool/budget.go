@@ -16,6 +16,7 @@ import (
 	"retool/bench"
 	"retool/engine/model"
 	"retool/kernels"
+	"retool/kernels/controlgroup"
 	"retool/trainer/dist"
 )
 
@@ -207,42 +208,24 @@ func kibibytes(path, name string) (int64, bool) {
 func machineMemory() (memoryLimit, bool) {
 	n, ok := kibibytes("/proc/meminfo", "MemTotal:")
 	limit := memoryLimit{n, "this machine"}
-	groups, err := os.ReadFile("/proc/self/cgroup")
-	if err != nil {
-		return limit, ok
-	}
-	for line := range strings.Lines(string(groups)) {
-		if n, found := groupLimit("/sys/fs/cgroup", strings.TrimSpace(line)); found && (!ok || n < limit.bytes) {
-			limit, ok = memoryLimit{n, "the control group of this process"}, true
-		}
+	if n, found := groupLimit(controlgroup.Of("/proc/self")); found && (!ok || n < limit.bytes) {
+		return memoryLimit{n, "the control group of this process"}, true
 	}
 	return limit, ok
 }
 
-// groupLimit is the smallest limit from the group that a line of /proc/self/cgroup names up to the root, of version 2 or of version 1.
-func groupLimit(root, line string) (least int64, found bool) {
-	parts := strings.SplitN(line, ":", 3)
-	if len(parts) != 3 {
-		return 0, false
-	}
-	file := "memory.max"
-	switch {
-	case parts[0] == "0" && parts[1] == "":
-	case parts[1] == "memory" || strings.HasPrefix(parts[1], "memory,") || strings.HasSuffix(parts[1], ",memory"):
-		root, file = filepath.Join(root, "memory"), "memory.limit_in_bytes"
-	default:
-		return 0, false
-	}
-	for at := filepath.Clean("/" + parts[2]); ; at = filepath.Dir(at) {
-		text, err := os.ReadFile(filepath.Join(root, at, file))
-		n, wrong := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64) // "max": none
-		if err == nil && wrong == nil && n > 0 && (!found || n < least) {
-			least, found = n, true
-		}
-		if at == "/" {
-			return least, found
+// groupLimit is the smallest limit of memory of the groups of a process and those above them.
+func groupLimit(groups controlgroup.Groups) (least int64, found bool) {
+	for controller, file := range map[string]string{controlgroup.Unified: "memory.max", "memory": "memory.limit_in_bytes"} {
+		for dir := range groups[controller].Up() {
+			text, err := os.ReadFile(filepath.Join(dir, file))
+			n, wrong := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64) // "max": none
+			if err == nil && wrong == nil && n > 0 && (!found || n < least) {
+				least, found = n, true
+			}
 		}
 	}
+	return least, found
 }
 
 // gpuMemory is that of the largest GPU, by NVML, without taking it. False: not known.

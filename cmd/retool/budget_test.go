@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"retool/engine/model"
+	"retool/kernels/controlgroup"
 )
 
 // What a run on the CPU has resident is within 5 % of what its plan counts, of which the program without tensors is no part: the run of a
@@ -86,17 +88,25 @@ func TestLimitsOfControlGroups(t *testing.T) {
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
 	}
-	write("a/b/memory.max", "max\n")
-	write("a/memory.max", "1000\n")
+	write("unified/a/b/memory.max", "max\n")
+	write("unified/a/memory.max", "1000\n")
 	write("memory/x/memory.limit_in_bytes", "500\n")
 	write("memory/memory.limit_in_bytes", "9223372036854771712\n")
-	for line, want := range map[string]int64{
-		"0::/a/b": 1000, "0::/a": 1000, "4:memory:/x": 500, "4:cpu,memory:/x/y": 500, "4:memory:/": 9223372036854771712,
-		"0::/other": 0, "3:cpu:/x": 0, "": 0, "0::": 0,
+	in := func(controller, top, dir string) controlgroup.Groups {
+		return controlgroup.Groups{controller: {Top: filepath.Join(root, top), Dir: filepath.Join(root, top, dir)}}
+	}
+	both := in("memory", "memory", "x")
+	maps.Copy(both, in("", "unified", "a"))
+	for _, c := range []struct {
+		groups controlgroup.Groups
+		want   int64
+	}{
+		{in("", "unified", "a/b"), 1000}, {in("", "unified", "a"), 1000}, {in("", "unified", "other"), 0}, {nil, 0},
+		{in("memory", "memory", "x/y"), 500}, {in("memory", "memory", ""), 9223372036854771712}, {in("cpu", "memory", "x"), 0}, {both, 500},
 	} {
-		n, found := groupLimit(root, line)
-		require.Equal(t, want, n, line)
-		require.Equal(t, want > 0, found, line)
+		n, found := groupLimit(c.groups)
+		require.Equal(t, c.want, n, c.groups)
+		require.Equal(t, c.want > 0, found, c.groups)
 	}
 }
 

@@ -231,7 +231,7 @@ func (p *program) training(dir string, report trainer.Report) (run *trainer.Run,
 	files["config.yaml"] = text
 	return &trainer.Run{
 		Config: cfg, Dir: dir, Device: p.dev, Policy: p.policy, Critic: p.critic, Ref: p.ref, Base: base, Engine: p.engine,
-		Comm: p.ranks.Comm, Leave: leaveOnSignal(),
+		Comm: p.ranks.Comm, Leave: p.ranks.leave,
 		Proto: p.proto, Tokens: p.tok, Data: read.Data, Hashes: read.hashes, Report: report,
 		Files:    files,
 		Contract: p.contract(), Protocol: p.proto.Contract(), Tokenizer: p.tok.Hash(),

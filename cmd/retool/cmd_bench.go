@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -56,10 +57,20 @@ func benchCommand() *cli.Command {
 	batches := &cli.StringFlag{Name: "batches", Usage: "`N,…` sequences of a decode; none: 1, 8, 32, 64, on a GPU up to 256"}
 	onCPU := kernelsOn.Action
 	kernelsOn.Action = func(c *cli.Context) error {
-		if c.String("device") != "cpu" || c.String("cases") != "" {
-			return benchGPU(c)
+		where := "on device " + c.String("device")
+		run, idle := onCPU, []string{"peers", "resume"}
+		if c.String("cases") != "" {
+			where = "with --cases"
 		}
-		return onCPU(c)
+		if c.String("device") != "cpu" || c.String("cases") != "" {
+			run, idle = benchGPU, []string{"models", "dtype", "threads", "budget"}
+		}
+		for _, flag := range idle {
+			if c.IsSet(flag) {
+				return fmt.Errorf("bench kernels: --%s would do nothing %s", flag, where)
+			}
+		}
+		return run(c)
 	}
 	return &cli.Command{
 		Name: "bench", Usage: "how fast: operations, rollouts, training steps and the sandbox, each beside what this machine can do; " +
@@ -116,6 +127,7 @@ func benchModels(c *cli.Context, f measure) error {
 		return err
 	}
 	defer dev.Close()
+	defer endsWith(c.Context)()
 	gpu, onGPU := dev.(*kernels.GPU)
 	o := bench.Options{
 		Models: list(c.String("models")), Folder: c.String("model"), Batches: batches, Budget: c.Duration("budget"),
@@ -132,9 +144,7 @@ func benchModels(c *cli.Context, f measure) error {
 		fmt.Println(ceilings)
 		o.Floor = &floor
 	} else {
-		info := dev.Info()
-		today := time.Now().UTC().Format("2006-01-02")
-		fmt.Printf("%s, %d threads, %s kernels, %s, %s\n", info.Name, info.Threads, info.Variant, runtime.Version(), today)
+		fmt.Printf("%s, %s, %s\n", deviceText(dev.Info()), runtime.Version(), time.Now().UTC().Format("2006-01-02"))
 		floor := bench.Calibrate(dev)
 		o.Floor = &floor
 	}
@@ -157,6 +167,14 @@ func benchModels(c *cli.Context, f measure) error {
 		return err
 	}
 	return writeRows(c.String("json"), rows)
+}
+
+// endsWith ends the process soon after ctx: what measures an operation looks at none. The function it returns takes that back.
+func endsWith(ctx context.Context) func() bool {
+	return context.AfterFunc(ctx, func() {
+		time.Sleep(300 * time.Millisecond) // for what does, and may say more
+		fail(interruption{interrupted(os.Args[1:])})
+	})
 }
 
 // list is names with commas between them.

@@ -47,7 +47,7 @@ func algorithmsBench() *cli.Command {
 					return fmt.Errorf("bench algorithms: --algorithms: no %q (known: %s)", name, strings.Join(trainer.AlgorithmNames(), ", "))
 				}
 			}
-			for _, s := range list(c.String("seeds")) {
+			for _, s := range strings.Split(c.String("seeds"), ",") {
 				seed, err := strconv.ParseUint(s, 10, 64)
 				if err != nil {
 					return fmt.Errorf("bench algorithms: --seeds %q: want whole numbers, found %q", c.String("seeds"), s)

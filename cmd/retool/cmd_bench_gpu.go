@@ -37,6 +37,7 @@ func onGPU(name, usage string, run func(*cli.Context, *kernels.GPU) error, flags
 				return err
 			}
 			defer dev.Close()
+			defer endsWith(c.Context)()
 			return run(c, dev)
 		},
 	}
@@ -154,6 +155,7 @@ func benchGPU(c *cli.Context) error {
 		fmt.Println("emulated: small shapes, and times that mean nothing")
 		cases = bench.SmokeCases()
 	}
+	defer endsWith(c.Context)()
 	variants := []string{c.String("variant")}
 	if variants[0] == "" {
 		variants = []string{"sm80", "sm90a"}
@@ -185,9 +187,14 @@ func benchGPU(c *cli.Context) error {
 	if report.Ceilings.GPU != "" {
 		fmt.Println(report.Ceilings)
 	}
-	bench.PrintGPU(os.Stdout, report.Rows)
+	if len(report.Rows) > 0 {
+		bench.PrintGPU(os.Stdout, report.Rows)
+	}
 	if report.Ceilings.GPU == "" {
 		return err
+	}
+	if err == nil && len(report.Rows) == 0 {
+		return fmt.Errorf("bench kernels: --ops %q matches no operation", c.String("ops"))
 	}
 	return errors.Join(err, writeRows(path, report))
 }
@@ -203,7 +210,7 @@ func readReport(c *cli.Context, path string) (*bench.GPUReport, error) {
 	}
 	text, err := readText(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return r, nil
+		return r, unusedFlags(c, "json")
 	}
 	if err == nil {
 		err = jsonfile.Unmarshal(text, r)

@@ -20,7 +20,7 @@ func convertData(c *cli.Context) error {
 	if form != "" && form != "tags" && form != "hermes" {
 		return fmt.Errorf("data convert: --form %q: want tags or hermes", form)
 	}
-	if err := unused(dst); err != nil {
+	if err := creatable(dst); err != nil {
 		return fmt.Errorf("data convert: %w", err)
 	}
 	s, err := newScan(c, c.Args().First())

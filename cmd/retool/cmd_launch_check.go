@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -48,11 +47,7 @@ func checkAsRank(c *cli.Context, id dist.ID) error {
 		}
 	}
 	if err != nil {
-		var ended *dist.Ended
-		if !errors.As(err, &ended) {
-			rs.Abort(err)
-		}
-		return rs.why(err)
+		return rs.why(rs.failed(err))
 	}
 	return nil
 }

@@ -337,7 +337,7 @@ func (c *child) sentence() string {
 // verdict is the end of the ranks in one sentence: the first one's own, or that of another which names it.
 func (s *start) verdict(first *child, children []*child, logs string) error {
 	if first.code == saved {
-		return coded{fmt.Errorf("saved and ended, as asked (exit %d)", saved), saved}
+		return coded{fmt.Errorf("launch: ended, as asked: what there was is saved (exit %d)", saved), saved}
 	}
 	pid, code, why := first.cmd.Process.Pid, first.code, first.sentence()
 	killed := ""
@@ -361,6 +361,8 @@ func (s *start) verdict(first *child, children []*child, logs string) error {
 		why = killed
 	case ofAll:
 		return coded{fmt.Errorf("launch: %s", said), code}
+	case why == interrupted(s.command).Error(): // all were asked
+		return coded{fmt.Errorf("launch: %s", why), code}
 	case why == "":
 		why = fmt.Sprintf("it exited with %d", code)
 	}

@@ -123,6 +123,60 @@ func TestOneRankSpeaks(t *testing.T) {
 	}
 }
 
+// Nor are more of them heard where all find the same after they have met.
+func TestRanksThatFailAlikeSpeakOnce(t *testing.T) {
+	t.Parallel()
+	run := filepath.Join(t.TempDir(), "run")
+	retool(t, append([]string{"train", "demo"}, tiny(run, "sft.steps=1", "rl.steps=0", "dist.slices=3")...)...)
+	all := startRanks(t, 3, append([]string{"train", "demo"}, tiny(run, "sft.steps=1", "rl.steps=0", "dist.slices=6")...)...)
+	for r, c := range all {
+		require.Error(t, c.Wait())
+		require.Equal(t, 1, c.ProcessState.ExitCode())
+		if r > 0 {
+			require.Empty(t, c.errs.String())
+		} else {
+			require.Regexp(t, `^retool: .*was begun with other settings \(dist.slices: there 3, here 6\).*\n$`, c.errs.String())
+		}
+	}
+}
+
+// A rank that waits for others ends when it is told to: with the sentence and the code of a run that was stopped, or, where it is to save
+// first, with those of one that may be started again. So does the host that waits for another's ranks.
+func TestWaitingRanksCanBeStopped(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		signal         syscall.Signal
+		code           int
+		says, ofLaunch string
+	}{
+		{syscall.SIGTERM, 1, "interrupted; the same command goes on", "interrupted; the same command goes on"},
+		{syscall.SIGINT, 1, "interrupted; the same command goes on", "interrupted; the same command goes on"},
+		{syscall.SIGUSR1, saved, "told to save and end before all ranks had come", "ended, as asked: what there was is saved"},
+	} {
+		run := filepath.Join(t.TempDir(), "run")
+		stopped := func(waits *exec.Cmd, errs *bytes.Buffer, says string) {
+			require.NoError(t, waits.Start())
+			await(t, "file of rank 0", func() bool {
+				found, _ := filepath.Glob(filepath.Join(run, ".rank0-*"))
+				return len(found) > 0
+			})
+			require.NoError(t, waits.Process.Signal(c.signal))
+			require.Error(t, waits.Wait())
+			require.Equal(t, c.code, waits.ProcessState.ExitCode(), errs)
+			require.Contains(t, errs.String(), says)
+			require.Equal(t, 1, strings.Count(errs.String(), "\n"), errs)
+		}
+		train := []string{"train", "tiny", "--set", "run=" + run, "--set", "dist.slices=4"}
+		rank, _, errs := command(train...)
+		rank.Env = append(rank.Env, "OMPI_COMM_WORLD_RANK=0", "OMPI_COMM_WORLD_SIZE=2", "OMPI_COMM_WORLD_LOCAL_RANK=0",
+			"OMPI_COMM_WORLD_LOCAL_SIZE=2", "OMPI_COMM_WORLD_NODE_RANK=0")
+		stopped(rank, errs, "retool: "+c.says)
+		host, _, errs := command(append([]string{"launch", "--procs", "2", "--nodes", "2", "--node", "0", "--at", "127.0.0.1:29400", "--"},
+			train...)...)
+		stopped(host, errs, "retool: launch: "+c.ofLaunch)
+	}
+}
+
 func TestScripts(t *testing.T) {
 	train := []string{"--", "train", "demo", "--set", "run=/runs/a", "--set", "device=gpu", "--set", "data.task=files",
 		"--set", "data.problems=a'b c"}

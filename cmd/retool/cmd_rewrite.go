@@ -59,7 +59,7 @@ func checkRewriteFlags(c *cli.Context) error {
 	case !(c.Float64("kept") >= 0 && c.Float64("kept") <= 1):
 		return fmt.Errorf("rewrite: --kept: want a share between 0 and 1, got %g", c.Float64("kept"))
 	}
-	return unused(c.Args().Get(1))
+	return creatable(c.Args().Get(1))
 }
 
 func rewriteRows(c *cli.Context) error {

@@ -75,7 +75,7 @@ func onRanks(ctx context.Context, cfg *Config, trains bool, f func(rs *ranks) er
 	}
 	defer rs.Close()
 	if err = f(rs); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, trainer.ErrSaved) { // which all ranks have agreed on
-		rs.Abort(err)
+		err = rs.failed(err)
 	}
 	return rs.why(err)
 }

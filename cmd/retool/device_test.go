@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,6 +15,7 @@ import (
 	"retool/bench"
 	"retool/engine/model"
 	"retool/kernels"
+	"retool/kernels/driver"
 )
 
 // Cold start and reinforcement learning on the GPU's kernels, interpreted and checked: bf16 weights with a float32 master copy, and rollout
@@ -102,6 +105,27 @@ func TestNoGPUIsOneClearSentence(t *testing.T) {
 	cmd, _, errs := command("bench", "kernels", "--device", "tpu")
 	require.Error(t, cmd.Run())
 	require.Contains(t, errs.String(), `device: "tpu" is not known (known: cpu, gpu, emu)`)
+	if _, err := driver.Count(); err != nil {
+		cmd, out, _ := command("bench", "kernels", "--device", "gpu")
+		require.Error(t, cmd.Run())
+		require.Empty(t, out.String(), "a table without rows")
+	}
+}
+
+// A measurement on the CPU, which knows nothing of signals, ends with the program's sentence when one comes.
+func TestBenchCanBeStopped(t *testing.T) {
+	cmd, _, errs := command("bench", "kernels", "--threads", "1", "--budget", "1h")
+	cmd.Stdout = nil
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	heading, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	require.Contains(t, heading, "cpu, 1 thread, ")
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	require.Error(t, cmd.Wait())
+	require.Equal(t, 1, cmd.ProcessState.ExitCode())
+	require.Equal(t, "retool: bench kernels: interrupted\n", errs.String())
 }
 
 func TestBenchOnTheEmulatorCompares(t *testing.T) {
@@ -131,6 +155,11 @@ func TestBenchKernelsResumes(t *testing.T) {
 	cmd, _, errs := command("bench", "kernels", "--device", "emu", "--resume")
 	require.Error(t, cmd.Run())
 	require.Contains(t, errs.String(), "--resume goes on from the file of --json")
+	for flag, device := range map[string]string{"resume": "cpu", "peers=x": "cpu", "threads=2": "emu", "models=d128": "emu"} {
+		name, _, _ := strings.Cut(flag, "=")
+		require.Contains(t, refused(t, "bench", "kernels", "--device", device, "--"+flag), "--"+name+" would do nothing on device "+device)
+	}
+	require.Contains(t, refused(t, "bench", "kernels", "--device", "emu", "--ops", "none such"), `--ops "none such" matches no operation`)
 }
 
 // The record of a GPU, on the one that is emulated: kernels compiled, instructions probed, rollout and training with |Δlogp|.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -72,11 +73,28 @@ func unused(path string) error {
 	return err
 }
 
-// unusedFlags refuses flags that name files which are there already, before there is anything to lose.
+// creatable refuses the name of a file that is there already, or that cannot be made. It makes one beside it to know.
+func creatable(path string) error {
+	dir := filepath.Dir(path)
+	err := wantFolder(dir, "a folder to write "+filepath.Base(path)+" in")
+	if err == nil {
+		err = unused(path)
+	}
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, ".retool-*")
+	if err != nil {
+		return fmt.Errorf("%s: no file can be made in it: %w", dir, errors.Unwrap(err))
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// unusedFlags refuses flags that name files which are there already, or cannot be made, before there is anything to lose.
 func unusedFlags(c *cli.Context, names ...string) error {
 	for _, name := range names {
 		if path := c.String(name); path != "" {
-			if err := unused(path); err != nil {
+			if err := creatable(path); err != nil {
 				return fmt.Errorf("%s: --%s: %w", called(c), name, err)
 			}
 		}

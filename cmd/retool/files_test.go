@@ -26,9 +26,8 @@ func TestAFileNamedForOutputIsNeverOverwritten(t *testing.T) {
 		"bench load --json":    {"bench", "load", "--json", taken},
 		"bench smoke --json":   {"bench", "smoke", "--json", taken},
 		"bench probes --json":  {"bench", "probes", "--json", taken},
-		// of one row, of another device, of --resume where it means nothing
+		// of one row, of another device
 		"bench kernels --device":  {"bench", "kernels", "--device", "gpu", "--json", taken},
-		"bench kernels --resume":  {"bench", "kernels", "--resume", "--json", taken},
 		"bench kernels --cases":   {"bench", "kernels", "--cases", taken},
 		"bench algorithms --json": {"bench", "algorithms", "--json", taken},
 		"profile --out":           {"profile", "--out", taken, "--", "touch", filepath.Join(dir, "run")},
@@ -51,6 +50,14 @@ func TestAFileNamedForOutputIsNeverOverwritten(t *testing.T) {
 		}
 	}
 	require.NoFileExists(t, filepath.Join(dir, "run"), "profile ran its command")
+
+	// Nor does anything begin whose file could not be written in the end; a profile makes the folder, a converted model is one.
+	for name, args := range table {
+		if i := len(args) - 1; args[i] == taken && name != "convert" {
+			args[i] = filepath.Join(dir, "none", "x")
+			require.Contains(t, refused(t, args...), "want a folder to write x in, found nothing", name)
+		}
+	}
 
 	// No flag that writes a file is missing above.
 	var walk func(path string, cs []*cli.Command)

@@ -30,7 +30,7 @@ func main() {
 		return
 	}
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		err = interrupted(os.Args[1:])
+		err = interruption{interrupted(os.Args[1:])}
 	}
 	fail(err)
 }
@@ -38,7 +38,10 @@ func main() {
 // learns reports whether a command makes a run, which has checkpoints.
 func learns(command string) bool { return slices.Contains([]string{"train", "sft", "demo"}, command) }
 
-// interrupted is the error of a command that a signal ended: what of it is left.
+// interruption is the error of a command that a signal ended.
+type interruption struct{ error }
+
+// interrupted is what of such a command is left.
 func interrupted(args []string) error {
 	var path []string
 	for cs := commands(); len(args) > 0; args = args[1:] {
@@ -66,12 +69,16 @@ func fail(err error) {
 		os.Exit(1)
 	}
 	id, wrong := thisRank()
-	if wrong == nil && id.Rank > 0 && errors.Is(err, trainer.ErrSaved) {
+	code := exitCode(err)
+	if wrong == nil && id.Rank > 0 && code == saved {
 		os.Exit(saved)
 	}
-	if wrong == nil && othersSay(id, err) {
+	var asked interruption
+	switch {
+	case wrong == nil && id.Rank > 0 && errors.As(err, &asked): // so is rank 0, and says it
+	case wrong == nil && othersSay(id, err):
 		time.Sleep(time.Second) // a launcher that ends all ranks with the first one leaves time to say it
-	} else {
+	default:
 		fmt.Fprintln(os.Stderr, "retool: "+err.Error())
 	}
 	if wrong == nil && id.ErrorFile != "" {
@@ -80,19 +87,28 @@ func fail(err error) {
 			_ = os.WriteFile(id.ErrorFile, text, 0o600)
 		}
 	}
+	os.Exit(code)
+}
+
+// exitCode is that of a process which an error ends.
+func exitCode(err error) int {
 	var c coded
 	switch {
 	case errors.As(err, &c):
-		os.Exit(c.code)
+		return c.code
 	case errors.Is(err, trainer.ErrSaved):
-		os.Exit(saved)
+		return saved
 	}
-	os.Exit(1)
+	return 1
 }
 
 // othersSay reports whether another rank has the same error and prints it: of what is refused before ranks meet, the first one of a host
-// has what follows from the host, and rank 0 what follows from the settings.
+// has what follows from the host, and rank 0 what follows from the settings; later, rank 0 what ends the run.
 func othersSay(id dist.ID, err error) bool {
+	var zero zerosToo
+	if errors.As(err, &zero) {
+		return true
+	}
 	if id.Rank == 0 || met.Load() {
 		return false
 	}

@@ -43,6 +43,7 @@ type ranks struct {
 	quota   int           // cores that this process began with
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
+	leave   func() bool // asked whether SIGUSR1 has told this process to save and end; nil: it need not listen
 
 	mu    sync.Mutex
 	ended *dist.Ended
@@ -83,8 +84,10 @@ func joinRanks(ctx context.Context, cfg *Config, id dist.ID) (*ranks, error) {
 		}
 	}
 	met.Store(true)
+	meeting, give := context.WithCancelCause(rs.ctx)
+	rs.leave = leaveOnSignal(func() { give(errUnmet) })
 	var err error
-	if rs.Comm, rs.members, err = dist.Join(rs.ctx, id, o); err != nil {
+	if rs.Comm, rs.members, err = dist.Join(meeting, id, o); err != nil {
 		return nil, err
 	}
 	if id.Size > 1 {
@@ -213,6 +216,31 @@ func (rs *ranks) end(e *dist.Ended) {
 	})
 }
 
+// zerosToo is an error of this rank that rank 0 prints: it has the same, or hears of it.
+type zerosToo struct{ error }
+
+func (z zerosToo) Unwrap() error { return z.error }
+
+// failed ends the run on all ranks for an error of this one, and is the error that this one is to say.
+func (rs *ranks) failed(err error) error {
+	rs.Abort(err)
+	if rs.Size() == 1 {
+		return err
+	}
+	var first *dist.Ended
+	if _, end := rs.Gather("the end", nil); !errors.As(end, &first) {
+		return err
+	}
+	same := strings.HasSuffix(first.Reason, ": "+err.Error()) // behind the name of the rank that it began with
+	switch {
+	case rs.Rank() == 0 && !same:
+		return first
+	case rs.Rank() > 0 && same:
+		return zerosToo{err}
+	}
+	return err
+}
+
 // why is the reason of the run's end where err is only its consequence.
 func (rs *ranks) why(err error) error {
 	rs.mu.Lock()
@@ -301,16 +329,21 @@ func (rs *ranks) moveTensors(dev kernels.Device, cfg *Config) error {
 // socketInterface says to NCCL which interface its hosts meet by; = before it: that one and no other whose name begins so.
 const socketInterface = "NCCL_SOCKET_IFNAME"
 
-// leaveOnSignal reports whether this process was told by SIGUSR1 to save and end, as schedulers do before they take a host away.
-func leaveOnSignal() func() bool {
-	var told atomic.Bool
+// errUnmet is the end of a run that is told to save before all ranks have come.
+var errUnmet = coded{fmt.Errorf("told to save and end before all ranks had come: nothing is to save (exit %d)", saved), saved}
+
+// leaveOnSignal reports whether this process was told by SIGUSR1 to save and end, as schedulers do before they take a host away; told is
+// called when it is.
+func leaveOnSignal(told func()) func() bool {
+	var is atomic.Bool
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGUSR1)
 	go func() {
 		<-c
-		told.Store(true)
+		is.Store(true)
+		told()
 	}()
-	return told.Load
+	return is.Load
 }
 
 // writeRoster stores who the ranks are, beside the run. Rank 0 does.

@@ -183,15 +183,25 @@ func (p *program) footer(t *terminal) {
 	if !ok {
 		return
 	}
-	t.Note(fmt.Sprintf("kernels   compiled by the driver in %.1f s", g.Info().Compile.Seconds()))
+	how := "compiled by the driver"
+	if p.cfg.Device == "emu" {
+		how = "read by the emulator"
+	}
+	t.Note(fmt.Sprintf("kernels   %s in %.1f s", how, g.Info().Compile.Seconds()))
 	for _, note := range g.Notes() {
 		t.Note("note      " + note)
 	}
 }
 
-func (p *program) deviceLine() string {
-	info := p.dev.Info()
-	return fmt.Sprintf("%s, %d threads, %s kernels", info.Name, info.Threads, info.Variant)
+func (p *program) deviceLine() string { return deviceText(p.dev.Info()) }
+
+// deviceText is a device as headings show it.
+func deviceText(d kernels.Info) string {
+	s := "s"
+	if d.Threads == 1 {
+		s = ""
+	}
+	return fmt.Sprintf("%s, %d thread%s, %s kernels", d.Name, d.Threads, s, d.Variant)
 }
 
 func (p *program) modelLine() string {

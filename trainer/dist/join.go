@@ -43,11 +43,7 @@ func (n *network) meet(ctx context.Context) error {
 	}
 	within, cancel := context.WithTimeout(ctx, n.o.Wait)
 	defer cancel()
-	err = n.meetWithin(within)
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
+	return n.meetWithin(within)
 }
 
 func (n *network) meetWithin(ctx context.Context) error {
@@ -181,9 +177,18 @@ func (n *network) host(ctx context.Context) error {
 	refuse := func(of int, why string, also ...arrival) error {
 		return n.refuse(slices.AppendSeq(also, maps.Values(here)), got, &Ended{Rank: of, Reason: why, Speaks: true})
 	}
+	begun, again := time.Now(), time.NewTimer(patience)
+	defer again.Stop()
 	for len(here) < n.id.Size-1 {
 		select {
+		case <-again.C:
+			absent := n.absent(here)
+			n.o.Log(waits(ctx, begun, fmt.Sprintf("%s to come, %d of %d are missing", shortList("rank", absent), len(absent), n.id.Size)))
+			again.Reset(time.Since(begun))
 		case <-ctx.Done(): // all that will come have come
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return ctx.Err() // others may be told themselves, or find who is rank 0 next
+			}
 			for r := 1; r < n.id.Size; r++ {
 				if a, ok := here[r]; ok {
 					a.refuse(n.missing(here), 0)
@@ -240,20 +245,33 @@ func (n *network) refuse(here []arrival, got <-chan arrival, e *Ended) error {
 // lateness is how much later than the first a rank may come and still be told why there is no run.
 const lateness = 5 * time.Second
 
-// missing names the ranks that have not come.
-func (n *network) missing(here map[int]arrival) string {
-	var absent []string
+// patience is how long a rank waits before it says for whom and how much longer; it says so again whenever it has waited twice as long.
+var patience = 10 * time.Second
+
+func waits(ctx context.Context, since time.Time, what string) string {
+	end, _ := ctx.Deadline()
+	return fmt.Sprintf("waiting %v for %s; at most %v more (dist.wait)", time.Since(since).Round(time.Second), what,
+		time.Until(end).Round(time.Second))
+}
+
+// absent are the ranks that have not come.
+func (n *network) absent(here map[int]arrival) (absent []string) {
 	for r := 1; r < n.id.Size; r++ {
 		if _, ok := here[r]; !ok {
 			absent = append(absent, fmt.Sprint(r))
 		}
 	}
+	return absent
+}
+
+// missing is why a run whose ranks have not come ends.
+func (n *network) missing(here map[int]arrival) string {
 	where := "port " + fmt.Sprint(n.self.Port) + " of " + n.self.Host
 	if n.o.Dir != "" {
 		where += ", by " + placeFile(n.o.Dir, n.id.Job)
 	}
 	return fmt.Sprintf("%d of %d ranks have come within %v; missing: %s (rank 0 waits on %s)", len(here)+1, n.id.Size, n.o.Wait,
-		shortList("rank", absent), where)
+		shortList("rank", n.absent(here)), where)
 }
 
 // shortList names a few things and counts the rest.

@@ -161,6 +161,47 @@ func TestMissingRanksAreNamed(t *testing.T) {
 	require.ErrorContains(t, err, "rank 1 has not found rank 0 within 200ms: "+filepath.Join(dir, ".rank0-2")+" is not there")
 }
 
+// Whoever watches a run that waits is told for whom and how much longer, ever more seldom, by rank 0, and where that is missing by one rank
+// a host; one that is asked to stop meanwhile does so at once.
+func TestWaitingIsSaidAndEnds(t *testing.T) {
+	old := patience
+	patience = 50 * time.Millisecond
+	defer func() { patience = old }()
+	dir := t.TempDir()
+	join := func(id ID) (said []string, err error) {
+		id.Launcher, id.LocalSize = "test", 2
+		ctx, stop := context.WithCancelCause(t.Context())
+		defer stop(nil)
+		o := Options{Dir: dir, Wait: time.Hour, Log: func(line string) {
+			if said = append(said, line); len(said) == 3 {
+				stop(errors.New("asked to"))
+			}
+		}}
+		if id.LocalRank > 0 {
+			time.AfterFunc(4*patience, func() { stop(errors.New("asked to")) })
+		}
+		begun := time.Now()
+		_, _, err = Join(ctx, id, o)
+		require.Greater(t, time.Since(begun), 4*patience)
+		return said, err
+	}
+	for _, c := range []struct {
+		id   ID
+		says string
+	}{
+		{ID{Rank: 0, Size: 4, Job: "1"}, `^waiting \S+ for ranks 1, 2, 3 to come, 3 of 4 are missing; at most \S+ more \(dist.wait\)$`},
+		{ID{Rank: 2, Size: 4, Job: "2"}, `^waiting \S+ for rank 0 to come, rank 2 has not found it \(.* is not there: .*\); at most \S+ more`},
+		{ID{Rank: 1, LocalRank: 1, Size: 4, Job: "2"}, ""},
+	} {
+		said, err := join(c.id)
+		require.EqualError(t, err, "asked to")
+		require.Equal(t, c.says != "", len(said) == 3, said)
+		for _, line := range said {
+			require.Regexp(t, c.says, line)
+		}
+	}
+}
+
 // Files of starts that are over lead nowhere, or to another run's listener, and are passed by. Another job in the directory has its own.
 func TestStaleFileAndSecondJob(t *testing.T) {
 	dir := t.TempDir()

@@ -90,7 +90,7 @@ func (c *counted) Read(b []byte) (int, error) {
 }
 
 // Join meets the other ranks of a run. It returns when all are there, with what each is, or with the one sentence why they are not, which
-// every rank gets that can be told. A run of one rank meets nobody.
+// every rank gets that can be told; where ctx ends first, with its cause. A run of one rank meets nobody.
 func Join(ctx context.Context, id ID, o Options) (Comm, []Member, error) {
 	host, _ := os.Hostname()
 	self := Member{Rank: id.Rank, LocalRank: id.LocalRank, Host: host, PID: os.Getpid(), Device: o.Device, PCI: o.PCI,
@@ -131,6 +131,9 @@ func Join(ctx context.Context, id ID, o Options) (Comm, []Member, error) {
 	}
 	if err := n.meet(ctx); err != nil {
 		n.shut()
+		if ctx.Err() != nil { // asked to stop, or told: no reason of the run's
+			return nil, nil, context.Cause(ctx)
+		}
 		var e *Ended
 		if !errors.As(err, &e) {
 			e = &Ended{Rank: id.Rank, Reason: err.Error(), Speaks: true} // rank 0 has not heard of it

@@ -205,7 +205,8 @@ func (n *network) open() (doors []door, tidy func(), err error) {
 func (n *network) find(ctx context.Context) (*secured, *counted, error) {
 	atAddress := n.key
 	var why string
-	for start, pause := time.Now(), 5*time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
+	start := time.Now()
+	for again, pause := start.Add(patience), 5*time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 		var s *secured
 		var raw *counted
 		var err error
@@ -224,6 +225,10 @@ func (n *network) find(ctx context.Context) (*secured, *counted, error) {
 		}
 		if ctx.Err() == nil || why == "" { // one that the deadline cut short says less
 			why = err.Error()
+		}
+		if now := time.Now(); n.id.LocalRank == 0 && now.After(again) && ctx.Err() == nil {
+			n.o.Log(waits(ctx, start, fmt.Sprintf("rank 0 to come, rank %d has not found it (%s)", n.id.Rank, why)))
+			again = now.Add(now.Sub(start))
 		}
 		select {
 		case <-ctx.Done():

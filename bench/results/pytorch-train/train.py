@@ -14,6 +14,11 @@ import torch.nn.functional as F
 SHAPES = {"d128": (128, 4, 4, 384, 512), "d256": (256, 6, 8, 768, 512)}  # hidden, layers, heads, feed-forward, vocabulary
 
 
+def turn(a, cos, sin):
+    lo, hi = a.chunk(2, -1)
+    return torch.cat((lo * cos - hi * sin, hi * cos + lo * sin), -1)
+
+
 class Layer(nn.Module):
     def __init__(self, c, h, f):
         super().__init__()
@@ -22,17 +27,19 @@ class Layer(nn.Module):
         self.qkv, self.o = nn.Linear(c, 3 * c, bias=False), nn.Linear(c, c, bias=False)
         self.gate_up, self.down = nn.Linear(c, 2 * f, bias=False), nn.Linear(f, c, bias=False)
 
-    def forward(self, x, cos, sin):
-        b, t, c = x.shape
+    def heads(self, x, cos, sin):
+        b, t, _ = x.shape
         q, k, v = self.qkv(self.norm(x)).view(b, t, 3, self.h, -1).permute(2, 0, 3, 1, 4)
+        return turn(q, cos, sin), turn(k, cos, sin), v
 
-        def turn(a):
-            lo, hi = a.chunk(2, -1)
-            return torch.cat((lo * cos - hi * sin, hi * cos + lo * sin), -1)
-        y = F.scaled_dot_product_attention(turn(q), turn(k), v, is_causal=True)
-        x = x + self.o(y.transpose(1, 2).reshape(b, t, c))
+    def rest(self, x, y):
+        x = x + self.o(y.transpose(1, 2).reshape(x.shape))
         gate, up = self.gate_up(self.norm2(x)).chunk(2, -1)
         return x + self.down(F.silu(gate) * up)
+
+    def forward(self, x, cos, sin):
+        q, k, v = self.heads(x, cos, sin)
+        return self.rest(x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
 
 
 class Model(nn.Module):
@@ -46,9 +53,9 @@ class Model(nn.Module):
         self.register_buffer("sin", angle.sin())
 
     def forward(self, ids):
-        x = self.embed(ids)
+        x, t = self.embed(ids), ids.shape[1]
         for layer in self.layers:
-            x = layer(x, self.cos, self.sin)
+            x = layer(x, self.cos[:t], self.sin[:t])
         return self.head(self.norm(x))
 
 
@@ -91,4 +98,5 @@ def main():
           f"{tokens / times[0]:.0f} tok/s, median {tokens / mid:.0f} of {n}, spread {100 * (times[3 * n // 4] - times[n // 4]) / mid:.1f} %")
 
 
-main()
+if __name__ == "__main__":  # rl-step/step.py has the model from here
+    main()

@@ -5,60 +5,26 @@ Llama's layers. Prompts are prefilled once a group; a decode step is compiled fo
 rollouts' own log-probabilities are what the ratios are taken to, so there is no pass for them. Prints seconds a step, and of them the rollout's.
 """
 import argparse
+import pathlib
 import statistics
+import sys
 import time
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-SHAPES = {"d128": (128, 4, 4, 384, 512), "d256": (256, 6, 8, 768, 512)}  # hidden, layers, heads, feed-forward, vocabulary
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "pytorch-train"))
+import train  # noqa: E402
+
 PROMPTS, GROUP, PROMPT, SAMPLED = 8, 8, 16, 128
 LENGTH, ROLLOUTS = PROMPT + SAMPLED, PROMPTS * GROUP
 
 
-def turn(a, cos, sin):
-    lo, hi = a.chunk(2, -1)
-    return torch.cat((lo * cos - hi * sin, hi * cos + lo * sin), -1)
-
-
-class Layer(nn.Module):
-    def __init__(self, c, h, f):
-        super().__init__()
-        self.h = h
-        self.norm, self.norm2 = nn.RMSNorm(c, eps=1e-6), nn.RMSNorm(c, eps=1e-6)
-        self.qkv, self.o = nn.Linear(c, 3 * c, bias=False), nn.Linear(c, c, bias=False)
-        self.gate_up, self.down = nn.Linear(c, 2 * f, bias=False), nn.Linear(f, c, bias=False)
-
-    def heads(self, x, cos, sin):
-        b, t, _ = x.shape
-        q, k, v = self.qkv(self.norm(x)).view(b, t, 3, self.h, -1).permute(2, 0, 3, 1, 4)
-        return turn(q, cos, sin), turn(k, cos, sin), v
-
-    def rest(self, x, y):
-        x = x + self.o(y.transpose(1, 2).reshape(x.shape))
-        gate, up = self.gate_up(self.norm2(x)).chunk(2, -1)
-        return x + self.down(F.silu(gate) * up)
-
-
-class Model(nn.Module):
-    def __init__(self, c, layers, h, f, v):
-        super().__init__()
-        self.embed, self.norm, self.head = nn.Embedding(v, c), nn.RMSNorm(c, eps=1e-6), nn.Linear(c, v, bias=False)
+class Model(train.Model):
+    def __init__(self, *shape):
+        super().__init__(*shape, LENGTH)
         nn.init.normal_(self.embed.weight, std=0.02)
-        self.layers = nn.ModuleList(Layer(c, h, f) for _ in range(layers))
-        d = c // h
-        angle = torch.outer(torch.arange(LENGTH).float(), 10000.0 ** (-torch.arange(0, d, 2).float() / d))
-        self.register_buffer("cos", angle.cos())
-        self.register_buffer("sin", angle.sin())
-
-    def forward(self, ids):
-        n = ids.shape[1]
-        x = self.embed(ids)
-        for layer in self.layers:
-            q, k, v = layer.heads(x, self.cos[:n], self.sin[:n])
-            x = layer.rest(x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
-        return self.head(self.norm(x))
 
     def prefill(self, ids, keys, vals):
         """ids (PROMPTS, n) to the caches of all their rollouts."""
@@ -86,7 +52,7 @@ class Model(nn.Module):
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("model", choices=SHAPES)
+    p.add_argument("model", choices=train.SHAPES)
     p.add_argument("--eager", action="store_true")
     p.add_argument("--seconds", type=float, default=8)
     p.add_argument("--threads", type=int, default=0)
@@ -94,7 +60,7 @@ def main():
     if a.threads:
         torch.set_num_threads(a.threads)
     torch.manual_seed(1)
-    shape = SHAPES[a.model]
+    shape = train.SHAPES[a.model]
     c, layers, h, _, vocab = shape
     m = Model(*shape)
     opt = torch.optim.AdamW(m.parameters(), lr=1e-6, fused=True)
