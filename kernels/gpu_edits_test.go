@@ -126,7 +126,9 @@ var onHopper = []struct {
 	{"attention.sm90a", "attention_fwd_wgmma_d64", attendOnHopper},
 	{"attention.sm90a", "attention_bwd_q_wgmma_d64", func(t testing.TB, d *GPU) ([]uint16, error) { return backOnHopper(d, true) }},
 	{"attention.sm90a", "attention_bwd_kv_wgmma_d64", func(t testing.TB, d *GPU) ([]uint16, error) { return backOnHopper(d, false) }},
-	{"paged.sm90a", "paged_fwd_wgmma_d64", pagedOnHopper},
+	{"paged.sm90a", "paged_fwd64_wgmma_d64", pagedOnHopper(PagePlan{Rows: 64})},
+	{"paged.sm90a", "paged_fwd128_wgmma_d64", pagedOnHopper(PagePlan{Rows: 128})},
+	{"paged.sm90a", "paged_part128_wgmma_d64", pagedOnHopper(PagePlan{Rows: 128, Parts: true})},
 	{"linear.sm90a", "linear_nt32_wgmma", linearOnHopper},
 	{"linear.sm90a", "linear_nn_wgmma", func(t testing.TB, d *GPU) ([]uint16, error) { // 6 tiles for 4 blocks, 4 steps each
 		takeTile(d, tileOf("_wgmma", alone))
@@ -189,25 +191,35 @@ func backOnHopper(d *GPU, q bool) ([]uint16, error) {
 	return result(d, dkv, func() { d.AttentionBackward(Tensor{}, dkv.Cols(0, 64), dkv.Cols(64, 128), do, o, lse, x, k, v, st, h) })
 }
 
-func pagedOnHopper(t testing.TB, d *GPU) ([]uint16, error) {
-	d.split = 0
-	h := Heads{Q: 2, KV: 1, Dim: 64, Chunk: 64}
-	const n = 330
-	kv, q, o := d.AllocKV(BF16, 6, h), upload(d, normals(1, 64*128), 64, 128), d.Alloc(BF16, 64, 128)
-	k, slots := upload(d, normals(2, n*64), n, 64), make([]int32, n)
-	for i := range slots {
-		slots[i] = int32(i)
+// pagedOnHopper has 330 keys, so that stages are used again, and 200 rows: of tiles of 128, one has two full teams, the other one that ends
+// in the middle. Chunks are of 64 keys, but of 320 where each is a block.
+func pagedOnHopper(plan PagePlan) func(t testing.TB, d *GPU) ([]uint16, error) {
+	return func(t testing.TB, d *GPU) ([]uint16, error) {
+		h := Heads{Q: 2, KV: 1, Dim: 64, Chunk: 64}
+		if plan.Parts {
+			h.Chunk = 320
+		}
+		const n, fresh = 330, 100
+		kv, q, o := d.AllocKV(BF16, 6, h), upload(d, normals(1, fresh*128), fresh, 128), d.Alloc(BF16, fresh, 128)
+		k, slots := upload(d, normals(2, n*64), n, 64), make([]int32, n)
+		for i := range slots {
+			slots[i] = int32(i)
+		}
+		ints := func(x []int32, shape ...int) Tensor {
+			t := d.Alloc(I32, shape...)
+			d.Upload(t, x)
+			return t
+		}
+		starts, lens := []int32{0, fresh}, []int32{n}
+		work := workOf(plan, starts, lens, h)
+		table := PageTable{Pages: ints([]int32{0, 1, 2, 3, 4, 5}, 1, 6), Starts: ints(starts, 2), Len: ints(lens, 1),
+			Work: ints(work, len(work)/2, 2), Rows: plan.Rows, Parts: plan.Parts}
+		st := ints(slots, n)
+		return result(d, o, func() {
+			d.AppendKV(kv, k, k, st)
+			d.PagedAttention(o, q, kv, table, h)
+		})
 	}
-	st := d.Alloc(I32, n)
-	d.Upload(st, slots)
-	table := PageTable{Pages: d.Alloc(I32, 1, 6), Starts: d.Alloc(I32, 2), Len: d.Alloc(I32, 1)}
-	d.Upload(table.Pages, []int32{0, 1, 2, 3, 4, 5})
-	d.Upload(table.Starts, []int32{0, 64})
-	d.Upload(table.Len, []int32{n})
-	return result(d, o, func() {
-		d.AppendKV(kv, k, k, st)
-		d.PagedAttention(o, q, kv, table, h)
-	})
 }
 
 // linearOnHopper uses every stage again, and its block with two tiles its place for sums.
@@ -494,6 +506,21 @@ func TestGPUPairsAgreeInEverySchedule(t *testing.T) {
 		for seed := range uint64(3) {
 			if got, err := pairsOnHopper(pair)(t, hopper(t, emu.Options{Seed: seed})); err != nil || !slices.Equal(got, want) {
 				t.Errorf("pairing %d, schedule %d: %v, or other bits", pair, seed, err)
+			}
+		}
+	}
+}
+
+// So do blocks of one team and of two over pages, with whole contexts and with chunks.
+func TestGPUPagedTeamsAgreeInEverySchedule(t *testing.T) {
+	for _, plan := range []PagePlan{{Rows: 64}, {Rows: 128}, {Rows: 64, Parts: true}, {Rows: 128, Parts: true}} {
+		want, err := pagedOnHopper(PagePlan{Rows: 16, Parts: plan.Parts})(t, emulated(t, emu.Options{Capability: 80})) // portable
+		if err != nil {
+			t.Fatal(err)
+		}
+		for seed := range uint64(3) {
+			if got, err := pagedOnHopper(plan)(t, hopper(t, emu.Options{Seed: seed})); err != nil || !slices.Equal(got, want) {
+				t.Errorf("tiles of %d, in parts: %v, schedule %d: %v, or other bits", plan.Rows, plan.Parts, seed, err)
 			}
 		}
 	}
