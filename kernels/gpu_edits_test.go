@@ -145,19 +145,24 @@ var onHopper = []struct {
 		x, w, y := upload(d, normals(1, 260*200), 260, 200), upload(d, normals(2, 260*200), 260, 200), d.Alloc(BF16, 260, 260)
 		return result(d, y, func() { d.Linear(y, x, w, Tensor{}) })
 	}},
-	{"linear.sm90a", "linear_nt64_pair_wgmma", pairsOnHopper(stacked)},
-	{"linear.sm90a", "linear_nt64_pair_wgmma", pairsOnHopper(abreast)},
+	{"linear.sm90a", "linear_nt64_pair_wgmma", clustersOnHopper(stacked)},
+	{"linear.sm90a", "linear_nt64_pair_wgmma", clustersOnHopper(abreast)},
+	{"linear.sm90a", "linear_nt64_square_wgmma", clustersOnHopper(square)},
 }
 
-// pairsOnHopper has three pairs of tiles for two clusters, of which some blocks have no rows or columns of their own, and 9 steps on 8
-// stages.
-func pairsOnHopper(pair pairing) func(t testing.TB, d *GPU) ([]uint16, error) {
+// clustersOnHopper has three pairs of tiles for two clusters, or two squares for one, of which some blocks have no rows or columns of their
+// own, and 9 steps on 8 stages.
+func clustersOnHopper(pair pairing) func(t testing.TB, d *GPU) ([]uint16, error) {
 	return func(t testing.TB, d *GPU) ([]uint16, error) {
+		name := "64_pair_wgmma"
+		if pair == square {
+			name = "64_square_wgmma"
+		}
 		if d.hopper {
-			takeTile(d, tileOf("64_pair_wgmma", pair))
+			takeTile(d, tileOf(name, pair))
 		}
 		m, n, k := 70, 264, 520
-		if pair == abreast {
+		if pair != stacked {
 			m, n = 130, 136
 		}
 		x, w, y := upload(d, normals(1, m*k), m, k), upload(d, normals(2, n*k), n, k), d.Alloc(BF16, m, n)
@@ -464,47 +469,49 @@ func TestGPUHopperBugsAreReported(t *testing.T) {
 	}
 }
 
-// Bugs of a pair of blocks, made in the PTX that ships.
-func TestGPUPairBugsAreReported(t *testing.T) {
-	const fam, entry = "linear.sm90a", "linear_nt64_pair_wgmma"
+// Bugs of a pair of blocks, and of four, made in the PTX that ships.
+func TestGPUClusterBugsAreReported(t *testing.T) {
+	const fam = "linear.sm90a"
 	file, err := ptx.Text(fam)
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, text, after := entryText(t, string(file), entry)
-	masks := regexp.MustCompile(`(mov\.u16\s+%rs\d+), 3;`)
-	last := strings.LastIndex(text, "barrier.cluster.arrive")
-	for _, c := range []struct {
-		name, text string
-		want       emu.Kind
-	}{
-		{"a half goes to one block alone", masks.ReplaceAllString(text, "$1, 1;"), emu.Deadlock},
-		{"a half goes to a third block", masks.ReplaceAllString(text, "$1, 7;"), emu.Cluster},
-		{"a stage is given back here alone", regexp.MustCompile(`mbarrier\.arrive\.release\.cluster[^;]*;`).ReplaceAllString(text, ""),
-			emu.Deadlock},
-		{"no meeting before the first copy", regexp.MustCompile(`barrier\.cluster\.[^;]*;`).ReplaceAllString(text[:last], "") + text[last:],
-			emu.MBarrier},
-		{"no meeting at the end", text[:last] + regexp.MustCompile(`barrier\.cluster\.[^;]*;`).ReplaceAllString(text[last:], ""), emu.Cluster},
-	} {
-		if c.text == text {
-			t.Errorf("%s: the text is as it was", c.name)
-		}
-		_, err := pairsOnHopper(stacked)(t, edited(t, fam, before+c.text+after))
-		if !slices.ContainsFunc(emu.Reports(err), func(r emu.Report) bool { return r.Kind == c.want }) {
-			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+	for pair, entry := range map[pairing]string{stacked: "linear_nt64_pair_wgmma", square: "linear_nt64_square_wgmma"} {
+		before, text, after := entryText(t, string(file), entry)
+		masks := regexp.MustCompile(`(mov\.u16\s+%rs\d+), [35];`) // of four, to be shifted by the rank
+		last := strings.LastIndex(text, "barrier.cluster.arrive")
+		for _, c := range []struct {
+			name, text string
+			want       emu.Kind
+		}{
+			{"a half goes to one block alone", masks.ReplaceAllString(text, "$1, 1;"), emu.Deadlock},
+			{"a half goes to a block too many", masks.ReplaceAllString(text, "$1, 31;"), emu.Cluster},
+			{"a stage is given back here alone", regexp.MustCompile(`mbarrier\.arrive\.release\.cluster[^;]*;`).ReplaceAllString(text, ""),
+				emu.Deadlock},
+			{"no meeting before the first copy", regexp.MustCompile(`barrier\.cluster\.[^;]*;`).ReplaceAllString(text[:last], "") + text[last:],
+				emu.MBarrier},
+			{"no meeting at the end", text[:last] + regexp.MustCompile(`barrier\.cluster\.[^;]*;`).ReplaceAllString(text[last:], ""), emu.Cluster},
+		} {
+			if c.text == text {
+				t.Errorf("%s, %s: the text is as it was", entry, c.name)
+			}
+			_, err := clustersOnHopper(pair)(t, edited(t, fam, before+c.text+after))
+			if !slices.ContainsFunc(emu.Reports(err), func(r emu.Report) bool { return r.Kind == c.want }) {
+				t.Errorf("%s, %s: %v, want %q", entry, c.name, err, c.want)
+			}
 		}
 	}
 }
 
-// Pairs of blocks give the same bits in every schedule, and those of blocks alone.
-func TestGPUPairsAgreeInEverySchedule(t *testing.T) {
-	for _, pair := range []pairing{stacked, abreast} {
-		want, err := pairsOnHopper(pair)(t, emulated(t, emu.Options{Capability: 80})) // portable
+// Clusters of blocks give the same bits in every schedule, and those of blocks alone.
+func TestGPUClustersAgreeInEverySchedule(t *testing.T) {
+	for _, pair := range []pairing{stacked, abreast, square} {
+		want, err := clustersOnHopper(pair)(t, emulated(t, emu.Options{Capability: 80})) // portable
 		if err != nil {
 			t.Fatal(err)
 		}
 		for seed := range uint64(3) {
-			if got, err := pairsOnHopper(pair)(t, hopper(t, emu.Options{Seed: seed})); err != nil || !slices.Equal(got, want) {
+			if got, err := clustersOnHopper(pair)(t, hopper(t, emu.Options{Seed: seed})); err != nil || !slices.Equal(got, want) {
 				t.Errorf("pairing %d, schedule %d: %v, or other bits", pair, seed, err)
 			}
 		}
