@@ -30,9 +30,9 @@ const (
 	mmaShare     = 0.6  // of the tensor cores' rate that mma.sync reaches
 )
 
-// planPlaces is how many blocks of so many rows a multiprocessor holds, and the cycles in which each takes a tile of 64 keys while all do: the
-// longest of bringing the keys, of one warp's own steps, and of the work of all warps on a quarter. A warp of wgmma multiplies for
-// its half of a tile's products under the softmax, one of mma.sync for none.
+// planPlaces is how many blocks of so many rows a multiprocessor holds, and the cycles in which each takes a tile of 64 keys while all do:
+// the longest of bringing the keys, of one warp's own steps, and of the work of all warps on a quarter. A warp of wgmma multiplies half of
+// a tile's products under the softmax, one of mma.sync none.
 func (g *GPU) planPlaces(h Heads, rows int) (places int, tile float64) {
 	places = min(227<<10/(g.pagedShared(h, rows)+1<<10), mostBlocks)
 	products := 2 * 16 * PageTokens * float64(h.Dim) / (cycleMAC / 4)

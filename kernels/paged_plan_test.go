@@ -206,8 +206,8 @@ func TestPlannedBlocksEndTogether(t *testing.T) {
 		}
 		p, is, ideal := l.planned(g, c.h)
 		u, was := l.unplanned(g, c.h)
-		t.Logf("%-30s %4d items of %3d rows, in parts: %-5v: %8.0f cycles, %5.2f of the time of the bytes; unplanned, of %3d rows, in parts: %-5v: %5.2f",
-			c.name, len(p.Work)/2, p.Rows, p.Parts, is, is/ideal, u.Rows, u.Parts, was/ideal)
+		t.Logf("%-30s %4d items of %3d rows, in parts: %-5v: %8.0f cycles, %5.2f of the time of the bytes; unplanned, of %3d rows, in parts: "+
+			"%-5v: %5.2f", c.name, len(p.Work)/2, p.Rows, p.Parts, is, is/ideal, u.Rows, u.Parts, was/ideal)
 		if is > was || c.most > 0 && is > c.most*ideal {
 			t.Errorf("%s: the last block ends at %.2f of the time of the bytes, unplanned at %.2f", c.name, is/ideal, was/ideal)
 		}

@@ -303,7 +303,8 @@ func (m *Model) prepareStep(batch []Feed) error {
 		m.rows, m.step.keys = in.view(rowsAt, drawn), in.matrix(keysAt, drawn, 3)
 	}
 	m.paged = pagedPass{on: true, slots: in.view(slotsAt, t), table: kernels.PageTable{
-		Pages: in.matrix(pagesAt, s, width), Starts: in.view(startsAt, s+1), Len: in.view(lensAt, s), Rows: plan.plan.Rows, Parts: plan.plan.Parts,
+		Pages: in.matrix(pagesAt, s, width), Starts: in.view(startsAt, s+1), Len: in.view(lensAt, s),
+		Rows: plan.plan.Rows, Parts: plan.plan.Parts,
 	}}
 	if planned > 0 {
 		m.paged.table.Work = in.matrix(workAt, plan.items, 2)
