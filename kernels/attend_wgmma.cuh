@@ -158,6 +158,7 @@ __device__ __forceinline__ void attend_wgmma(Tensor o, Tensor lse, Parts parts, 
 	}
 	// Rows of the team see no key from here on. It is at most a tile less than the block's.
 	const int end = min(to, (first + (min(row0 + 64, rows) - 1) / group) / KEYS + 1);
+	if (SPLIT && TEAMS > 1 && end <= from) return; // the chunk has one tile, which the other team sees
 
 	float s[8][4], out[D / 8][4], m[2], l[2], alpha[2], total_m[2], total_l[2]; // total: of the chunks before this one; their sums are in own
 	float4 *total = (float4 *)own + threadIdx.x % 128;

@@ -4,9 +4,9 @@
 
 #if RETOOL_SM90
 
-// tensor_copy2 to the same place of both blocks of a cluster of two; its bytes count at the bar of each
-__device__ __forceinline__ void tensor_copy2_both(unsigned dst, const TensorMap &map, int x, int y, unsigned bar) {
-	asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(dst), "l"(&map), "r"(x), "r"(y), "r"(bar), "h"((unsigned short)3) : "memory");
+// tensor_copy2 to the same place of those blocks of the cluster whose bits of mask are set; its bytes count at the bar of each
+__device__ __forceinline__ void tensor_copy2_to(unsigned dst, const TensorMap &map, int x, int y, unsigned bar, unsigned short mask) {
+	asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(dst), "l"(&map), "r"(x), "r"(y), "r"(bar), "h"(mask) : "memory");
 }
 
 // which block of its cluster this is

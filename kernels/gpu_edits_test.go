@@ -126,7 +126,9 @@ var onHopper = []struct {
 	{"attention.sm90a", "attention_fwd_wgmma_d64", attendOnHopper},
 	{"attention.sm90a", "attention_bwd_q_wgmma_d64", func(t testing.TB, d *GPU) ([]uint16, error) { return backOnHopper(d, true) }},
 	{"attention.sm90a", "attention_bwd_kv_wgmma_d64", func(t testing.TB, d *GPU) ([]uint16, error) { return backOnHopper(d, false) }},
-	{"paged.sm90a", "paged_fwd_wgmma_d64", pagedOnHopper},
+	{"paged.sm90a", "paged_fwd64_wgmma_d64", pagedOnHopper(PagePlan{Rows: 64})},
+	{"paged.sm90a", "paged_fwd128_wgmma_d64", pagedOnHopper(PagePlan{Rows: 128})},
+	{"paged.sm90a", "paged_part128_wgmma_d64", pagedOnHopper(PagePlan{Rows: 128, Parts: true})},
 	{"linear.sm90a", "linear_nt32_wgmma", linearOnHopper},
 	{"linear.sm90a", "linear_nn_wgmma", func(t testing.TB, d *GPU) ([]uint16, error) { // 6 tiles for 4 blocks, 4 steps each
 		takeTile(d, tileOf("_wgmma", alone))
@@ -143,19 +145,24 @@ var onHopper = []struct {
 		x, w, y := upload(d, normals(1, 260*200), 260, 200), upload(d, normals(2, 260*200), 260, 200), d.Alloc(BF16, 260, 260)
 		return result(d, y, func() { d.Linear(y, x, w, Tensor{}) })
 	}},
-	{"linear.sm90a", "linear_nt64_pair_wgmma", pairsOnHopper(stacked)},
-	{"linear.sm90a", "linear_nt64_pair_wgmma", pairsOnHopper(abreast)},
+	{"linear.sm90a", "linear_nt64_pair_wgmma", clustersOnHopper(stacked)},
+	{"linear.sm90a", "linear_nt64_pair_wgmma", clustersOnHopper(abreast)},
+	{"linear.sm90a", "linear_nt64_square_wgmma", clustersOnHopper(square)},
 }
 
-// pairsOnHopper has three pairs of tiles for two clusters, of which some blocks have no rows or columns of their own, and 9 steps on 8
-// stages.
-func pairsOnHopper(pair pairing) func(t testing.TB, d *GPU) ([]uint16, error) {
+// clustersOnHopper has three pairs of tiles for two clusters, or two squares for one, of which some blocks have no rows or columns of their
+// own, and 9 steps on 8 stages.
+func clustersOnHopper(pair pairing) func(t testing.TB, d *GPU) ([]uint16, error) {
 	return func(t testing.TB, d *GPU) ([]uint16, error) {
+		name := "64_pair_wgmma"
+		if pair == square {
+			name = "64_square_wgmma"
+		}
 		if d.hopper {
-			takeTile(d, tileOf("64_pair_wgmma", pair))
+			takeTile(d, tileOf(name, pair))
 		}
 		m, n, k := 70, 264, 520
-		if pair == abreast {
+		if pair != stacked {
 			m, n = 130, 136
 		}
 		x, w, y := upload(d, normals(1, m*k), m, k), upload(d, normals(2, n*k), n, k), d.Alloc(BF16, m, n)
@@ -189,25 +196,35 @@ func backOnHopper(d *GPU, q bool) ([]uint16, error) {
 	return result(d, dkv, func() { d.AttentionBackward(Tensor{}, dkv.Cols(0, 64), dkv.Cols(64, 128), do, o, lse, x, k, v, st, h) })
 }
 
-func pagedOnHopper(t testing.TB, d *GPU) ([]uint16, error) {
-	d.split = 0
-	h := Heads{Q: 2, KV: 1, Dim: 64, Chunk: 64}
-	const n = 330
-	kv, q, o := d.AllocKV(BF16, 6, h), upload(d, normals(1, 64*128), 64, 128), d.Alloc(BF16, 64, 128)
-	k, slots := upload(d, normals(2, n*64), n, 64), make([]int32, n)
-	for i := range slots {
-		slots[i] = int32(i)
+// pagedOnHopper has 330 keys, so that stages are used again, and 200 rows: of tiles of 128, one has two full teams, the other one that ends
+// in the middle. Chunks are of 64 keys, but of 320 where each is a block.
+func pagedOnHopper(plan PagePlan) func(t testing.TB, d *GPU) ([]uint16, error) {
+	return func(t testing.TB, d *GPU) ([]uint16, error) {
+		h := Heads{Q: 2, KV: 1, Dim: 64, Chunk: 64}
+		if plan.Parts {
+			h.Chunk = 320
+		}
+		const n, fresh = 330, 100
+		kv, q, o := d.AllocKV(BF16, 6, h), upload(d, normals(1, fresh*128), fresh, 128), d.Alloc(BF16, fresh, 128)
+		k, slots := upload(d, normals(2, n*64), n, 64), make([]int32, n)
+		for i := range slots {
+			slots[i] = int32(i)
+		}
+		ints := func(x []int32, shape ...int) Tensor {
+			t := d.Alloc(I32, shape...)
+			d.Upload(t, x)
+			return t
+		}
+		starts, lens := []int32{0, fresh}, []int32{n}
+		work := workOf(plan, starts, lens, h)
+		table := PageTable{Pages: ints([]int32{0, 1, 2, 3, 4, 5}, 1, 6), Starts: ints(starts, 2), Len: ints(lens, 1),
+			Work: ints(work, len(work)/2, 2), Rows: plan.Rows, Parts: plan.Parts}
+		st := ints(slots, n)
+		return result(d, o, func() {
+			d.AppendKV(kv, k, k, st)
+			d.PagedAttention(o, q, kv, table, h)
+		})
 	}
-	st := d.Alloc(I32, n)
-	d.Upload(st, slots)
-	table := PageTable{Pages: d.Alloc(I32, 1, 6), Starts: d.Alloc(I32, 2), Len: d.Alloc(I32, 1)}
-	d.Upload(table.Pages, []int32{0, 1, 2, 3, 4, 5})
-	d.Upload(table.Starts, []int32{0, 64})
-	d.Upload(table.Len, []int32{n})
-	return result(d, o, func() {
-		d.AppendKV(kv, k, k, st)
-		d.PagedAttention(o, q, kv, table, h)
-	})
 }
 
 // linearOnHopper uses every stage again, and its block with two tiles its place for sums.
@@ -452,48 +469,65 @@ func TestGPUHopperBugsAreReported(t *testing.T) {
 	}
 }
 
-// Bugs of a pair of blocks, made in the PTX that ships.
-func TestGPUPairBugsAreReported(t *testing.T) {
-	const fam, entry = "linear.sm90a", "linear_nt64_pair_wgmma"
+// Bugs of a pair of blocks, and of four, made in the PTX that ships.
+func TestGPUClusterBugsAreReported(t *testing.T) {
+	const fam = "linear.sm90a"
 	file, err := ptx.Text(fam)
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, text, after := entryText(t, string(file), entry)
-	masks := regexp.MustCompile(`(mov\.u16\s+%rs\d+), 3;`)
-	last := strings.LastIndex(text, "barrier.cluster.arrive")
-	for _, c := range []struct {
-		name, text string
-		want       emu.Kind
-	}{
-		{"a half goes to one block alone", masks.ReplaceAllString(text, "$1, 1;"), emu.Deadlock},
-		{"a half goes to a third block", masks.ReplaceAllString(text, "$1, 7;"), emu.Cluster},
-		{"a stage is given back here alone", regexp.MustCompile(`mbarrier\.arrive\.release\.cluster[^;]*;`).ReplaceAllString(text, ""),
-			emu.Deadlock},
-		{"no meeting before the first copy", regexp.MustCompile(`barrier\.cluster\.[^;]*;`).ReplaceAllString(text[:last], "") + text[last:],
-			emu.MBarrier},
-		{"no meeting at the end", text[:last] + regexp.MustCompile(`barrier\.cluster\.[^;]*;`).ReplaceAllString(text[last:], ""), emu.Cluster},
-	} {
-		if c.text == text {
-			t.Errorf("%s: the text is as it was", c.name)
-		}
-		_, err := pairsOnHopper(stacked)(t, edited(t, fam, before+c.text+after))
-		if !slices.ContainsFunc(emu.Reports(err), func(r emu.Report) bool { return r.Kind == c.want }) {
-			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+	for pair, entry := range map[pairing]string{stacked: "linear_nt64_pair_wgmma", square: "linear_nt64_square_wgmma"} {
+		before, text, after := entryText(t, string(file), entry)
+		masks := regexp.MustCompile(`(mov\.u16\s+%rs\d+), [35];`) // of four, to be shifted by the rank
+		last := strings.LastIndex(text, "barrier.cluster.arrive")
+		for _, c := range []struct {
+			name, text string
+			want       emu.Kind
+		}{
+			{"a half goes to one block alone", masks.ReplaceAllString(text, "$1, 1;"), emu.Deadlock},
+			{"a half goes to a block too many", masks.ReplaceAllString(text, "$1, 31;"), emu.Cluster},
+			{"a stage is given back here alone", regexp.MustCompile(`mbarrier\.arrive\.release\.cluster[^;]*;`).ReplaceAllString(text, ""),
+				emu.Deadlock},
+			{"no meeting before the first copy", regexp.MustCompile(`barrier\.cluster\.[^;]*;`).ReplaceAllString(text[:last], "") + text[last:],
+				emu.MBarrier},
+			{"no meeting at the end", text[:last] + regexp.MustCompile(`barrier\.cluster\.[^;]*;`).ReplaceAllString(text[last:], ""), emu.Cluster},
+		} {
+			if c.text == text {
+				t.Errorf("%s, %s: the text is as it was", entry, c.name)
+			}
+			_, err := clustersOnHopper(pair)(t, edited(t, fam, before+c.text+after))
+			if !slices.ContainsFunc(emu.Reports(err), func(r emu.Report) bool { return r.Kind == c.want }) {
+				t.Errorf("%s, %s: %v, want %q", entry, c.name, err, c.want)
+			}
 		}
 	}
 }
 
-// Pairs of blocks give the same bits in every schedule, and those of blocks alone.
-func TestGPUPairsAgreeInEverySchedule(t *testing.T) {
-	for _, pair := range []pairing{stacked, abreast} {
-		want, err := pairsOnHopper(pair)(t, emulated(t, emu.Options{Capability: 80})) // portable
+// Clusters of blocks give the same bits in every schedule, and those of blocks alone.
+func TestGPUClustersAgreeInEverySchedule(t *testing.T) {
+	for _, pair := range []pairing{stacked, abreast, square} {
+		want, err := clustersOnHopper(pair)(t, emulated(t, emu.Options{Capability: 80})) // portable
 		if err != nil {
 			t.Fatal(err)
 		}
 		for seed := range uint64(3) {
-			if got, err := pairsOnHopper(pair)(t, hopper(t, emu.Options{Seed: seed})); err != nil || !slices.Equal(got, want) {
+			if got, err := clustersOnHopper(pair)(t, hopper(t, emu.Options{Seed: seed})); err != nil || !slices.Equal(got, want) {
 				t.Errorf("pairing %d, schedule %d: %v, or other bits", pair, seed, err)
+			}
+		}
+	}
+}
+
+// So do blocks of one team and of two over pages, with whole contexts and with chunks.
+func TestGPUPagedTeamsAgreeInEverySchedule(t *testing.T) {
+	for _, plan := range []PagePlan{{Rows: 64}, {Rows: 128}, {Rows: 64, Parts: true}, {Rows: 128, Parts: true}} {
+		want, err := pagedOnHopper(PagePlan{Rows: 16, Parts: plan.Parts})(t, emulated(t, emu.Options{Capability: 80})) // portable
+		if err != nil {
+			t.Fatal(err)
+		}
+		for seed := range uint64(3) {
+			if got, err := pagedOnHopper(plan)(t, hopper(t, emu.Options{Seed: seed})); err != nil || !slices.Equal(got, want) {
+				t.Errorf("tiles of %d, in parts: %v, schedule %d: %v, or other bits", plan.Rows, plan.Parts, seed, err)
 			}
 		}
 	}

@@ -160,6 +160,12 @@ func everyAttention(t *testing.T, d *GPU, h Heads) {
 		})
 	}
 	d.split = 2 * d.info.Multiprocessors
+	one.Work = d.Alloc(I32, 1, 2)
+	d.Upload(one.Work, []int32{0, 0})
+	for _, plan := range everyPlan(d, h) {
+		one.Rows, one.Parts = plan.Rows, plan.Parts
+		mustDo(t, d, func() { d.PagedAttention(o.Rows(0, 1), q.Rows(0, 1), kv, one, h) })
+	}
 }
 
 func everyRow(t *testing.T, d *GPU) {

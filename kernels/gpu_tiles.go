@@ -16,14 +16,32 @@ type tiling struct {
 	pair            pairing
 }
 
-// pairing is whether two blocks, a cluster, take two tiles side by side, and bring what those have in common once.
+// pairing is whether two or four blocks, a cluster, take tiles side by side, and bring what those have in common once.
 type pairing uint8
 
 const (
 	alone   pairing = iota
 	stacked         // one tile above the other: the columns' factor is common
 	abreast         // one beside the other: the rows' factor is
+	square          // two above two
 )
+
+// blocks of a cluster
+func (p pairing) blocks() int { return [...]int{alone: 1, stacked: 2, abreast: 2, square: 4}[p] }
+
+// down and across are whether a cluster has two tiles of rows, and of columns.
+func (p pairing) down() bool   { return p == stacked || p == square }
+func (p pairing) across() bool { return p == abreast || p == square }
+
+// resident is how many of so many multiprocessors such clusters can fill. An H200 has them in groups of 16 or 18: of 132, clusters of four
+// fill 128. That is assumed, not measured; of groups that had fewer they would fill less, and a cluster would wait for another to end.
+func (p pairing) resident(processors int) int {
+	n := p.blocks()
+	if p == square {
+		processors = processors * 32 / 33
+	}
+	return max(processors/n*n, n)
+}
 
 // The portable ones and Hopper's, the largest tiles first. By cost, a tile of 64×256 would win hardly anywhere, and by 6 % at most.
 var (
@@ -44,6 +62,8 @@ var (
 		{"128x128_pair_wgmma", 128, 128, 384, wgmmaTile(128, 128, 6), false, false, 1, abreast},
 		{"64_pair_wgmma", 64, 128, 160, wgmmaTile(64, 128, 8), false, false, 0.9, stacked},
 		{"64_pair_wgmma", 64, 128, 160, wgmmaTile(64, 128, 8), false, false, 0.9, abreast},
+		{"128x128_square_wgmma", 128, 128, 384, wgmmaTile(128, 128, 6), false, false, 1, square},
+		{"64_square_wgmma", 64, 128, 160, wgmmaTile(64, 128, 8), false, false, 0.9, square},
 	}
 )
 
@@ -69,13 +89,13 @@ func wgmmaTile(rows, cols, stages int) int {
 	return 1024 + stages*(rows+cols)*64*2 + rows*min(cols, 64)*4
 }
 
-// tiles are those of a product; of pairs, both of each.
+// tiles are those of a product; of clusters, all of each.
 func (t tiling) tiles(m, n int) int {
 	down, across := ceil(m, t.rows), ceil(n, t.cols)
-	switch t.pair {
-	case stacked:
+	if t.pair.down() {
 		down += down % 2
-	case abreast:
+	}
+	if t.pair.across() {
 		across += across % 2
 	}
 	return down * across
@@ -102,16 +122,17 @@ type tileCost struct {
 // cost estimates a product by Hopper's kernels on so many multiprocessors. A stage of 64 of k takes as long as the slowest of multiplying,
 // bringing its bytes, and writing them to shared memory. If it is multiplying, multiprocessors take their tiles independently and the
 // busiest decides; else all share the bandwidth of the second-level cache, and a last incomplete wave costs a part of a tile. A block of a
-// pair asks the cache for half of what is common, and has all of it written. No product is faster than its bytes of memory, or than one
+// cluster asks the cache for half of what is common, and has all of it written. No product is faster than its bytes of memory, or than one
 // tile.
 func (t tiling) cost(m, n, k, processors int) tileCost {
+	processors = t.pair.resident(processors)
 	tiles, stages, rows := t.tiles(m, n), float64(ceil(k, 64)), min(m, t.rows) // rows past m are not brought
 	bytes := float64(rows+t.cols) * 128
 	asked := bytes
-	switch t.pair {
-	case stacked:
+	if t.pair.down() {
 		asked -= float64(t.cols) * 64
-	case abreast:
+	}
+	if t.pair.across() {
 		asked -= float64(rows) * 64
 	}
 	multiply := float64(t.rows*t.cols*64) / cycleMAC / t.share

@@ -138,7 +138,7 @@ func TestGPUSchedulesDoNotChangeGradients(t *testing.T) {
 
 // By the stated cost, tiles are chosen that no other beats, every multiprocessor has work, and a decode step of 7B on 132 multiprocessors
 // pulls no matrix through the second-level cache more than four times with 256 rows; what it computes for all products of a step is below
-// 0.7 of what the rule that was there before comes to: the largest tiles of 128×256, 64×128 and 64×32 that give each multiprocessor one.
+// half of what the rule that was there before comes to: the largest tiles of 128×256, 64×128 and 64×32 that give each multiprocessor one.
 func TestGPUTilesAreChosenByCost(t *testing.T) {
 	const processors = 132
 	d := &GPU{}
@@ -177,7 +177,7 @@ func TestGPUTilesAreChosenByCost(t *testing.T) {
 			}
 		}
 		t.Logf("m %3d: products of a step %.2f ms, were %.2f", m, is/17e5, was/17e5)
-		if m == 256 && is > 0.7*was {
+		if m == 256 && is > 0.5*was {
 			t.Errorf("256 rows: %.2f of the time before", is/was)
 		}
 	}

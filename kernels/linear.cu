@@ -17,19 +17,20 @@
 //           stays in the second-level cache.
 //           On sm_90a, if asked for, all three by wgmma: 128x256x64 tiles, two warpgroups of m64n256k16 with 240 registers a thread and one
 //           that feeds four stages through the copy engine, one block a multiprocessor that walks the tiles, 225 KB shared; 128x128 (6
-//           stages), 64x128 (8), and for nt 64x64 and 64x32 (12), where a stated cost (gpu_tiles.go) says that they end sooner. *_pair_wgmma:
-//           clusters of two blocks, tiles side by side, what they have in common brought once, by multicast.
+//           stages), 64x128 (8), and for nt 64x64 and 64x32 (12), where a stated cost (gpu_tiles.go) says that they end sooner. *_pair_wgmma and
+//           *_square_wgmma: clusters of two or four blocks, tiles side by side, what they have in common brought once, by multicast.
 //           draw: the three portable tiles, and 128x256 alone and in pairs. A lane has eight neighbours of a row; in a block that takes several
 //           tiles of a row, those that cannot beat what it has drawn go without random numbers.
 // Layout    a tile is as in memory, its 16-byte pieces XOR-swizzled by row: ldmatrix, plain or transposed, without bank conflicts; 128-byte
 //           swizzle of the copy engine for wgmma, which takes a factor stored with k down its rows as panels of 64 columns.
 // Contract  an output is one chain acc = mma16(acc, a[k0…k0+15], b[k0…k0+15]) over ascending k0 in fp32, plus b, rounded once. Tile shape,
-//           pairs and the number of rows do not change its bits: nt, nt64 and nt16 agree. wgmma is a class of its own, and that its four widths
+//           clusters and the number of rows do not change its bits: nt, nt64 and nt16 agree. wgmma is a class of its own, and that its four widths
 //           agree with one another is for hardware to show (the tests of rows among others do).
 // Floor     2·M·N·K flop. 4096³ at 790 Tflop/s (H200): 0.17 ms; mma.sync is expected to reach about 400.
 // Predicted by that cost, products of a decode step of 7B: 256 rows 7.2 ms (12.0 by the largest tiles that give each multiprocessor one), 128
-//           rows 5.0 (6.9), 32 rows 3.5 (4.0). TestGPUTilesAreChosenByCost. With pairs 6.5, 4.1, 3.5; products of a training pass of 8192 tokens
-//           522 -> 398 ms, if the second-level cache gives 8 TB/s, which is assumed. TestGPUBytesOfAPass.
+//           rows 5.0 (6.9), 32 rows 3.5 (4.0). TestGPUTilesAreChosenByCost. With pairs 6.5, 4.1, 3.5, with squares 5.1, 4.1, 3.5; products of a
+//           training pass of 8192 tokens 522 -> 401 ms, if the second-level cache gives 8 TB/s and 128 of 132 multiprocessors are in clusters of
+//           four at once, which is assumed. TestGPUBytesOfAPass.
 // Predicted of draw, for R rows of V ids: 16·R·V/32 bytes written and read once, in place of 4·R·V written and read twice: 156 MB three times at
 //           R 256, V 152064, 0.11 ms of 4.3 TB/s. Ten rounds of Philox for 4 ids, unless they are passed over, and for each id an ex2 and a lg2,
 //           behind the product: at most some 0.05 ms. A step of one row has three launches less.
@@ -391,34 +392,35 @@ template <int ROWS, bool T> __device__ __forceinline__ void copy_tile(unsigned t
 	for (int p = 0; p < (T ? ROWS / 64 : 1); p++) tensor_copy2(to + p * 8192, x, T ? row0 + p * 64 : k0, T ? k0 : row0, bar);
 }
 
-// The half of such a tile that the block of a rank brings to both blocks of a pair.
-template <int ROWS, bool T> __device__ __forceinline__ void copy_half(unsigned to, const TensorMap &x, int row0, int k0, unsigned rank, unsigned bar) {
+// A half of such a tile, the first or the second, to the two blocks of the mask, which have it in common.
+template <int ROWS, bool T> __device__ __forceinline__ void copy_half(unsigned to, const TensorMap &x, int row0, int k0, unsigned half, unsigned bar, unsigned mask) {
 	constexpr int PANELS = T ? ROWS / 128 : 1;
 #pragma unroll
 	for (int i = 0; i < PANELS; i++) {
-		const int p = rank * PANELS + i; // a panel, or a half of the rows
-		tensor_copy2_both(to + p * (T ? 8192 : ROWS * 64), x, T ? row0 + p * 64 : k0, T ? k0 : row0 + p * (ROWS / 2), bar);
+		const int p = half * PANELS + i; // a panel, or a half of the rows
+		tensor_copy2_to(to + p * (T ? 8192 : ROWS * 64), x, T ? row0 + p * 64 : k0, T ? k0 : row0 + p * (ROWS / 2), bar, mask);
 	}
 }
 
 // Blocks take every gridDim.x-th tile of TEAMS·64 by BN. Teams of four warps multiply 64 rows each, on STAGES stages of 64 columns of k that the
 // warp behind them has the copy engine fill, tile after tile: those of the next one come in while the sums of this one are stored.
 // full[s]: its bytes are there; empty[s]: all warps have read it. TA, TB: as above.
-// PAIR: blocks are clusters of two, which take tiles side by side at the same time: one above the other if side is 0, and b is theirs
-// in common, else one beside the other, and a is. Each brings half of that to both. empty[s] waits for the warps of both: what stands there
-// is overwritten in both.
-template <int TEAMS, int BN, int STAGES, bool TA, bool TB, bool PAIR, class End> __device__ __forceinline__ void gemm(const End &end, const TensorMap &a, const TensorMap &b, int m, int n, int k, int side) {
+// BLOCKS: a cluster, which takes tiles side by side at the same time. Two: one above the other if side is 0, and b is theirs in common, else
+// one beside the other, and a is. Each brings half of that to both. empty[s] waits for the warps of both: what stands there is overwritten in
+// both. Four: a square, ranks 0 and 1 above 2 and 3, of which those of a row have a in common, those of a column b.
+template <int TEAMS, int BN, int STAGES, bool TA, bool TB, int BLOCKS, class End> __device__ __forceinline__ void gemm(const End &end, const TensorMap &a, const TensorMap &b, int m, int n, int k, int side) {
 	extern __shared__ __align__(1024) char dynamic[];
 	__shared__ __align__(8) unsigned long long full_bars[STAGES], empty_bars[STAGES];
 	constexpr int BM = TEAMS * 64, BYTES_A = BM * 128, BYTES = BYTES_A + BN * 128, COLS = BN < 64 ? BN : 64; // columns of sums in shared memory at a time
 	char *shared = dynamic + (-shared_address(dynamic) & 1023); // swizzled tiles begin on 1024 bytes
-	const unsigned stages = shared_address(shared), full = shared_address(full_bars), empty = shared_address(empty_bars), rank = PAIR ? cluster_rank() : 0;
+	const unsigned stages = shared_address(shared), full = shared_address(full_bars), empty = shared_address(empty_bars), rank = BLOCKS > 1 ? cluster_rank() : 0;
 	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, team = warp / 4, steps = (k + 63) / 64;
-	const int high = PAIR && side == 0 ? 2 * BM : BM, wide = PAIR && side != 0 ? 2 * BN : BN; // what a block, or a pair, takes at a time
-	const int tiles = (m + high - 1) / high * ((n + wide - 1) / wide), first = PAIR ? blockIdx.x / 2 : blockIdx.x, next = PAIR ? gridDim.x / 2 : gridDim.x;
-	if (threadIdx.x == 0) ring_init<STAGES>(full, empty, (PAIR ? 2 : 1) * TEAMS * 4);
-	if (PAIR)
-		cluster_sync(); // the other block's barriers are there
+	const bool down = BLOCKS == 4 || (BLOCKS == 2 && side == 0), across = BLOCKS == 4 || (BLOCKS == 2 && side != 0); // where the cluster has two tiles
+	const int high = down ? 2 * BM : BM, wide = across ? 2 * BN : BN; // what it takes at a time
+	const int tiles = (m + high - 1) / high * ((n + wide - 1) / wide), first = blockIdx.x / BLOCKS, next = gridDim.x / BLOCKS;
+	if (threadIdx.x == 0) ring_init<STAGES>(full, empty, (BLOCKS == 4 ? 3 : BLOCKS) * TEAMS * 4);
+	if (BLOCKS > 1)
+		cluster_sync(); // the other blocks' barriers are there
 	else
 		__syncthreads();
 
@@ -427,9 +429,12 @@ template <int TEAMS, int BN, int STAGES, bool TA, bool TB, bool PAIR, class End>
 		if (++stage == STAGES) stage = 0, phase ^= 1;
 	};
 	auto tile = [&](int i) {
-		if (!PAIR)
+		if (BLOCKS == 1)
 			tile_number<BM, BN>(m0, n0, i, m, n);
-		else if (side == 0) {
+		else if (BLOCKS == 4) {
+			tile_number<2 * BM, 2 * BN>(m0, n0, i, m, n);
+			m0 += rank / 2 * BM, n0 += rank % 2 * BN;
+		} else if (side == 0) {
 			tile_number<2 * BM, BN>(m0, n0, i, m, n);
 			m0 += rank * BM;
 		} else {
@@ -444,17 +449,17 @@ template <int TEAMS, int BN, int STAGES, bool TA, bool TB, bool PAIR, class End>
 			tile(i);
 			for (int s = 0; s < steps; s++, advance()) {
 				const unsigned to = stages + stage * BYTES, bar = full + 8 * stage;
-				if (PAIR)
+				if (BLOCKS > 1)
 					mbarrier_wait_cluster(empty + 8 * stage, phase ^ 1);
 				else
 					mbarrier_wait(empty + 8 * stage, phase ^ 1); // the first round finds it empty
 				mbarrier_arrive_expect(bar, BYTES);
-				if (PAIR && side != 0)
-					copy_half<BM, TA>(to, a, m0, s * 64, rank, bar);
+				if (across)
+					copy_half<BM, TA>(to, a, m0, s * 64, rank % 2, bar, BLOCKS == 4 ? 3 << (rank & 2) : 3);
 				else
 					copy_tile<BM, TA>(to, a, m0, s * 64, bar);
-				if (PAIR && side == 0)
-					copy_half<BN, TB>(to + BYTES_A, b, n0, s * 64, rank, bar);
+				if (down)
+					copy_half<BN, TB>(to + BYTES_A, b, n0, s * 64, BLOCKS == 4 ? rank / 2 : rank, bar, BLOCKS == 4 ? 5 << rank % 2 : 3);
 				else
 					copy_tile<BN, TB>(to + BYTES_A, b, n0, s * 64, bar);
 			}
@@ -464,7 +469,8 @@ template <int TEAMS, int BN, int STAGES, bool TA, bool TB, bool PAIR, class End>
 	auto release = [&](int stage) {
 		if (lane != 0) return;
 		mbarrier_arrive(empty + 8 * stage);
-		if (PAIR) mbarrier_arrive_there(in_block(empty + 8 * stage, rank ^ 1));
+		if (BLOCKS > 1) mbarrier_arrive_there(in_block(empty + 8 * stage, rank ^ 1));
+		if (BLOCKS == 4) mbarrier_arrive_there(in_block(empty + 8 * stage, rank ^ 2));
 	};
 
 	if (TEAMS > 1) take_registers<240>();
@@ -522,17 +528,21 @@ template <int TEAMS, int BN, int STAGES, bool TA, bool TB, bool PAIR, class End>
 			if (!End::DRAWS) __syncwarp(); // all have read them
 		}
 	}
-	if (PAIR) cluster_sync(); // no warp of the other block will arrive here any more
+	if (BLOCKS > 1) cluster_sync(); // no warp of another block will arrive here any more
 }
 
 #define HOPPER_BLOCK(TEAMS) __launch_bounds__(TEAMS * 128 + (TEAMS > 1 ? 128 : 32), 1)
 #define WGMMA(NAME, TEAMS, BN, STAGES, TA, TB)                                                                                                                          \
 	extern "C" __global__ void HOPPER_BLOCK(TEAMS) NAME(Tensor c, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, Tensor bias, int m, int n, int k, int add) { \
-		gemm<TEAMS, BN, STAGES, TA, TB, false>(Store{c, bias, add}, a, b, m, n, k, 0);                                                                                                  \
+		gemm<TEAMS, BN, STAGES, TA, TB, 1>(Store{c, bias, add}, a, b, m, n, k, 0);                                                                                                  \
 	}
 #define WGMMA_PAIR(NAME, TEAMS, BN, STAGES, TA, TB)                                                                                                                     \
 	extern "C" __global__ void __cluster_dims__(2, 1, 1) HOPPER_BLOCK(TEAMS) NAME(Tensor c, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, Tensor bias, int m, int n, int k, int add, int side) { \
-		gemm<TEAMS, BN, STAGES, TA, TB, true>(Store{c, bias, add}, a, b, m, n, k, side);                                                                                               \
+		gemm<TEAMS, BN, STAGES, TA, TB, 2>(Store{c, bias, add}, a, b, m, n, k, side);                                                                                               \
+	}
+#define WGMMA_SQUARE(NAME, TEAMS, BN, STAGES, TA, TB)                                                                                                                   \
+	extern "C" __global__ void __cluster_dims__(4, 1, 1) HOPPER_BLOCK(TEAMS) NAME(Tensor c, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, Tensor bias, int m, int n, int k, int add) { \
+		gemm<TEAMS, BN, STAGES, TA, TB, 4>(Store{c, bias, add}, a, b, m, n, k, 0);                                                                                                      \
 	}
 WGMMA(linear_nt_wgmma, 2, 256, 4, false, false)
 WGMMA(linear_nt128x128_wgmma, 2, 128, 6, false, false)
@@ -550,12 +560,14 @@ WGMMA_PAIR(linear_nt128x128_pair_wgmma, 2, 128, 6, false, false)
 WGMMA_PAIR(linear_nt64_pair_wgmma, 1, 128, 8, false, false)
 WGMMA_PAIR(linear_nn_pair_wgmma, 2, 256, 4, false, true)
 WGMMA_PAIR(linear_tn_pair_wgmma, 2, 256, 4, true, true)
+WGMMA_SQUARE(linear_nt128x128_square_wgmma, 2, 128, 6, false, false)
+WGMMA_SQUARE(linear_nt64_square_wgmma, 1, 128, 8, false, false)
 
 extern "C" __global__ void HOPPER_BLOCK(2) linear_draw_wgmma(Drawing d, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, int m, int n, int k) {
-	gemm<2, 256, 4, false, false, false>(DrawFrom{d}, a, b, m, n, k, 0);
+	gemm<2, 256, 4, false, false, 1>(DrawFrom{d}, a, b, m, n, k, 0);
 }
 extern "C" __global__ void __cluster_dims__(2, 1, 1) HOPPER_BLOCK(2) linear_draw_pair_wgmma(Drawing d, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, int m, int n, int k, int side) {
-	gemm<2, 256, 4, false, false, true>(DrawFrom{d}, a, b, m, n, k, side);
+	gemm<2, 256, 4, false, false, 2>(DrawFrom{d}, a, b, m, n, k, side);
 }
 
 #endif

@@ -17,10 +17,10 @@ func (g *GPU) multiply(kernel string, a, b arg, m, n, k int, wgmma bool, args fu
 		return
 	}
 	boxA, boxB := t.rows, t.cols
-	switch t.pair { // each block brings half of what is common
-	case stacked:
+	if t.pair.down() { // each block brings half of what is common
 		boxB /= 2
-	case abreast:
+	}
+	if t.pair.across() {
 		boxA /= 2
 	}
 	mapA, mapB := [128]byte{}, [128]byte{}
@@ -34,11 +34,11 @@ func (g *GPU) multiply(kernel string, a, b arg, m, n, k int, wgmma bool, args fu
 	} else {
 		mapB = g.tensorMap(b, n, k, boxB)
 	}
-	list, processors := args(mapA, mapB), g.info.Multiprocessors
-	if t.pair != alone {
-		list, processors = append(list, int32(t.pair-stacked)), max(processors/2*2, 2)
+	list := args(mapA, mapB)
+	if t.pair.blocks() == 2 {
+		list = append(list, int32(t.pair-stacked))
 	}
-	g.launch("linear_"+kernel+t.name, [3]int{min(t.tiles(m, n), processors), 1, 1}, t.threads, t.shared, list...)
+	g.launch("linear_"+kernel+t.name, [3]int{min(t.tiles(m, n), t.pair.resident(g.info.Multiprocessors)), 1, 1}, t.threads, t.shared, list...)
 }
 
 // product32 is product in fp32: strides say which.

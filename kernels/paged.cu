@@ -7,20 +7,23 @@
 //   Reference: paged_test.go, float64.
 //
 // Launch    attention: grid (⌈T·G/rows⌉ + S, K), rows 16 (a warp, for decode) or 64 (four, for prefill) a block. Where that would leave
-//           multiprocessors idle, a block takes one chunk of 16 rows (paged_part, grid z = chunks), and paged_merge adds them up. A decode step
-//           that was planned (paged_plan.go) has a list of work, longest first with heads inside: whole contexts, or chunks.
-//           On sm_90a, if asked for, paged_*_wgmma of attend_wgmma.cuh: 64 rows and 160 threads a block, for a page one bulk copy into one of
-//           four stages (128 KB under way for D 128), 81, 161 KB for D 64, 128 with the sums.
+//           multiprocessors idle, a block takes one chunk of 16 rows (paged_part, grid z = chunks), and paged_merge adds them up. A step that
+//           was planned (paged_plan.go) has a list of work, longest first with heads inside: whole contexts, or chunks.
+//           On sm_90a, if asked for, paged_*_wgmma of attend_wgmma.cuh: for a page one bulk copy into one of four stages (128 KB under way for
+//           D 128). 64 rows and 160 threads a block, 81 or 161 KB for D 64 or 128 with the sums; or 128 rows, two teams at the same stages,
+//           and 384 threads, 97 or 193 KB.
 // Layout    a page holds what shared memory will: pieces XOR-swizzled by row, which is the 128-byte swizzle of wgmma.
 // Contract  the functions of attend.cuh over the same tiles of 64 keys: equal to packed attention, bit for bit, split or not, whatever the
 //           pages' numbers and whatever stands in them behind the last token.
 // Floor     4·S·len·K·D bytes a layer. 128 sequences of 4096, K 4, D 128, 4.3 TB/s (H200): 0.25 ms.
+// Predicted by the cost of paged_plan.go: with 128 rows a block 1.8 (D 128) or 1.2 (D 64) times the rows of prefill that blocks of 64 take in
+//           the same time, which wait for the second-level cache; 1.5 or 1.0 times if copies were free.
 // Reached   not measured: no hardware yet.
 // Error     as attention.cu.
 #include "attend.cuh"
 
-// Where a block of attention works: rows of a sequence, a key head, a chunk where contexts are split. By a list (n,2) of a sequence, negative
-// for none, and a chunk: grid n·heads, the only tile of rows of each sequence. Without one: grid (tiles, heads, chunks).
+// Where a block of attention works: a tile of rows of a sequence, a key head, a chunk where contexts are split. By a list (n,2) of a sequence,
+// negative for none, and tile·2¹⁶ + chunk: grid n·heads. Without one: grid (tiles, heads, chunks).
 __device__ __forceinline__ bool find_work(Rows &r, int &head, int &z, const int *work, int heads, const Tensor &starts, int seqs, int group, int rows_per_tile) {
 	if (!work) {
 		head = blockIdx.y, z = blockIdx.z;
@@ -28,8 +31,8 @@ __device__ __forceinline__ bool find_work(Rows &r, int &head, int &z, const int 
 	}
 	const int2 item = ((const int2 *)work)[blockIdx.x / heads];
 	if (item.x < 0) return false;
-	head = blockIdx.x % heads, z = item.y;
-	r.seq = item.x, r.start = id_of(starts, r.seq), r.tokens = id_of(starts, r.seq + 1) - r.start, r.tile = 0;
+	head = blockIdx.x % heads, z = item.y & 0xffff;
+	r.seq = item.x, r.start = id_of(starts, r.seq), r.tokens = id_of(starts, r.seq + 1) - r.start, r.tile = item.y >> 16;
 	return true;
 }
 
@@ -109,25 +112,27 @@ PAGED(128)
 
 #include "attend_wgmma.cuh"
 
-template <int D, bool SPLIT>
+template <int D, int TEAMS, bool SPLIT>
 __device__ __forceinline__ void paged(Tensor o, Parts parts, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunk, float c, const int *work, int heads) {
 	Rows r;
 	int head, z;
-	if (!find_work(r, head, z, work, heads, starts, seqs, group, 64)) return;
+	if (!find_work(r, head, z, work, heads, starts, seqs, group, TEAMS * 64)) return;
 	const int n = id_of(len, r.seq);
 	const CopiedKeys<D> keys{base + (long)head * STAGE_BYTES<D>, stride, (const int *)pages.p + (long)r.seq * pages.ld, n};
-	attend_wgmma<D, 1, SPLIT>(o, Tensor{0, 0, F32}, parts, q, r, keys, n - r.tokens, head, group, chunk, c, z);
+	attend_wgmma<D, TEAMS, SPLIT>(o, Tensor{0, 0, F32}, parts, q, r, keys, n - r.tokens, head, group, chunk, c, z);
 }
 
-#define PAGED(D)                                                                                                                                                                        \
-	extern "C" __global__ void __launch_bounds__(160) paged_fwd_wgmma_d##D(Tensor o, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunk, float c, const int *work, int heads) { \
-		paged<D, false>(o, Parts{}, q, base, stride, pages, starts, len, seqs, group, chunk, c, work, heads);                                                                                              \
+#define PAGED(D, ROWS, TEAMS, THREADS)                                                                                                                                                       \
+	extern "C" __global__ void __launch_bounds__(THREADS, 1) paged_fwd##ROWS##_wgmma_d##D(Tensor o, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunk, float c, const int *work, int heads) { \
+		paged<D, TEAMS, false>(o, Parts{}, q, base, stride, pages, starts, len, seqs, group, chunk, c, work, heads);                                                                                              \
 	}                                                                                                                                                                                    \
-	extern "C" __global__ void __launch_bounds__(160) paged_part_wgmma_d##D(float *part, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunks, int chunk, float c, const int *work, int heads) { \
-		paged<D, true>(q, Parts{part, chunks, heads * group}, q, base, stride, pages, starts, len, seqs, group, chunk, c, work, heads);                                                           \
+	extern "C" __global__ void __launch_bounds__(THREADS, 1) paged_part##ROWS##_wgmma_d##D(float *part, Tensor q, const char *base, long stride, Tensor pages, Tensor starts, Tensor len, int seqs, int group, int chunks, int chunk, float c, const int *work, int heads) { \
+		paged<D, TEAMS, true>(q, Parts{part, chunks, heads * group}, q, base, stride, pages, starts, len, seqs, group, chunk, c, work, heads);                                                           \
 	}
 
-PAGED(64)
-PAGED(128)
+PAGED(64, 64, 1, 160)
+PAGED(64, 128, 2, 384)
+PAGED(128, 64, 1, 160)
+PAGED(128, 128, 2, 384)
 
 #endif

@@ -7,12 +7,13 @@ import "fmt"
 // Pages (S, N) i32: page of tokens [64i, 64i+64) of a sequence; entries past its length are not read. Starts (S+1) i32: its rows of
 // q, from 0 to at most T. Len (S) i32: its length, this step's tokens included; its last row of q is token Len−1.
 //
-// Work (n,2) i32, unless it is absent, is a GPU's plan of a step in which every sequence has one row or none: PagePlan, and −1 for an item
-// that is none. Parts says what it says there.
+// Work (n,2) i32, unless it is absent, is a GPU's plan of the step: PagePlan, and −1 for an item that is none. Rows and Parts say what they
+// say there.
 type PageTable struct {
 	Pages, Starts, Len Tensor
 
 	Work  Tensor
+	Rows  int
 	Parts bool
 }
 

@@ -28,39 +28,60 @@ func (g *GPU) AppendKV(kv KV, k, v, slots Tensor) {
 		g.kv(kv), int64(g.KVBytes(BF16, h)), g.in(k), g.in(v), g.in(slots), int32(T), int32(h.KV))
 }
 
-// PagedAttention takes tiles of 16 rows where most sequences have a token or few, else of 64. Where there are fewer such tiles than the GPU
-// can hold and contexts have several chunks, each chunk is a block of its own. A plan decides both for a decode step.
-// Bits depend on none of it.
+// unplanned is what PagedAttention takes without a plan for T rows of S sequences whose contexts have so many chunks: tiles of few rows or
+// of many, and whether each chunk is a block of its own, which it is where there are fewer tiles than the GPU can hold.
+func (g *GPU) unplanned(T, S, chunks int, h Heads) (rows int, parts bool) {
+	few, many := g.pagedRows(h)
+	n := T * h.Q / h.KV
+	tiles := func(rows int) int { return (ceil(n, rows) + S) * h.KV }
+	switch {
+	case g.wgmma(h): // 128 rows are two teams, one multiprocessor's
+		parts = chunks > 1 && tiles(few) < g.split
+		if parts || n <= few*S || 2*tiles(many) < g.split {
+			return few, parts
+		}
+		return many, false
+	case n <= few*S:
+		return few, chunks > 1 && tiles(few) < g.split
+	case chunks > 1 && tiles(many) < g.split:
+		return few, true
+	}
+	return many, false
+}
+
+// PagedAttention takes the tiles of a plan, or finds its own. Bits depend on neither.
 func (g *GPU) PagedAttention(o, q Tensor, kv KV, table PageTable, h Heads) {
 	const op = "PagedAttention"
 	g.begin(op)
 	defer g.end()
 	T, S, N := checkPagedAttention(o, q, kv, table, h)
 	kind, G := attentionDim(op, h), h.Q/h.KV
-	name, rows, threads, partRows, shared := "paged_fwd64_"+kind, 64, 128, 16, (4+1)*tileBytes(h)
-	part, partThreads := "paged_part_"+kind, 32
-	switch {
-	case g.wgmma(h):
-		name, part = fmt.Sprint("paged_fwd_wgmma_d", h.Dim), fmt.Sprint("paged_part_wgmma_d", h.Dim)
-		threads, partRows, partThreads, shared = 160, 64, 160, g.pagedShared(h)
-	case T*G <= 16*S || table.Work.mem != nil:
-		name, rows, threads = "paged_fwd16_"+kind, 16, 32
+	chunks := 1
+	if h.Chunk > 0 {
+		chunks = min(ceil(N*PageTokens, h.Chunk), 65535)
+	}
+	rows, parts := g.unplanned(T, S, chunks, h)
+	grid := [3]int{ceil(T*G, rows) + S, h.KV, 1}
+	if parts {
+		grid[2] = chunks
+	}
+	if table.Work.mem != nil {
+		rows, parts, grid = table.Rows, table.Parts, [3]int{table.Work.dims[0] * h.KV, 1, 1}
+	}
+	threads, shared := 2*rows, g.pagedShared(h, rows)
+	whole, part := fmt.Sprint("paged_fwd", rows, "_", kind), "paged_part_"+kind
+	if g.wgmma(h) {
+		if threads = 160; rows > 64 {
+			threads = 384
+		}
+		whole, part = fmt.Sprintf("paged_fwd%d_wgmma_d%d", rows, h.Dim), fmt.Sprintf("paged_part%d_wgmma_d%d", rows, h.Dim)
 	}
 	st := staging{g: g}
 	qa, oa := st.take(q, true), st.take(o, false)
 	pages, starts, length, work := g.in(table.Pages), g.in(table.Starts), g.in(table.Len), g.in(table.Work).p
-	tiles, chunks := ceil(T*G, rows)+S, 1
-	if h.Chunk > 0 {
-		chunks = min(ceil(N*PageTokens, h.Chunk), 65535)
-	}
-	whole, grid, parts := chunks == 1 || tiles*h.KV >= g.split, [3]int{tiles, h.KV, 1}, [3]int{ceil(T*G, partRows) + S, h.KV, chunks}
-	if table.Work.mem != nil {
-		whole, grid = !table.Parts, [3]int{table.Work.dims[0] * h.KV, 1, 1}
-		parts = grid
-	}
-	if whole {
+	if !parts {
 		st.begin()
-		g.launch(name, grid, threads, shared,
+		g.launch(whole, grid, threads, shared,
 			oa.a, qa.a, g.kv(kv), int64(g.KVBytes(BF16, h)), pages, starts, length, int32(S), int32(G), chunkTiles(h), scoreScale(h),
 			work, int32(h.KV))
 		st.end()
@@ -69,7 +90,7 @@ func (g *GPU) PagedAttention(o, q Tensor, kv KV, table PageTable, h Heads) {
 	at := st.bytes(4 * T * h.Q * chunks * (h.Dim + 2))
 	st.begin()
 	state := st.at + uint64(at)
-	g.launch(part, parts, partThreads, shared,
+	g.launch(part, grid, threads, shared,
 		state, qa.a, g.kv(kv), int64(g.KVBytes(BF16, h)), pages, starts, length, int32(S), int32(G), int32(chunks), chunkTiles(h), scoreScale(h),
 		work, int32(h.KV))
 	g.launch("paged_merge_"+kind, [3]int{ceil(T*h.Q, 4), 1, 1}, 128, 0,

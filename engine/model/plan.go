@@ -2,31 +2,35 @@ package model
 
 import "retool/kernels"
 
-// planner is a device that shares out the contexts of a decode step by a plan: a GPU.
+// planner is a device that shares out the contexts of a step by a plan: a GPU.
 type planner interface {
-	PlanPages(p *kernels.PagePlan, lens []int32, h kernels.Heads)
+	PlanPages(p *kernels.PagePlan, fresh, lens []int32, h kernels.Heads)
 }
 
-// stepPlan is the plan of a padded step; in a steady state it allocates nothing.
+// stepPlan is the plan of a step; in a steady state it allocates nothing.
 type stepPlan struct {
-	planner planner // nil: the device has none
-	plan    kernels.PagePlan
-	lens    []int32
-	items   int // in the step's table: those of the plan, and some that are none; 0: no plan
+	planner     planner // nil: the device has none
+	plan        kernels.PagePlan
+	fresh, lens []int32 // of each feed: its tokens, and those of its context with them
+	items       int     // in the step's table: those of the plan, and in a padded step some that are none; 0: no plan
 }
 
-// of plans a step that is padded, and returns how many numbers its table of work has.
+// of plans a step, and returns how many numbers its table of work has.
 func (p *stepPlan) of(batch []Feed, padded bool, h kernels.Heads) int {
-	p.items, p.plan.Parts = 0, false
-	if p.planner == nil || !padded {
+	p.items = 0
+	if p.planner == nil {
 		return 0
 	}
-	p.lens = p.lens[:0]
+	p.fresh, p.lens = p.fresh[:0], p.lens[:0]
 	for i := range batch {
-		p.lens = append(p.lens, int32(batch[i].Pos+len(batch[i].IDs)))
+		n := len(batch[i].IDs)
+		p.fresh, p.lens = append(p.fresh, int32(n)), append(p.lens, int32(batch[i].Pos+n))
 	}
-	p.planner.PlanPages(&p.plan, p.lens, h)
-	p.items = padWork(len(p.plan.Work) / 2)
+	p.planner.PlanPages(&p.plan, p.fresh, p.lens, h)
+	p.items = len(p.plan.Work) / 2
+	if padded {
+		p.items = padWork(p.items)
+	}
 	return 2 * p.items
 }
 

@@ -52,6 +52,7 @@ type stepShape struct {
 	sampling    kernels.Sampling
 	kept        int // rows of the memory of sets; 0: they are not kept
 	items       int // of work; 0: attention has no plan
+	tile        int // rows of its tiles
 	parts       bool
 }
 
@@ -179,7 +180,7 @@ func (m *Model) stepOf(batch []Feed, s kernels.Sampling) (next []int32, logp []f
 	st.sampling = s
 	st.graph = ""
 	if st.padded {
-		shape := stepShape{m.id, st.t, st.width, s, st.sets.rows(), st.plan.items, st.plan.plan.Parts}
+		shape := stepShape{m.id, st.t, st.width, s, st.sets.rows(), st.plan.items, st.plan.plan.Rows, st.plan.plan.Parts}
 		if st.graph = st.graphs[shape]; st.graph == "" {
 			st.graph = fmt.Sprintf("step %+v", shape)
 			st.graphs[shape] = st.graph
@@ -302,7 +303,8 @@ func (m *Model) prepareStep(batch []Feed) error {
 		m.rows, m.step.keys = in.view(rowsAt, drawn), in.matrix(keysAt, drawn, 3)
 	}
 	m.paged = pagedPass{on: true, slots: in.view(slotsAt, t), table: kernels.PageTable{
-		Pages: in.matrix(pagesAt, s, width), Starts: in.view(startsAt, s+1), Len: in.view(lensAt, s), Parts: plan.plan.Parts,
+		Pages: in.matrix(pagesAt, s, width), Starts: in.view(startsAt, s+1), Len: in.view(lensAt, s),
+		Rows: plan.plan.Rows, Parts: plan.plan.Parts,
 	}}
 	if planned > 0 {
 		m.paged.table.Work = in.matrix(workAt, plan.items, 2)

@@ -487,7 +487,7 @@ var (
 	depbar   = regexp.MustCompile(`WARPGROUP\.DEPBAR\.LE gsb0, 0x([0-9a-f]+)`)
 	wideLoad = regexp.MustCompile(`\sLDG\.E\.128`)
 	uses     = regexp.MustCompile(`\s(STG|LDS|STS|FADD|FMUL|FFMA|BAR|WARPSYNC|BRA|EXIT)\b`)
-	softmax  = regexp.MustCompile(`^(?:attention|paged)_(fwd|part|bwd_q|bwd_kv)_wgmma_`)
+	softmax  = regexp.MustCompile(`^(?:attention|paged)_(fwd|part|bwd_q|bwd_kv)\d*_wgmma_`)
 )
 
 // overlaps demands that the exponentials of a tile of 64 rows and keys are taken while a product runs: a thread's 32, and forward two that
