@@ -16,7 +16,7 @@ type PagePlan struct {
 }
 
 // planUnits are the units of time until the last block of a plan ends, about.
-const planUnits = 4096
+const planUnits = 1024
 
 // What a block of paged attention takes, beside what an H200 does in a cycle (gpu_tiles.go): published or assumed, not measured. No bit
 // depends on it.
@@ -68,7 +68,7 @@ func (p *PagePlan) each(fresh, lens []int32, h Heads, do func(pages, s, at int))
 }
 
 // planEnd is when the last block of a plan of such tiles ends, in cycles, if blocks start longest first, each when the first place becomes
-// free. Times are rounded to a 4096th of what the end cannot be above: the time of all blocks at once, and that of the longest.
+// free. Times are rounded to a 1024th of what the end cannot be above: the time of all blocks at once, and that of the longest.
 func (g *GPU) planEnd(p *PagePlan, fresh, lens []int32, h Heads) float64 {
 	clear(p.count)
 	p.each(fresh, lens, h, func(pages, _, _ int) { p.count[pages] += h.KV })
