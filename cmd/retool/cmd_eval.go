@@ -175,12 +175,22 @@ func evaluate(c *cli.Context, rs *ranks) (trace.Evaluation, error) {
 				partialPath(c.String("out")))
 		}
 	}
-	e, err := trainer.Evaluate(rs.ctx, v, "eval", 0, 0, read.Test, keep)
+	broken := 0 // trajectories with a log-probability that is no number
+	e, err := trainer.Evaluate(rs.ctx, v, "eval", 0, 0, read.Test, func(r trace.Record) error {
+		if slices.ContainsFunc(r.LogProbs, func(x float32) bool { return x != x }) {
+			broken++
+		}
+		return keep(r)
+	})
 	if err != nil && c.Context.Err() != nil {
 		err = errors.New("eval: interrupted: nothing was written")
 		if partial != nil && !partial.empty() {
 			err = fmt.Errorf("eval: interrupted: the same command goes on from %s", partialPath(c.String("out")))
 		}
+	}
+	if err == nil && broken > 0 {
+		err = fmt.Errorf("eval: --from %s: log-probabilities of %d trajectories are no numbers: the weights hold some that are not finite, "+
+			"or overflow", l.from, broken)
 	}
 	if err != nil || !rs.leads() {
 		return e, err
