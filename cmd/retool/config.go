@@ -249,9 +249,12 @@ func setText(set string) ([]byte, error) {
 	for _, s := range settings(&defaults) {
 		isText = isText || s.key == key && s.value.Kind() == reflect.String
 	}
-	if isText {
+	switch {
+	case !utf8.ValidString(set):
+		return nil, fmt.Errorf("config: --set %q: not valid UTF-8", set)
+	case isText:
 		value = strconv.Quote(value)
-	} else if strings.ContainsAny(value, "\r\n") {
+	case strings.ContainsAny(value, "\r\n"):
 		return nil, fmt.Errorf("config: --set %s=…: want a value of one line, got %q", key, value)
 	}
 	var text strings.Builder

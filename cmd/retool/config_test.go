@@ -115,7 +115,7 @@ func TestASetMayMakeAFilesSettingsIdle(t *testing.T) {
 }
 
 func TestATextSettingIsTheText(t *testing.T) {
-	for _, text := range []string{"0010", "null", "yes", "a #b", "[x]", "{a: b}", "'q'", `"q"`, "1e3", "a: b", "- x", "*y", "", "é"} {
+	for _, text := range []string{"0010", "null", "yes", "a #b", "[x]", "{a: b}", "'q'", `"q"`, "1e3", "a: b", "- x", "*y", "", "é", "a\x1b[0m", "\u202e", "\U0010ffff", "a\nb"} {
 		c, err := loadConfig("demo", []string{"run=" + text})
 		require.NoError(t, err)
 		require.Equal(t, text, c.Run)
@@ -158,7 +158,7 @@ func TestBadConfigurationIsOneClearSentence(t *testing.T) {
 		{file("sft:\n  steps: many\n"), nil, []string{"c.yaml:2", "sft.steps: want a whole number", `got "many"`}},
 		{file("- 1\n"), nil, []string{"c.yaml:1", "want settings"}},
 		{file("run: caf\xe9\n"), nil, []string{"c.yaml", "not valid UTF-8"}},
-		{"demo", []string{"run=caf\xe9"}, []string{"--set run=caf", "not valid UTF-8"}},
+		{"demo", []string{"run=caf\xe9"}, []string{`--set "run=caf`, "not valid UTF-8"}},
 		{file("model:\n  lora:\n    targets: [{a: 1}]\n"), nil, []string{"c.yaml:3", "model.lora.targets: want text"}},
 		{"demo", []string{"rl..lr=1"}, []string{"want key=value"}},
 		{"demo", []string{"seed=1\nthreads: 2"}, []string{"--set seed=…: want a value of one line"}},
