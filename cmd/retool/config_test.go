@@ -115,7 +115,8 @@ func TestASetMayMakeAFilesSettingsIdle(t *testing.T) {
 }
 
 func TestATextSettingIsTheText(t *testing.T) {
-	for _, text := range []string{"0010", "null", "yes", "a #b", "[x]", "{a: b}", "'q'", `"q"`, "1e3", "a: b", "- x", "*y", "", "é", "a\x1b[0m", "\u202e", "\U0010ffff", "a\nb"} {
+	for _, text := range []string{"0010", "null", "yes", "a #b", "[x]", "{a: b}", "'q'", `"q"`, "1e3", "a: b", "- x", "*y", "", "é",
+		"a\x1b[0m", "\u202e", "\U0010ffff", "a\nb"} {
 		c, err := loadConfig("demo", []string{"run=" + text})
 		require.NoError(t, err)
 		require.Equal(t, text, c.Run)
