@@ -175,10 +175,10 @@ func evaluate(c *cli.Context, rs *ranks) (trace.Evaluation, error) {
 				partialPath(c.String("out")))
 		}
 	}
-	broken := 0 // trajectories with a log-probability that is no number
 	e, err := trainer.Evaluate(rs.ctx, v, "eval", 0, 0, read.Test, func(r trace.Record) error {
 		if slices.ContainsFunc(r.LogProbs, func(x float32) bool { return x != x }) {
-			broken++
+			return fmt.Errorf("eval: --from %s: log-probabilities of problem %s are no numbers: the weights hold some that are not finite, "+
+				"or overflow", l.from, r.Problem)
 		}
 		return keep(r)
 	})
@@ -187,10 +187,6 @@ func evaluate(c *cli.Context, rs *ranks) (trace.Evaluation, error) {
 		if partial != nil && !partial.empty() {
 			err = fmt.Errorf("eval: interrupted: the same command goes on from %s", partialPath(c.String("out")))
 		}
-	}
-	if err == nil && broken > 0 {
-		err = fmt.Errorf("eval: --from %s: log-probabilities of %d trajectories are no numbers: the weights hold some that are not finite, "+
-			"or overflow", l.from, broken)
 	}
 	if err != nil || !rs.leads() {
 		return e, err

@@ -109,7 +109,7 @@ func TestDemoLeavesEverythingBehind(t *testing.T) {
 	copy(weights[len(weights)-4:], "\x00\x00\xc0\x7f") // NaN
 	require.NoError(t, os.WriteFile(filepath.Join(damaged, "model.safetensors"), weights, 0o644))
 	require.Contains(t, refused(t, "eval", "--from", damaged, "--set", "eval.problems=3"),
-		"log-probabilities of 6 trajectories are no numbers")
+		"are no numbers: the weights hold some that are not finite")
 	shown := retool(t, "rollout", "--from", run, "--question", "What is 3 plus 4?", "--answer", "7")
 	require.Contains(t, shown, "What is 3 plus 4?")
 	require.Contains(t, shown, `truth "7"`)
