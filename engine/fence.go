@@ -190,7 +190,7 @@ const pythonSpelt = `(?i:i?python|py)[\d.]*(?:[-_]\w+)?`
 var (
 	pythonName = regexp.MustCompile(`^\.?` + pythonSpelt + `$|^\{[ \t]*\.?` + pythonSpelt + `(?:[ \t,][^}]*)?\}$|(?i)\.py$`)
 	infoWord   = regexp.MustCompile(`^(?:\{[^}]*\}|[\w.+#:/,-]+)(?:[ \t{]|$)`)
-	attributes = regexp.MustCompile(`^(?:\{[ \t]*[.#][^}]*\}|\([\w .-]*\)|[\w.:/-]+|(?:(?:` + keyValue +
+	attributes = regexp.MustCompile(`^(?:\{[ \t]*(?:[.#]|[\w-]+=[^=}])[^}]*\}|\([\w .-]*\)|[\w.:/-]+|(?:(?:` + keyValue +
 		`|\{[\d, \t-]*\}|showLineNumbers|numberLines|lineNumbers)(?:[ \t]+|$)){2,})$`)
 	attribute = regexp.MustCompile(`^([\w-]+)=("[^"]*"|'[^']*'|[\w./-]+)$`)
 )

@@ -223,12 +223,12 @@ func (r *Run) prune(root string, pin bool) error {
 	return nil
 }
 
-// checkpoints lists the complete checkpoints under root, oldest first.
+// checkpoints lists the complete checkpoints under root, oldest first: folders called as save calls them.
 func checkpoints(root string) []int {
 	entries, _ := os.ReadDir(root)
 	var out []int
 	for _, e := range entries {
-		if n, err := strconv.Atoi(e.Name()); err == nil && e.IsDir() {
+		if n, err := strconv.Atoi(e.Name()); err == nil && e.IsDir() && n >= 0 && strconv.Itoa(n) == e.Name() {
 			out = append(out, n)
 		}
 	}
@@ -250,13 +250,36 @@ func Latest(run string) string {
 func ReadState(dir string) (State, error) {
 	var s State
 	text, err := os.ReadFile(filepath.Join(dir, "state.json"))
-	if err == nil {
-		err = trace.Unmarshal(text, &s)
-	}
 	if err != nil {
 		return s, fmt.Errorf("trainer: checkpoint %s: %w", dir, err)
 	}
+	if err = trace.Unmarshal(text, &s); err == nil {
+		err = s.validate()
+	}
+	if err != nil {
+		return s, fmt.Errorf("trainer: checkpoint %s: state.json: %w", dir, err)
+	}
 	return s, nil
+}
+
+// validate refuses a cursor that no run writes.
+func (s *State) validate() error {
+	if !slices.Contains([]string{"sft", "rl", "done"}, s.Phase) {
+		return fmt.Errorf("phase is %q (known: sft, rl, done)", s.Phase)
+	}
+	for _, n := range []struct {
+		key string
+		n   int64
+	}{
+		{"step", int64(s.Step)}, {"updates", int64(s.Updates)}, {"critic_updates", int64(s.CriticSteps)}, {"skipped", int64(s.Skipped)},
+		{"fresh_prompts", int64(s.Fresh)}, {"evaluated", int64(s.Evaluated)}, {"metrics_bytes", s.Metrics},
+		{"trajectories_bytes", s.Records}, {"reference", int64(s.Reference)},
+	} {
+		if n.n < 0 {
+			return fmt.Errorf("%s is %d: want 0 or more", n.key, n.n)
+		}
+	}
+	return nil
 }
 
 // restore goes on from the newest checkpoint of the run directory; it reports false if there is none.

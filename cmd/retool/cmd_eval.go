@@ -175,7 +175,13 @@ func evaluate(c *cli.Context, rs *ranks) (trace.Evaluation, error) {
 				partialPath(c.String("out")))
 		}
 	}
-	e, err := trainer.Evaluate(rs.ctx, v, "eval", 0, 0, read.Test, keep)
+	e, err := trainer.Evaluate(rs.ctx, v, "eval", 0, 0, read.Test, func(r trace.Record) error {
+		if slices.ContainsFunc(r.LogProbs, func(x float32) bool { return x != x }) {
+			return fmt.Errorf("eval: --from %s: log-probabilities of problem %s are no numbers: the weights hold some that are not finite, "+
+				"or overflow", l.from, r.Problem)
+		}
+		return keep(r)
+	})
 	if err != nil && c.Context.Err() != nil {
 		err = errors.New("eval: interrupted: nothing was written")
 		if partial != nil && !partial.empty() {

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"unicode/utf8"
 
 	"retool/engine/jsonfile"
 	"retool/interp"
@@ -19,6 +21,9 @@ type job func(ctx context.Context, key int64) (any, error)
 // fields reads one line of a stream, an object with an id and the named field, into value. where is the file and the line; want is what
 // such a line looks like. Keys are exact; others than these two may stand there.
 func fields(line []byte, where, want, name string, value any) (id json.RawMessage, err error) {
+	if !utf8.Valid(line) {
+		return nil, fmt.Errorf("exec: %s: want %s in UTF-8, got bytes that are not", where, want)
+	}
 	var all map[string]json.RawMessage
 	if err := jsonfile.Unmarshal(line, &all); err != nil {
 		return nil, fmt.Errorf("exec: %s: want %s: %w", where, want, err)
@@ -37,16 +42,19 @@ func fields(line []byte, where, want, name string, value any) (id json.RawMessag
 
 // cellLine reads {"id", "cells"}: the cells share a session.
 func (x executor) cellLine(line []byte, where string) (job, error) {
-	var cells []string
+	var cells []*string
 	id, err := fields(line, where, `{"id": …, "cells": ["…", …]}`, "cells", &cells)
 	if err != nil {
 		return nil, err
+	}
+	if i := slices.Index(cells, nil); i >= 0 {
+		return nil, fmt.Errorf("exec: %s: cell %d: want text, got null", where, i+1)
 	}
 	return func(ctx context.Context, key int64) (any, error) {
 		defer x.pool.Forget(key)
 		reports := []cellReport{}
 		for i, text := range cells {
-			r, err := x.run(ctx, key, text, i == len(cells)-1)
+			r, err := x.run(ctx, key, *text, i == len(cells)-1)
 			var lost *interp.SandboxError
 			switch {
 			case errors.As(err, &lost): // ours, not the code's: no text

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -240,7 +241,7 @@ func (c *Config) publish(given map[string]string) error {
 func setText(set string) ([]byte, error) {
 	key, value, ok := strings.Cut(set, "=")
 	key, value = strings.TrimSpace(key), strings.TrimSpace(value)
-	if !ok || key == "" {
+	if !ok || slices.Contains(strings.Split(key, "."), "") {
 		return nil, fmt.Errorf("config: --set %s: want key=value, such as --set rl.lr=2e-6", set)
 	}
 	isText := value == ""
@@ -248,8 +249,13 @@ func setText(set string) ([]byte, error) {
 	for _, s := range settings(&defaults) {
 		isText = isText || s.key == key && s.value.Kind() == reflect.String
 	}
-	if isText {
+	switch {
+	case !utf8.ValidString(set):
+		return nil, fmt.Errorf("config: --set %q: not valid UTF-8", set)
+	case isText:
 		value = strconv.Quote(value)
+	case strings.ContainsAny(value, "\r\n"):
+		return nil, fmt.Errorf("config: --set %s=…: want a value of one line, got %q", key, value)
 	}
 	var text strings.Builder
 	parts := strings.Split(key, ".")
@@ -266,10 +272,13 @@ func setText(set string) ([]byte, error) {
 // merge decodes YAML over c and notes where each key was given. A file without settings changes nothing.
 func (c *Config) merge(name string, text []byte, given map[string]string) error {
 	at := func(line int) string {
-		if strings.HasPrefix(name, "--set") {
+		if strings.HasPrefix(name, "--set") || line == 0 {
 			return name
 		}
 		return fmt.Sprintf("%s:%d", name, line)
+	}
+	if !utf8.Valid(text) {
+		return fmt.Errorf("config: %q: not valid UTF-8", name)
 	}
 	file, err := parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
@@ -277,15 +286,15 @@ func (c *Config) merge(name string, text []byte, given map[string]string) error 
 		return fmt.Errorf("config: %s: %s", at(line), message)
 	}
 	keys := map[[2]int]string{} // of the value at a line and column
-	empty := true
+	var body ast.Node
 	for _, doc := range file.Docs {
-		if doc.Body == nil || doc.Body.Type() == ast.NullType || doc.Body.Type() == ast.CommentType {
+		if doc.Body == nil || slices.Contains([]ast.NodeType{ast.NullType, ast.CommentType, ast.DirectiveType}, doc.Body.Type()) {
 			continue
 		}
-		if !empty {
+		if body != nil {
 			return fmt.Errorf("config: %s: a second document begins: want all settings in one", at(doc.Body.GetToken().Position.Line))
 		}
-		empty = false
+		body = doc.Body
 		m, ok := doc.Body.(ast.MapNode)
 		if !ok {
 			return fmt.Errorf("config: %s: want settings, such as `seed: 1`, got %s", at(doc.Body.GetToken().Position.Line),
@@ -295,10 +304,10 @@ func (c *Config) merge(name string, text []byte, given map[string]string) error 
 			return err
 		}
 	}
-	if empty {
+	if body == nil {
 		return nil
 	}
-	if err := yaml.UnmarshalWithOptions(text, c, yaml.Strict(), yaml.AllowDuplicateMapKey()); err != nil {
+	if err := yaml.NodeToValue(body, c, yaml.Strict(), yaml.AllowDuplicateMapKey()); err != nil {
 		line, message := position(err)
 		var wrong *yaml.TypeError
 		var node *yaml.UnexpectedNodeTypeError
@@ -353,7 +362,8 @@ func position(err error) (int, string) {
 	return 0, message
 }
 
-// checkKeys refuses keys that the struct does not have, or that are given twice in one file.
+// checkKeys refuses keys that the struct does not have, or that are given twice in one file. What text settings hold is the text itself,
+// whatever number YAML would make of it.
 func checkKeys(m ast.MapNode, t reflect.Type, path string, at func(int) string, given map[string]string, keys map[[2]int]string) error {
 	fields := yamlFields(t)
 	seen := map[string]int{}
@@ -386,8 +396,17 @@ func checkKeys(m ast.MapNode, t reflect.Type, path string, at func(int) string, 
 			return fmt.Errorf("config: %s: %s: %w", at(line), path+key, err)
 		}
 		given[path+key] = at(line)
-		if p := it.Value().GetToken(); p != nil {
-			keys[[2]int{p.Position.Line, p.Position.Column}] = path + key
+		values := []ast.Node{it.Value()}
+		if list, ok := it.Value().(*ast.SequenceNode); ok {
+			values = append(values, list.Values...)
+		}
+		for _, v := range values {
+			if p := v.GetToken(); p != nil {
+				keys[[2]int{p.Position.Line, p.Position.Column}] = path + key
+			}
+		}
+		if kind := it.Value().Type(); f.Kind() == reflect.String && (kind == ast.IntegerType || kind == ast.FloatType || kind == ast.BoolType) {
+			it.KeyValue().Value = ast.String(it.Value().GetToken()) // the text itself: run: 0010
 		}
 	}
 	return nil

@@ -114,9 +114,17 @@ func TestASetMayMakeAFilesSettingsIdle(t *testing.T) {
 	require.ErrorContains(t, err, "interp.warm would do nothing")
 }
 
-func TestASetOfATextSettingIsTheText(t *testing.T) {
-	for _, text := range []string{"0010", "null", "yes", "a #b", "[x]", "{a: b}", "'q'", `"q"`, "1e3", "a: b", "- x", "*y", "", "é"} {
+func TestATextSettingIsTheText(t *testing.T) {
+	for _, text := range []string{"0010", "null", "yes", "a #b", "[x]", "{a: b}", "'q'", `"q"`, "1e3", "a: b", "- x", "*y", "", "é",
+		"a\x1b[0m", "\u202e", "\U0010ffff", "a\nb"} {
 		c, err := loadConfig("demo", []string{"run=" + text})
+		require.NoError(t, err)
+		require.Equal(t, text, c.Run)
+	}
+	for _, text := range []string{"0010", "1e3", "1.50", "0x1F", "1_000", "yes", "TRUE", "2024-01-05"} {
+		path := filepath.Join(t.TempDir(), "c.yaml")
+		require.NoError(t, os.WriteFile(path, []byte("model: {path: x}\nrun: "+text+"\n"), 0o644))
+		c, err := loadConfig(path, nil)
 		require.NoError(t, err)
 		require.Equal(t, text, c.Run)
 	}
@@ -126,7 +134,7 @@ func TestAFileWithoutSettingsIsTheDefaults(t *testing.T) {
 	shape := []string{"model.layers=1", "model.hidden=8", "model.heads=1", "model.kv_heads=1", "model.head_dim=8", "model.ffn=8"}
 	want, err := loadConfig("", shape)
 	require.NoError(t, err)
-	for _, text := range []string{"", "\n", "# a comment\n", "---\n", "\ufeff# marked\n", "sft:\nrl: ~\n"} {
+	for _, text := range []string{"", "\n", "# a comment\n", "---\n", "\ufeff# marked\n", "%YAML 1.2\n---\n# none\n", "sft:\nrl: ~\n"} {
 		path := filepath.Join(t.TempDir(), "c.yaml")
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
 		got, err := loadConfig(path, shape)
@@ -150,6 +158,11 @@ func TestBadConfigurationIsOneClearSentence(t *testing.T) {
 		{file("seed: 1\nseed: 2\n"), nil, []string{"c.yaml:2", `key "seed"`, "line 1 already"}},
 		{file("sft:\n  steps: many\n"), nil, []string{"c.yaml:2", "sft.steps: want a whole number", `got "many"`}},
 		{file("- 1\n"), nil, []string{"c.yaml:1", "want settings"}},
+		{file("run: caf\xe9\n"), nil, []string{"c.yaml", "not valid UTF-8"}},
+		{"demo", []string{"run=caf\xe9"}, []string{`--set "run=caf`, "not valid UTF-8"}},
+		{file("model:\n  lora:\n    targets: [{a: 1}]\n"), nil, []string{"c.yaml:3", "model.lora.targets: want text"}},
+		{"demo", []string{"rl..lr=1"}, []string{"want key=value"}},
+		{"demo", []string{"seed=1\nthreads: 2"}, []string{"--set seed=…: want a value of one line"}},
 		{"demo", []string{"rl.minibach=3"}, []string{"--set rl.minibach=3", `did you mean "minibatch"?`}},
 		{"demo", []string{"rl.minibatch=100"}, []string{"rl.minibatch: 100", "128"}},
 		{"demo", []string{"rl.lr"}, []string{"want key=value"}},

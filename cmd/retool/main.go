@@ -79,7 +79,7 @@ func fail(err error) {
 	case wrong == nil && othersSay(id, err):
 		time.Sleep(time.Second) // a launcher that ends all ranks with the first one leaves time to say it
 	default:
-		fmt.Fprintln(os.Stderr, "retool: "+err.Error())
+		fmt.Fprintln(os.Stderr, "retool: "+strings.ReplaceAll(err.Error(), "\n", "; ")) // of several errors at once, one line
 	}
 	if wrong == nil && id.ErrorFile != "" {
 		said := map[string]any{"message": err.Error(), "extraInfo": map[string]string{"timestamp": fmt.Sprint(time.Now().Unix())}}

@@ -102,6 +102,14 @@ func TestDemoLeavesEverythingBehind(t *testing.T) {
 	require.Contains(t, eval, "accuracy, avg@2 over 10 problems")
 	eval = retool(t, "eval", "--from", run, "--set", "eval.problems=3", "--json")
 	require.Contains(t, eval, `"problems": 3`)
+	damaged := t.TempDir()
+	require.NoError(t, os.CopyFS(damaged, os.DirFS(trainer.Latest(run))))
+	weights, err := os.ReadFile(filepath.Join(damaged, "model.safetensors"))
+	require.NoError(t, err)
+	copy(weights[len(weights)-4:], "\x00\x00\xc0\x7f") // NaN
+	require.NoError(t, os.WriteFile(filepath.Join(damaged, "model.safetensors"), weights, 0o644))
+	require.Contains(t, refused(t, "eval", "--from", damaged, "--set", "eval.problems=3"),
+		"are no numbers: the weights hold some that are not finite")
 	shown := retool(t, "rollout", "--from", run, "--question", "What is 3 plus 4?", "--answer", "7")
 	require.Contains(t, shown, "What is 3 plus 4?")
 	require.Contains(t, shown, `truth "7"`)

@@ -149,7 +149,7 @@ func (f *File) parse(d *decoder, size uint64) error {
 func (f *File) readPair(d *decoder) error {
 	key := d.text()
 	if d.err == nil && (key == "" || !utf8.ValidString(key)) {
-		return fmt.Errorf("key %d is %q: want a name", len(f.Meta), key)
+		return fmt.Errorf("key %d is %.80q: want a name", len(f.Meta), key)
 	}
 	kind := d.uint32()
 	v := d.value(kind, 0)
@@ -175,7 +175,7 @@ func readTensor(d *decoder) (t Tensor, offset uint64, err error) {
 	case d.err != nil:
 		return t, 0, d.err
 	case t.Name == "" || !utf8.ValidString(t.Name):
-		return t, 0, fmt.Errorf("is called %q: want a name", t.Name)
+		return t, 0, fmt.Errorf("is called %.80q: want a name", t.Name)
 	case dims > 4:
 		return t, 0, fmt.Errorf("%s has %d dimensions, at most 4 are known", t.Name, dims)
 	}

@@ -36,6 +36,9 @@ func Plain(err error) error {
 	switch {
 	case errors.As(err, &broken):
 		at := strings.ReplaceAll(strings.TrimPrefix(string(broken.JSONPointer), "/"), "/", ".")
+		if len(at) > 100 { // brackets without end
+			at = fmt.Sprintf("%.80s…", at)
+		}
 		if at != "" {
 			at = " of " + at
 		}

@@ -3,8 +3,10 @@ package jsonfile
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stretchr/testify/require"
 )
 
@@ -37,6 +39,8 @@ func TestErrorsNameNoTypeOfGo(t *testing.T) {
 	}
 	require.ErrorContains(t, Unmarshal([]byte("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), &file{}), "is a Git LFS pointer")
 	require.NoError(t, Plain(nil))
+	_, err := jsontext.NewDecoder(strings.NewReader(strings.Repeat("[", 1<<16))).ReadValue()
+	require.Less(t, len(Plain(err).Error()), 200)
 }
 
 func TestAByteOrderMarkIsNoPartOfAText(t *testing.T) {

@@ -94,7 +94,7 @@ func another(data []byte) string {
 
 func (f *File) parse() error {
 	if what := another(f.data); what != "" {
-		return fmt.Errorf("is %s, not a safetensors file", what)
+		return fmt.Errorf("not a safetensors file: it is %s", what)
 	}
 	if len(f.data) < 8 {
 		return fmt.Errorf("a file of %d bytes, a header's length alone takes 8", len(f.data))

@@ -43,7 +43,8 @@
 //   - 3-2, 2024-01-05 and 1/2/2024 may be a score, a range or a date, and equal only themselves; so do 0 = 0 and what is calculated with
 //     ∞.
 //   - A bare list has no order and equals the set of its items; (1, 2) and [1, 2] have one, and are neither list nor set, since they may be
-//     intervals. With three items or more they equal the bare list in the same order.
+//     intervals. With three items or more they equal the bare list in the same order. "red or blue" is not "red, blue", nor x = 2 or
+//     y = 3 the pair of both; numbers may be joined either way.
 //   - x = 5 is 5 with a name, and names must agree: x = 3 is not y = 3. A list of named values equals one without names if they share a
 //     name. Names are single symbols, with index or argument, AB, ∠ABC, P(A), words.
 //   - Other equations are compared whole, up to a factor; one that is solved for a number is not equal to the one it solves, or a policy

@@ -37,7 +37,7 @@ func read(s string) reading {
 // says reports whether a text holds a letter, a digit or a sign beyond ASCII. Of other text only what has a value can be graded by.
 func (r reading) says() bool {
 	for _, c := range r.text {
-		if unicode.IsLetter(c) || unicode.IsDigit(c) || unicode.IsSymbol(c) && c >= 0x80 {
+		if unicode.IsLetter(c) || unicode.IsNumber(c) || unicode.IsSymbol(c) && c >= 0x80 {
 			return true
 		}
 	}
@@ -216,14 +216,15 @@ func equalUnion(al *algebra, list, union *value) bool {
 }
 
 // equalLists compares lists without order. A list of named values equals one without names only if it has one name throughout; a list of
-// inequalities says "or", or does not.
+// inequalities, of words or of values of several names says "or", or does not.
 func equalLists(al *algebra, a, b *value) bool {
 	for _, x := range [][2]*value{{a, b}, {b, a}} {
 		for _, v := range x[0].items {
 			switch {
 			case v.name != "" && !unnamed(x[0]) && !allNamed(x[1]):
 				return false
-			case a.text != b.text && (v.kind == orderValue || v.kind == relationValue || v.kind == equationValue):
+			case a.text != b.text && (v.kind == orderValue || v.kind == relationValue || v.kind == equationValue || v.kind == wordsValue ||
+				v.name != "" && !unnamed(x[0])):
 				return false
 			}
 		}

@@ -186,6 +186,9 @@ func (p *parser) factor() (*value, error) {
 	return p.power()
 }
 
+// currencies are the units that signs stand for, in front of a number or behind it; ¢ stands behind.
+var currencies = map[string]string{"$": "dollar", "€": "euro", "£": "pound", "¥": "yen", "₹": "rupee", "¢": "cent"}
+
 // power reads a primary with what follows it: !, %, °, exponents.
 func (p *parser) power() (*value, error) {
 	v, err := p.primary()
@@ -203,9 +206,9 @@ func (p *parser) power() (*value, error) {
 		case t.is("°"):
 			p.pos++
 			v, err = p.degrees(v)
-		case t.is("¢") && p.end(p.pos+1) && p.unit == "" && v.kind == exprValue:
+		case t.kind == opToken && currencies[t.text] != "" && p.end(p.pos+1) && p.unit == "" && v.kind == exprValue:
 			p.pos++
-			p.unit = "cent"
+			p.unit = currencies[t.text]
 		case t.is("^"):
 			if raised {
 				return nil, errForm // a^b^c
@@ -344,7 +347,7 @@ func (p *parser) primary() (*value, error) {
 		if p.unit != "" {
 			return nil, errForm
 		}
-		p.unit = map[string]string{"$": "dollar", "€": "euro", "£": "pound", "¥": "yen", "₹": "rupee"}[t.text]
+		p.unit = currencies[t.text]
 		return p.primary()
 	case "√":
 		v, err := p.primary()

@@ -135,6 +135,11 @@ func (l *lexer) word() {
 		return
 	}
 	w := l.s[:n]
+	if w == "x" && len(l.out) > 0 && l.out[len(l.out)-1].kind == numberToken && strings.HasPrefix(strings.TrimLeft(l.s[1:], " "), "10^") {
+		l.s = l.s[1:]
+		l.emit(opToken, "*") // 1.2x10^5
+		return
+	}
 	if n == 1 && len(l.s) >= 4 && l.s[1] == '.' && letter(l.s[2]) && l.s[3] == '.' { // p.m.
 		w, n = l.s[:1]+l.s[2:3], 4
 	}
@@ -163,7 +168,7 @@ func (l *lexer) command() {
 	switch {
 	case textual[name] && l.text():
 		return
-	case name == "hspace" || name == "vspace" || name == "label" || name == "tag":
+	case name == "hspace" || name == "vspace" || name == "label" || name == "tag" || strings.HasSuffix(name, "phantom"):
 		group(&l.s)
 		l.space = true
 		return
@@ -373,8 +378,14 @@ func decimal(whole, places, repeating string, exp int) *big.Rat {
 	return r.Quo(r, new(big.Rat).SetInt(pow(-exp)))
 }
 
-// repeated reads \overline{3}, \bar{3}, \dot{3} or (3) behind a decimal point.
+// dotted are repeating places with a dot over the first and the last.
+var dotted = regexp.MustCompile(`^\\dot\{(\d)\}(\d*)\\dot\{(\d)\}`)
+
+// repeated reads \overline{3}, \bar{3}, \dot{3}, \dot{1}4\dot{3} or (3) behind a decimal point.
 func repeated(s string) (digits, rest string, ok bool) {
+	if m := dotted.FindStringSubmatch(s); m != nil {
+		return m[1] + m[2] + m[3], s[len(m[0]):], true
+	}
 	for _, open := range []string{`\overline{`, `\bar{`, `\dot{`, "("} {
 		after, found := strings.CutPrefix(s, open)
 		if !found {
@@ -398,7 +409,7 @@ func repeated(s string) (digits, rest string, ok bool) {
 func repeats(s string) bool { _, _, ok := repeated(s); return ok }
 
 // separators group digits by three. A comma does so only outside of brackets, where it cannot part the members of a tuple.
-var separators = []string{",", "{,}", `,\!`, `\,`, `\;`, `\:`, `\ `, "~", " "}
+var separators = []string{",", "{,}", `,\!`, `\,`, `{\,}`, `\thinspace `, `\;`, `\:`, `\ `, "~", " "}
 
 // underscored are groups of digits as Python writes them. One alone may be a base: 101_100.
 var underscored = regexp.MustCompile(`^(_\d{3})+\b`)

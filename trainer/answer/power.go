@@ -413,6 +413,9 @@ func (al *algebra) powTerm(b base, t term) (form, error) {
 			return al.radicals(new(big.Rat).SetInt(t.factors[0].atom.n), exp)
 		}
 		if len(t.factors) == 2 && t.factors[0].atom == atomI && t.factors[1] == (factor{atomPi, one}) { // i before π
+			if exp.d == 2 || exp.d == 3 || exp.d == 4 || exp.d == 6 { // cos and sin are known
+				return al.onCircle(exp)
+			}
 			a := &atom{key: "e^iπ", kind: circle, constant: true}
 			p, err := al.scale(onePoly, term{ratOne, []factor{{a, exp}}})
 			return form{p, onePoly}, err
@@ -421,6 +424,23 @@ func (al *algebra) powTerm(b base, t term) (form, error) {
 	m := term{ratOne, t.factors}
 	a := &atom{key: "pow" + b.value.String() + "[" + m.key() + "]", constant: b.value.constant() && fromTerm(m).constant()}
 	return fromTerm(term{ratOne, []factor{{a, exp}}}), nil
+}
+
+// onCircle is e^{iπ·turns} = cos π·turns + i sin π·turns.
+func (al *algebra) onCircle(turns ratio) (form, error) {
+	angle, err := al.mul(rational(big.NewRat(turns.n, turns.d)), fromAtom(atomPi))
+	if err != nil {
+		return form{}, err
+	}
+	cosine, err1 := al.sine(angle, true)
+	sine, err2 := al.sine(angle, false)
+	if err1 != nil || err2 != nil {
+		return form{}, errForm
+	}
+	if sine, err = al.mul(sine, fromAtom(atomI)); err != nil {
+		return form{}, err
+	}
+	return al.add(cosine, sine, 1)
 }
 
 // ln is the natural logarithm of f, or name's: that of 12 is 2 ln 2 + ln 3, that of e³ is 3.

@@ -1,6 +1,11 @@
 package answer
 
-import "strings"
+import (
+	"strings"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
+)
 
 // commands say what a LaTeX command is read as. A value that begins with a letter is a command again, by one name for all its
 // variants; any other is an operator; "" is a blank.
@@ -12,7 +17,7 @@ var commands = map[string]string{
 	"displaystyle": "", "textstyle": "", "scriptstyle": "", "limits": "", "nolimits": "", "boxed": "", "fbox": "", "rm": "", "bf": "",
 	"mathbf": "", "boldsymbol": "", "bm": "", "mathit": "", "mathcal": "", "mathsf": "", "ensuremath": "", "nobreak": "", "hfill": "",
 	// fractions
-	"dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom",
+	"dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "sfrac": "frac", "nicefrac": "frac", "dbinom": "binom", "tbinom": "binom",
 	// operators
 	"cdot": "*", "times": "*", "ast": "*", "bullet": "*", "div": "/", "slash": "/", "pm": "±", "mp": "∓", "plusmn": "±",
 	"cup": "∪", "bigcup": "∪", "cap": "∩", "bigcap": "∩", "setminus": "∖", "smallsetminus": "∖", "backslash": "∖",
@@ -31,7 +36,7 @@ var commands = map[string]string{
 	// signs
 	"circ": "∘", "degree": "°", "degrees": "°", "prime": "'", "colon": ":", "ldots": "…", "dots": "…", "cdots": "…", "dotsc": "…",
 	"dotsb": "…", "percent": "%", "dollar": "$", "textdollar": "$", "euro": "€", "pounds": "£", "emptyset": "∅", "varnothing": "∅",
-	"And": "&",
+	"And": "&", "surd": "√",
 	// letters
 	"varepsilon": "epsilon", "vartheta": "theta", "varphi": "phi", "varrho": "rho", "varsigma": "sigma",
 	"imath": "i",
@@ -88,9 +93,8 @@ var unicodes = map[rune]string{
 	'⅔': `\frac{2}{3}`, '¼': `\frac{1}{4}`, '¾': `\frac{3}{4}`,
 	'⅕': `\frac{1}{5}`, '⅖': `\frac{2}{5}`, '⅗': `\frac{3}{5}`, '⅘': `\frac{4}{5}`, '⅙': `\frac{1}{6}`,
 	'⅚': `\frac{5}{6}`, '⅛': `\frac{1}{8}`, '⅜': `\frac{3}{8}`, '⅝': `\frac{5}{8}`,
-	'⅞': `\frac{7}{8}`, '\u00a0': `\,`, '\u2009': `\,`, '\u202f': `\,`, '\u2007': `\,`, '\u2002': ` `, '\u2003': ` `, '\u200b': ``,
-	'\ufeff': ``,
-	'\u2060': ``, '，': `, `, '、': `, `, '。': `.`, '〈': `\langle `, '〉': `\rangle `, '⟨': `\langle `, '⟩': `\rangle `,
+	'⅞': `\frac{7}{8}`, '\u00a0': `\,`, '\u2009': `\,`, '\u202f': `\,`, '\u2007': `\,`, '\u2002': ` `, '\u2003': ` `,
+	'µ': `\mu `, '，': `, `, '、': `, `, '。': `.`, '〈': `\langle `, '〉': `\rangle `, '⟨': `\langle `, '⟩': `\rangle `,
 	'⌊': `\lfloor `, '⌋': `\rfloor `,
 	'⌈': `\lceil `, '⌉': `\rceil `, '‐': `–`, '‑': `–`, '—': `–`, '∣': `\mid `, '∠': `\angle `,
 	'△': `\triangle `, 'ℓ': `\ell `, '∂': `\partial `,
@@ -114,7 +118,8 @@ var scripts = func() map[rune]string {
 	return m
 }()
 
-// spell writes characters outside of ASCII as LaTeX, x² as x^{2}.
+// spell writes characters outside of ASCII as LaTeX, x² as x^{2}. Composed and decomposed letters are one; marks of format, such as those
+// of no width, are none.
 func spell(s string) string {
 	ascii := true
 	for i := range len(s) {
@@ -126,6 +131,7 @@ func spell(s string) string {
 	if ascii {
 		return s
 	}
+	s = norm.NFC.String(s)
 	var b strings.Builder
 	var open byte // of a script that is being written
 	for _, r := range s {
@@ -157,7 +163,7 @@ func spell(s string) string {
 		default:
 			if plain, ok := unicodes[r]; ok {
 				b.WriteString(plain)
-			} else {
+			} else if !unicode.Is(unicode.Cf, r) {
 				b.WriteRune(r)
 			}
 		}

@@ -108,6 +108,9 @@ func (p *parser) unitAt(i int) (key string, scale int64, n int) {
 	if w := strings.ToLower(p.at(i).text); p.at(i).kind == wordToken && (w == "percent" || w == "pct") && p.end(i+1) {
 		return "%", scale, i + 1 - start
 	}
+	if p.at(i).text == "per" && p.at(i+1).text == "cent" && p.end(i+2) {
+		return "%", scale, i + 2 - start
+	}
 	if p.at(i).kind == wordToken && ordinals[p.at(i).text] && !p.at(i).space && p.end(i+1) {
 		return "ordinal", scale, i + 1 - start
 	}

@@ -59,6 +59,8 @@ func (f *File) open(file *os.File) error {
 	switch f.size = info.Size(); {
 	case info.IsDir():
 		return fmt.Errorf("data: %s is a folder: want a file of rows", f.Path)
+	case info.Mode()&os.ModeDevice != 0:
+		return fmt.Errorf("data: %s is a device: want a file of rows", f.Path)
 	case !info.Mode().IsRegular(): // a pipe is read once, and then kept
 		text, err := io.ReadAll(file)
 		if err != nil {

@@ -109,6 +109,8 @@ func TestRowsSurviveTheFile(t *testing.T) {
 const ok = `{"question":"q","answer":"1"}` + "\n"
 
 func TestBadRowsAreNamed(t *testing.T) {
+	_, err := Open("/dev/zero")
+	require.ErrorContains(t, err, "/dev/zero is a device: want a file of rows")
 	for _, c := range []struct{ file, want string }{
 		{"", "p.jsonl: no rows: want one JSON object a line"},
 		{"\n \n", "p.jsonl: no rows"},
