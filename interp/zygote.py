@@ -283,12 +283,7 @@ def exit_code(code):
         return 0, b""
     if isinstance(code, int):
         return (code & 0xFF if -(1 << 63) <= code < 1 << 63 else 255), b""
-    try:
-        return 1, (str(code) + "\n").encode("utf-8", "backslashreplace")[:TB_MAX]
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # an object that cannot say itself is left out
-        return 1, b""
+    return 1, (str(code) + "\n").encode("utf-8", "backslashreplace")[:TB_MAX]
 
 
 def threads():
@@ -377,9 +372,6 @@ def execute(scope, number, seed, echo, last, raw):
                 stream.flush()
             except KeyboardInterrupt:
                 raise
-            except OSError as e:  # what was printed is lost, as where descriptor 1 was closed
-                if result[0]:
-                    result = (False, name_of(e), None, render(e, name_of(e)))
             except BaseException:
                 pass
         running[0] = False

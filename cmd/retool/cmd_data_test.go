@@ -260,7 +260,7 @@ func TestDataCommandsRefuse(t *testing.T) {
 		{[]string{"data", "convert", fixture("dapo.parquet"), filepath.Join(dir, "x"), "--to", "csv"}, "want retool or messages"},
 		{[]string{"data", "convert", fixture("dapo.parquet"), filepath.Join(dir, "x"), "--form", "xml"}, "want tags or hermes"},
 		{[]string{"data", "convert", fixture("retool-sft.parquet"), filepath.Join(dir, "x"), "--set", "data.check=strict"}, "data.check: strict"},
-		{[]string{"data", "convert", fixture("dapo.parquet"), filepath.Join(dir, "no", "x")}, "no such file"},
+		{[]string{"data", "convert", fixture("dapo.parquet"), filepath.Join(dir, "no", "x")}, "want a folder to write x in"},
 	} {
 		_, err := within(c.args...)
 		require.ErrorContains(t, err, c.want, "%v", c.args)

@@ -223,11 +223,11 @@ func TestScoreNamesBadInput(t *testing.T) {
 	}
 	good := rowsFile(t, `{"ids":[1]}`)
 	for want, args := range map[string][]string{
-		"nothing to do":                 {"--in", good},
-		"no row has a token to predict": {"--in", good, "--loss"},
-		`--device "gpu"`:                {"--in", good, "--loss", "--device", "gpu"},
-		"nothing.jsonl: no such file":   {"--in", "nothing.jsonl", "--loss"},
-		"score: write nowhere/o.jsonl":  {"--in", good, "--out", "nowhere/o.jsonl"},
+		"nothing to do":                  {"--in", good},
+		"no row has a token to predict":  {"--in", good, "--loss"},
+		`--device "gpu"`:                 {"--in", good, "--loss", "--device", "gpu"},
+		"nothing.jsonl: no such file":    {"--in", "nothing.jsonl", "--loss"},
+		"want a folder to write o.jsonl": {"--in", good, "--out", "nowhere/o.jsonl"},
 	} {
 		_, err := runModelCommand(append([]string{"score", "--model", dir}, args...)...)
 		if err == nil || !strings.Contains(err.Error(), want) {
