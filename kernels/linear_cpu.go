@@ -1,5 +1,7 @@
 package kernels
 
+import "cmp"
+
 // A pack is a matrix in panels of 16 columns, as the product kernels read it, derived from one version of a memory's content.
 //
 // Linear needs wᵀ: panel p holds rows 16p to 16p+15 of w, element (k, j) = w[16p+j, k]. Its gradient by x needs w itself: element
@@ -246,7 +248,7 @@ const readRows = 3
 // few; else panels, so that each reads all rows. The latter also for more rows where weights come from memory: they come once.
 func (d *cpu) multiply() {
 	j := &d.lin
-	j.far = farShare*int(d.packed.Load()) > d.cache || d.cache == 0 && farShare*int(d.packed.Load()) > defaultCache
+	j.far = farShare*int(d.packed.Load()) > cmp.Or(d.cache, defaultCache)
 	cost := max(j.T, readRows) * j.N * j.M / 24
 	panels := (j.N + tileCols - 1) / tileCols
 	many := 2 * len(d.workers) // panels for all threads

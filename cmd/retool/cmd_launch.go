@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -68,6 +69,8 @@ type start struct {
 	command     []string  // of a rank, without the program
 	dir         string    // run directory; "": the command has none
 	configs     []*Config // that its ranks will read
+
+	passed syscall.Signal // on to the ranks, the last that this process was sent; 0: none
 }
 
 func launch(c *cli.Context) error {

@@ -178,6 +178,7 @@ func (s *start) supervise(children []*child, ends <-chan *child, signals <-chan 
 					passed = syscall.SIGKILL
 				}
 			}
+			s.passed = passed
 			tell(passed)
 		case <-term:
 			tell(syscall.SIGTERM)
@@ -336,8 +337,12 @@ func (c *child) sentence() string {
 
 // verdict is the end of the ranks in one sentence: the first one's own, or that of another which names it.
 func (s *start) verdict(first *child, children []*child, logs string) error {
-	if first.code == saved {
+	asked := s.passed != 0 && first.signal == s.passed // before it listened
+	switch {
+	case first.code == saved, asked && s.passed == syscall.SIGUSR1:
 		return coded{fmt.Errorf("launch: ended, as asked: what there was is saved (exit %d)", saved), saved}
+	case asked:
+		return coded{fmt.Errorf("launch: %w", interrupted(s.command)), 1}
 	}
 	pid, code, why := first.cmd.Process.Pid, first.code, first.sentence()
 	killed := ""

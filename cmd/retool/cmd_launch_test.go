@@ -141,17 +141,17 @@ func TestRanksThatFailAlikeSpeakOnce(t *testing.T) {
 }
 
 // A rank that waits for others ends when it is told to: with the sentence and the code of a run that was stopped, or, where it is to save
-// first, with those of one that may be started again.
+// first, with those of one that may be started again. So does the host that waits for another's ranks.
 func TestWaitingRanksCanBeStopped(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		signal syscall.Signal
-		code   int
-		says   string
+		signal         syscall.Signal
+		code           int
+		says, ofLaunch string
 	}{
-		{syscall.SIGTERM, 1, "interrupted; the same command goes on"},
-		{syscall.SIGINT, 1, "interrupted; the same command goes on"},
-		{syscall.SIGUSR1, saved, "told to save and end before all ranks had come"},
+		{syscall.SIGTERM, 1, "interrupted; the same command goes on", "interrupted; the same command goes on"},
+		{syscall.SIGINT, 1, "interrupted; the same command goes on", "interrupted; the same command goes on"},
+		{syscall.SIGUSR1, saved, "told to save and end before all ranks had come", "ended, as asked: what there was is saved"},
 	} {
 		run := filepath.Join(t.TempDir(), "run")
 		stopped := func(waits *exec.Cmd, errs *bytes.Buffer, says string) {
@@ -171,6 +171,9 @@ func TestWaitingRanksCanBeStopped(t *testing.T) {
 		rank.Env = append(rank.Env, "OMPI_COMM_WORLD_RANK=0", "OMPI_COMM_WORLD_SIZE=2", "OMPI_COMM_WORLD_LOCAL_RANK=0",
 			"OMPI_COMM_WORLD_LOCAL_SIZE=2", "OMPI_COMM_WORLD_NODE_RANK=0")
 		stopped(rank, errs, "retool: "+c.says)
+		host, _, errs := command(append([]string{"launch", "--procs", "2", "--nodes", "2", "--node", "0", "--at", "127.0.0.1:29400", "--"},
+			train...)...)
+		stopped(host, errs, "retool: launch: "+c.ofLaunch)
 	}
 }
 
