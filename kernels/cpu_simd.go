@@ -273,9 +273,9 @@ func (p *product) next(n, k, terms int, b unsafe.Pointer) int {
 	return int(uintptr(b)) + 4*at
 }
 
-// following is where the panels begin that are multiplied after the n from number i on, which lie at b, and how much of each of their lines is
-// asked for with a step, so that all have been when the last block of rows ends: a core waits for few lines at a time, and for none that its
-// cache has. If none are asked for, it is b itself.
+// following is where the panels begin that are multiplied after the n from number i on, which lie at b, and how much of each of their lines
+// is asked for with a step, so that all have been when the last block of rows ends: a core waits for few lines at a time, and for none that
+// its cache has. If none are asked for, it is b itself.
 func (p *product) following(b unsafe.Pointer, i, n, most int) (at, distance int) {
 	if i+n >= p.soon {
 		return int(uintptr(b)), 0
