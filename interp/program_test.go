@@ -28,6 +28,8 @@ var programs = map[string]struct{ code, status, stdout, traceback, stderr string
 	"sys.exit(-1)":    {code: "import sys\nsys.exit(-1)", status: "exited(255)"},
 	"sys.exit with a text": {code: "import sys\nprint(1)\nsys.exit('no solution')", status: "exited(1)", stdout: "1\n",
 		traceback: "no solution\n", stderr: "no solution\n"},
+	"sys.exit with what has no text": {code: "import sys\nclass A:\n    def __str__(self): raise SystemExit(4)\nsys.exit(A())",
+		status: "exited(1)"},
 	"raise SystemExit": {code: "raise SystemExit"},
 	"exit in a function": {code: "import sys\ndef f():\n    try:\n        sys.exit(3)\n    finally:\n        print('f')\nf()",
 		status: "exited(3)", stdout: "f\n"},
@@ -57,7 +59,10 @@ var programs = map[string]struct{ code, status, stdout, traceback, stderr string
 		"        threading.Thread(target=threading.Event().wait, daemon=True).start()\n" +
 		"except RuntimeError as e: print(e)",
 		stdout: "can't start new thread: interp.limits.processes bounds the threads and processes of a session\n"},
-	"a form feed": {code: "x = 1\n\x0c\n1/0", status: "exception", traceback: "line 3, in <module>\n    1/0\n"},
+	"a form feed":         {code: "x = 1\n\x0c\n1/0", status: "exception", traceback: "line 3, in <module>\n    1/0\n"},
+	"descriptor 2 closed": {code: "import os\nos.close(2)\n1/0", status: "exception"},
+	"descriptor 1 closed": {code: "import os\nprint(7, flush=True)\nos.close(1)\nprint(8)", status: "exception", stdout: "7\n",
+		traceback: "OSError: [Errno 9] Bad file descriptor"},
 	"a thread": {code: "import threading, time\ndef w():\n    time.sleep(0.1); print(42)\n" +
 		"threading.Thread(target=w).start()\nprint(1)", stdout: "1\n42\n"},
 	"a thread of a thread": {code: "import threading, time\ndef b():\n    time.sleep(0.05); print('b')\ndef a():\n" +

@@ -283,7 +283,12 @@ def exit_code(code):
         return 0, b""
     if isinstance(code, int):
         return (code & 0xFF if -(1 << 63) <= code < 1 << 63 else 255), b""
-    return 1, (str(code) + "\n").encode("utf-8", "backslashreplace")[:TB_MAX]
+    try:
+        return 1, (str(code) + "\n").encode("utf-8", "backslashreplace")[:TB_MAX]
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # an object that cannot say itself is left out
+        return 1, b""
 
 
 def threads():
@@ -372,6 +377,9 @@ def execute(scope, number, seed, echo, last, raw):
                 stream.flush()
             except KeyboardInterrupt:
                 raise
+            except OSError as e:  # what was printed is lost, as where descriptor 1 was closed
+                if result[0]:
+                    result = (False, name_of(e), None, render(e, name_of(e)))
             except BaseException:
                 pass
         running[0] = False
@@ -387,7 +395,10 @@ def execute(scope, number, seed, echo, last, raw):
 def answer(number, result):
     ok, name, code, tb = result
     if tb:
-        write_all(2, tb)
+        try:
+            write_all(2, tb)
+        except OSError:  # the code closed it
+            tb = b""
     if code is None:
         code = -1
     frame = '{"t":"done","id":%d,"ok":%s,"exc":"%s","exit":%d,"tb":%d}'
