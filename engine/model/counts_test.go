@@ -1,7 +1,9 @@
 package model
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -176,4 +178,68 @@ func TestHeadsFillTiles(t *testing.T) {
 		require.Zero(t, exact%128)
 		require.Less(t, exact-headRows(cpu, vocab, hidden, kernels.F32), 128)
 	})
+}
+
+// What Qwen2.5's shapes ask of a driver in bf16, with the kernels of Hopper: a steady decode step over contexts of 1,024 tokens, and the
+// second training pass of 8,192. -v prints the host's time beside it.
+func TestRealShapesAskTheDriverFor(t *testing.T) {
+	qwen := func(layers, hidden, heads, kv, dim, ffn, vocab int) Config {
+		return Config{
+			Arch: Qwen2, Layers: layers, Hidden: hidden, Heads: heads, KVHeads: kv, HeadDim: dim, FFN: ffn, Vocab: vocab, QKVBias: true,
+			LMHead: true, MaxPositions: 32768, RMSEps: 1e-6, RopeTheta: 1e6, KVChunk: 64,
+		}
+	}
+	shapes := map[string]Config{"0.5B": qwen(24, 896, 14, 2, 64, 4864, 151936), "7B": qwen(28, 3584, 28, 4, 128, 18944, 152064)}
+	ask := func(t *testing.T, what string, dev *kernels.GPU, c *driver.Counter, once func()) driver.Calls {
+		once()
+		once()
+		hops, start := dev.Hops(), time.Now()
+		c.Calls = driver.Calls{}
+		once()
+		t.Logf("%-24s %+v, hops %d, host %v", what, c.Calls, dev.Hops()-hops, time.Since(start).Round(time.Microsecond))
+		return c.Calls
+	}
+	// Ten launches a layer, with parts of a context (at most of few sequences) one more to join them, and six around the layers.
+	for b, launches := range map[int]int{1: 11*28 + 6, 32: 10*28 + 6, 256: 10*28 + 6} {
+		dev, c := counting(t)
+		m, err := New(dev, shapes["7B"], Options{MaxTokens: 256, DType: kernels.BF16})
+		require.NoError(t, err)
+		const pages = 17
+		require.NoError(t, m.OpenKV(pages*b))
+		feeds := make([]Feed, b)
+		for i := range feeds {
+			feeds[i] = Feed{IDs: []int32{1}, Pos: 1024, Key: int64(i), Draw: true}
+			for p := range int32(pages) {
+				feeds[i].Pages = append(feeds[i].Pages, pages*int32(i)+p)
+			}
+		}
+		got := ask(t, fmt.Sprintf("7B, a step of %d", b), dev, c, func() {
+			_, _, err := m.Step(feeds, kernels.Sampling{Seed: 1, Temperature: 1, TopP: 1})
+			require.NoError(t, err)
+		})
+		require.Equal(t, driver.Calls{Launches: launches, Replays: 1, CopiesIn: 1, CopiesOut: 1, Waits: 2}, got)
+		m.Close()
+	}
+	for name, want := range map[string]driver.Calls{
+		"0.5B": {Launches: 825, CopiesIn: 1, Waits: 2}, "7B": {Launches: 932, CopiesIn: 1, Waits: 2},
+	} {
+		dev, c := counting(t)
+		const n = 8192
+		m, err := New(dev, shapes[name], Options{MaxTokens: n, Train: true, DType: kernels.BF16})
+		require.NoError(t, err)
+		in := Inputs{Starts: []int32{0, n}, IDs: make([]int32, n), Rows: make([]int32, n)}
+		for i := range in.Rows {
+			in.Rows[i] = int32(i)
+		}
+		s, dlogp := NewScorer(dev, n), dev.Alloc(kernels.F32, n)
+		s.Load(make([]int32, n))
+		got := ask(t, name+", training of 8192", dev, c, func() {
+			require.NoError(t, m.Train(in, func(h Head) {
+				s.Score(h, 1)
+				s.Backward(h, dlogp, kernels.Tensor{}, 1)
+			}))
+		})
+		require.Equal(t, want, got)
+		m.Close()
+	}
 }
