@@ -40,12 +40,23 @@ type attentionJob struct {
 	perS   int
 }
 
-// tileView is 64 keys of a head and their values, as many as are wanted.
+// tileView is 64 keys of one or more heads and their values, as many as are wanted.
 type tileView struct {
-	keys, vals *float32
-	ld         int      // of two values
-	panel      int      // of turned
-	turned     *float32 // keys that keys does not have as a panel; nil: it has all
+	keys, vals         *float32
+	keysNext, valsNext int      // from a head's to the next one's
+	ld                 int      // of two values
+	panel              int      // of turned
+	turned             *float32 // keys that keys does not have as a panel, of one head after the other; nil: it has all
+}
+
+// of is the view of head h alone.
+func (t tileView) of(h, D int) tileView {
+	t.keys = (*float32)(step(unsafe.Pointer(t.keys), h*t.keysNext))
+	t.vals = (*float32)(step(unsafe.Pointer(t.vals), h*t.valsNext))
+	if t.turned != nil {
+		t.turned = (*float32)(step(unsafe.Pointer(t.turned), h*tileCols*D))
+	}
+	return t
 }
 
 // attentionItem is a block of consecutive rows of one sequence.
@@ -154,16 +165,18 @@ func (d *cpu) attend() {
 		cost += int(it.rows) * (int(it.pos+it.rows) + 8)
 	}
 	cost *= j.h.Q * j.h.Dim / 12
-	if j.h.Q == j.h.KV && j.h.KV%2 == 0 && j.h.Dim%32 == 0 {
-		d.each(len(j.items)*j.h.KV/2, 1, cost, func(d *cpu, w *worker, from, to int) {
+	if n := j.together(d); n > 0 {
+		d.each(len(j.items)*j.h.KV/n, 1, cost, func(d *cpu, w *worker, from, to int) {
 			j := &d.att
+			n := j.together(d)
 			for i := from; i < to; i++ {
-				it, g := j.items[i/(j.h.KV/2)], i%(j.h.KV/2)*2
+				it, g := j.items[i/(j.h.KV/n)], i%(j.h.KV/n)*n
 				if it.rows == 1 {
-					j.pair(d, w, it, g)
-				} else {
-					j.rows(d, w, it, g)
-					j.rows(d, w, it, g+1)
+					j.heads(d, w, it, g, n)
+					continue
+				}
+				for h := range n {
+					j.rows(d, w, it, g+h)
 				}
 			}
 		})
@@ -176,14 +189,33 @@ func (d *cpu) attend() {
 	})
 }
 
-// tile is tile i of a sequence, of which n keys are wanted. A page of bf16 is widened into lane slot of the worker.
-func (j *attentionJob) tile(d *cpu, w *worker, slot, seq, i, g, n int) tileView {
+// together is how many heads of a single row are attended at once, each with keys of its own; 0: a row is like several.
+func (j *attentionJob) together(d *cpu) int {
+	D, KV := j.h.Dim, j.h.KV
+	if j.h.Q != KV || KV%2 != 0 || D != 32 && D%64 != 0 {
+		return 0
+	}
+	n := 2
+	for KV%(2*n) == 0 && n < mostTogether && len(j.items)*KV/(2*n) >= manyItems*len(d.workers) {
+		n *= 2
+	}
+	return n
+}
+
+const (
+	mostTogether = 8 // heads: their keys, and then their values, follow one another in a page
+	manyItems    = 4 // for each thread, so that all end together
+)
+
+// tile is tile i of a sequence, heads from g on, of which n keys are wanted. Pages of bf16 are widened into lanes of the worker.
+func (j *attentionJob) tile(d *cpu, w *worker, seq, i, g, heads, n int) tileView {
 	D := j.h.Dim
 	size := keyBlock * D
 	m := j.kv.mem
 	if m == nil {
 		at := (int(j.first[seq]) + i) * j.h.KV
-		return tileView{keys: &j.keys[(at+g)*size], vals: &j.v.at(int(j.starts[seq]) + i*keyBlock)[g*D], ld: j.v.ld}
+		vals := &j.v.at(int(j.starts[seq]) + i*keyBlock)[g*D]
+		return tileView{keys: &j.keys[(at+g)*size], keysNext: size, vals: vals, valsNext: D, ld: j.v.ld}
 	}
 	page := int(j.pages[seq*j.perS+i])
 	at, open := (page*2*j.h.KV+g)*size, int(m.pages[page].open)-1
@@ -193,25 +225,31 @@ func (j *attentionJob) tile(d *cpu, w *worker, slot, seq, i, g, n int) tileView 
 	}
 	there = min((there+7)&^7, tileCols)
 	if m.b16 == nil {
-		t := tileView{keys: &m.f32[at], vals: &m.f32[at+j.h.KV*size], ld: D}
+		t := tileView{keys: &m.f32[at], vals: &m.f32[at+j.h.KV*size], keysNext: size, valsNext: size, ld: D}
 		if open >= 0 {
-			turned := w.lane(slot, tileCols*D)
-			packTransposed(d.v, turned, m.f32[at+open*tileCols*D:], 0, there, D, D)
+			turned := w.lane(0, heads*tileCols*D)
+			for h := range heads {
+				packTransposed(d.v, turned[h*tileCols*D:], m.f32[at+h*size+open*tileCols*D:], 0, there, D, D)
+			}
 			t.panel, t.turned = open, &turned[0]
 		}
 		return t
 	}
-	x := w.lane(slot, 2*size)
+	all := w.lane(0, heads*2*size)
 	used := (n + tileCols - 1) &^ (tileCols - 1) * D
-	d.v.widen(x[:used], m.b16[at:at+used])
-	if open >= 0 {
-		panel, rows := x[open*tileCols*D:][:tileCols*D], w.lane(slot+2, tileCols*D)
-		copy(rows, panel)
-		packTransposed(d.v, panel, rows, 0, there, D, D)
+	for h := range heads {
+		x := all[h*2*size:]
+		d.v.widen(x[:used], m.b16[at:at+used])
+		if open >= 0 {
+			panel, rows := x[open*tileCols*D:][:tileCols*D], w.lane(1, tileCols*D)
+			copy(rows, panel)
+			packTransposed(d.v, panel, rows, 0, there, D, D)
+		}
+		vals := at + j.h.KV*size
+		d.v.widen(x[size:size+n*D], m.b16[vals:vals+n*D])
+		at += size
 	}
-	at += j.h.KV * size
-	d.v.widen(x[size:size+n*D], m.b16[at:at+n*D])
-	return tileView{keys: &x[0], vals: &x[size], ld: D}
+	return tileView{keys: &all[0], vals: &all[size], keysNext: 2 * size, valsNext: 2 * size, ld: D}
 }
 
 // scores computes rows of queries, from q on, ars apart, with n keys, to s, a tile's width apart; of the panels after them some too.
@@ -258,7 +296,7 @@ func (j *attentionJob) rows(d *cpu, w *worker, it attentionItem, g int) {
 		if R > 1 {
 			seen, grow = int(it.pos)+from-i*keyBlock+1, 1
 		}
-		tile := j.tile(d, w, 0, int(it.seq), i, g, n)
+		tile := j.tile(d, w, int(it.seq), i, g, 1, n)
 		for h := range heads {
 			col := (g*G + h) * D
 			scores := s[(h*R+from)*keyBlock:]
@@ -299,51 +337,6 @@ func (j *attentionJob) rows(d *cpu, w *worker, it attentionItem, g int) {
 					j.lse.at(int(it.row) + r)[g*G+h] = lse
 				}
 			}
-		}
-	}
-}
-
-// pair is rows for a single row and the heads g and g+1, each with keys of its own. Alone, a head's chains over the values are too
-// few to hide the latency of an addition.
-func (j *attentionJob) pair(d *cpu, w *worker, it attentionItem, g int) {
-	D := j.h.Dim
-	s := w.scratch(2 * keyBlock)
-	q, o := j.q.row(int(it.row))[g*D:(g+2)*D], j.o.row(int(it.row))[g*D:(g+2)*D]
-	var m, l [2]float32
-	for i := 0; i <= int(it.pos)/keyBlock; i++ {
-		n := min(keyBlock, int(it.pos)-i*keyBlock+1)
-		var tiles [2]tileView
-		for h := range tiles {
-			tiles[h] = j.tile(d, w, h, int(it.seq), i, g+h, n)
-			p := s[h*keyBlock:][:keyBlock]
-			tiles[h].scores(d.v, w, &p[0], &q[h*D], 1, 0, n, D)
-			if i == 0 {
-				m[h], l[h] = d.v.attend(&p[0], n, j.scale, float32(math.Inf(-1)))
-				continue
-			}
-			top, sum := d.v.attend(&p[0], n, j.scale, m[h])
-			if top != m[h] {
-				a := exp32(m[h] - top)
-				l[h] *= a
-				m[h] = top
-				d.v.scale(o[h*D:(h+1)*D], a)
-			}
-			l[h] += sum
-		}
-		t := &w.tiles
-		t[0].bks, t[0].k, t[0].acc = 4*tiles[0].ld, n, min(i, 1)
-		for at := 0; at < D; at += 32 {
-			for h := range 2 {
-				t[h].c, t[h].a = unsafe.Pointer(&o[h*D+at]), unsafe.Pointer(&s[h*keyBlock])
-				t[h].b = step(unsafe.Pointer(tiles[h].vals), at)
-			}
-			d.v.pair(t)
-		}
-	}
-	for h := range 2 {
-		d.v.scale(o[h*D:(h+1)*D], 1/l[h])
-		if j.lse.mem != nil {
-			j.lse.row(int(it.row))[g+h] = m[h] + ln32(l[h])
 		}
 	}
 }

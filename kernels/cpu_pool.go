@@ -50,6 +50,7 @@ type worker struct {
 	lanes [laneSlots][]float32
 	order []int32 // of ids, by probability
 	tiles [2]tile
+	heads headTile
 	tail  []float32 // columns of a product that do not fill a panel
 	draw  []float32
 	key   philoxKey

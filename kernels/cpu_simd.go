@@ -42,6 +42,10 @@ type simd struct {
 	attendRows     func(s *float32, rows, seen, grow int, scale float32, m, top, sum *float32)
 	attendBackRows func(s, dp *float32, rows, seen int, scale float32, lse, delta *float32, ld int)
 
+	// headScores sets the scores of a tile's heads, then top and sum as attend does; what s holds after the first n scores of a head is
+	// arbitrary. headValues adds to o, or sets it to, Σ s·values. nil: see tileView.headScores, tileView.headValues.
+	headScores, headValues func(*headTile)
+
 	max     func(x []float32) float32                             // −Inf of none
 	sumExp  func(x []float32, scale, sub float32) float32         // Σ exp(x·scale − sub)
 	sumPL   func(x []float32, scale, lse float32) float32         // Σ p·ln p, ln p = x·scale − lse
