@@ -103,8 +103,19 @@
 #define ROWS2x12(op, d) ROWS2x11(op, d) \
 	op((BP)(d*2), Z30, Z31)
 
-// One kernel: blocks of n rows, DI of them; rows is what it does to all of its rows.
-#define KERNEL4(rows, n) \
+// ONELINE and FOURLINES ask for as many lines at CX with each step: one, where there are blocks of rows enough for all of four panels, or all.
+#define ONELINE \
+	PREFETCHT1 (CX)         \
+	ADDQ $64, CX
+#define FOURLINES \
+	PREFETCHT1 (CX)         \
+	PREFETCHT1 64(CX)       \
+	PREFETCHT1 128(CX)      \
+	PREFETCHT1 192(CX)      \
+	ADDQ $256, CX
+
+// One kernel: blocks of n rows, DI of them; rows is what it does to all of its rows, lines what it asks for with each step.
+#define KERNEL4(rows, n, lines) \
 	ARGUMENTS               \
 block:                      \
 	MOVQ t+0(FP), AX        \
@@ -137,8 +148,7 @@ loop:                       \
 	VMOVUPS (R14)(R13*1), Z1   \
 	VMOVUPS (R14)(R13*2), Z2   \
 	VMOVUPS (BP), Z3           \
-	PREFETCHT1 (CX)            \
-	ADDQ $64, CX            \
+	lines                   \
 	rows(FMA4, R10)         \
 	ADDQ R11, AX            \
 	ADDQ R11, DX            \
@@ -198,29 +208,81 @@ done:                       \
 	VZEROUPPER              \
 	RET
 
+// KERNEL2AHEAD asks with each step for a line of each of two panels, from what Cols says on. R15 what is asked for, 0(SP) where the steps end.
+#define KERNEL2AHEAD(rows, n) \
+	ARGUMENTS               \
+block:                      \
+	MOVQ t+0(FP), AX        \
+	CMPQ 80(AX), $0         \
+	ROWS(R8, R9)            \
+	JEQ zero                \
+	rows(LOAD2, R9)         \
+	JMP start               \
+zero:                       \
+	rows(ZERO2, R9)         \
+start:                      \
+	MOVQ $n, AX             \
+	IMULQ R9, AX            \
+	ADDQ R8, AX             \
+	ROWS(AX, R9)            \
+	rows(AHEAD2, R9)        \
+	MOVQ t+0(FP), AX        \
+	MOVQ 64(AX), R15        \
+	ROWS(SI, R10)           \
+	MOVQ BX, R14            \
+	TESTQ R15, R15          \
+	JZ done                 \
+	IMULQ R12, R15          \
+	ADDQ R14, R15           \
+	MOVQ R15, 0(SP)         \
+	MOVQ t+0(FP), R15       \
+	MOVQ 88(R15), R15       \
+loop:                       \
+	VMOVUPS (R14), Z0          \
+	VMOVUPS (R14)(R13*1), Z1   \
+	PREFETCHT1 (R15)           \
+	PREFETCHT1 (R15)(R13*1)    \
+	ADDQ $64, R15           \
+	rows(FMA2, R10)         \
+	ADDQ R11, AX            \
+	ADDQ R11, DX            \
+	ADDQ R11, CX            \
+	ADDQ R11, BP            \
+	ADDQ R12, R14           \
+	CMPQ R14, 0(SP)         \
+	JNE loop                \
+done:                       \
+	ROWS(R8, R9)            \
+	rows(STORE2, R9)        \
+	NEXTROWS(n)             \
+	DECQ DI                 \
+	JNZ block               \
+	VZEROUPPER              \
+	RET
+
 // func product512x1x64(t *tile)
 TEXT ·product512x1x64(SB), NOSPLIT, $8-8
-	KERNEL4(ROWS4x1, 1)
+	KERNEL4(ROWS4x1, 1, ONELINE)
 
 // func product512x2x64(t *tile)
 TEXT ·product512x2x64(SB), NOSPLIT, $8-8
-	KERNEL4(ROWS4x2, 2)
+	KERNEL4(ROWS4x2, 2, ONELINE)
 
 // func product512x3x64(t *tile)
 TEXT ·product512x3x64(SB), NOSPLIT, $8-8
-	KERNEL4(ROWS4x3, 3)
+	KERNEL4(ROWS4x3, 3, ONELINE)
 
 // func product512x4x64(t *tile)
 TEXT ·product512x4x64(SB), NOSPLIT, $8-8
-	KERNEL4(ROWS4x4, 4)
+	KERNEL4(ROWS4x4, 4, ONELINE)
 
 // func product512x5x64(t *tile)
 TEXT ·product512x5x64(SB), NOSPLIT, $8-8
-	KERNEL4(ROWS4x5, 5)
+	KERNEL4(ROWS4x5, 5, ONELINE)
 
 // func product512x6x64(t *tile)
 TEXT ·product512x6x64(SB), NOSPLIT, $8-8
-	KERNEL4(ROWS4x6, 6)
+	KERNEL4(ROWS4x6, 6, ONELINE)
 
 // func product512x1x32(t *tile)
 TEXT ·product512x1x32(SB), NOSPLIT, $8-8
@@ -269,3 +331,51 @@ TEXT ·product512x11x32(SB), NOSPLIT, $8-8
 // func product512x12x32(t *tile)
 TEXT ·product512x12x32(SB), NOSPLIT, $8-8
 	KERNEL2(ROWS2x12, 12)
+
+// func product512x2x64ahead(t *tile)
+TEXT ·product512x2x64ahead(SB), NOSPLIT, $8-8
+	KERNEL4(ROWS4x2, 2, FOURLINES)
+
+// func product512x3x64ahead(t *tile)
+TEXT ·product512x3x64ahead(SB), NOSPLIT, $8-8
+	KERNEL4(ROWS4x3, 3, FOURLINES)
+
+// func product512x4x64ahead(t *tile)
+TEXT ·product512x4x64ahead(SB), NOSPLIT, $8-8
+	KERNEL4(ROWS4x4, 4, FOURLINES)
+
+// func product512x5x64ahead(t *tile)
+TEXT ·product512x5x64ahead(SB), NOSPLIT, $8-8
+	KERNEL4(ROWS4x5, 5, FOURLINES)
+
+// func product512x6x64ahead(t *tile)
+TEXT ·product512x6x64ahead(SB), NOSPLIT, $8-8
+	KERNEL4(ROWS4x6, 6, FOURLINES)
+
+// func product512x6x32ahead(t *tile)
+TEXT ·product512x6x32ahead(SB), NOSPLIT, $16-8
+	KERNEL2AHEAD(ROWS2x6, 6)
+
+// func product512x7x32ahead(t *tile)
+TEXT ·product512x7x32ahead(SB), NOSPLIT, $16-8
+	KERNEL2AHEAD(ROWS2x7, 7)
+
+// func product512x8x32ahead(t *tile)
+TEXT ·product512x8x32ahead(SB), NOSPLIT, $16-8
+	KERNEL2AHEAD(ROWS2x8, 8)
+
+// func product512x9x32ahead(t *tile)
+TEXT ·product512x9x32ahead(SB), NOSPLIT, $16-8
+	KERNEL2AHEAD(ROWS2x9, 9)
+
+// func product512x10x32ahead(t *tile)
+TEXT ·product512x10x32ahead(SB), NOSPLIT, $16-8
+	KERNEL2AHEAD(ROWS2x10, 10)
+
+// func product512x11x32ahead(t *tile)
+TEXT ·product512x11x32ahead(SB), NOSPLIT, $16-8
+	KERNEL2AHEAD(ROWS2x11, 11)
+
+// func product512x12x32ahead(t *tile)
+TEXT ·product512x12x32ahead(SB), NOSPLIT, $16-8
+	KERNEL2AHEAD(ROWS2x12, 12)

@@ -81,10 +81,14 @@ func TestProductKernelsAreChains(t *testing.T) {
 				all = append(all, kernel{fmt.Sprintf("wide %d×%d", n, wideCols[n]), n, wideCols[n] / tileCols, f})
 			}
 		}
-		for panels, kernels := range map[int][]func(*tile){2: v.twin[:], 4: v.quad[:]} {
-			for n, f := range kernels {
+		for _, several := range []struct {
+			panels  int
+			kernels []func(*tile)
+			ahead   string
+		}{{2, v.twin[:], ""}, {4, v.quad[:], ""}, {2, v.twinAhead[:], " ahead"}, {4, v.quadAhead[:], " ahead"}} {
+			for n, f := range several.kernels {
 				if f != nil {
-					all = append(all, kernel{fmt.Sprintf("%d×%d", n, 16*panels), n, panels, f})
+					all = append(all, kernel{fmt.Sprintf("%d×%d%s", n, 16*several.panels, several.ahead), n, several.panels, f})
 				}
 			}
 		}
@@ -136,16 +140,17 @@ func TestProductsOfAnySizeAreChains(t *testing.T) {
 					rows, cols, K = rapid.IntRange(1, 15).Draw(t, "rows"), rapid.IntRange(16, 80).Draw(t, "cols"), rapid.IntRange(180, 400).Draw(t, "k")
 				}
 				acc, padded := rapid.Bool().Draw(t, "acc"), rapid.Bool().Draw(t, "padded")
-				// Panels beside each other, as a pack has them, or in rows of a matrix, as values of a page lie.
-				bps, bks, size := 16*K, 16, (cols+15)/16*16*K
+				// Panels beside each other, as a pack has them, far away or not, or in rows of a matrix, as values of a page lie.
+				bps, bks, size, soon := 16*K, 16, (cols+15)/16*16*K, rapid.IntRange(0, 9).Draw(t, "soon")
 				if !padded {
+					soon = 0
 					bps, bks, size = 16, cols, K*cols
 				}
 				a, b, c := edge(t, am, rows*K, "a"), edge(t, bm, size, "b"), edge(t, cm, rows*cols, "c")
 				was := from(c, acc)
 				d.workers[0].product(v, &product{
 					c: &c[0], a: &a[0], b: &b[0], ldc: cols, ars: K, aks: 1, bps: bps, bks: bks,
-					rows: rows, cols: cols, k: K, acc: acc, padded: padded,
+					rows: rows, cols: cols, k: K, acc: acc, padded: padded, soon: soon,
 				})
 				for i, got := range c {
 					r, j := i/cols, i%cols

@@ -23,6 +23,11 @@ type simd struct {
 	wide    [4]func(*tile)            // by rows: 1 × 64, 2 × 32, 3 × 32
 	twin    [tileRows + 1]func(*tile) // product for two panels at once: rows × 32; nil where there are none
 	quad    [quadRows + 1]func(*tile) // and for four: rows × 64
+
+	// The same for weights that lie far: quadAhead of 2 rows and more, twinAhead of 6 and more ask for all that is multiplied next.
+	quadAhead [quadRows + 1]func(*tile)
+	twinAhead [tileRows + 1]func(*tile)
+
 	paired  [tileRows + 1]func(*tile) // product where B is pairs of bf16: numbers (2k, j) and (2k+1, j) a word; A's numbers side by side
 	pairedW [4]func(*tile)            // and wide
 	dots    bool                      // A of these is words of pairs too, and k counts words
@@ -86,7 +91,7 @@ type simd struct {
 //
 // Cols is memory that will be read soon. Kernels of AVX2 for one panel ask with each step for the line that it is in, and add bps to it,
 // wide ones for the next line of as many panels as they multiply. Kernels of AVX-512 for four panels ask with each block of rows for as
-// many lines as they have steps, and add bps to it.
+// many lines as they have steps, and add bps to it; those named ahead for four or two times as many, of so many panels.
 type tile struct {
 	c, a, b                 unsafe.Pointer
 	ldc, ars, aks, bks, bps int
@@ -151,7 +156,7 @@ func (w *worker) product(v *simd, p *product) {
 		c, b := step(c, i*tileCols), step(b, i*p.bps)
 		switch n := w.together(v, p, panels-i); {
 		case n > 1:
-			w.several(v, p, n, c, a, b)
+			w.several(v, p, i, n, c, a, b)
 			i += n
 		case p.rows <= 3 && wideKernels[p.rows] != nil && panels-i >= wideCols[p.rows]/tileCols:
 			t.c, t.a, t.b, t.tiles = c, a, b, 1
@@ -219,12 +224,13 @@ func (w *worker) streams(v *simd, p *product, panels int) int {
 
 var wideCols = [4]int{0, 64, 32, 32}
 
-// together is how many of the panels that are left are multiplied at once: with one row, none, for want of chains.
+// together is how many of the panels that are left are multiplied at once: with one row, none, for want of chains. Far weights are read once
+// by as many rows as a kernel has, or by its two halves.
 func (w *worker) together(v *simd, p *product, panels int) int {
 	switch {
 	case p.paired || p.rows == 1:
 		return 1
-	case panels >= 4 && v.quad[1] != nil:
+	case panels >= 4 && v.quad[1] != nil && !p.twins():
 		return 4
 	case panels >= 2 && v.twin[1] != nil:
 		return 2
@@ -232,24 +238,34 @@ func (w *worker) together(v *simd, p *product, panels int) int {
 	return 1
 }
 
+// twinAheadRows is how many rows gain by twins: more have blocks of six enough to ask for all that comes next.
+const twinAheadRows = 18
+
+// twins: of so many rows, far weights are multiplied two panels at once, which asks for all that comes next.
+func (p *product) twins() bool { return p.soon > 0 && p.rows > quadRows && p.rows <= twinAheadRows }
+
 // severalTerms is how many terms of n panels are multiplied before the next: with many rows they stay in the first-level cache.
 const severalTerms = 128
 
-// several is column for n panels at once, 4 or 2.
-func (w *worker) several(v *simd, p *product, n int, c, a, b unsafe.Pointer) {
+// several is column for the n panels from number i on at once, 4 or 2.
+func (w *worker) several(v *simd, p *product, i, n int, c, a, b unsafe.Pointer) {
 	t := &w.tiles[0]
 	acc, terms := t.acc, p.k
 	if p.rows >= 2*quadRows && n*p.k > 6*severalTerms {
 		terms = severalTerms * 4 / n
 	}
+	kernels, most := v.twin[:], tileRows
+	switch {
+	case n == 4 && p.soon > 0 && p.rows <= quadRows:
+		kernels, most = v.quadAhead[:], quadRows
+	case n == 4:
+		kernels, most = v.quad[:], quadRows
+	case p.twins():
+		kernels = v.twinAhead[:]
+	}
 	for k := 0; ; {
-		t.k = min(terms, p.k-k)
-		if n == 4 {
-			t.cols = p.next(n, k, terms, b)
-			w.column(v.quad[:], quadRows, c, step(a, k*p.aks), step(b, k*p.bks), p.rows, p.ldc, p.ars)
-		} else {
-			w.column(v.twin[:], tileRows, c, step(a, k*p.aks), step(b, k*p.bks), p.rows, p.ldc, p.ars)
-		}
+		t.k, t.cols = min(terms, p.k-k), p.next(i, n, k, terms, b)
+		w.column(kernels, most, c, step(a, k*p.aks), step(b, k*p.bks), p.rows, p.ldc, p.ars)
 		if k += terms; k >= p.k {
 			break
 		}
@@ -259,19 +275,19 @@ func (w *worker) several(v *simd, p *product, n int, c, a, b unsafe.Pointer) {
 }
 
 // aheadRows is how many rows wait for their weights, which are asked for while others are multiplied: fewer than 12 do not take as long as
-// weights from memory do in any case, and are slower for it; more than 64 hardly notice.
+// weights from memory do, and ask only for far ones, with each step for all that comes next; more than 64 hardly notice.
 const aheadRows = 64
 
-// next is where the terms that follow [k, k+terms) of n panels from b on begin, of these panels or of the next; for numbers of rows that do
-// not gain by asking, what is at work itself.
-func (p *product) next(n, k, terms int, b unsafe.Pointer) int {
+// next is where the terms that follow [k, k+terms) of the n panels from number i on begin, which lie at b, of these panels or of the next;
+// where none are asked for, what is at work itself.
+func (p *product) next(i, n, k, terms int, b unsafe.Pointer) int {
 	at := 0
 	switch {
-	case p.rows < 2*quadRows || p.rows > aheadRows:
+	case p.rows < 2*quadRows && p.soon == 0 || p.rows > aheadRows:
 		at = k * p.bks
 	case k+terms < p.k:
 		at = (k + terms) * p.bks
-	default:
+	case p.soon == 0 || i+n < p.soon:
 		at = n * p.bps
 	}
 	return int(uintptr(b)) + 4*at

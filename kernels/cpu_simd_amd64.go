@@ -67,6 +67,13 @@ var avx512SIMD = func() *simd {
 	v.quad = [quadRows + 1]func(*tile){
 		nil, product512x1x64, product512x2x64, product512x3x64, product512x4x64, product512x5x64, product512x6x64,
 	}
+	v.quadAhead = [quadRows + 1]func(*tile){
+		2: product512x2x64ahead, product512x3x64ahead, product512x4x64ahead, product512x5x64ahead, product512x6x64ahead,
+	}
+	v.twinAhead = [tileRows + 1]func(*tile){
+		6: product512x6x32ahead, product512x7x32ahead, product512x8x32ahead, product512x9x32ahead, product512x10x32ahead,
+		product512x11x32ahead, product512x12x32ahead,
+	}
 	v.paired = [tileRows + 1]func(*tile){
 		nil, paired512x1, paired512x2, paired512x3, paired512x4, paired512x5, paired512x6,
 		paired512x7, paired512x8, paired512x9, paired512x10, paired512x11, paired512x12,
@@ -218,6 +225,42 @@ func product512x11x32(t *tile)
 
 //go:noescape
 func product512x12x32(t *tile)
+
+//go:noescape
+func product512x2x64ahead(t *tile)
+
+//go:noescape
+func product512x3x64ahead(t *tile)
+
+//go:noescape
+func product512x4x64ahead(t *tile)
+
+//go:noescape
+func product512x5x64ahead(t *tile)
+
+//go:noescape
+func product512x6x64ahead(t *tile)
+
+//go:noescape
+func product512x6x32ahead(t *tile)
+
+//go:noescape
+func product512x7x32ahead(t *tile)
+
+//go:noescape
+func product512x8x32ahead(t *tile)
+
+//go:noescape
+func product512x9x32ahead(t *tile)
+
+//go:noescape
+func product512x10x32ahead(t *tile)
+
+//go:noescape
+func product512x11x32ahead(t *tile)
+
+//go:noescape
+func product512x12x32ahead(t *tile)
 
 //go:noescape
 func wide1(t *tile)

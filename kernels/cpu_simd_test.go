@@ -2,7 +2,9 @@ package kernels
 
 import (
 	"math"
+	"slices"
 	"testing"
+	"unsafe"
 
 	"pgregory.net/rapid"
 )
@@ -222,6 +224,67 @@ func TestAttendLoopsTakeRows(t *testing.T) {
 				}
 				same("p", s, one)
 				same("ds", dp, oneGrad)
+			})
+		})
+	}
+}
+
+// Several heads' tile at once has the bits of its heads one by one, in pages, where a panel of keys may stand beside the others, and in rows
+// of a matrix, and touches nothing beside its scores and outputs.
+func TestHeadLoopsAreHeadsAlone(t *testing.T) {
+	for _, v := range variants() {
+		if v.headScores == nil {
+			continue
+		}
+		t.Run(v.name, func(t *testing.T) {
+			alone := *v
+			alone.headScores, alone.headValues = nil, nil
+			km, vm, sm, om, qm, tm := guarded(t, 1<<16), guarded(t, 1<<16), guarded(t, 1<<10), guarded(t, 1<<10), guarded(t, 1<<10), guarded(t, 1<<14)
+			w := &worker{tail: floats(tileRows * tileCols)}
+			rapid.Check(t, func(t *rapid.T) {
+				D, heads, n := rapid.SampledFrom([]int{32, 64, 128}).Draw(t, "dim"), 2*rapid.IntRange(1, 2).Draw(t, "pairs"), rapid.IntRange(1, 64).Draw(t, "n")
+				size := keyBlock * D
+				view := tileView{keysNext: size, valsNext: size, ld: D}
+				vals := edge(t, vm, heads*size, "values")
+				if rapid.Bool().Draw(t, "rows") {
+					view.valsNext, view.ld = D, heads*D
+				}
+				view.keys, view.vals = &edge(t, km, heads*size, "keys")[0], &vals[0]
+				if rapid.Bool().Draw(t, "turned") {
+					view.panel, view.turned = (n-1)/tileCols, &edge(t, tm, heads*tileCols*D, "turned")[0]
+				}
+				q, s, o := edge(t, qm, heads*D, "q"), edge(t, sm, heads*keyBlock, "scores"), edge(t, om, heads*D, "o")
+				m, factor := make([]float32, heads), make([]float32, heads)
+				for h := range m {
+					m[h] = rapid.SampledFrom([]float32{float32(math.Inf(-1)), 0.5, 9}).Draw(t, "m")
+					factor[h] = rapid.SampledFrom([]float32{1, 0.25}).Draw(t, "factor")
+				}
+				later := rapid.Bool().Draw(t, "later tile")
+				was := append([]float32(nil), o...)
+				run := func(v *simd) (bits []uint32) {
+					copy(o, was)
+					top, sum := make([]float32, heads), make([]float32, heads)
+					a := headTile{
+						q: unsafe.Pointer(&q[0]), o: unsafe.Pointer(&o[0]), s: unsafe.Pointer(&s[0]), vals: unsafe.Pointer(view.vals),
+						valsNext: 4 * view.valsNext, ld: 4 * view.ld, heads: heads, dim: D, n: n, m: &m[0], top: &top[0], sum: &sum[0], scale: 0.2,
+					}
+					if later {
+						a.factor = &factor[0]
+					}
+					view.headScores(v, w, &a)
+					view.headValues(v, w, &a)
+					out := append(append(append([]float32(nil), top...), sum...), o...)
+					for h := range heads {
+						out = append(out, s[h*keyBlock:][:n]...)
+					}
+					for _, x := range out {
+						bits = append(bits, math.Float32bits(x))
+					}
+					return bits
+				}
+				if got, want := run(v), run(&alone); !slices.Equal(got, want) {
+					t.Fatalf("%d heads of %d, %d keys: not the bits of heads alone", heads, D, n)
+				}
 			})
 		})
 	}
