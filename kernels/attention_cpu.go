@@ -223,7 +223,10 @@ func (j *attentionJob) tile(d *cpu, w *worker, seq, i, g, heads, n int) tileView
 	if open < 0 || there <= 0 {
 		open = -1
 	}
-	there = min((there+7)&^7, tileCols)
+	there = min((there+7)&^7, tileCols) // whole blocks: rows that hold nothing yet are quicker turned than left out
+	if d.v.turn != nil {
+		there = tileCols
+	}
 	if m.b16 == nil {
 		t := tileView{keys: &m.f32[at], vals: &m.f32[at+j.h.KV*size], keysNext: size, valsNext: size, ld: D}
 		if open >= 0 {

@@ -220,3 +220,53 @@ block:
 	JNZ long
 	VZEROUPPER
 	RET
+
+// FOURROWS sets z to four columns, at AX, of rows r, 4+r, 8+r and 12+r, each in lanes of its own; AX, BX, CX and DX are rows 0, 4, 8, 12.
+#define FOURROWS(a, b, c, d, x, z) \
+	VMOVUPS a, x               \
+	VBROADCASTF32X4 b, K1, z   \
+	VBROADCASTF32X4 c, K2, z   \
+	VBROADCASTF32X4 d, K3, z
+
+// func avx512Turn(dst, src *float32, ld, blocks int)
+TEXT ·avx512Turn(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), AX
+	MOVQ ld+16(FP), R8
+	MOVQ blocks+24(FP), R10
+	LEAQ (R8)(R8*2), R9
+	LEAQ (AX)(R8*4), BX
+	LEAQ (AX)(R8*8), CX
+	LEAQ (BX)(R8*8), DX
+	MOVL $0xf0, R11
+	KMOVW R11, K1
+	MOVL $0xf00, R11
+	KMOVW R11, K2
+	MOVL $0xf000, R11
+	KMOVW R11, K3
+columns:
+	FOURROWS((AX), (BX), (CX), (DX), X0, Z0)
+	FOURROWS((AX)(R8*1), (BX)(R8*1), (CX)(R8*1), (DX)(R8*1), X1, Z1)
+	FOURROWS((AX)(R8*2), (BX)(R8*2), (CX)(R8*2), (DX)(R8*2), X2, Z2)
+	FOURROWS((AX)(R9*1), (BX)(R9*1), (CX)(R9*1), (DX)(R9*1), X3, Z3)
+	VUNPCKLPS Z1, Z0, Z4
+	VUNPCKLPS Z3, Z2, Z5
+	VUNPCKHPS Z1, Z0, Z6
+	VUNPCKHPS Z3, Z2, Z7
+	VUNPCKLPD Z5, Z4, Z0
+	VUNPCKHPD Z5, Z4, Z1
+	VUNPCKLPD Z7, Z6, Z2
+	VUNPCKHPD Z7, Z6, Z3
+	VMOVUPS Z0, (DI)
+	VMOVUPS Z1, 64(DI)
+	VMOVUPS Z2, 128(DI)
+	VMOVUPS Z3, 192(DI)
+	ADDQ $16, AX
+	ADDQ $16, BX
+	ADDQ $16, CX
+	ADDQ $16, DX
+	ADDQ $256, DI
+	DECQ R10
+	JNZ columns
+	VZEROUPPER
+	RET

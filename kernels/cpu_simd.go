@@ -71,6 +71,8 @@ type simd struct {
 	sumSquares func(x []float32) float64
 	// transpose makes 8 rows of src, ld bytes apart, the columns of dst, whose rows are 16 numbers apart; 8·blocks numbers of each.
 	transpose func(dst, src *float32, ld, blocks int)
+	// turn is transpose for 16 rows, 4·blocks numbers of each. nil: transpose is as good.
+	turn func(dst, src *float32, ld, blocks int)
 	// panel copies rows of 16 numbers of src, ld bytes apart, to dst, one after the other.
 	panel func(dst, src *float32, ld, rows int)
 	// strip is panel for rows of 24.

@@ -78,7 +78,7 @@ var avx512SIMD = func() *simd {
 		nil, paired512x1, paired512x2, paired512x3, paired512x4, paired512x5, paired512x6,
 		paired512x7, paired512x8, paired512x9, paired512x10, paired512x11, paired512x12,
 	}
-	v.headScores, v.headValues = avx512HeadScores, avx512HeadValues
+	v.headScores, v.headValues, v.turn = avx512HeadScores, avx512HeadValues, avx512Turn
 	v.attendRows, v.attendBackRows, v.swiglu = avx512Attend, avx512AttendBack, avx512SwiGLU
 	v.attend = func(s *float32, n int, scale, m float32) (max, sum float32) {
 		avx512Attend(s, 1, n, 0, scale, &m, &max, &sum)
@@ -309,6 +309,9 @@ func avx512HeadScores(t *headTile)
 
 //go:noescape
 func avx512HeadValues(t *headTile)
+
+//go:noescape
+func avx512Turn(dst, src *float32, ld, blocks int)
 
 //go:noescape
 func avx512SwiGLU(y, gate, up []float32)

@@ -164,18 +164,28 @@ func TestPackingLoopsMoveEveryNumber(t *testing.T) {
 						}
 					}
 				}
-				blocks, gap := rapid.IntRange(1, 6).Draw(t, "blocks"), rapid.IntRange(0, 9).Draw(t, "gap")
-				ld := 8*blocks + gap
-				src, dst := edge(t, sm, 7*ld+8*blocks, "src"), edge(t, dm, (8*blocks-1)*tileCols+8, "dst")
-				was := append([]float32(nil), dst...)
-				v.transpose(&dst[0], &src[0], 4*ld, blocks)
-				for i, x := range dst {
-					want := was[i]
-					if k, j := i/tileCols, i%tileCols; j < 8 {
-						want = src[j*ld+k]
+				loops := []struct {
+					rows, cols int
+					transpose  func(dst, src *float32, ld, blocks int)
+				}{{8, 8, v.transpose}, {16, 4, v.turn}}
+				for _, c := range loops {
+					if c.transpose == nil {
+						continue
 					}
-					if x != want {
-						t.Fatalf("transposed: row %d, column %d is %v, want %v", i/tileCols, i%tileCols, x, want)
+					blocks, gap := rapid.IntRange(1, 6).Draw(t, "blocks"), rapid.IntRange(0, 9).Draw(t, "gap")
+					cols := c.cols * blocks
+					ld := cols + gap
+					src, dst := edge(t, sm, (c.rows-1)*ld+cols, "src"), edge(t, dm, (cols-1)*tileCols+c.rows, "dst")
+					was := append([]float32(nil), dst...)
+					c.transpose(&dst[0], &src[0], 4*ld, blocks)
+					for i, x := range dst {
+						want := was[i]
+						if k, j := i/tileCols, i%tileCols; j < c.rows {
+							want = src[j*ld+k]
+						}
+						if x != want {
+							t.Fatalf("%d rows transposed: row %d, column %d is %v, want %v", c.rows, i/tileCols, i%tileCols, x, want)
+						}
 					}
 				}
 			})

@@ -150,6 +150,10 @@ func packPairs(v *simd, dst []float32, w Tensor, col, n int) {
 
 // packTransposed writes dst[k·16+j] = src[(row+j)·ld+k] for j below n and k below inner.
 func packTransposed(v *simd, dst, src []float32, row, n, inner, ld int) {
+	if n == tileCols && inner%4 == 0 && inner > 0 && v.turn != nil {
+		v.turn(&dst[0], &src[row*ld], 4*ld, inner/4)
+		return
+	}
 	j, blocks := 0, inner/8
 	if blocks > 0 {
 		for ; j+8 <= n; j += 8 {
