@@ -332,6 +332,10 @@ TEXT ·product512x11x32(SB), NOSPLIT, $8-8
 TEXT ·product512x12x32(SB), NOSPLIT, $8-8
 	KERNEL2(ROWS2x12, 12)
 
+// func product512x1x64ahead(t *tile)
+TEXT ·product512x1x64ahead(SB), NOSPLIT, $8-8
+	KERNEL4(ROWS4x1, 1, FOURLINES)
+
 // func product512x2x64ahead(t *tile)
 TEXT ·product512x2x64ahead(SB), NOSPLIT, $8-8
 	KERNEL4(ROWS4x2, 2, FOURLINES)

@@ -24,7 +24,7 @@ type simd struct {
 	twin    [tileRows + 1]func(*tile) // product for two panels at once: rows × 32; nil where there are none
 	quad    [quadRows + 1]func(*tile) // and for four: rows × 64
 
-	// The same for weights that lie far: quadAhead of 2 rows and more, twinAhead of 6 and more ask for all that is multiplied next.
+	// The same for weights that lie far, twinAhead of 6 rows and more: they ask for all that is multiplied next.
 	quadAhead [quadRows + 1]func(*tile)
 	twinAhead [tileRows + 1]func(*tile)
 
@@ -226,11 +226,11 @@ func (w *worker) streams(v *simd, p *product, panels int) int {
 
 var wideCols = [4]int{0, 64, 32, 32}
 
-// together is how many of the panels that are left are multiplied at once: with one row, none, for want of chains. Far weights are read once
-// by as many rows as a kernel has, or by its two halves.
+// together is how many of the panels that are left are multiplied at once: with one row, none, for want of chains, unless memory is slower.
+// Far weights are read once by as many rows as a kernel has, or by its two halves.
 func (w *worker) together(v *simd, p *product, panels int) int {
 	switch {
-	case p.paired || p.rows == 1:
+	case p.paired || p.rows == 1 && (p.soon == 0 || v.quadAhead[1] == nil):
 		return 1
 	case panels >= 4 && v.quad[1] != nil && !p.twins():
 		return 4

@@ -68,7 +68,8 @@ var avx512SIMD = func() *simd {
 		nil, product512x1x64, product512x2x64, product512x3x64, product512x4x64, product512x5x64, product512x6x64,
 	}
 	v.quadAhead = [quadRows + 1]func(*tile){
-		2: product512x2x64ahead, product512x3x64ahead, product512x4x64ahead, product512x5x64ahead, product512x6x64ahead,
+		nil, product512x1x64ahead, product512x2x64ahead, product512x3x64ahead, product512x4x64ahead, product512x5x64ahead,
+		product512x6x64ahead,
 	}
 	v.twinAhead = [tileRows + 1]func(*tile){
 		6: product512x6x32ahead, product512x7x32ahead, product512x8x32ahead, product512x9x32ahead, product512x10x32ahead,
@@ -225,6 +226,9 @@ func product512x11x32(t *tile)
 
 //go:noescape
 func product512x12x32(t *tile)
+
+//go:noescape
+func product512x1x64ahead(t *tile)
 
 //go:noescape
 func product512x2x64ahead(t *tile)
