@@ -79,6 +79,7 @@ var avx512SIMD = func() *simd {
 		nil, paired512x1, paired512x2, paired512x3, paired512x4, paired512x5, paired512x6,
 		paired512x7, paired512x8, paired512x9, paired512x10, paired512x11, paired512x12,
 	}
+	v.sumExp, v.expTo, v.logGrad, v.noise = avx512SumExp, avx512ExpTo, avx512LogGrad, avx512Noise
 	v.headScores, v.headValues, v.turn = avx512HeadScores, avx512HeadValues, avx512Turn
 	v.attendRows, v.attendBackRows, v.swiglu = avx512Attend, avx512AttendBack, avx512SwiGLU
 	v.attend = func(s *float32, n int, scale, m float32) (max, sum float32) {
@@ -307,6 +308,18 @@ func avx512Attend(s *float32, rows, seen, grow int, scale float32, m, top, sum *
 
 //go:noescape
 func avx512AttendBack(s, dp *float32, rows, seen int, scale float32, lse, delta *float32, ld int)
+
+//go:noescape
+func avx512SumExp(x []float32, scale, sub float32) float32
+
+//go:noescape
+func avx512ExpTo(dst, x []float32, scale, sub float32)
+
+//go:noescape
+func avx512LogGrad(x []float32, scale, lse, dlogp, dent, h float32)
+
+//go:noescape
+func avx512Noise(u []float32, first uint32, c *philoxKey)
 
 //go:noescape
 func avx512HeadScores(t *headTile)

@@ -103,10 +103,52 @@ func TestVariantsComputeTheSameLoops(t *testing.T) {
 	}
 }
 
+// Variants that multiply and add in one rounding have one another's bits in every loop over logits, at every length and at the ends of exp.
+func TestFusedVariantsHaveOneAnothersBits(t *testing.T) {
+	var fused []*simd
+	for _, v := range variants() {
+		if v.fused {
+			fused = append(fused, v)
+		}
+	}
+	if len(fused) < 2 {
+		t.Skip("this processor has no two of them")
+	}
+	xm, ym := guarded(t, 1<<10), guarded(t, 1<<10)
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(0, 200).Draw(t, "n")
+		x, y := edge(t, xm, n, "x"), edge(t, ym, n, "y")
+		spread := rapid.SampledFrom([]float32{1, 30, 400}).Draw(t, "spread")
+		for i := range x {
+			x[i] *= spread
+		}
+		if n > 0 && rapid.Bool().Draw(t, "one is none") {
+			x[rapid.IntRange(0, n-1).Draw(t, "which")] = float32(math.NaN())
+		}
+		was := append([]float32(nil), x...)
+		run := func(v *simd) (bits []uint32) {
+			copy(x, was)
+			out := []float32{v.sumExp(x, 0.7, 0.3)}
+			v.expTo(y, x, 0.7, 0.3)
+			v.logGrad(x, 0.9, 3, 0.5, 0.25, 0.125)
+			for _, z := range append(append(out, x...), y...) {
+				bits = append(bits, math.Float32bits(z))
+			}
+			return bits
+		}
+		want := run(fused[0])
+		for _, v := range fused[1:] {
+			if got := run(v); !slices.Equal(got, want) {
+				t.Fatalf("%s has not the bits of %s over %d numbers", v.name, fused[0].name, n)
+			}
+		}
+	})
+}
+
 // Random bits, unlike sums, are the same in every variant.
 func TestNoiseIsTheSameEverywhere(t *testing.T) {
 	for _, v := range variants() {
-		for _, n := range []int{32, 64, 128} {
+		for _, n := range []int{32, 64, 96, 128} {
 			got, want := make([]float32, n), make([]float32, n)
 			k := &philoxKey{1, 2, 3, 4, 5}
 			v.noise(got, 256, k)
