@@ -86,29 +86,20 @@ func (t *tileView) headScores(v *simd, w *worker, a *headTile) {
 	}
 }
 
-// headValues adds the values, times their probabilities, to the outputs of t's heads.
+// headValues adds the values, times their probabilities, to the outputs of t's heads: a product, head by head.
 func (t *tileView) headValues(v *simd, w *worker, a *headTile) {
 	if v.headValues != nil {
 		v.headValues(a)
 		return
 	}
-	p, D := &w.tiles, a.dim
-	p[0].bks, p[0].k, p[0].acc = a.ld, a.n, 0
-	if a.factor != nil {
-		p[0].acc = 1
-		for h, factor := range unsafe.Slice(a.factor, a.heads) {
-			if factor != 1 {
-				v.scale(unsafe.Slice((*float32)(step(a.o, h*D)), D), factor)
-			}
+	for h := range a.heads {
+		o := unsafe.Slice((*float32)(step(a.o, h*a.dim)), a.dim)
+		if a.factor != nil {
+			v.scale(o, unsafe.Slice(a.factor, a.heads)[h])
 		}
-	}
-	for h := 0; h < a.heads; h += 2 {
-		for at := 0; at < D; at += 32 {
-			for i := range 2 {
-				p[i].c, p[i].a = step(a.o, (h+i)*D+at), step(a.s, (h+i)*keyBlock)
-				p[i].b = unsafe.Add(step(a.vals, at), (h+i)*a.valsNext)
-			}
-			v.pair(p)
-		}
+		w.product(v, &product{
+			c: &o[0], a: (*float32)(step(a.s, h*keyBlock)), aks: 1, b: t.of(h, a.dim).vals, bps: tileCols, bks: t.ld,
+			rows: 1, cols: a.dim, k: a.n, acc: a.factor != nil,
+		})
 	}
 }

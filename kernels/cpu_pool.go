@@ -49,7 +49,7 @@ type worker struct {
 	buf   []float32 // grows to what an operation asks for
 	lanes [laneSlots][]float32
 	order []int32 // of ids, by probability
-	tiles [2]tile
+	tile  tile
 	heads headTile
 	tail  []float32 // columns of a product that do not fill a panel
 	draw  []float32

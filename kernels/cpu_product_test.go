@@ -164,35 +164,6 @@ func TestProductsOfAnySizeAreChains(t *testing.T) {
 	}
 }
 
-// Two rows side by side are the chains that each is alone.
-func TestPairsAreChains(t *testing.T) {
-	for _, v := range variants() {
-		t.Run(v.name, func(t *testing.T) {
-			am, bm, cm := guarded(t, 1<<12), guarded(t, 1<<13), guarded(t, 1<<12)
-			rapid.Check(t, func(t *rapid.T) {
-				K, acc := rapid.IntRange(0, 64).Draw(t, "k"), rapid.IntRange(0, 1).Draw(t, "acc")
-				a, b, c := edge(t, am, 2*K, "a"), edge(t, bm, 2*K*32, "b"), edge(t, cm, 64, "c")
-				was := from(c, acc == 1)
-				at := func(x []float32, i int) unsafe.Pointer {
-					return unsafe.Add(unsafe.Pointer(unsafe.SliceData(x)), 4*i)
-				}
-				var p [2]tile
-				for i := range p {
-					p[i] = tile{c: at(c, 32*i), a: at(a, K*i), b: at(b, 32*K*i), bks: 128, k: K, acc: acc}
-				}
-				v.pair(&p)
-				for i, got := range c {
-					r, j := i/32, i%32
-					want := v.chain(was[i], K, func(k int) (float32, float32) { return a[r*K+k], b[32*(K*r+k)+j] })
-					if math.Float32bits(got) != math.Float32bits(want) {
-						t.Fatalf("row %d, column %d is %v, the chain %v", r, j, got, want)
-					}
-				}
-			})
-		})
-	}
-}
-
 func TestFMA32RoundsOnce(t *testing.T) {
 	// 1 + 2⁻²⁴ is halfway; what decides lies below float64's last place.
 	if got, want := fma32(1+0x1p-23, 1-0x1p-23, 0x1p-24), float32(1); got != want { // 1 − 2⁻⁴⁶ + 2⁻²⁴

@@ -33,7 +33,6 @@ type simd struct {
 	dots    bool                      // A of these is words of pairs too, and k counts words
 	two     [tileRows + 1]func(*tile) // paired for two panels at once, their outputs aks apart: rows × 32; nil where there are none
 	long    func(*tile)               // and for four: 1 × 64
-	pair    func(*[2]tile)            // two of 1 × 32, of one k, bks and acc, their numbers of A side by side
 	masked  func(*tile)               // 1 × cols, cols below 16; reads and writes nothing beyond them
 
 	// attend is one row's step of the online softmax over a tile: t = s·scale for the first n of 64 scores s; max becomes
@@ -141,7 +140,7 @@ func (w *worker) product(v *simd, p *product) {
 	if p.rows <= 0 || p.cols <= 0 {
 		return
 	}
-	t := &w.tiles[0]
+	t := &w.tile
 	t.ldc, t.ars, t.aks, t.bks, t.bps, t.k = 4*p.ldc, 4*p.ars, 4*p.aks, 4*p.bks, 4*p.bps, p.k
 	t.acc = 0
 	if p.acc {
@@ -205,7 +204,7 @@ func (w *worker) streams(v *simd, p *product, panels int) int {
 	if !p.paired || v.two[1] == nil {
 		return 0
 	}
-	t, count := &w.tiles[0], 2
+	t, count := &w.tile, 2
 	if p.rows == 1 {
 		count = 4
 	}
@@ -251,7 +250,7 @@ const severalTerms = 128
 
 // several is column for the n panels from number i on at once, 4 or 2.
 func (w *worker) several(v *simd, p *product, i, n int, c, a, b unsafe.Pointer) {
-	t := &w.tiles[0]
+	t := &w.tile
 	acc, terms := t.acc, p.k
 	if p.rows >= 2*quadRows && n*p.k > 6*severalTerms {
 		terms = severalTerms * 4 / n
@@ -309,7 +308,7 @@ func (p *product) following(b unsafe.Pointer, i, n, most int) (at, distance int)
 // column is one panel of a product, or several at once, all rows: blocks of the largest kernel, the rest as even as can be, since small
 // blocks are slow.
 func (w *worker) column(kernels []func(*tile), most int, c, a, b unsafe.Pointer, rows, ldc, ars int) {
-	t := &w.tiles[0]
+	t := &w.tile
 	t.b = b
 	full, rest := rows/most, rows%most
 	first := 0

@@ -18,8 +18,9 @@ var avx2SIMD = &simd{
 	widen:      avx2Widen,
 	narrow:     avx2Narrow,
 	pairs:      avx2Pairs,
-	pair:       productPair,
 	masked:     productMasked,
+	headScores: avx2HeadScores,
+	headValues: avx2HeadValues,
 	attend:     avx2Attend,
 	attendBack: avx2AttendBack,
 	max:        avx2Max,
@@ -277,9 +278,6 @@ func wide2(t *tile)
 func wide3(t *tile)
 
 //go:noescape
-func productPair(t *[2]tile)
-
-//go:noescape
 func avx2Transpose(dst, src *float32, ld, blocks int)
 
 //go:noescape
@@ -320,6 +318,12 @@ func avx512LogGrad(x []float32, scale, lse, dlogp, dent, h float32)
 
 //go:noescape
 func avx512Noise(u []float32, first uint32, c *philoxKey)
+
+//go:noescape
+func avx2HeadScores(t *headTile)
+
+//go:noescape
+func avx2HeadValues(t *headTile)
 
 //go:noescape
 func avx512HeadScores(t *headTile)

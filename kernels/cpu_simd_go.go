@@ -32,7 +32,6 @@ var goSIMD = &simd{
 	widen:      goWiden,
 	narrow:     goNarrow,
 	pairs:      goPairs,
-	pair:       goPair,
 	masked:     goMasked,
 	attend:     goAttend,
 	attendBack: goAttendBack,
@@ -162,13 +161,6 @@ func goProduct(t *tile, rows, panels int) {
 				*out = acc
 			}
 		}
-	}
-}
-
-func goPair(t *[2]tile) {
-	for i := range t {
-		one := tile{c: t[i].c, a: t[i].a, b: t[i].b, aks: 4, bks: t[0].bks, bps: 64, k: t[0].k, tiles: 1, acc: t[0].acc}
-		goProduct(&one, 1, 2)
 	}
 }
 
