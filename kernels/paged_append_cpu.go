@@ -41,7 +41,11 @@ func (d *cpu) AppendKV(kv KV, k, v, slots Tensor) {
 		return
 	}
 	d.each(len(j.pieces), 4, T*kv.Heads.KV*kv.Heads.Dim, func(d *cpu, w *worker, from, to int) {
-		for _, p := range d.att.pieces[from:to] {
+		pieces := d.att.pieces[from:to]
+		for i, p := range pieces {
+			if i+1 < len(pieces) {
+				d.att.fetch(d.v, pieces[i+1])
+			}
 			d.att.append(d.v, w, p)
 		}
 	})
@@ -78,6 +82,17 @@ func (j *attentionJob) cut(slots []int32) (again bool) {
 		j.pieces = append(j.pieces, p)
 	}
 	return again
+}
+
+// fetch asks for the lines of a piece's first token, which a decode step has not met since the one before.
+func (j *attentionJob) fetch(v *simd, p appendPiece) {
+	m, D, KV := j.kv.mem, j.h.Dim, j.h.KV
+	if m.b16 != nil || !p.rows {
+		return
+	}
+	size := PageTokens * D
+	at := int(p.page)*2*KV*size + int(p.offset)*D
+	v.fetch(&m.f32[at], 4*D, 4*size, 2*KV)
 }
 
 // append stores a piece in its page.
