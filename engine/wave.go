@@ -13,7 +13,7 @@ type wave struct {
 }
 
 const (
-	cacheShare = 4 // the part of the cache that a wave and the weights count on: others use it too, on a rented machine strangers
+	cacheShare = 3 // the part of the cache that a wave and the weights count on: others use it too, on a rented machine strangers
 	leastWave  = 8 // sequences: for fewer a product takes as long as for so many
 )
 

@@ -44,9 +44,9 @@ func TestWavesArePlannedWhereWeightsAreSmall(t *testing.T) {
 		cache, weights, token int
 		room                  int
 	}{
-		{48 * mib, 3 * mib, 4096, 9 * mib},
-		{48 * mib, 6 * mib, 4096, 6 * mib},
-		{48 * mib, 7 * mib, 4096, 0}, // weights would be the most of what a wave reads
+		{48 * mib, 3 * mib, 4096, 13 * mib},
+		{48 * mib, 8 * mib, 4096, 8 * mib},
+		{48 * mib, 9 * mib, 4096, 0}, // weights would be the most of what a wave reads
 		{32 * mib, 21 * mib, 12288, 0},
 		{0, 3 * mib, 4096, 0}, // nobody knows the cache, or the device has none of this kind
 	} {

@@ -34,7 +34,6 @@ type attentionJob struct {
 	first      []int32   // (S+1): the first tile of a sequence, and the number of tiles
 
 	pieces []appendPiece // of AppendKV
-	stamp  uint32        // its number
 	kv     KV            // pages; absent for packed tiles
 	pages  []int32       // (S,N)
 	perS   int

@@ -20,6 +20,9 @@ type cpu struct {
 
 	packed atomic.Int64 // bytes of packs
 
+	whole *cpu // itself, or the device that this is a part of: see Apart
+	apart apartJob
+
 	// What the current operation's rows need, read by all workers. One operation runs at a time.
 	norm   normJob
 	glu    gluJob
@@ -68,6 +71,7 @@ func newCPU(threads int, v *simd) *cpu {
 		threads = Threads()
 	}
 	d := &cpu{v: v, cache: cacheOf(threads)}
+	d.whole = d
 	d.pool.init(d, threads)
 	return d
 }
@@ -95,7 +99,7 @@ func (d *cpu) Alloc(dtype DType, shape ...int) Tensor {
 		}
 		n *= s
 	}
-	m := &memory{owner: d, home: d, bytes: dtype.Size() * n}
+	m := &memory{owner: d, home: d.whole, bytes: dtype.Size() * n}
 	switch dtype {
 	case F32:
 		m.f32 = floats(n)
@@ -132,7 +136,7 @@ func (d *cpu) free(m *memory, op string) {
 		panic("kernels: " + op + ": the memory was freed before")
 	}
 	d.bytes.Add(-int64(m.bytes))
-	d.packed.Add(-int64(m.packBytes()))
+	d.whole.packed.Add(-int64(m.packBytes()))
 	m.home, m.f32, m.b16, m.i32, m.words, m.ordered, m.packs, m.pages = nil, nil, nil, nil, nil, nil, nil, nil
 }
 
@@ -170,7 +174,7 @@ func (d *cpu) begin(op string) {
 
 // reads demands memory of this device. It is small enough to be compiled into its callers.
 func (d *cpu) reads(op string, t Tensor) {
-	if t.mem != nil && (t.mem.home != d || t.mem.ordered != nil || t.fresh) {
+	if t.mem != nil && (t.mem.home != d.whole || t.mem.ordered != nil || t.fresh) {
 		d.refuse(op, t)
 	}
 }
@@ -178,7 +182,7 @@ func (d *cpu) reads(op string, t Tensor) {
 // writes is reads of an output: what was derived from its content is stale from now on.
 func (d *cpu) writes(op string, t Tensor) {
 	if t.mem != nil {
-		if t.mem.home != d || t.mem.ordered != nil || t.fresh {
+		if t.mem.home != d.whole || t.mem.ordered != nil || t.fresh {
 			d.refuse(op, t)
 		}
 		t.mem.version++
@@ -187,7 +191,7 @@ func (d *cpu) writes(op string, t Tensor) {
 
 // readsMatrix is reads where a matrix that was arranged will do.
 func (d *cpu) readsMatrix(op string, t Tensor) {
-	if t.mem != nil && t.mem.home != d {
+	if t.mem != nil && t.mem.home != d.whole {
 		d.refuse(op, t)
 	}
 }
@@ -198,7 +202,7 @@ func (d *cpu) refuse(op string, t Tensor) {
 		panic(fmt.Sprintf("kernels: %s: %v cannot be Fresh here", op, t))
 	case t.mem.home == nil && t.mem.owner == Device(d):
 		panic(fmt.Sprintf("kernels: %s: %v was freed", op, t))
-	case t.mem.home != d:
+	case t.mem.home != d.whole:
 		panic(fmt.Sprintf("kernels: %s: %v belongs to another device", op, t))
 	case t.mem.overlapsPanels(t):
 		panic(fmt.Sprintf("kernels: %s: %v was arranged for Linear: only Linear, Embed, Copy and the doors read it", op, t))
@@ -233,7 +237,7 @@ func (t Tensor) ints() []int32 {
 }
 
 func (d *cpu) door(op string, t Tensor) {
-	if t.mem == nil || t.mem.home != d {
+	if t.mem == nil || t.mem.home != d.whole {
 		panic(fmt.Sprintf("kernels: %s: %v is not in this device's memory", op, t))
 	}
 }

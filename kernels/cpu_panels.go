@@ -39,7 +39,7 @@ func (d *cpu) Arrange(w Tensor) {
 	m.version++
 	first := m.rowWords(&p, 0)
 	p.pack = pack{data: first[: p.rows*p.inner : p.rows*p.inner], inner: p.inner, paired: w.dtype == BF16}
-	d.packed.Add(int64(4 * len(p.pack.data)))
+	d.whole.packed.Add(int64(4 * len(p.pack.data)))
 	m.ordered = append(m.ordered, p)
 	slices.SortFunc(m.ordered, func(a, b panelled) int { return a.off - b.off })
 }

@@ -88,7 +88,7 @@ func (d *cpu) packOf(w Tensor, transposed bool) (p, tail *pack, full int) {
 			p.inner = (rows + 1) / 2
 		}
 		p.data = floats(panels * p.inner * tileCols)
-		d.packed.Add(int64(4 * len(p.data)))
+		d.whole.packed.Add(int64(4 * len(p.data)))
 		m.packs[key] = p
 	}
 	p.version = m.version
@@ -252,7 +252,7 @@ const readRows = 3
 // few; else panels, so that each reads all rows. The latter also for more rows where weights come from memory: they come once.
 func (d *cpu) multiply() {
 	j := &d.lin
-	j.far = farShare*int(d.packed.Load()) > cmp.Or(d.cache, defaultCache)
+	j.far = farShare*int(d.whole.packed.Load()) > cmp.Or(d.cache, defaultCache)
 	cost := max(j.T, readRows) * j.N * j.M / 24
 	panels := (j.N + tileCols - 1) / tileCols
 	many := 2 * len(d.workers) // panels for all threads

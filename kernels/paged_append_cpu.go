@@ -55,8 +55,7 @@ func (d *cpu) AppendKV(kv KV, k, v, slots Tensor) {
 // must then be written in their order.
 func (j *attentionJob) cut(slots []int32) (again bool) {
 	j.pieces = j.pieces[:0]
-	j.stamp++
-	pages := j.kv.mem.pages
+	pages, stamp := j.kv.mem.pages, j.kv.mem.stamp.Add(1)
 	for t := 0; t < len(slots); {
 		slot := slots[t]
 		if slot < 0 {
@@ -68,11 +67,11 @@ func (j *attentionJob) cut(slots []int32) (again bool) {
 			p.n++
 		}
 		state, panel := &pages[p.page], int8(p.offset/tileCols)
-		if state.stamp == j.stamp {
+		if state.stamp == stamp {
 			before := j.pieces[len(j.pieces)-1]
 			again = again || before.page != p.page || before.offset/tileCols+1 != int32(panel)
 		}
-		state.stamp = j.stamp
+		state.stamp = stamp
 		if p.offset%tileCols == 0 {
 			state.open = panel + 1
 		}

@@ -3,6 +3,7 @@ package kernels
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"unsafe"
 )
 
@@ -38,13 +39,14 @@ func (d DType) String() string {
 // memory is one allocation of one device. The CPU keeps its elements in f32, b16 or i32, a GPU at ptr.
 type memory struct {
 	owner   Device
-	home    *cpu // the owner, if it is a CPU device and the memory was not freed
+	home    *cpu // the owner, or what it is a part of, if it is a CPU device and the memory was not freed
 	f32     []float32
 	b16     []uint16
 	i32     []int32
-	words   []float32   // f32, or the memory of b16: two numbers a word, which is moved and never computed with
-	ordered []panelled  // matrices that lie in panels, by their place: see Arrange
-	pages   []pageState // of the CPU's KV
+	words   []float32     // f32, or the memory of b16: two numbers a word, which is moved and never computed with
+	ordered []panelled    // matrices that lie in panels, by their place: see Arrange
+	pages   []pageState   // of the CPU's KV
+	stamp   atomic.Uint32 // of the last AppendKV to them
 	ptr     uint64
 	bytes   int
 	version uint64            // counts writes; what a device derives from the content (packed weights) is valid for one version

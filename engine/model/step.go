@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"math"
+	"time"
 
 	"retool/kernels"
 )
@@ -38,6 +39,7 @@ type stepState struct {
 	results  kernels.Tensor // (2·MaxTokens) i32: what is drawn, then the bits of its log-probabilities, so that one copy brings both
 	sets     keptSets
 	plan     stepPlan
+	apart    apartSteps
 
 	next  []int32   // per feed
 	logp  []float32 // per feed
@@ -59,12 +61,14 @@ type stepShape struct {
 func (s *stepState) init(m *Model) {
 	s.run, s.ops, s.graphs = m.stepRun, m.stepOps, map[stepShape]string{}
 	s.plan.planner, _ = m.dev.(planner)
+	s.apart.init(m)
 	if m.Config.LMHead {
 		s.results = m.dev.Alloc(kernels.I32, 2*m.Options.MaxTokens)
 	}
 }
 
 func (s *stepState) close(dev kernels.Device) {
+	s.apart.close()
 	if !s.results.Absent() {
 		dev.Free(s.results)
 	}
@@ -173,9 +177,27 @@ func (m *Model) stepOf(batch []Feed, s kernels.Sampling) (next []int32, logp []f
 	if len(batch) == 0 {
 		return next, logp, nil
 	}
-	if err := m.prepareStep(batch); err != nil {
+	t, drawn, width, err := m.checkFeeds(batch)
+	if err != nil {
 		return nil, nil, fmt.Errorf("model: Step: %w", err)
 	}
+	began, apart := time.Now(), st.apart.wants(batch, t, st.sets.on)
+	if apart {
+		err = m.stepApart(batch, t, s)
+	} else {
+		m.prepareStep(batch, t, drawn, width)
+		err = m.stepWhole(batch, s)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	st.apart.took(apart, t, time.Since(began))
+	return next, logp, nil
+}
+
+// stepWhole is a step that was prepared, by operations on all of it.
+func (m *Model) stepWhole(batch []Feed, s kernels.Sampling) error {
+	st := &m.step
 	st.sets.room(m.dev, st.drawn, m.Config.Vocab)
 	st.sampling = s
 	st.graph = ""
@@ -187,17 +209,17 @@ func (m *Model) stepOf(batch []Feed, s kernels.Sampling) (next []int32, logp []f
 		}
 	}
 	if err := m.run("Step", st.run); err != nil {
-		return nil, nil, err
+		return err
 	}
 	r := 0
 	for i := range batch {
-		next[i], logp[i] = 0, 0
+		st.next[i], st.logp[i] = 0, 0
 		if batch[i].Draw {
-			next[i], logp[i] = st.host[r], math.Float32frombits(uint32(st.host[st.drawn+r]))
+			st.next[i], st.logp[i] = st.host[r], math.Float32frombits(uint32(st.host[st.drawn+r]))
 			r++
 		}
 	}
-	return next, logp, nil
+	return nil
 }
 
 // stepRun is what Step does inside Do: tables to the device, operations, results back.
@@ -243,12 +265,8 @@ func (m *Model) stepOps() {
 	}
 }
 
-// prepareStep checks the feeds and lays out their integers.
-func (m *Model) prepareStep(batch []Feed) error {
-	t, drawn, width, err := m.checkFeeds(batch)
-	if err != nil {
-		return err
-	}
+// prepareStep lays out the integers of feeds that were checked.
+func (m *Model) prepareStep(batch []Feed, t, drawn, width int) {
 	// A decode step has a row for every sequence. Where operations can be replayed, it is padded to one of few shapes: rows behind the last
 	// sequence, whose keys nobody stores, and sequences without rows.
 	s, asked := len(batch), drawn
@@ -310,7 +328,6 @@ func (m *Model) prepareStep(batch []Feed) error {
 		m.paged.table.Work = in.matrix(workAt, plan.items, 2)
 	}
 	m.step.t, m.step.drawn, m.step.asked, m.step.width = t, drawn, asked, width
-	return nil
 }
 
 // checkFeeds holds the feeds against the model and its cache. t is their tokens, drawn how many draw, width the pages of the longest.

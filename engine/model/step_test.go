@@ -218,13 +218,16 @@ func stepAllocatesNothing(t *testing.T, m *Model) {
 		for i := range batch {
 			batch[i] = Feed{IDs: []int32{int32(i)}, Pos: 70, Pages: []int32{int32(2 * i), int32(2*i + 1)}, Key: int64(i), Draw: i%3 == 0}
 		}
-		got := testing.AllocsPerRun(20, func() {
+		step := func() {
 			if _, _, err := m.Step(batch, kernels.Sampling{Temperature: 1, TopP: 1}); err != nil {
 				t.Fatal(err)
 			}
-		})
-		if got != 0 {
-			t.Errorf("%v: a step of %d sequences allocates %v times", m.Options.DType, n, got)
+		}
+		for _, m.step.apart.force = range []apartWay{apartNever, apartAlways} {
+			step()
+			if got := testing.AllocsPerRun(20, step); got != 0 {
+				t.Errorf("%v: a step of %d sequences allocates %v times", m.Options.DType, n, got)
+			}
 		}
 	}
 }
