@@ -40,8 +40,9 @@ func (j *attentionJob) heads(d *cpu, w *worker, it attentionItem, g, heads int) 
 		view := j.tile(d, w, int(it.seq), i, g, heads, n)
 		t := &w.heads
 		*t = headTile{
-			q: unsafe.Pointer(&q[0]), o: unsafe.Pointer(&o[0]), s: unsafe.Pointer(&s[0]), vals: unsafe.Pointer(view.vals), valsNext: 4 * view.valsNext,
-			ld: 4 * view.ld, heads: heads, dim: D, n: n, m: &m[0], top: &tops[0], sum: &sums[0], scale: j.scale,
+			q: unsafe.Pointer(&q[0]), o: unsafe.Pointer(&o[0]), s: unsafe.Pointer(&s[0]),
+			vals: unsafe.Pointer(view.vals), valsNext: 4 * view.valsNext, ld: 4 * view.ld,
+			heads: heads, dim: D, n: n, m: &m[0], top: &tops[0], sum: &sums[0], scale: j.scale,
 		}
 		view.headScores(d.v, w, t)
 		for h, top := range tops {

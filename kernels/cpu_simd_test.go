@@ -281,8 +281,8 @@ func TestAttendLoopsTakeRows(t *testing.T) {
 	}
 }
 
-// Several heads' tile at once has the bits of its heads one by one, in pages, where a panel of keys may stand beside the others, and in rows
-// of a matrix, and touches nothing beside its scores and outputs.
+// Several heads' tile at once has the bits of its heads one by one, in pages, where a panel of keys may stand beside the others, and in
+// rows of a matrix, and touches nothing beside its scores and outputs.
 func TestHeadLoopsAreHeadsAlone(t *testing.T) {
 	for _, v := range variants() {
 		if v.headScores == nil {
@@ -291,10 +291,12 @@ func TestHeadLoopsAreHeadsAlone(t *testing.T) {
 		t.Run(v.name, func(t *testing.T) {
 			alone := *v
 			alone.headScores, alone.headValues = nil, nil
-			km, vm, sm, om, qm, tm := guarded(t, 1<<16), guarded(t, 1<<16), guarded(t, 1<<10), guarded(t, 1<<10), guarded(t, 1<<10), guarded(t, 1<<14)
+			km, vm, tm := guarded(t, 1<<16), guarded(t, 1<<16), guarded(t, 1<<14)
+			sm, om, qm := guarded(t, 1<<10), guarded(t, 1<<10), guarded(t, 1<<10)
 			w := &worker{tail: floats(tileRows * tileCols)}
 			rapid.Check(t, func(t *rapid.T) {
-				D, heads, n := rapid.SampledFrom([]int{32, 64, 128}).Draw(t, "dim"), 2*rapid.IntRange(1, 2).Draw(t, "pairs"), rapid.IntRange(1, 64).Draw(t, "n")
+				D, heads := rapid.SampledFrom([]int{32, 64, 128}).Draw(t, "dim"), 2*rapid.IntRange(1, 2).Draw(t, "pairs")
+				n := rapid.IntRange(1, 64).Draw(t, "n")
 				size := keyBlock * D
 				view := tileView{keysNext: size, valsNext: size, ld: D}
 				vals := edge(t, vm, heads*size, "values")
