@@ -62,7 +62,7 @@
 // names it; NewCPUVariant takes a given one. No environment variable has a say.
 //
 // All but "go" compute the same bits, all operations, forward and backward: a run on one host goes on, or is repeated, on another
-// with the same numbers, on any number of threads. They use no approximate instruction, whose results differ between makers: roots
+// with the same numbers, on any number of threads, which share an operation or take whole ones apart (Apart). They use no approximate instruction, whose results differ between makers: roots
 // and quotients are rounded as IEEE 754 demands. "go" follows the same order of sums and lanes but rounds every product before it is
 // added, and so computes bits of its own; Info.Contract tells the two apart. TestBitsAreTheSameOnEveryProcessor pins both.
 //
