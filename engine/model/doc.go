@@ -12,12 +12,13 @@
 //
 // # Files
 //
-// forward.go and backward.go are read side by side: the second is the list of the first upwards. pass.go is Train and Score, step.go
-// is Step, step_apart.go the steps that threads take apart, kept.go the sets that a StepKept drew from. A folder of Hugging Face's layout is read and written by folder.go, which holds
-// config.json against the tensors; its config.json by hfconfig.go, its tensors by package safetensors. projection.go is the product of
-// activations with a matrix, lora.go what an adapter adds to it, lora_folder.go an adapter in PEFT's layout, scorer.go what becomes of
-// logits. blocks.go is the tokens that a layer takes one after the other, gradient.go what becomes of gradients that were there before.
-// workspace.go is the memory of activations, which models that take turns share; lend.go is how pages and learning take turns.
+// forward.go and backward.go are read side by side: the second is the list of the first upwards. pass.go is Train and Score, step.go is
+// Step, step_apart.go the steps that threads take apart, kept.go the sets that a StepKept drew from. A folder of Hugging Face's layout is
+// read and written by folder.go, which holds config.json against the tensors; its config.json by hfconfig.go, its tensors by package
+// safetensors. projection.go is the product of activations with a matrix, lora.go what an adapter adds to it, lora_folder.go an adapter in
+// PEFT's layout, scorer.go what becomes of logits. blocks.go is the tokens that a layer takes one after the other, gradient.go what
+// becomes of gradients that were there before. workspace.go is the memory of activations, which models that take turns share; lend.go is
+// how pages and learning take turns.
 //
 // An adapter is float32 whatever the base is: it has no master copy, several ranks divide its moments as those of a float32 model, and
 // products round it as they read it. What passes between A and B is float32 too, so that the scale is not rounded on the way.
