@@ -75,6 +75,39 @@ func TestEveryCommandCountsItsArguments(t *testing.T) {
 	require.Greater(t, visited, 30)
 }
 
+// Every flag of every command that takes a text refuses an empty one, and so does every argument that is to name something.
+func TestNoCommandTakesAnEmptyText(t *testing.T) {
+	flags, arguments := 0, 0
+	eachCommand(commands(), nil, func(path []string, c *cli.Command) {
+		refused := func(says string, args ...string) {
+			out, err := typed(append(path[:len(path):len(path)], args...)...)
+			require.ErrorContains(t, err, strings.Join(path, " ")+says, "%q", args)
+			require.ErrorContains(t, err, ", got an empty text")
+			require.Empty(t, out)
+		}
+		for _, f := range c.Flags {
+			if d, ok := f.(cli.DocGenerationFlag); !ok || !d.TakesValue() {
+				continue
+			}
+			switch f.(type) {
+			case *cli.IntFlag, *cli.Uint64Flag, *cli.Float64Flag, *cli.DurationFlag: // which an empty text is none of
+				continue
+			}
+			for _, name := range f.Names() {
+				refused(": "+dashed(f.Names()[0])+": want ", dashed(name)+"=")
+				refused(": "+dashed(f.Names()[0])+": want ", dashed(name), "")
+				flags++
+			}
+		}
+		if least, most := places(c.ArgsUsage); most > 0 && most < math.MaxInt && c.ArgsUsage != "[TEXT]" {
+			refused(": want "+c.ArgsUsage, make([]string, max(least, 1))...)
+			arguments++
+		}
+	})
+	require.Greater(t, flags, 100)
+	require.Greater(t, arguments, 15)
+}
+
 func TestHelpIsAskedAnywhere(t *testing.T) {
 	for command, says := range map[string]string{
 		"--help": "doctor    what this host offers", "help": "doctor    what this host offers", "": "doctor    what this host offers",
