@@ -7,9 +7,8 @@ import (
 
 // Code is cut out of a turn at fence lines, and what lies between two of them is run as it was written. A fence line is, as in
 // Markdown, a run of at least three back-ticks or tildes at the begin of a line, behind any indentation. One that opens may carry an
-// info string (`python`, `Python 3`, `{.python .numberLines}`, `python title="x.py"`) or the first line of the code; one that closes is of
-// the same character,
-// at least as long, and carries nothing.
+// info string (`python`, `Python 3`, `{.python .numberLines}`, `python title="x.py"`, MyST's `{code-cell} ipython3`, whose options are no
+// code) or the first line of the code; one that closes is of the same character, at least as long, and carries nothing.
 //
 // A program may print or hold such lines itself, so fences are looked for as Python would read the text: what stands in a string
 // literal is no fence, nor is anything else there, and a comment reaches to the end of its line. Outside both, Python has no use for
@@ -135,6 +134,9 @@ func (s *scanner) end(code, to int, closed bool) {
 	if s.start < lineEnd(s.text, s.begin) && s.fence.kind == pythonBlock {
 		text = withoutAttribute(text)
 	}
+	if s.fence.directive {
+		text = text[len(options.FindString(text)):]
+	}
 	b := block{from: s.begin, to: to, code: dedent(oneLineBreak(text)), kind: s.fence.kind, closed: closed}
 	if b.kind != pythonBlock { // perhaps Markdown that has the program in a block of its own
 		if code, ok := program(blocks(text)); ok {
@@ -181,6 +183,8 @@ type fence struct {
 	kind  blockKind
 	blank bool // nothing behind the run
 	code  int  // where in the line code begins; its length if none stands there
+
+	directive bool // of MyST, in braces: options may stand between it and the code
 }
 
 const keyValue = `[\w-]+=(?:"[^"]*"|'[^']*'|[\w./-]+)`
@@ -193,6 +197,8 @@ var (
 	attributes = regexp.MustCompile(`^(?:\{[ \t]*(?:[.#]|[\w-]+=[^=}])[^}]*\}|\([\w .-]*\)|[\w.:/-]+|(?:(?:` + keyValue +
 		`|\{[\d, \t-]*\}|showLineNumbers|numberLines|lineNumbers)(?:[ \t]+|$)){2,})$`)
 	attribute = regexp.MustCompile(`^([\w-]+)=("[^"]*"|'[^']*'|[\w./-]+)$`)
+	directive = regexp.MustCompile(`^\{[ \t]*(?:code-cell|code-block|code|sourcecode|jupyter-execute|exec-code)[ \t]*\}$`)
+	options   = regexp.MustCompile(`^(?:[ \t]*---[ \t]*\r?\n(?s:.*?)\n[ \t]*---[ \t]*(?:\r?\n|$)|(?:[ \t]*:[\w-]+:[^\n]*(?:\n|$))+)`)
 )
 
 // parseFence reads a line as an opening fence. Behind the name of a language may stand code; attributes, which no Python statement
@@ -223,6 +229,12 @@ func parseFence(line string) (f fence, ok bool) {
 	name, _, _ := strings.Cut(word, ":")
 	if !strings.HasPrefix(name, "{") {
 		name, _, _ = strings.Cut(name, ",")
+	}
+	if directive.MatchString(word) { // the language is its argument; a cell without one is of Python
+		f.directive = true
+		if name, after = after, ""; name == "" {
+			name = "python"
+		}
 	}
 	switch {
 	case pythonName.MatchString(name):
