@@ -225,7 +225,7 @@ func (p *Hermes) Observed(reply string) []int32 {
 	return p.tok.EncodeTemplate(p.before + p.inert.in(content) + p.after)
 }
 
-// ReplyFault asks for a turn that holds a call to run, and for a reply between tags.
+// ReplyFault asks for a turn that holds one call, which can be run, and for a reply between tags.
 func (p *Hermes) ReplyFault(turn, reply string) string {
 	q, called := p.Call([]byte(turn), 0, true)
 	switch {
@@ -233,6 +233,8 @@ func (p *Hermes) ReplyFault(turn, reply string) string {
 		return "tool segments after text that holds no " + openCall
 	case q.Invalid != "":
 		return "calls that cannot be run: " + q.Invalid
+	case strings.Contains(turn[q.From+len(openCall):], openCall):
+		return "tool segments after several calls, of which a rollout runs the first"
 	case !strings.HasPrefix(reply, openResponse+"\n") || !strings.HasSuffix(reply, "\n"+closeResponse):
 		return fmt.Sprintf("tool segments that are not in the form of protocol.name hermes, %q … %q", openResponse+"\n", "\n"+closeResponse)
 	}

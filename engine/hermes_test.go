@@ -213,6 +213,7 @@ func TestHermesTracesAreChecked(t *testing.T) {
 	reply := "<tool_response>\n1\n</tool_response>"
 	require.Empty(t, p.ReplyFault("Text\n"+goodCall, reply))
 	require.Empty(t, p.TextFault("Text\n"+goodCall))
+	require.Contains(t, p.ReplyFault(goodCall+goodCall, reply), "several calls")
 	require.Contains(t, p.ReplyFault("Text", reply), "holds no <tool_call>")
 	require.Contains(t, p.ReplyFault("<tool_call>x</tool_call>", reply), "invalid_json")
 	require.Contains(t, p.ReplyFault(goodCall, "<interpreter>\n1</interpreter>"), "not in the form")

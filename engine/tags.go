@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"retool/engine/tokenizer"
 )
@@ -311,7 +312,8 @@ func (p *Tags) Observed(reply string) []int32 { return p.tok.Encode(reply) }
 // Feedback is what stands before and after an output in a reply of the form that protocol.feedback names.
 func Feedback(name string) (before, after string) { return feedbacks[name][0], feedbacks[name][1] }
 
-// ReplyFault asks for a turn that closes a call, and a reply in the configured feedback form.
+// ReplyFault asks for a turn that ends as it closes its one call, but for what a closing token may carry, and for a reply in the configured
+// feedback form.
 func (p *Tags) ReplyFault(turn, reply string) string {
 	request, closed := p.Call([]byte(turn), len(turn), false)
 	if !closed {
@@ -320,6 +322,8 @@ func (p *Tags) ReplyFault(turn, reply string) string {
 	text := p.feedback[0]
 	if rest, ok := strings.CutPrefix(text, string(request.Extra)); ok {
 		text = rest
+	} else if bytes.ContainsFunc(request.Extra, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }) {
+		return "tool segments after text that goes on behind its first " + closeCode + ", where a rollout has the output"
 	}
 	if !strings.HasPrefix(reply, text) || !strings.HasSuffix(reply, p.feedback[1]) {
 		return fmt.Sprintf("tool segments that are not in the form protocol.feedback %s, %q … %q", p.cfg.Feedback, p.feedback[0], p.feedback[1])
