@@ -148,6 +148,7 @@ func TestWrongFlagsAreOneSentence(t *testing.T) {
 		"generate --seed -1":                    `generate: --seed: want a whole number, not negative, got "-1"`,
 		"generate --top-p much":                 `generate: --top-p: want a number, got "much"`,
 		"profile --every soon -- x":             `profile: --every: want a duration such as 5s or 2m30s, got "soon"`,
+		"bench kernels --ops zzz":               `bench: kernels: --ops "zzz" matches no operation`,
 		"eval --json=maybe":                     `eval: --json: want true, false or nothing, got "maybe"`,
 		"eval ---json":                          `eval: want --NAME or --NAME=VALUE, got "---json"`,
 		"trian demo":                            `no command "trian"; did you mean train? `,
