@@ -14,6 +14,22 @@ import (
 // literal is no fence, nor is anything else there, and a comment reaches to the end of its line. Outside both, Python has no use for
 // three back-ticks, so a closing fence may also stand behind the last line's code. A string that never ends protects nothing.
 
+// A lone carriage return breaks a line, too, as Python reads it.
+
+// lineBreaks is a text with a line feed in place of each lone carriage return: places in it are those in the text.
+func lineBreaks(text string) string {
+	if !strings.Contains(text, "\r") {
+		return text
+	}
+	out := []byte(text)
+	for i, c := range out {
+		if c == '\r' && (i+1 == len(out) || out[i+1] != '\n') {
+			out[i] = '\n'
+		}
+	}
+	return string(out)
+}
+
 // A block is one fenced piece of a text.
 type block struct {
 	from, to int // of the text, fence lines included

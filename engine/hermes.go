@@ -149,7 +149,7 @@ func parseCall(text string, nearly bool) (code, invalid string) {
 	if !ok {
 		return "", "invalid_arguments"
 	}
-	for _, b := range blocks(code) {
+	for _, b := range blocks(lineBreaks(code)) {
 		if b.kind == pythonBlock {
 			code = strings.TrimSpace(b.code)
 			break

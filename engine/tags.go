@@ -101,7 +101,7 @@ func (p *Tags) Call(turn []byte, fresh int, ended bool) (Request, bool) {
 		return Request{}, false
 	}
 	at += from
-	text := string(turn[:at])
+	text := lineBreaks(string(turn[:at]))
 	q := Request{Extra: turn[at+len(closeCode):]}
 	open, found := lastOpen(text), true
 	switch {
@@ -201,6 +201,7 @@ func (p *Tags) OutsideCode(text string) string { return OutsideCode(text) }
 // closed ends with its fence; if that is open as well, the response was cut off in the middle of a program, which is code to its end.
 // A <code> that nothing closes and no fence follows is a word of the text.
 func OutsideCode(text string) string {
+	text = lineBreaks(text)
 	var out strings.Builder
 	for from, closing := 0, -1; ; {
 		at := strings.Index(text[from:], openCode)

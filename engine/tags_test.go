@@ -76,6 +76,9 @@ func TestCodeIsWhatTheTurnFenced(t *testing.T) {
 		"CRLF": {
 			"<code>\r\n```python\r\nfor i in (1, 2):\r\n    print(i)\r\n```\r\n</code>", "for i in (1, 2):\r\n    print(i)",
 		},
+		"old line breaks": {
+			"<code>\r```python\rfor i in (1, 2):\r    print(i)\r```\r</code>", "for i in (1, 2):\n    print(i)",
+		},
 		"a mark before the fence": {"<code>\n\ufeff```python\nprint(1)\n```\n</code>", "print(1)"},
 		"fence beside the tags":   {"<code>```python\nprint(1)\n```</code>", "print(1)"},
 

@@ -110,3 +110,28 @@ func groupAround(toks []token, at int) (from, to int) {
 	}
 	return from, to
 }
+
+// python rewrites complex numbers as Python prints them: in 3+4j, a number on either side of the sign, j is i. Where anything else holds a
+// j, or an i or a k, it may be a unit vector, a quaternion or an index, and stays what it is.
+func python(toks []token) []token {
+	var at []int
+	for n, t := range toks {
+		switch {
+		case t.kind == wordToken && (t.text == "i" || t.text == "k"):
+			return toks
+		case t.kind != wordToken && t.kind != commandToken || t.text != "j":
+		case n >= 3 && !t.space && toks[n-1].kind == numberToken && (toks[n-2].is("+") || toks[n-2].is("-")) && toks[n-3].kind == numberToken:
+			at = append(at, n)
+		default:
+			return toks
+		}
+	}
+	if len(at) == 0 {
+		return toks
+	}
+	toks = slices.Clone(toks)
+	for _, n := range at {
+		toks[n].text = "i"
+	}
+	return toks
+}
