@@ -153,6 +153,9 @@ func (s *scanner) end(code, to int, closed bool) {
 	if s.fence.directive {
 		text = text[len(options.FindString(text)):]
 	}
+	if s.fence.kind == plainBlock {
+		text = withoutName(text)
+	}
 	b := block{from: s.begin, to: to, code: dedent(oneLineBreak(text)), kind: s.fence.kind, closed: closed}
 	if b.kind != pythonBlock { // perhaps Markdown that has the program in a block of its own
 		if code, ok := program(blocks(text)); ok {
@@ -186,6 +189,16 @@ func withoutAttribute(text string) string {
 	}
 	return rest
 }
+
+// withoutName takes the name of the language off that stands in a line of its own before the code: as code it is an error at best.
+func withoutName(text string) string {
+	if rest := text[len(nameLine.FindString(text)):]; strings.TrimSpace(rest) != "" {
+		return rest
+	}
+	return text
+}
+
+var nameLine = regexp.MustCompile(`^[ \t]*(?i:python3?|py)[ \t]*\r?\n`)
 
 // oneLineBreak takes the last line break off: it belongs to the fence or the tag on the next line.
 func oneLineBreak(text string) string {
