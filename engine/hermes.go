@@ -98,26 +98,50 @@ func (p *Hermes) Call(turn []byte, _ int, ended bool) (Request, bool) {
 	if !ended {
 		return Request{}, false
 	}
-	from, to := nextCall(string(turn))
+	from, to := p.nextCall(string(turn))
 	if from < 0 {
 		return Request{}, false
 	}
 	q := Request{From: from}
-	q.Code, q.Invalid = parseCall(string(turn[from+len(openCall):to-len(closeCall)]), p.cfg.Calls == "loose")
+	q.Code, q.Invalid = parseCall(string(turn[from+len(openCall):to-len(closeCall)]), p.loose())
 	return q, true
 }
 
-// nextCall is where the first call of a text lies, its tags included; from < 0: there is none.
-func nextCall(text string) (from, to int) {
+// loose reports whether calls are read that are nearly JSON.
+func (p *Hermes) loose() bool { return p.cfg.Calls == "loose" }
+
+// mostClosing is how many closing tags a call may hold in its strings.
+const mostClosing = 8
+
+// nextCall is where the first call of a text lies, its tags included; from < 0: there is none. It ends at the first closing tag: of loose
+// calls, at the first that leaves one to be read, for code may hold the tag.
+func (p *Hermes) nextCall(text string) (from, to int) {
 	from = strings.Index(text, openCall)
 	if from < 0 {
 		return -1, -1
 	}
-	n := strings.Index(text[from:], closeCall)
-	if n < 0 {
+	first, at := -1, from+len(openCall)
+	for range mostClosing {
+		n := strings.Index(text[at:], closeCall)
+		if n < 0 {
+			break
+		}
+		end := at + n
+		at = end + len(closeCall)
+		if first < 0 {
+			first = at
+		}
+		if !p.loose() {
+			break
+		}
+		if _, invalid := parseCall(text[from+len(openCall):end], true); invalid != "invalid_json" {
+			return from, at
+		}
+	}
+	if first < 0 {
 		return -1, -1
 	}
-	return from, from + n + len(closeCall)
+	return from, first
 }
 
 // parseCall reads the JSON of a call, or what is nearly that. invalid is the status of one that cannot be run.
@@ -195,7 +219,7 @@ func (p *Hermes) Observation(r Result) string {
 func (p *Hermes) OutsideCode(text string) string {
 	var out strings.Builder
 	for {
-		from, to := nextCall(text)
+		from, to := p.nextCall(text)
 		if from < 0 {
 			break
 		}
@@ -228,12 +252,13 @@ func (p *Hermes) Observed(reply string) []int32 {
 // ReplyFault asks for a turn that holds one call, which can be run, and for a reply between tags.
 func (p *Hermes) ReplyFault(turn, reply string) string {
 	q, called := p.Call([]byte(turn), 0, true)
+	_, end := p.nextCall(turn)
 	switch {
 	case !called:
 		return "tool segments after text that holds no " + openCall
 	case q.Invalid != "":
 		return "calls that cannot be run: " + q.Invalid
-	case strings.Contains(turn[q.From+len(openCall):], openCall):
+	case strings.Contains(turn[end:], openCall):
 		return "tool segments after several calls, of which a rollout runs the first"
 	case !strings.HasPrefix(reply, openResponse+"\n") || !strings.HasSuffix(reply, "\n"+closeResponse):
 		return fmt.Sprintf("tool segments that are not in the form of protocol.name hermes, %q … %q", openResponse+"\n", "\n"+closeResponse)

@@ -123,6 +123,10 @@ func TestCallsThatAreNearlyJSON(t *testing.T) {
 		require.True(t, called)
 		require.Equal(t, want, q.Code+q.Invalid, "%.80s", body)
 	}
+	holds := openCall + `{"name": "code_interpreter", "arguments": {"code": "print('</tool_call>')"}}` + closeCall
+	q, _ := p.Call([]byte("So: "+holds), 1, true)
+	require.Equal(t, "print('</tool_call>')", q.Code)
+	require.Equal(t, "So: \\boxed{1}", p.OutsideCode("So: "+holds+"\\boxed{1}"))
 	require.NotEqual(t, p.Contract(), hermes(t, func(c *ProtocolConfig) { c.Calls = "json" }).Contract())
 }
 

@@ -202,7 +202,7 @@ func (b *budget) ended(dev kernels.Device, e *engine.Engine) string {
 	}
 	if n, ok := peakResident(); ok {
 		line += fmt.Sprintf("; at most %s were resident", gibibytes(n))
-		if spare := e.SparePages(); spare > 0 {
+		if spare := e.SparePages(); int64(spare)*m.page >= 1<<20 {
 			line += fmt.Sprintf(": %d of %d KV pages, %s, were never used", spare, e.Pages(), gibibytes(int64(spare)*m.page))
 		}
 	}
