@@ -144,7 +144,8 @@ func TestEverySpellingOfACallHoldsItsCode(t *testing.T) {
 			written = strings.ReplaceAll(written, "\n", `\n`)
 		}
 		text := "{" + quote + "name" + quote + ": '" + toolName + "', arguments: {'t': None, 'code': " + written +
-			rapid.SampledFrom([]string{"", ",", " , "}).Draw(rt, "comma") + rapid.SampledFrom([]string{"", "}", "}}", "}\n}\n", "}}}"}).Draw(rt, "end")
+			rapid.SampledFrom([]string{"", ",", " , "}).Draw(rt, "comma") +
+			rapid.SampledFrom([]string{"", "}", "}}", "}\n}\n", "}}}"}).Draw(rt, "end")
 		got, invalid := parseCall(text, true)
 		require.Equal(rt, "", invalid, text)
 		require.Equal(rt, code, got)

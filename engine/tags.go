@@ -147,8 +147,8 @@ func stray(text string, all []block) bool {
 	return len(all) == 1 && all[0].kind == plainBlock && !all[0].closed && all[0].code == "" && !blank(text[:all[0].from])
 }
 
-// unfenced is a request without a block: all of it but the line breaks beside the tags, the language's name in a line before it, and a fence
-// that closes what none opened.
+// unfenced is a request without a block: all of it but the line breaks beside the tags, the language's name in a line before it, and a
+// fence that closes what none opened.
 func unfenced(text string) string {
 	if all := blocks(text); stray(text, all) {
 		text = text[:all[0].from]

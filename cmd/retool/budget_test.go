@@ -25,7 +25,8 @@ func TestPlansOfTheCPUAreWhatIsResident(t *testing.T) {
 		c, out, errs := command(append([]string{"train", "tiny", "--set", "run=" + filepath.Join(t.TempDir(), "run")}, sets(more)...)...)
 		c.Env = append(c.Env, "GOGC=2")
 		require.NoError(t, c.Run(), "%s%s", out, errs)
-		line := regexp.MustCompile(`memory    planned (\S+) (\S+) of tensors,.* at most (\S+) (\S+) were resident`).FindStringSubmatch(out.String())
+		said := regexp.MustCompile(`memory    planned (\S+) (\S+) of tensors,.* at most (\S+) (\S+) were resident`)
+		line := said.FindStringSubmatch(out.String())
 		require.NotNil(t, line, out.String())
 		size := func(number, unit string) float64 {
 			n, err := strconv.ParseFloat(number, 64)

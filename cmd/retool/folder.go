@@ -78,8 +78,8 @@ func openFolder(dir string) (*folder, error) {
 	return f, f.read(dir)
 }
 
-// sayAltered says on standard error what in a checkpoint's folder is not as it was written. It is read all the same: people mend a template,
-// or stretch a model's positions.
+// sayAltered says on standard error what in a checkpoint's folder is not as it was written. It is read all the same: people mend a
+// template, or stretch a model's positions.
 func sayAltered(dir string) {
 	if text := trainer.Altered(dir, handedOn); text != "" {
 		fmt.Fprintln(os.Stderr, "note      "+text)
