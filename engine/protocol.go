@@ -66,7 +66,7 @@ type ProtocolConfig struct {
 	Template string `yaml:"template" doc:"plain, retool-repo (the published one), paper-fig7, verl: text around a question"`
 	Error    string `yaml:"error" doc:"traceback (as in the paper's figure 4), last-line: what a failed snippet shows"`
 	Cap      int    `yaml:"cap" doc:"characters of output shown, the middle cut; released evaluation"`
-	Calls    string `yaml:"calls" doc:"hermes: loose (choice) reads calls that are nearly JSON, too; json: no others, as verl and older runs" resume:"free"`
+	Calls    string `yaml:"calls" doc:"hermes: loose (choice) reads what is nearly JSON, too; json: as verl and older runs" resume:"free"`
 	NoFence  string `yaml:"no_fence" doc:"without a fence run what follows the opening tag: code (choice); all of the turn: retool-eval"`
 }
 

@@ -59,7 +59,12 @@ func benchCommand() *cli.Command {
 	batches := &cli.StringFlag{Name: "batches", Usage: "`N,…` sequences of a decode; none: 1, 8, 32, 64, on a GPU up to 256"}
 	measured := kernelsOn.Action
 	onCPU := func(c *cli.Context) error {
-		if err := bench.CheckKernels(bench.KernelOptions{Models: list(c.String("models")), Ops: list(c.String("ops"))}); err != nil {
+		models := list(c.String("models"))
+		err := bench.CheckModels(models)
+		if err == nil {
+			err = bench.CheckKernels(bench.KernelOptions{Models: models, Ops: list(c.String("ops"))})
+		}
+		if err != nil {
 			return err
 		}
 		return measured(c)
