@@ -30,16 +30,12 @@ type KernelOptions struct {
 	Decode []int         // batch sizes of a decode step; none: 1, 8, 32, 64
 	Budget time.Duration // per row; 0: 30 ms
 	Floor  *Floor        // none: calibrated first
+
+	Report func(Row) error // of each row, when it has been measured; its error ends the measurement
 }
 
 // Kernels measures every operation of a device at the shapes of models, in training and in decode, each against its floor.
 func Kernels(dev kernels.Device, o KernelOptions) ([]Row, error) {
-	if len(o.Models) == 0 {
-		o.Models = []string{"d128", "d256"}
-	}
-	if len(o.Decode) == 0 {
-		o.Decode = []int{1, 8, 32, 64}
-	}
 	if o.Budget == 0 {
 		o.Budget = 30 * time.Millisecond
 	}
@@ -48,26 +44,41 @@ func Kernels(dev kernels.Device, o KernelOptions) ([]Row, error) {
 		o.Floor = &f
 	}
 	k := &kernelBench{dev: dev, o: o}
-	for _, name := range o.Models {
+	err := k.all()
+	return k.rows, err
+}
+
+// CheckKernels refuses options by which Kernels would measure nothing.
+func CheckKernels(o KernelOptions) error { return (&kernelBench{o: o}).all() }
+
+// all goes over the operations.
+func (k *kernelBench) all() error {
+	if len(k.o.Models) == 0 {
+		k.o.Models = []string{"d128", "d256"}
+	}
+	if len(k.o.Decode) == 0 {
+		k.o.Decode = []int{1, 8, 32, 64}
+	}
+	for _, name := range k.o.Models {
 		i := slices.IndexFunc(Models, func(m Model) bool { return m.Name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("bench: no model %q (known: d128, d256, q05)", name)
+			return fmt.Errorf("bench: no model %q (known: d128, d256, q05)", name)
 		}
 		k.m = Models[i]
 		k.training()
-		for _, batch := range o.Decode {
+		for _, batch := range k.o.Decode {
 			k.decode(batch)
 		}
 		k.update()
 	}
 	if k.err == nil && len(k.rows) == 0 {
-		k.err = fmt.Errorf("bench: kernels: --ops %q matches no operation", strings.Join(o.Ops, ","))
+		k.err = fmt.Errorf("bench: kernels: --ops %q matches no operation", strings.Join(k.o.Ops, ","))
 	}
-	return k.rows, k.err
+	return k.err
 }
 
 type kernelBench struct {
-	dev  kernels.Device
+	dev  kernels.Device // nil: operations are counted, none is measured
 	o    KernelOptions
 	m    Model
 	rows []Row
@@ -85,6 +96,10 @@ func (k *kernelBench) row(op, shape string, d dims) { k.rowAs(op, op, shape, d) 
 // rowAs measures an operation of the table. Where there are operations to speak of, the row is a rate of them, else of bytes.
 func (k *kernelBench) rowAs(name, op, shape string, d dims) {
 	if !k.wanted(name) {
+		return
+	}
+	if k.dev == nil {
+		k.rows = append(k.rows, Row{Op: name})
 		return
 	}
 	c := caseOf("", op, d, kernels.F32)
@@ -120,6 +135,9 @@ func (k *kernelBench) rowAs(name, op, shape string, d dims) {
 		r.OfPeak, r.seconds = c.FLOP/done/relative, 0
 	}
 	k.rows = append(k.rows, r)
+	if k.o.Report != nil && k.err == nil {
+		k.err = k.o.Report(r)
+	}
 }
 
 // matrices are the products of a block: their outputs and inner sizes.

@@ -3,6 +3,7 @@ package bench
 import (
 	"encoding/json"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -27,9 +28,14 @@ func TestCalibrationAddsUp(t *testing.T) {
 func TestKernelsMeasuresEveryOperation(t *testing.T) {
 	dev := kernels.NewCPU(1)
 	defer dev.Close()
-	rows, err := Kernels(dev, KernelOptions{Models: []string{"d128"}, Decode: []int{2}, Budget: time.Microsecond})
+	var heard []Row
+	rows, err := Kernels(dev, KernelOptions{Models: []string{"d128"}, Decode: []int{2}, Budget: time.Microsecond,
+		Report: func(r Row) error { heard = append(heard, r); return nil }})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !slices.EqualFunc(rows, heard, func(a, b Row) bool { return a.Op == b.Op && a.Shape == b.Shape }) {
+		t.Errorf("%d rows, %d reported", len(rows), len(heard))
 	}
 	text, _ := json.Marshal(rows)
 	ops := "linear dx dw rmsnorm add embed rope swiglu attention paged append logsumexp entropy sample loss adamw squares tree"

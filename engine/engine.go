@@ -158,5 +158,8 @@ func (e *Engine) Stats() Stats { return e.stats }
 // Pages is the number of KV pages.
 func (e *Engine) Pages() int { return len(e.pages.refs) }
 
+// SparePages is how many of them nothing has used so far.
+func (e *Engine) SparePages() int { return e.pages.spare }
+
 // Close gives the pages back.
 func (e *Engine) Close() { e.model.CloseKV() }

@@ -7,13 +7,28 @@ import (
 
 // Code is cut out of a turn at fence lines, and what lies between two of them is run as it was written. A fence line is, as in
 // Markdown, a run of at least three back-ticks or tildes at the begin of a line, behind any indentation. One that opens may carry an
-// info string (`python`, `Python 3`, `{.python .numberLines}`, `python title="x.py"`) or the first line of the code; one that closes is of
-// the same character,
-// at least as long, and carries nothing.
+// info string (`python`, `Python 3`, `{.python .numberLines}`, `python title="x.py"`, MyST's `{code-cell} ipython3`, whose options are no
+// code) or the first line of the code; one that closes is of the same character, at least as long, and carries nothing.
 //
 // A program may print or hold such lines itself, so fences are looked for as Python would read the text: what stands in a string
 // literal is no fence, nor is anything else there, and a comment reaches to the end of its line. Outside both, Python has no use for
 // three back-ticks, so a closing fence may also stand behind the last line's code. A string that never ends protects nothing.
+
+// A lone carriage return breaks a line, too, as Python reads it.
+
+// lineBreaks is a text with a line feed in place of each lone carriage return: places in it are those in the text.
+func lineBreaks(text string) string {
+	if !strings.Contains(text, "\r") {
+		return text
+	}
+	out := []byte(text)
+	for i, c := range out {
+		if c == '\r' && (i+1 == len(out) || out[i+1] != '\n') {
+			out[i] = '\n'
+		}
+	}
+	return string(out)
+}
 
 // A block is one fenced piece of a text.
 type block struct {
@@ -135,6 +150,12 @@ func (s *scanner) end(code, to int, closed bool) {
 	if s.start < lineEnd(s.text, s.begin) && s.fence.kind == pythonBlock {
 		text = withoutAttribute(text)
 	}
+	if s.fence.directive {
+		text = text[len(options.FindString(text)):]
+	}
+	if s.fence.kind == plainBlock {
+		text = withoutName(text)
+	}
 	b := block{from: s.begin, to: to, code: dedent(oneLineBreak(text)), kind: s.fence.kind, closed: closed}
 	if b.kind != pythonBlock { // perhaps Markdown that has the program in a block of its own
 		if code, ok := program(blocks(text)); ok {
@@ -169,6 +190,16 @@ func withoutAttribute(text string) string {
 	return rest
 }
 
+// withoutName takes the name of the language off that stands in a line of its own before the code: as code it is an error at best.
+func withoutName(text string) string {
+	if rest := text[len(nameLine.FindString(text)):]; strings.TrimSpace(rest) != "" {
+		return rest
+	}
+	return text
+}
+
+var nameLine = regexp.MustCompile(`^[ \t]*(?i:python3?|py)[ \t]*\r?\n`)
+
 // oneLineBreak takes the last line break off: it belongs to the fence or the tag on the next line.
 func oneLineBreak(text string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
@@ -181,6 +212,8 @@ type fence struct {
 	kind  blockKind
 	blank bool // nothing behind the run
 	code  int  // where in the line code begins; its length if none stands there
+
+	directive bool // of MyST, in braces: options may stand between it and the code
 }
 
 const keyValue = `[\w-]+=(?:"[^"]*"|'[^']*'|[\w./-]+)`
@@ -193,6 +226,8 @@ var (
 	attributes = regexp.MustCompile(`^(?:\{[ \t]*(?:[.#]|[\w-]+=[^=}])[^}]*\}|\([\w .-]*\)|[\w.:/-]+|(?:(?:` + keyValue +
 		`|\{[\d, \t-]*\}|showLineNumbers|numberLines|lineNumbers)(?:[ \t]+|$)){2,})$`)
 	attribute = regexp.MustCompile(`^([\w-]+)=("[^"]*"|'[^']*'|[\w./-]+)$`)
+	directive = regexp.MustCompile(`^\{[ \t]*(?:code-cell|code-block|code|sourcecode|jupyter-execute|exec-code)[ \t]*\}$`)
+	options   = regexp.MustCompile(`^(?:[ \t]*---[ \t]*\r?\n(?s:.*?)\n[ \t]*---[ \t]*(?:\r?\n|$)|(?:[ \t]*:[\w-]+:[^\n]*(?:\n|$))+)`)
 )
 
 // parseFence reads a line as an opening fence. Behind the name of a language may stand code; attributes, which no Python statement
@@ -223,6 +258,12 @@ func parseFence(line string) (f fence, ok bool) {
 	name, _, _ := strings.Cut(word, ":")
 	if !strings.HasPrefix(name, "{") {
 		name, _, _ = strings.Cut(name, ",")
+	}
+	if directive.MatchString(word) { // the language is its argument; a cell without one is of Python
+		f.directive = true
+		if name, after = after, ""; name == "" {
+			name = "python"
+		}
 	}
 	switch {
 	case pythonName.MatchString(name):

@@ -12,6 +12,8 @@ import (
 // that holds <tool_call>{"name": "code_interpreter", "arguments": {"code": …}}</tool_call> asks for it when it ends, and the output comes
 // back in a turn of its own, in the form of the model's chat template, with the begin of the assistant's next turn.
 //
+// With calls: loose a call that is JSON but for how models misspell it is read, too (calls.go); json takes no other, as verl.
+//
 // The first call of a turn is executed, and what the turn says behind it is not looked at. A <tool_call> that nothing closes is a word of
 // the text, as in verl: the turn asks for nothing, and ends the trajectory. A call that is closed but cannot be run is answered by an
 // observation that says why, and the trajectory goes on.
@@ -32,6 +34,9 @@ func validateHermes(c ProtocolConfig) error {
 		return fmt.Errorf("protocol.template: %s tells of the tags that protocol.name tags uses; for hermes, want verl or plain", c.Template)
 	case c.Chat == chatNone:
 		return fmt.Errorf("protocol.chat: none has no turns, which protocol.name hermes is made of: want auto or chatml")
+	}
+	if err := known("calls", c.Calls, "loose", "json"); err != nil {
+		return err
 	}
 	return validateShared(c)
 }
@@ -62,9 +67,13 @@ func newHermes(cfg ProtocolConfig, tok tokenizer.Tokenizer, chat *Chat) (Protoco
 	return p, nil
 }
 
-// Contract names the template, the shape of the output and the chat.
+// Contract names the template, the shape of the output, how calls are read if not as JSON, and the chat.
 func (p *Hermes) Contract() string {
-	return fmt.Sprintf("hermes template=%s error=%s cap=%d%s", p.cfg.Template, p.cfg.Error, p.cfg.Cap, p.chat.contract())
+	calls := ""
+	if p.cfg.Calls != "json" {
+		calls = " calls=" + p.cfg.Calls
+	}
+	return fmt.Sprintf("hermes template=%s error=%s cap=%d%s%s", p.cfg.Template, p.cfg.Error, p.cfg.Cap, calls, p.chat.contract())
 }
 
 // Prompt puts the question into the configured template, and that into the user's turn of a chat in which the tool is on offer.
@@ -89,48 +98,82 @@ func (p *Hermes) Call(turn []byte, _ int, ended bool) (Request, bool) {
 	if !ended {
 		return Request{}, false
 	}
-	from, to := nextCall(string(turn))
+	from, to := p.nextCall(string(turn))
 	if from < 0 {
 		return Request{}, false
 	}
 	q := Request{From: from}
-	q.Code, q.Invalid = parseCall(string(turn[from+len(openCall) : to-len(closeCall)]))
+	q.Code, q.Invalid = parseCall(string(turn[from+len(openCall):to-len(closeCall)]), p.loose())
 	return q, true
 }
 
-// nextCall is where the first call of a text lies, its tags included; from < 0: there is none.
-func nextCall(text string) (from, to int) {
+// loose reports whether calls are read that are nearly JSON.
+func (p *Hermes) loose() bool { return p.cfg.Calls == "loose" }
+
+// mostClosing is how many closing tags a call may hold in its strings.
+const mostClosing = 8
+
+// nextCall is where the first call of a text lies, its tags included; from < 0: there is none. It ends at the first closing tag: of loose
+// calls, at the first that leaves one to be read, for code may hold the tag.
+func (p *Hermes) nextCall(text string) (from, to int) {
 	from = strings.Index(text, openCall)
 	if from < 0 {
 		return -1, -1
 	}
-	n := strings.Index(text[from:], closeCall)
-	if n < 0 {
+	first, at := -1, from+len(openCall)
+	for range mostClosing {
+		n := strings.Index(text[at:], closeCall)
+		if n < 0 {
+			break
+		}
+		end := at + n
+		at = end + len(closeCall)
+		if first < 0 {
+			first = at
+		}
+		if !p.loose() {
+			break
+		}
+		if _, invalid := parseCall(text[from+len(openCall):end], true); invalid != "invalid_json" {
+			return from, at
+		}
+	}
+	if first < 0 {
 		return -1, -1
 	}
-	return from, from + n + len(closeCall)
+	return from, first
 }
 
-// parseCall reads the JSON of a call. invalid is the status of one that cannot be run.
-func parseCall(text string) (code, invalid string) {
-	text = strings.TrimSpace(text)
-	if !json.Valid([]byte(text)) {
+// parseCall reads the JSON of a call, or what is nearly that. invalid is the status of one that cannot be run.
+func parseCall(text string, nearly bool) (code, invalid string) {
+	var call any
+	var err error
+	if json.Valid([]byte(text)) {
+		err = json.Unmarshal([]byte(text), &call) // not into structs, which take keys in any case
+	} else if err = errCall; nearly {
+		call, err = looseJSON(text)
+	}
+	if err != nil {
 		return "", "invalid_json"
 	}
-	var call, arguments map[string]json.RawMessage // not structs, which take keys in any case
-	var name *string
-	if json.Unmarshal([]byte(text), &call) != nil || json.Unmarshal(call["name"], &name) != nil || name == nil {
+	object, _ := call.(map[string]any)
+	name, named := object["name"].(string)
+	if !named {
 		return "", "invalid_arguments"
 	}
-	if *name != toolName {
+	if name != toolName {
 		return "", "unknown_tool"
 	}
-	var source *string
-	if json.Unmarshal(call["arguments"], &arguments) != nil || json.Unmarshal(arguments["code"], &source) != nil || source == nil {
+	given := object["arguments"]
+	if inner, ok := given.(string); ok && nearly { // as OpenAI's interface has them
+		given, _ = looseJSON(inner)
+	}
+	arguments, _ := given.(map[string]any)
+	code, ok := arguments["code"].(string)
+	if !ok {
 		return "", "invalid_arguments"
 	}
-	code = *source
-	for _, b := range blocks(code) {
+	for _, b := range blocks(lineBreaks(code)) {
 		if b.kind == pythonBlock {
 			code = strings.TrimSpace(b.code)
 			break
@@ -176,7 +219,7 @@ func (p *Hermes) Observation(r Result) string {
 func (p *Hermes) OutsideCode(text string) string {
 	var out strings.Builder
 	for {
-		from, to := nextCall(text)
+		from, to := p.nextCall(text)
 		if from < 0 {
 			break
 		}
@@ -206,14 +249,17 @@ func (p *Hermes) Observed(reply string) []int32 {
 	return p.tok.EncodeTemplate(p.before + p.inert.in(content) + p.after)
 }
 
-// ReplyFault asks for a turn that holds a call to run, and for a reply between tags.
+// ReplyFault asks for a turn that holds one call, which can be run, and for a reply between tags.
 func (p *Hermes) ReplyFault(turn, reply string) string {
 	q, called := p.Call([]byte(turn), 0, true)
+	_, end := p.nextCall(turn)
 	switch {
 	case !called:
 		return "tool segments after text that holds no " + openCall
 	case q.Invalid != "":
 		return "calls that cannot be run: " + q.Invalid
+	case strings.Contains(turn[end:], openCall):
+		return "tool segments after several calls, of which a rollout runs the first"
 	case !strings.HasPrefix(reply, openResponse+"\n") || !strings.HasSuffix(reply, "\n"+closeResponse):
 		return fmt.Sprintf("tool segments that are not in the form of protocol.name hermes, %q … %q", openResponse+"\n", "\n"+closeResponse)
 	}

@@ -34,7 +34,7 @@ func hermes(t testing.TB, edit func(*ProtocolConfig)) *Hermes {
 const goodCall = `<tool_call>` + "\n" + `{"name": "code_interpreter", "arguments": {"code": "print(1)\n"}}` + "\n" + `</tool_call>`
 
 func TestHermesCalls(t *testing.T) {
-	p := hermes(t, nil)
+	p := hermes(t, func(c *ProtocolConfig) { c.Calls = "json" })
 	call := func(body string) string { return "I compute.\n<tool_call>" + body + "</tool_call>" }
 	for _, c := range []struct{ turn, code, invalid string }{
 		{goodCall, "print(1)\n", ""},
@@ -83,6 +83,79 @@ func TestHermesCalls(t *testing.T) {
 		_, called := p.Call([]byte(turn), 1, true)
 		require.False(t, called, turn)
 	}
+}
+
+// With calls: loose what models misspell is read, and nothing that has more than one reading.
+func TestCallsThatAreNearlyJSON(t *testing.T) {
+	p := hermes(t, nil)
+	for body, want := range map[string]string{
+		"{\"name\": \"code_interpreter\", \"arguments\": {\"code\": \"a\nb\"}}":                        "a\nb",
+		"{'name': 'code_interpreter', 'arguments': {'code': 'print(\"a\")'}}":                          `print("a")`,
+		`{"name": "code_interpreter", "arguments": {"code": 'print(\'a\', "b")'}}`:                     `print('a', "b")`,
+		"{\"name\": \"code_interpreter\", \"arguments\": {\"code\": \"\"\"\nprint('\\n')\n\"\"\"}}":    "\nprint('\\n')\n",
+		`{"name": "code_interpreter", "arguments": {"code": """a\nb"""}}`:                              "a\nb",
+		"{\"name\": \"code_interpreter\", \"arguments\": {\"code\": ```python\na\n```}}":               "a",
+		`{"name": "code_interpreter", "arguments": {"code": "a", "t": True, "x": None,},}`:             "a",
+		`{name: "code_interpreter", arguments: {code: "a", n: -1.5e3, l: [1, 2,]}}`:                    "a",
+		`{"name": "code_interpreter", "arguments": {"code": "a"}`:                                      "a",
+		`{"name": "code_interpreter", "arguments": {"code": "a"`:                                       "a",
+		`{"name": "code_interpreter", "arguments": {"code": "a"}}}`:                                    "a",
+		"```json\n{\"name\": \"code_interpreter\", \"arguments\": {\"code\": \"a\"}}\n```":             "a",
+		`{"name": "code_interpreter", "arguments": "{\"code\": \"a\"}"}`:                               "a",
+		`{"name": "code_interpreter", "arguments": {"code": "re.sub('\d', '\u00e9\ud83d\ude00', s)"}}`: `re.sub('\d', 'é😀', s)`,
+
+		`{"name": "code_interpreter", "arguments": {"code": "print("a")"}}`:      "invalid_json",
+		`{"name": "code_interpreter", "arguments": {"code": "print("a", "b")"}}`: "invalid_json",
+		`{"name": "code_interpreter", "arguments": {"code": 'it's'}}`:            "invalid_json",
+		`{"name": "code_interpreter", "arguments": {"code": "a}}`:                "invalid_json",
+		`{"name": "code_interpreter", "arguments": {"code": "a"}} done`:          "invalid_json",
+		`{"name": "code_interpreter", "arguments": {"code": a}}`:                 "invalid_json",
+		`{"name": "code_interpreter" "arguments": {"code": "a"}}`:                "invalid_json",
+		`{"name": "code_interpreter", "arguments": {"code": 5,}}`:                "invalid_arguments",
+		`{"name": 'search', "arguments": {"query": "a"}}`:                        "unknown_tool",
+		`{"name": "code_interpreter", "arguments": {"code": '',}}`:               "empty_code",
+		`print(1)`:                      "invalid_json",
+		``:                              "invalid_json",
+		strings.Repeat("[", 100000):     "invalid_json",
+		strings.Repeat(`{"a":`, 100000): "invalid_json",
+	} {
+		q, called := p.Call([]byte(openCall+body+closeCall), 1, true)
+		require.True(t, called)
+		require.Equal(t, want, q.Code+q.Invalid, "%.80s", body)
+	}
+	holds := openCall + `{"name": "code_interpreter", "arguments": {"code": "print('</tool_call>')"}}` + closeCall
+	q, _ := p.Call([]byte("So: "+holds), 1, true)
+	require.Equal(t, "print('</tool_call>')", q.Code)
+	require.Equal(t, "So: \\boxed{1}", p.OutsideCode("So: "+holds+"\\boxed{1}"))
+	require.NotEqual(t, p.Contract(), hermes(t, func(c *ProtocolConfig) { c.Calls = "json" }).Contract())
+}
+
+// Any code comes back from any spelling of a call; and what is JSON means the same however it is read.
+func TestEverySpellingOfACallHoldsItsCode(t *testing.T) {
+	escape := func(code, quote string) string {
+		return strings.NewReplacer(`\`, `\\`, quote, `\`+quote).Replace(code)
+	}
+	often(t, func(rt *rapid.T) {
+		lines := rapid.SliceOfN(rapid.OneOf(pythonLine, rapid.StringMatching(`[a-z(){}"',:\\\[\]é ]*`)), 1, 5).Draw(rt, "lines")
+		code := "#" + strings.ReplaceAll(strings.Join(lines, "\n"), "`", "")
+		quote := rapid.SampledFrom([]string{`"`, "'"}).Draw(rt, "quote")
+		written := quote + escape(code, quote) + quote
+		if rapid.Bool().Draw(rt, "one line") {
+			written = strings.ReplaceAll(written, "\n", `\n`)
+		}
+		text := "{" + quote + "name" + quote + ": '" + toolName + "', arguments: {'t': None, 'code': " + written +
+			rapid.SampledFrom([]string{"", ",", " , "}).Draw(rt, "comma") +
+			rapid.SampledFrom([]string{"", "}", "}}", "}\n}\n", "}}}"}).Draw(rt, "end")
+		got, invalid := parseCall(text, true)
+		require.Equal(rt, "", invalid, text)
+		require.Equal(rt, code, got)
+		exact, err := json.Marshal(map[string]any{"a": code, "b": []any{true, nil, 1.5, map[string]any{}}})
+		require.NoError(rt, err)
+		read, err := looseJSON(string(exact))
+		require.NoError(rt, err)
+		require.Equal(rt, map[string]any{"a": code, "b": []any{true, nil, 1.5, map[string]any{}}}, read)
+		_, _ = looseJSON(rapid.StringMatching("[{}\\[\\]\"'`:, a1\\\\\n]*").Draw(rt, "any")) // whatever it is, there is an end
+	})
 }
 
 func TestHermesReplies(t *testing.T) {
@@ -145,6 +218,7 @@ func TestHermesTracesAreChecked(t *testing.T) {
 	reply := "<tool_response>\n1\n</tool_response>"
 	require.Empty(t, p.ReplyFault("Text\n"+goodCall, reply))
 	require.Empty(t, p.TextFault("Text\n"+goodCall))
+	require.Contains(t, p.ReplyFault(goodCall+goodCall, reply), "several calls")
 	require.Contains(t, p.ReplyFault("Text", reply), "holds no <tool_call>")
 	require.Contains(t, p.ReplyFault("<tool_call>x</tool_call>", reply), "invalid_json")
 	require.Contains(t, p.ReplyFault(goodCall, "<interpreter>\n1</interpreter>"), "not in the form")

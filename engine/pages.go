@@ -5,8 +5,9 @@ import "fmt"
 // pages counts the references to each KV page; nobody but the stream's goroutine touches it. Page 0 is never given out: unused
 // entries of a page table are 0.
 type pages struct {
-	refs []int32
-	free []int32
+	refs  []int32
+	free  []int32
+	spare int // the fewest that were ever free: those have never been given out, for the one freed last is the next
 }
 
 func newPages(n int) *pages {
@@ -14,6 +15,7 @@ func newPages(n int) *pages {
 	for i := n - 1; i > 0; i-- {
 		p.free = append(p.free, int32(i))
 	}
+	p.spare = len(p.free)
 	return p
 }
 
@@ -25,6 +27,7 @@ func (p *pages) take() (int32, bool) {
 	i := p.free[len(p.free)-1]
 	p.free = p.free[:len(p.free)-1]
 	p.refs[i] = 1
+	p.spare = min(p.spare, len(p.free))
 	return i, true
 }
 

@@ -58,7 +58,7 @@ type Request struct {
 	Invalid string
 }
 
-// ProtocolConfig selects and shapes a protocol.
+// ProtocolConfig selects and shapes a protocol. A run that goes on compares its contract, which names how calls are read.
 type ProtocolConfig struct {
 	Name     string `yaml:"name" doc:"tags: the paper's code and interpreter tags; hermes: function calls in chat turns; none: text only"`
 	Feedback string `yaml:"feedback" doc:"retool-eval (the released evaluation's), agent-r1, slime: white space around output"`
@@ -66,13 +66,14 @@ type ProtocolConfig struct {
 	Template string `yaml:"template" doc:"plain, retool-repo (the published one), paper-fig7, verl: text around a question"`
 	Error    string `yaml:"error" doc:"traceback (as in the paper's figure 4), last-line: what a failed snippet shows"`
 	Cap      int    `yaml:"cap" doc:"characters of output shown, the middle cut; released evaluation"`
+	Calls    string `yaml:"calls" doc:"hermes: loose (choice) reads what is nearly JSON, too; json: as verl and older runs" resume:"free"`
 	NoFence  string `yaml:"no_fence" doc:"without a fence run what follows the opening tag: code (choice); all of the turn: retool-eval"`
 }
 
 // DefaultProtocol is the released evaluation's form.
 func DefaultProtocol() ProtocolConfig {
 	return ProtocolConfig{Name: "tags", Feedback: "retool-eval", Chat: chatAuto, Template: "retool-repo",
-		Error: "traceback", Cap: 400, NoFence: "code"}
+		Error: "traceback", Cap: 400, Calls: "loose", NoFence: "code"}
 }
 
 // Validate names the first setting that is not known.

@@ -134,6 +134,9 @@ func TestProtocolSettingsAreChecked(t *testing.T) {
 		edit(&c)
 		require.ErrorContains(t, c.Validate(), "protocol.")
 	}
+	c := DefaultProtocol()
+	c.Name, c.Template, c.Calls = "hermes", "verl", "x"
+	require.ErrorContains(t, c.Validate(), "protocol.calls: ")
 }
 
 // Another protocol, of which nothing is known outside its file, parens_test.go: its marks pause rollouts, the paper's do not, and what

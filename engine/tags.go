@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"retool/engine/tokenizer"
 )
@@ -100,7 +101,7 @@ func (p *Tags) Call(turn []byte, fresh int, ended bool) (Request, bool) {
 		return Request{}, false
 	}
 	at += from
-	text := string(turn[:at])
+	text := lineBreaks(string(turn[:at]))
 	q := Request{Extra: turn[at+len(closeCode):]}
 	open, found := lastOpen(text), true
 	switch {
@@ -146,7 +147,8 @@ func stray(text string, all []block) bool {
 	return len(all) == 1 && all[0].kind == plainBlock && !all[0].closed && all[0].code == "" && !blank(text[:all[0].from])
 }
 
-// unfenced is a request without a block: all of it but the line breaks beside the tags, and a fence that closes what none opened.
+// unfenced is a request without a block: all of it but the line breaks beside the tags, the language's name in a line before it, and a
+// fence that closes what none opened.
 func unfenced(text string) string {
 	if all := blocks(text); stray(text, all) {
 		text = text[:all[0].from]
@@ -155,7 +157,7 @@ func unfenced(text string) string {
 	if found && blank(first) {
 		text = rest
 	}
-	return dedent(strings.TrimRight(text, " \t\r\n"))
+	return dedent(strings.TrimRight(withoutName(text), " \t\r\n"))
 }
 
 // lastOpen is where the tag stands at which the last request of a text begins; -1: nowhere.
@@ -200,6 +202,7 @@ func (p *Tags) OutsideCode(text string) string { return OutsideCode(text) }
 // closed ends with its fence; if that is open as well, the response was cut off in the middle of a program, which is code to its end.
 // A <code> that nothing closes and no fence follows is a word of the text.
 func OutsideCode(text string) string {
+	text = lineBreaks(text)
 	var out strings.Builder
 	for from, closing := 0, -1; ; {
 		at := strings.Index(text[from:], openCode)
@@ -311,7 +314,8 @@ func (p *Tags) Observed(reply string) []int32 { return p.tok.Encode(reply) }
 // Feedback is what stands before and after an output in a reply of the form that protocol.feedback names.
 func Feedback(name string) (before, after string) { return feedbacks[name][0], feedbacks[name][1] }
 
-// ReplyFault asks for a turn that closes a call, and a reply in the configured feedback form.
+// ReplyFault asks for a turn that ends as it closes its one call, but for what a closing token may carry, and for a reply in the configured
+// feedback form.
 func (p *Tags) ReplyFault(turn, reply string) string {
 	request, closed := p.Call([]byte(turn), len(turn), false)
 	if !closed {
@@ -320,6 +324,8 @@ func (p *Tags) ReplyFault(turn, reply string) string {
 	text := p.feedback[0]
 	if rest, ok := strings.CutPrefix(text, string(request.Extra)); ok {
 		text = rest
+	} else if bytes.ContainsFunc(request.Extra, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }) {
+		return "tool segments after text that goes on behind its first " + closeCode + ", where a rollout has the output"
 	}
 	if !strings.HasPrefix(reply, text) || !strings.HasSuffix(reply, p.feedback[1]) {
 		return fmt.Sprintf("tool segments that are not in the form protocol.feedback %s, %q … %q", p.cfg.Feedback, p.feedback[0], p.feedback[1])

@@ -40,6 +40,9 @@ type State struct {
 
 	// Data is what the run learns from: the setting that names a file, and the SHA-256 of what it held.
 	Data map[string]string `json:"data,omitempty"`
+
+	// Files are the SHA-256 of the checkpoint's files but weights and moments, by their names: see [Altered].
+	Files map[string]string `json:"files,omitempty"`
 }
 
 // A checkpoint is a folder, named for the steps made, SFT's and RL's together:
@@ -177,6 +180,10 @@ func (r *Run) saveEnd(root, tmp, final string, pin bool) error {
 	if !r.ranks.leads() {
 		return nil
 	}
+	var err error
+	if r.state.Files, err = digests(tmp); err != nil {
+		return err
+	}
 	text, err := trace.MarshalIndent(r.state)
 	if err != nil {
 		return err
@@ -310,6 +317,7 @@ func (r *Run) restore() (bool, error) {
 	if err := r.sameRevision(&s); err != nil {
 		return false, fmt.Errorf("trainer: checkpoint %s %w", dir, err)
 	}
+	r.noteAltered(dir, &s)
 	if err := readModel(r.Policy, dir); err != nil {
 		return false, err
 	}

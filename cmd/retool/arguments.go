@@ -3,14 +3,16 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 )
 
 // checked makes commands, and theirs, refuse in one sentence what they cannot take, before they do anything: another number of arguments
-// than their ArgsUsage has places for, the lack of a flag that is marked as required, and flags that they do not have. The library would
-// print the whole help. of is the command that they are below.
+// than their ArgsUsage has places for, the lack of a flag that is marked as required, flags that they do not have, and empty text where
+// one is to say something. The library would print the whole help, and commands would take an empty value for none. of is the command that
+// they are below.
 func checked(of string, cs []*cli.Command) []*cli.Command {
 	for _, c := range cs {
 		name := strings.TrimSpace(of + " " + c.Name)
@@ -24,6 +26,9 @@ func checked(of string, cs []*cli.Command) []*cli.Command {
 			c.ArgsUsage = " " // help would show [arguments...]
 		}
 		c.Before = func(ctx *cli.Context) error {
+			if err := checkEmpty(ctx); err != nil {
+				return err
+			}
 			if c.Command(ctx.Args().First()) != nil { // the arguments are another's, who checks them
 				return nil
 			}
@@ -39,11 +44,15 @@ func checked(of string, cs []*cli.Command) []*cli.Command {
 // called is a command's name, such as data inspect.
 func called(c *cli.Context) string { return strings.TrimPrefix(c.Command.HelpName, "retool ") }
 
-// checkArguments refuses another number of arguments than there are places for.
+// checkArguments refuses another number of arguments than there are places for, and an empty one, but of a TEXT or a COMMAND.
 func checkArguments(c *cli.Context) error {
-	least, most := places(c.Command.ArgsUsage)
+	usage := c.Command.ArgsUsage
+	least, most := places(usage)
 	n := c.NArg()
 	if n >= least && n <= most {
+		if slices.Contains(c.Args().Slice(), "") && most < math.MaxInt && !strings.Contains(usage, "TEXT") {
+			return fmt.Errorf("%s: want %s, got an empty text", called(c), usage)
+		}
 		return nil
 	}
 	if most == 0 {
@@ -54,6 +63,23 @@ func checkArguments(c *cli.Context) error {
 		got = fmt.Sprintf("%d: %q", n, c.Args().Slice())
 	}
 	return fmt.Errorf("%s: want %s, got %s", called(c), c.Command.ArgsUsage, got)
+}
+
+// checkEmpty refuses flags that are given an empty text, as an unset variable of a shell leaves one: it is not as if they were not given.
+func checkEmpty(c *cli.Context) error {
+	for _, f := range c.Command.Flags {
+		name, given := f.Names()[0], []string(nil)
+		switch f.(type) {
+		case *cli.StringFlag:
+			given = []string{c.String(name)}
+		case *cli.StringSliceFlag:
+			given = c.StringSlice(name)
+		}
+		if c.IsSet(name) && slices.Contains(given, "") {
+			return fmt.Errorf("%s: %s: want %s, got an empty text", called(c), dashed(name), wanted(c.Command.Flags, name))
+		}
+	}
+	return nil
 }
 
 // places is how many arguments a usage has words for: at least those without brackets, and any number from one with … on, whose

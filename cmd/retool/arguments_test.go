@@ -75,6 +75,39 @@ func TestEveryCommandCountsItsArguments(t *testing.T) {
 	require.Greater(t, visited, 30)
 }
 
+// Every flag of every command that takes a text refuses an empty one, and so does every argument that is to name something.
+func TestNoCommandTakesAnEmptyText(t *testing.T) {
+	flags, arguments := 0, 0
+	eachCommand(commands(), nil, func(path []string, c *cli.Command) {
+		refused := func(says string, args ...string) {
+			out, err := typed(append(path[:len(path):len(path)], args...)...)
+			require.ErrorContains(t, err, strings.Join(path, " ")+says, "%q", args)
+			require.ErrorContains(t, err, ", got an empty text")
+			require.Empty(t, out)
+		}
+		for _, f := range c.Flags {
+			if d, ok := f.(cli.DocGenerationFlag); !ok || !d.TakesValue() {
+				continue
+			}
+			switch f.(type) {
+			case *cli.IntFlag, *cli.Uint64Flag, *cli.Float64Flag, *cli.DurationFlag: // which an empty text is none of
+				continue
+			}
+			for _, name := range f.Names() {
+				refused(": "+dashed(f.Names()[0])+": want ", dashed(name)+"=")
+				refused(": "+dashed(f.Names()[0])+": want ", dashed(name), "")
+				flags++
+			}
+		}
+		if least, most := places(c.ArgsUsage); most > 0 && most < math.MaxInt && c.ArgsUsage != "[TEXT]" {
+			refused(": want "+c.ArgsUsage, make([]string, max(least, 1))...)
+			arguments++
+		}
+	})
+	require.Greater(t, flags, 100)
+	require.Greater(t, arguments, 15)
+}
+
 func TestHelpIsAskedAnywhere(t *testing.T) {
 	for command, says := range map[string]string{
 		"--help": "doctor    what this host offers", "help": "doctor    what this host offers", "": "doctor    what this host offers",
@@ -115,6 +148,7 @@ func TestWrongFlagsAreOneSentence(t *testing.T) {
 		"generate --seed -1":                    `generate: --seed: want a whole number, not negative, got "-1"`,
 		"generate --top-p much":                 `generate: --top-p: want a number, got "much"`,
 		"profile --every soon -- x":             `profile: --every: want a duration such as 5s or 2m30s, got "soon"`,
+		"bench kernels --ops zzz":               `bench: kernels: --ops "zzz" matches no operation`,
 		"eval --json=maybe":                     `eval: --json: want true, false or nothing, got "maybe"`,
 		"eval ---json":                          `eval: want --NAME or --NAME=VALUE, got "---json"`,
 		"trian demo":                            `no command "trian"; did you mean train? `,

@@ -91,15 +91,17 @@ func (c *Config) checkBounds() error {
 type hostPart struct {
 	what  string
 	bytes float64
+	apart bool // in processes of their own
 }
 
 // Bytes that a run holds of each thing it counts: a generated problem and trace, measured on the embedded tasks; a fork server and a
-// session of a Python without libraries, measured too; and a token of a trajectory with what is learnt from it.
+// session of a Python without libraries, measured too; this program; and a token of a trajectory with what is learnt from it.
 const (
 	problemBytes = 156
 	traceBytes   = 2848
 	serverBytes  = 15 << 20
 	sessionBytes = 2 << 20
+	programBytes = 46 << 20 // of this one: its code, as far as a run reads it, and what Go has before it
 	tokenBytes   = unsafe.Sizeof(engine.Token{}) + unsafe.Sizeof(trainer.Step{})
 )
 
@@ -107,7 +109,7 @@ const (
 // evaluation's trajectories, at their longest.
 func (c *Config) held(train bool, ranks int) (parts []hostPart) {
 	count := func(of string, n int, bytes float64) {
-		parts = append(parts, hostPart{fmt.Sprintf("%d %s", n, of), float64(n) * bytes})
+		parts = append(parts, hostPart{what: fmt.Sprintf("%d %s", n, of), bytes: float64(n) * bytes})
 	}
 	trajectory := float64(c.Engine.MaxTokens) * float64(tokenBytes) / float64(ranks)
 	long := fmt.Sprintf(" of up to %d tokens", c.Engine.MaxTokens)
@@ -125,6 +127,7 @@ func (c *Config) held(train bool, ranks int) (parts []hostPart) {
 	if c.tools() {
 		count("fork servers of interp.zygotes", c.Interp.Zygotes, serverBytes)
 		count("sessions of interp.warm + interp.concurrency", c.Interp.Warm+c.Interp.Concurrency, sessionBytes)
+		parts[len(parts)-2].apart, parts[len(parts)-1].apart = true, true
 	}
 	if train && c.Data.embedded() {
 		count("problems of data.pool", c.Data.Pool, problemBytes)

@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"retool/bench"
+	"retool/engine"
 	"retool/engine/model"
 	"retool/kernels"
 	"retool/kernels/controlgroup"
@@ -66,8 +67,8 @@ func newBudget(cfg *Config, u use, id dist.ID) (*budget, error) {
 	if cfg.Device == "cpu" && !u.train {
 		return nil, nil // it fits, and says no more of it
 	}
-	if cfg.Device == "cpu" && os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(garbagePercent(p.Peak))
+	if m := p.counted; cfg.Device == "cpu" && os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbagePercent(p.Peak - m.program - m.garbage))
 	}
 	return &budget{plan: p}, nil
 }
@@ -170,17 +171,40 @@ func garbagePercent(bytes int64) int {
 	return int(max(2, 100*garbage/bytes))
 }
 
+// collects is the percentage of its live bytes that Go lets garbage grow to: as GOGC says, or else garbagePercent.
+func collects(bytes int64) int {
+	text := os.Getenv("GOGC")
+	if n, err := strconv.Atoi(text); err == nil && n >= 0 {
+		return n
+	}
+	if text != "" { // off, which counts no end of it
+		return 0
+	}
+	return garbagePercent(bytes)
+}
+
 // ended says what the run took beside what was planned.
-func (b *budget) ended(dev kernels.Device) string {
+func (b *budget) ended(dev kernels.Device, e *engine.Engine) string {
 	if b == nil {
 		return ""
 	}
-	line := "memory    planned " + gibibytes(b.plan.Peak)
+	m := b.plan.counted
+	line := "memory    planned " + gibibytes(b.plan.Peak-m.data-m.program-m.garbage)
 	if g, ok := dev.(*kernels.GPU); ok {
 		return line + fmt.Sprintf(", at most %s were allocated on the GPU", gibibytes(g.Peak()))
 	}
+	line += " of tensors"
+	for _, p := range []struct {
+		of    string
+		bytes int64
+	}{{"data", m.data}, {"program", m.program}, {"garbage", m.garbage}} {
+		line += fmt.Sprintf(", %s of %s", gibibytes(p.bytes), p.of)
+	}
 	if n, ok := peakResident(); ok {
-		line += fmt.Sprintf(" of tensors, at most %s were resident, with the program and its data", gibibytes(n))
+		line += fmt.Sprintf("; at most %s were resident", gibibytes(n))
+		if spare := e.SparePages(); int64(spare)*m.page >= 1<<20 {
+			line += fmt.Sprintf(": %d of %d KV pages, %s, were never used", spare, e.Pages(), gibibytes(int64(spare)*m.page))
+		}
 	}
 	return line
 }

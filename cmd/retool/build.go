@@ -80,6 +80,9 @@ func (p *program) build(ctx context.Context, u use) (err error) {
 	if err != nil {
 		return err
 	}
+	if p.ranks.leads() {
+		sayAltered(from)
+	}
 	mc := f.config
 	p.tok, p.files = f.tok, f.files
 	if p.proto, p.ends, err = protocolOf(cfg.Protocol, f); err != nil {

@@ -41,7 +41,9 @@ func benchCommand() *cli.Command {
 	}
 	ops := &cli.StringFlag{Name: "ops", Usage: "only operations whose name contains one of `NAMES`; on a GPU these are regular expressions"}
 	onAny := func(c *cli.Context, d kernels.Device, o bench.Options) ([]bench.Row, error) {
-		return bench.Kernels(d, bench.KernelOptions{Models: o.Models, Ops: list(c.String("ops")), Budget: o.Budget, Floor: o.Floor})
+		return bench.Kernels(d, bench.KernelOptions{
+			Models: o.Models, Ops: list(c.String("ops")), Budget: o.Budget, Floor: o.Floor, Report: o.Report,
+		})
 	}
 	kernelsOn := sub("kernels", "every operation at the shapes of training and decode", onAny, ops,
 		&cli.StringFlag{Name: "peers", Usage: "gpu: compare with what bench/peers.py wrote to `FILE`, and take the rate of matrices from there"},
@@ -55,7 +57,18 @@ func benchCommand() *cli.Command {
 	}
 	folder := &cli.StringFlag{Name: "model", Usage: "the shape of the model in `DIR` in place of --models; its weights are drawn anew"}
 	batches := &cli.StringFlag{Name: "batches", Usage: "`N,…` sequences of a decode; none: 1, 8, 32, 64, on a GPU up to 256"}
-	onCPU := kernelsOn.Action
+	measured := kernelsOn.Action
+	onCPU := func(c *cli.Context) error {
+		models := list(c.String("models"))
+		err := bench.CheckModels(models)
+		if err == nil {
+			err = bench.CheckKernels(bench.KernelOptions{Models: models, Ops: list(c.String("ops"))})
+		}
+		if err != nil {
+			return err
+		}
+		return measured(c)
+	}
 	kernelsOn.Action = func(c *cli.Context) error {
 		where := "on device " + c.String("device")
 		run, idle := onCPU, []string{"peers", "resume"}

@@ -94,6 +94,7 @@ func (s *source) openFolder() (err error) {
 	if s.config, err = configOfFolder(c); err != nil {
 		return fmt.Errorf("convert: %s: %w", s.path, err)
 	}
+	sayAltered(s.path)
 	stored, err := model.OpenStored(s.path)
 	if err != nil {
 		return err

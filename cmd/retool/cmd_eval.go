@@ -191,7 +191,7 @@ func evaluate(c *cli.Context, rs *ranks) (trace.Evaluation, error) {
 	if err != nil || !rs.leads() {
 		return e, err
 	}
-	if line := p.memory.ended(p.dev); line != "" {
+	if line := p.memory.ended(p.dev, p.engine); line != "" {
 		fmt.Fprintln(c.App.ErrWriter, line)
 	}
 	if l.preset != nil {

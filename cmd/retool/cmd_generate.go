@@ -52,6 +52,7 @@ func generate(c *cli.Context) error {
 	if !cfg.LMHead {
 		return fmt.Errorf("generate: %s is a critic: it has no language-model head", c.String("model"))
 	}
+	sayAltered(c.String("model"))
 	t, prompt, err := flaggedPrompt(c, cfg)
 	if err != nil {
 		return err

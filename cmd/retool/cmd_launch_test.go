@@ -39,6 +39,9 @@ func TestLaunchRefuses(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
 		return path
 	}
+	files := func(path string) []string {
+		return append(set("data.task=files"), "--set", "sft.steps=0", "--set", "data.test="+path, "--set", "data.problems="+path)
+	}
 	for _, c := range []struct {
 		says string
 		args []string
@@ -65,6 +68,9 @@ func TestLaunchRefuses(t *testing.T) {
 		{"an adapter's base is whole on each rank",
 			append([]string{"--procs", "2"}, append(set("dist.shard=all"), "--set", "model.lora.rank=8")...)},
 		{"model.path: cache:none: there is no folder", append([]string{"--procs", "2"}, set("model.path=cache:none")...)},
+		{"launch: config: data.problems: open none.jsonl: no such file", append([]string{"--procs", "2"}, files("none.jsonl")...)},
+		{`:2: the row is a string: want an object`, append([]string{"--procs", "2"},
+			files(hosts(`{"question": "1+1?", "answer": "2"}`+"\n\"x\"\n"))...)},
 		{"eval: want either --from", []string{"--procs", "2", "--", "eval"}},
 		{"eval: --trace grades stored trajectories in one process", []string{"--procs", "2", "--", "eval", "--trace", "x"}},
 		{"dist.transport: mpi is for ranks that mpirun or srun starts", append([]string{"--procs", "2"}, set("dist.transport=mpi")...)},

@@ -81,6 +81,7 @@ func score(c *cli.Context) error {
 	if !cfg.LMHead {
 		return fmt.Errorf("score: %s is a critic: it has no language-model head", c.String("model"))
 	}
+	sayAltered(c.String("model"))
 	rows, err := flaggedRows(c, cfg)
 	if err != nil {
 		return err

@@ -23,7 +23,8 @@ import (
 func runModelCommand(args ...string) (string, error) {
 	var out bytes.Buffer
 	app := &cli.App{
-		Name: "retool", Writer: &out, ErrWriter: &out, DisableSliceFlagSeparator: true, ExitErrHandler: func(*cli.Context, error) {},
+		Name: "retool", Reader: strings.NewReader(""), Writer: &out, ErrWriter: &out,
+		DisableSliceFlagSeparator: true, ExitErrHandler: func(*cli.Context, error) {},
 		Commands: checked("", []*cli.Command{scoreCommand(), generateCommand()}),
 	}
 	err := app.Run(append([]string{"retool"}, args...))

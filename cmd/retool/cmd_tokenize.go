@@ -51,6 +51,7 @@ func tokenize(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	sayAltered(c.String("model"))
 	text, ids, err := tokenizeInput(c, t)
 	if err != nil {
 		return fmt.Errorf("tokenize: %w", err)

@@ -160,7 +160,8 @@ func TestTextsAreScoredAndContinuedAsTheirIDs(t *testing.T) {
 		"in.jsonl:1: messages: message 1 has no role":         {"score", "--loss", "--in", rowsFile(t, `{"messages":[{}]}`)},
 		"generate: want one of --text, --messages and --ids":  {"generate"},
 		"generate: want one of --text, --messages and --ids,": {"generate", "--text", "x", "--ids", "[1]"},
-		"generate: the prompt is empty":                       {"generate", "--text", ""},
+		"generate: the prompt is empty":                       {"generate", "--text", "-"},
+		"generate: --text: want TEXT, got an empty text":      {"generate", "--text", ""},
 	} {
 		_, err := runModelCommand(append([]string{args[0], "--model", dir}, args[1:]...)...)
 		require.ErrorContains(t, err, want)

@@ -179,7 +179,7 @@ func train(cfg *Config, dir *runDir, out *terminal, rs *ranks) (*trainer.State, 
 		alone := *state // it is a part of the run, and would keep all that the run holds
 		state = &alone
 		p.footer(out)
-		if line := memory.ended(p.dev); line != "" {
+		if line := memory.ended(p.dev, p.engine); line != "" {
 			out.Note(line)
 		}
 	}

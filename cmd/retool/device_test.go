@@ -112,6 +112,11 @@ func TestNoGPUIsOneClearSentence(t *testing.T) {
 	}
 }
 
+func TestDevicesAreNamedByWhatTheyHave(t *testing.T) {
+	require.Equal(t, "cpu, 1 thread, go kernels", deviceText(kernels.Info{Name: "cpu", Variant: "go", Threads: 1}))
+	require.Equal(t, "H, 132 multiprocessors, sm90a kernels", deviceText(kernels.Info{Name: "H", Variant: "sm90a", Threads: 132}))
+}
+
 // A measurement on the CPU, which knows nothing of signals, ends with the program's sentence when one comes.
 func TestBenchCanBeStopped(t *testing.T) {
 	cmd, _, errs := command("bench", "kernels", "--threads", "1", "--budget", "1h")

@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"retool/engine/atomicfile"
+	"retool/engine/jsonfile"
 	"retool/engine/model"
 	"retool/trainer/trace"
 )
@@ -111,9 +112,9 @@ func readText(path string) ([]byte, error) {
 	return bytes.TrimPrefix(text, []byte(byteOrderMark)), err
 }
 
-// textReader reads a text.
+// textReader reads a text, whatever its lines end in.
 func textReader(in io.Reader) *bufio.Reader {
-	r := bufio.NewReaderSize(in, 1<<16)
+	r := bufio.NewReaderSize(jsonfile.LineBreaks(in), 1<<16)
 	if head, _ := r.Peek(len(byteOrderMark)); string(head) == byteOrderMark {
 		r.Discard(len(byteOrderMark))
 	}

@@ -145,6 +145,9 @@ func (f *findings) trace(proto engine.Protocol, tools bool, t data.Trace) {
 		case s.Source == data.Policy:
 			policy.WriteString(s.Text)
 			call, fault = s.Text, proto.TextFault(s.Text)
+			if fault == "" && tools && (i+1 == len(t.Segments) || t.Segments[i+1].Source == data.Policy) && calls(proto, call) {
+				fault = "policy segments with a call that no tool segment answers"
+			}
 		case !tools:
 			fault = "tool segments, where protocol.name is none"
 		default:
@@ -165,4 +168,11 @@ func (f *findings) trace(proto engine.Protocol, tools bool, t data.Trace) {
 		f.add("data.traces", "responses whose boxed answer is not the row's",
 			"trace %s: answer %q, truth %.60q: %v", t.Problem.ID, found, truth, g)
 	}
+}
+
+// calls reports whether a turn asks for code, by what stands in it or by its end.
+func calls(proto engine.Protocol, turn string) bool {
+	_, within := proto.Call([]byte(turn), len(turn), false)
+	_, ended := proto.Call([]byte(turn), len(turn), true)
+	return within || ended
 }

@@ -14,6 +14,7 @@ import (
 	"retool/engine/model"
 	"retool/engine/tokenizer"
 	"retool/kernels"
+	"retool/trainer"
 	"retool/trainer/arith"
 )
 
@@ -75,6 +76,14 @@ func openFolder(dir string) (*folder, error) {
 		return nil, err
 	}
 	return f, f.read(dir)
+}
+
+// sayAltered says on standard error what in a checkpoint's folder is not as it was written. It is read all the same: people mend a
+// template, or stretch a model's positions.
+func sayAltered(dir string) {
+	if text := trainer.Altered(dir, handedOn); text != "" {
+		fmt.Fprintln(os.Stderr, "note      "+text)
+	}
 }
 
 // read reads the files that a checkpoint hands on.

@@ -40,6 +40,7 @@ var idleRules = append(algorithmRules(), []idleRule{
 		[]string{"interp.", "protocol."}, []string{"protocol.name", "protocol.template", "protocol.chat"}},
 	{"protocol.name hermes has its own form", func(c *Config) bool { return c.Protocol.Name == "hermes" },
 		[]string{"protocol.feedback", "protocol.no_fence"}, nil},
+	{"only protocol.name hermes reads JSON", func(c *Config) bool { return c.Protocol.Name != "hermes" }, []string{"protocol.calls"}, nil},
 	{"data.task files generates nothing", func(c *Config) bool { return c.Data.Task == "files" }, []string{"data.pool", "data.mix."}, nil},
 	{"an embedded data.task reads no files", func(c *Config) bool { return c.Data.embedded() },
 		[]string{"data."}, []string{"data.task", "data.pool", "data.mix."}},

@@ -65,6 +65,9 @@ func newCounting(device string) (countingDevice, error) {
 type memoryPlan struct {
 	parts []memoryPart
 	peak  int64
+
+	data, program, garbage int64 // of peak, what a device of the CPU's holds beside tensors
+
 	pages int   // of the KV cache
 	page  int64 // bytes of one
 }
@@ -431,6 +434,27 @@ func (c *counter) host() {
 	}
 	dev.Alloc(kernels.F32, buffers)
 	c.add("a checkpoint's buffers", int64(4*buffers), inSaving)
+	c.beside(dev)
+}
+
+// beside counts what a process on the CPU holds that is no tensor: data, as far as settings say how many, trajectories, code, and what Go
+// has not collected yet.
+func (c *counter) beside(dev *kernels.Counter) {
+	all := []phase{inRollout, inScoring, inUpdate, inSaving}
+	for _, p := range c.cfg.used(c.use).held(c.use.train, c.ranks) {
+		if !p.apart {
+			c.data += int64(p.bytes)
+		}
+	}
+	c.program = programBytes
+	c.garbage = (dev.Used() + c.data) * int64(collects(dev.Used()+c.data)) / 100
+	for _, p := range []struct {
+		name  string
+		bytes int64
+	}{{"data and trajectories", c.data}, {"the program", c.program}, {"garbage at most", c.garbage}} {
+		dev.Alloc(kernels.F32, int(p.bytes/4))
+		c.add(p.name, p.bytes, all...)
+	}
 }
 
 // largestTensor is the numbers of a model's largest parameter.

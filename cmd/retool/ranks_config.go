@@ -123,7 +123,7 @@ func (c *Config) forHost(ctx context.Context, id dist.ID, trains bool) error {
 }
 
 // check refuses a command that its ranks would refuse: by its settings, those stored in its run directory, and where it starts them here
-// by what this host has.
+// by what this host has, and by the data.
 func (s *start) check(ctx context.Context, here bool) error {
 	n := s.nodes * s.per
 	for _, cfg := range s.configs {
@@ -147,6 +147,29 @@ func (s *start) check(ctx context.Context, here bool) error {
 		if err := cfg.forHost(ctx, last, learns(s.command[0])); err != nil {
 			return fmt.Errorf("launch: %w", err)
 		}
+		if learns(s.command[0]) && !cfg.Data.embedded() {
+			if err := cfg.readable(); err != nil {
+				return fmt.Errorf("launch: %w", err)
+			}
+		}
 	}
 	return nil
+}
+
+// readable reads what the ranks of a run will read of its model's folder, weights apart, and of its data, as they do.
+func (c *Config) readable() error {
+	dir, err := c.Model.folder()
+	if err != nil {
+		return err
+	}
+	f, err := c.folder(dir)
+	if err != nil {
+		return err
+	}
+	p := &program{cfg: c, tok: f.tok}
+	if p.proto, p.ends, err = protocolOf(c.Protocol, f); err != nil {
+		return fmt.Errorf("%w%s", err, inFolder(dir))
+	}
+	_, err = p.data(true)
+	return err
 }

@@ -24,7 +24,7 @@ type setting struct {
 }
 
 // Values of a resume tag. That of a section holds for everything in it. What a data file holds is compared by its hash, so its name is
-// free.
+// free; how calls are read by the protocol's contract.
 const (
 	resumeFree    = "free"    // changes no bit
 	resumeExtends = "extends" // says how long the run goes on

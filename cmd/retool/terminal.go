@@ -197,11 +197,14 @@ func (p *program) deviceLine() string { return deviceText(p.dev.Info()) }
 
 // deviceText is a device as headings show it.
 func deviceText(d kernels.Info) string {
-	s := "s"
-	if d.Threads == 1 {
-		s = ""
+	unit := "thread"
+	if strings.HasPrefix(d.Variant, "sm") {
+		unit = "multiprocessor"
 	}
-	return fmt.Sprintf("%s, %d thread%s, %s kernels", d.Name, d.Threads, s, d.Variant)
+	if d.Threads != 1 {
+		unit += "s"
+	}
+	return fmt.Sprintf("%s, %d %s, %s kernels", d.Name, d.Threads, unit, d.Variant)
 }
 
 func (p *program) modelLine() string {

@@ -1,13 +1,16 @@
 package jsonfile
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 )
 
 func TestErrorsNameNoTypeOfGo(t *testing.T) {
@@ -49,4 +52,22 @@ func TestAByteOrderMarkIsNoPartOfAText(t *testing.T) {
 	text, err := Read(path)
 	require.NoError(t, err)
 	require.Equal(t, "{}\ufeff", string(text))
+}
+
+// Lines end in what ends them anywhere, however a text comes; and what has none is as it was.
+func TestLinesEndInAnyLineBreak(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		lines := rapid.SliceOf(rapid.StringMatching(`[a-c ]{0,3}`)).Draw(rt, "lines")
+		for _, end := range []string{"\n", "\r\n", "\r"} {
+			text := strings.Join(lines, end)
+			var in io.Reader = strings.NewReader(text)
+			if rapid.Bool().Draw(rt, "slow") {
+				in = iotest.OneByteReader(in)
+			}
+			got, err := io.ReadAll(LineBreaks(in))
+			require.NoError(rt, err)
+			require.Equal(rt, lines, strings.Split(strings.ReplaceAll(string(got), "\r\n", "\n"), "\n")[:len(lines)])
+			require.Len(rt, got, len(text))
+		}
+	})
 }

@@ -30,7 +30,7 @@ func (w *work) equalMath(a, b string) (equal, gradeable bool) {
 }
 
 func read(s string) reading {
-	toks := infix(lines(strip(lex(peel(s)))))
+	toks := infix(lines(strip(display(python(lex(printed.ReplaceAllString(peel(s), "$1")))))))
 	return reading{toks: toks, text: fold(article(toks))}
 }
 

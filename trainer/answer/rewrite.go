@@ -1,6 +1,9 @@
 package answer
 
-import "slices"
+import (
+	"regexp"
+	"slices"
+)
 
 // lines writes equations below each other, or parted by a wide blank, as a list with commas: x = 1 \quad y = 2.
 func lines(toks []token) []token {
@@ -110,3 +113,71 @@ func groupAround(toks []token, at int) (from, to int) {
 	}
 	return from, to
 }
+
+// python rewrites complex numbers as Python prints them: in 3+4j, a number on either side of the sign, j is i. Where anything else holds a
+// j, or an i or a k, it may be a unit vector, a quaternion or an index, and stays what it is.
+func python(toks []token) []token {
+	var at []int
+	for n, t := range toks {
+		switch {
+		case t.kind == wordToken && (t.text == "i" || t.text == "k"):
+			return toks
+		case t.kind != wordToken && t.kind != commandToken || t.text != "j":
+		case n >= 3 && !t.space && toks[n-1].kind == numberToken && (toks[n-2].is("+") || toks[n-2].is("-")) && toks[n-3].kind == numberToken:
+			at = append(at, n)
+		default:
+			return toks
+		}
+	}
+	if len(at) == 0 {
+		return toks
+	}
+	toks = slices.Clone(toks)
+	for _, n := range at {
+		toks[n].text = "i"
+	}
+	return toks
+}
+
+// displayed are environments that only lay formulas out.
+var displayed = set("aligned align align* alignat alignat* gathered gather gather* split multline multline* equation equation* " +
+	"eqnarray eqnarray*")
+
+// display takes environments of display apart: alignment goes, and rows are parted by commas, but one that goes on with a relation.
+func display(toks []token) []token {
+	var out []token
+	inside := 0
+	for n, t := range toks {
+		command, name := t.kind == commandToken && len(t.text) > 4, ""
+		begins := command && len(t.text) > 6 && t.text[:6] == "begin:"
+		ends := command && t.text[:4] == "end:"
+		if begins {
+			name = t.text[6:]
+		} else if ends {
+			name = t.text[4:]
+		}
+		switch {
+		case displayed[name] && begins:
+			inside++
+		case displayed[name] && inside > 0:
+			inside--
+		case inside > 0 && t.is("&"):
+		case inside > 0 && t.is(`\\`):
+			next := n + 1
+			for next < len(toks) && toks[next].is("&") {
+				next++
+			}
+			last := next == len(toks) || toks[next].kind == commandToken && len(toks[next].text) > 4 && toks[next].text[:4] == "end:"
+			if !last && !toks[next].is("=") && !toks[next].is("≤") && !toks[next].is("≥") {
+				out = append(out, token{kind: opToken, text: ","})
+			}
+		default:
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// printed are numbers as libraries of Python print them: NumPy's scalars, mpmath's and decimal's.
+var printed = regexp.MustCompile(`\b(?:(?:np|numpy)\.(?:float|int|uint|longlong|longdouble)\d*|mpf|Decimal)` +
+	`\(['"]?(-?[\d.]+(?:[eE][-+]?\d+)?)['"]?\)`)

@@ -15,6 +15,7 @@ var commands = map[string]string{
 	"biggl": "", "biggr": "", "Biggl": "", "Biggr": "", "quad": "", "qquad": "", "thinspace": "", "enspace": "", "space": "",
 	"underline": "", "large": "", "Large": "", "LARGE": "", "huge": "", "Huge": "", "small": "", "normalsize": "", "footnotesize": "",
 	"displaystyle": "", "textstyle": "", "scriptstyle": "", "limits": "", "nolimits": "", "boxed": "", "fbox": "", "rm": "", "bf": "",
+	"it":     "",
 	"mathbf": "", "boldsymbol": "", "bm": "", "mathit": "", "mathcal": "", "mathsf": "", "ensuremath": "", "nobreak": "", "hfill": "",
 	// fractions
 	"dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "sfrac": "frac", "nicefrac": "frac", "dbinom": "binom", "tbinom": "binom",

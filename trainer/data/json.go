@@ -86,7 +86,7 @@ func decodeValue(d *jsontext.Decoder) (any, error) {
 // lines calls yield with each row of a JSON Lines file. Blank lines are skipped. A line that is no object is a RowError, after which
 // reading goes on.
 func lines(r io.Reader, name string, yield func(*row, error) bool) {
-	br := bufio.NewReaderSize(r, 64<<10)
+	br := bufio.NewReaderSize(jsonfile.LineBreaks(r), 64<<10)
 	for n := 1; ; n++ {
 		text, err := readLine(br)
 		out := &row{where: fmt.Sprintf("%s:%d", name, n), name: fmt.Sprintf("line-%d", n)}

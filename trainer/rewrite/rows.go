@@ -35,7 +35,7 @@ type Fields struct{ Question, Answer, Solution string }
 
 // ReadRows reads JSON Lines; name is the file's in errors. Numbers are taken as they are written; id and family are read where they are.
 func ReadRows(r io.Reader, name string, f Fields) ([]Row, error) {
-	br := bufio.NewReaderSize(r, 1<<16)
+	br := bufio.NewReaderSize(jsonfile.LineBreaks(r), 1<<16)
 	var rows []Row
 	for n := 1; ; n++ {
 		line, end := br.ReadBytes('\n')
