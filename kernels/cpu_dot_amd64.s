@@ -236,7 +236,8 @@ TEXT ·dotTwo12(SB), NOSPLIT, $8-8
 	KERNEL(TWOPANELS, TWOROWSAHEAD, EACH12, 12)
 
 // func dotLong(t *tile)
-// 1 × 64, four panels: Z4 … Z7. Their outputs lie aks apart, so that each panel can begin a long stream of weights.
+// 1 × 64, four panels: Z4 … Z7. Their outputs lie aks apart, so that each panel can begin a long stream of weights, which is asked for some
+// 50 lines ahead, past the second-level cache: nobody reads it twice soon.
 TEXT ·dotLong(SB), NOSPLIT, $0-8
 	ARGUMENTS
 	LEAQ (R11)(R11*2), DX
@@ -260,6 +261,10 @@ start:
 	TESTQ R13, R13
 	JZ done
 loop:
+	PREFETCHNTA 3072(BX)
+	PREFETCHNTA 3072(BX)(R11*1)
+	PREFETCHNTA 3072(BX)(R11*2)
+	PREFETCHNTA 3072(DX)
 	VPBROADCASTD (SI), Z2
 	VMOVUPS (BX), Z0
 	VMOVUPS (BX)(R11*1), Z1

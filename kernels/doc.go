@@ -61,10 +61,11 @@
 // a trial of some microseconds finds it quicker than the next), "avx512" (F, VL, DQ and BW), "avx2" (with FMA) or "go". Info.Variant
 // names it; NewCPUVariant takes a given one. No environment variable has a say.
 //
-// All but "go" compute the same bits, all operations, forward and backward: a run on one host goes on, or is repeated, on another
-// with the same numbers, on any number of threads, which share an operation or take whole ones apart (Apart). They use no approximate instruction, whose results differ between makers: roots
-// and quotients are rounded as IEEE 754 demands. "go" follows the same order of sums and lanes but rounds every product before it is
-// added, and so computes bits of its own; Info.Contract tells the two apart. TestBitsAreTheSameOnEveryProcessor pins both.
+// All but "go" compute the same bits, all operations, forward and backward: a run on one host goes on, or is repeated, on another with the
+// same numbers, on any number of threads, which share an operation or take whole ones apart (Apart). They use no approximate instruction,
+// whose results differ between makers: roots and quotients are rounded as IEEE 754 demands. "go" follows the same order of sums and lanes
+// but rounds every product before it is added, and so computes bits of its own; Info.Contract tells the two apart.
+// TestBitsAreTheSameOnEveryProcessor pins both.
 //
 // # bf16 on the CPU
 //
