@@ -48,7 +48,7 @@ func (in *instr) held() bool { return in.op == "wgmma" || in.op == "bar" || in.o
 // stretch is instructions that are only entered at the first and left at the last.
 type stretch struct {
 	first, last int
-	next        []int // stretches
+	next        []int     // stretches
 	reads       registers // before it writes them
 	writes      registers
 	in, out     registers // what may still be read, where it begins and after it
