@@ -19,7 +19,7 @@ type scribe struct {
 	set    map[int]bool // registers that every lane has written
 }
 
-const scribed = 48 // registers
+const scribed = 160 // registers
 
 // act does what a statement does to the registers of one lane.
 type act func(v *[scribed]uint32)
@@ -29,13 +29,20 @@ func (s *scribe) line(format string, args ...any) { fmt.Fprintf(&s.text, "\n\t"+
 // known is a register that every lane has written.
 func (s *scribe) known() int {
 	all := slices.Sorted(maps.Keys(s.set))
+	if s.rng.IntN(4) == 0 { // one of few, which are read and written again and again
+		all = all[:4]
+	}
 	return all[s.rng.IntN(len(all))]
 }
 
-// ask sets %q to the lowest bit of a register.
-func (s *scribe) ask(r int) {
-	s.line("and.b32 %%r20, %%v%d, 1;", r)
-	s.line("setp.ne.s32 %%q, %%r20, 0;")
+// ask sets a new predicate to the lowest bit of a register.
+func (s *scribe) ask(r int) string {
+	s.labels++
+	p := fmt.Sprintf("%%ask%d", s.labels)
+	s.line(".reg .pred %s;\n\t.reg .b32 %%bit%d;", p, s.labels)
+	s.line("and.b32 %%bit%d, %%v%d, 1;", s.labels, r)
+	s.line("setp.ne.s32 %s, %%bit%d, 0;", p, s.labels)
+	return p
 }
 
 func (s *scribe) block(depth int) act {
@@ -48,7 +55,7 @@ func (s *scribe) block(depth int) act {
 		case depth > 0 && kind == 1:
 			all = append(all, s.loop(depth))
 		default:
-			all = append(all, s.assign(kind == 2))
+			all = append(all, s.assign(kind < 4))
 		}
 	}
 	return func(v *[scribed]uint32) {
@@ -60,16 +67,26 @@ func (s *scribe) block(depth int) act {
 
 func (s *scribe) assign(guarded bool) act {
 	a, b, g, d, guard := s.known(), s.known(), s.known(), s.rng.IntN(scribed), ""
+	ask := ""
+	first := func(*[scribed]uint32) {}
 	if guarded {
-		s.ask(g)
-		d, guard = s.known(), "@%q "
+		ask = s.ask(g)
+		first = s.assign(false)
+		d, guard = s.known(), "@"+ask+" "
 	}
-	add := s.rng.IntN(2) == 0
+	add, both := s.rng.IntN(2) == 0, guarded && s.rng.IntN(2) == 0
 	s.line("%s%s %%v%d, %%v%d, %%v%d;", guard, map[bool]string{true: "add.s32", false: "xor.b32"}[add], d, a, b)
+	if both {
+		s.line("@!%s or.b32 %%v%d, %%v%d, %%v%d;", ask, d, a, b)
+	}
 	s.set[d] = true
 	return func(v *[scribed]uint32) {
+		pass := v[g]&1 != 0
+		first(v)
 		switch {
-		case guarded && v[g]&1 == 0:
+		case guarded && !pass && both:
+			v[d] = v[a] | v[b]
+		case guarded && !pass:
 		case add:
 			v[d] = v[a] + v[b]
 		default:
@@ -80,10 +97,9 @@ func (s *scribe) assign(guarded bool) act {
 
 func (s *scribe) fork(depth int) act {
 	g := s.known()
-	s.labels++
+	ask := s.ask(g)
 	n := s.labels
-	s.ask(g)
-	s.line("@!%%q bra $else%d;", n)
+	s.line("@!%s bra $else%d;", ask, n)
 	before := maps.Clone(s.set)
 	yes := s.block(depth - 1)
 	s.line("bra $end%d;\n$else%d:", n, n)
@@ -123,37 +139,50 @@ func (s *scribe) loop(depth int) act {
 // Registers that share rows hold what they would alone, wherever lanes go.
 func TestSharedRowsShowNowhere(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
-		s := &scribe{rng: rand.New(rand.NewPCG(rapid.Uint64().Draw(r, "program"), 1)), set: map[int]bool{}}
-		s.line(".reg .b32 %%v<%d>;", scribed)
-		for i, from := range []string{"%ra", "%rb", "%rc", "%re"} {
-			s.line("mov.u32 %%v%d, %s;", i, from)
-			s.set[i] = true
-		}
-		run := s.block(3)
-		var out [2]int // of the eight that it stores
-		for i := range out {
-			out[i] = s.known()
-			s.line("mov.u32 %%r1%d, %%v%d;", i, out[i])
-		}
-		var in [lanes][4]uint64
-		for l := range in {
-			for i := range in[l] {
-				in[l][i] = uint64(s.rng.Uint32())
-			}
-		}
-		got, _, err := lane(t, s.text.String(), in)
-		if err != nil {
-			r.Fatalf("%v\n%s", err, &s.text)
-		}
-		for l := range in {
-			var v [scribed]uint32
-			for i, x := range in[l] {
-				v[i] = uint32(x)
-			}
-			run(&v)
-			if want := uint64(v[out[1]])<<32 | uint64(v[out[0]]); got[l] != want {
-				r.Fatalf("lane %d: %#x, want %#x\n%s", l, got[l], want, &s.text)
-			}
+		seed := rapid.Uint64().Draw(r, "programs")
+		for n := range uint64(15) {
+			runScribed(t, r, rand.New(rand.NewPCG(seed, n)))
 		}
 	})
+}
+
+func runScribed(t *testing.T, r *rapid.T, rng *rand.Rand) {
+	s := &scribe{rng: rng, set: map[int]bool{}}
+	s.line(".reg .b32 %%v<%d>;", scribed)
+	for i, from := range []string{"%ra", "%rb", "%rc", "%re"} {
+		s.line("mov.u32 %%v%d, %s;", i, from)
+		s.set[i] = true
+	}
+	run := s.block(4)
+	var out []int
+	for _, v := range slices.Sorted(maps.Keys(s.set)) {
+		if s.rng.IntN(4) == 0 { // what nobody asks for need not be kept
+			s.line("add.s32 %%r10, %%r10, %%r10;\n\txor.b32 %%r10, %%r10, %%v%d;", v)
+			out = append(out, v)
+		}
+	}
+	var in [lanes][4]uint64
+	for l := range in {
+		for i := range in[l] {
+			in[l][i] = uint64(s.rng.Uint32())
+		}
+	}
+	got, _, err := lane(t, s.text.String(), in)
+	if err != nil {
+		r.Fatalf("%v\n%s", err, &s.text)
+	}
+	for l := range in {
+		var v [scribed]uint32
+		for i, x := range in[l] {
+			v[i] = uint32(x)
+		}
+		run(&v)
+		want := uint32(0)
+		for _, r := range out {
+			want = 2*want ^ v[r]
+		}
+		if uint32(got[l]) != want {
+			r.Fatalf("lane %d: %#x, want %#x\n%s", l, got[l], want, &s.text)
+		}
+	}
 }
