@@ -51,8 +51,8 @@ func retool(t *testing.T, args ...string) (stdout string) {
 	return out.String()
 }
 
-// soon adds to a run's settings a sandbox that opens in half the time: its self-test fills the memory that a session may have. A run without
-// code has none.
+// soon adds to a run's settings those of a sandbox that opens sooner: its self-test fills the memory that a session may have. A run
+// without code has none.
 func soon(settings []string) []string {
 	if slices.Contains(settings, "protocol.name=none") {
 		return settings

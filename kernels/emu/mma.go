@@ -105,8 +105,8 @@ func (w *warp) leftFactor(a *[16][16]float32, regs []int, conv func(uint64) floa
 	}
 }
 
-// dots adds x·y to sum for four columns, every other of y: k products in order. A product of two 16-bit floats is exact in fp32, so that each
-// step is a fused one.
+// dots adds x·y to sum for four columns, every other of y: k products in order. A product of two 16-bit floats is exact in fp32, so that
+// each step is a fused one.
 func dots(sum *[4]float32, x *[16]float32, y *[7][16]float32, k int) {
 	s0, s1, s2, s3 := sum[0], sum[1], sum[2], sum[3]
 	for i, f := range x[:k] {
