@@ -111,7 +111,7 @@ func TestGPUCheckOnTheEmulator(t *testing.T) {
 	t.Parallel()
 	dir := packed(t)
 	archive := filepath.Join(dir, "results.tgz")
-	tests := "/(Add|Attention|CopyPages)$|Draws|^swiglu|kernels|modules|instructions|train|BF16"
+	tests := "/(Add|Attention|CopyPages)$|RowsOfLinear|^swiglu|kernels|modules|instructions|train|BF16"
 	some := []string{"--device", "emu", "--archive", archive, "--case", tests}
 
 	// A budget that is used up before the first test: what is left is said with the command that runs it.
@@ -154,7 +154,7 @@ func TestGPUCheckOnTheEmulator(t *testing.T) {
 	found, folder, out := gpuCheck(t, dir, 0, all...)
 	for stage, tests := range map[string][]string{
 		"load": {"modules"}, "smoke": {"swiglu", "swiglu backward"}, "conformance": {"/Add", "f32/Add", "/Attention", "/CopyPages"},
-		"bits": {"TestGPUDrawsDoNotSeeTheirBlocks", "TestBF16ModelsAgreeWithFloat32"}, "conformance-sm90a": {"/Attention"},
+		"bits": {"TestGPURowsOfLinearDoNotSeeEachOther", "TestBF16ModelsAgreeWithFloat32"}, "conformance-sm90a": {"/Attention"},
 		"probes": {"instructions"}, "memcheck": {"/Attention"},
 	} {
 		for _, test := range tests {

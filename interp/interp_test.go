@@ -62,6 +62,7 @@ func testPool(t testing.TB, change func(*Config)) *Pool {
 	t.Helper()
 	cfg := Default()
 	cfg.Python, cfg.Preload, cfg.Warm = barePython(t), nil, 6
+	cfg.Limits.Data = 64 << 20 // the self-test fills it
 	if change != nil {
 		change(&cfg)
 	}

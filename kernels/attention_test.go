@@ -10,11 +10,12 @@ import (
 func refAttention(q, k, v []float64, starts []int32, h Heads) (o, lse []float64) {
 	T, D, QD, KD := int(starts[len(starts)-1]), h.Dim, h.Q*h.Dim, h.KV*h.Dim
 	o, lse = make([]float64, T*QD), make([]float64, T*h.Q)
+	var p []float64
 	for s := range len(starts) - 1 {
 		for t := int(starts[s]); t < int(starts[s+1]); t++ {
 			for head := range h.Q {
 				g := head / (h.Q / h.KV)
-				var p []float64
+				p = p[:0]
 				top := math.Inf(-1)
 				for u := int(starts[s]); u <= t; u++ {
 					x := dot64(q[t*QD+head*D:][:D], k[u*KD+g*D:][:D]) / math.Sqrt(float64(D))
@@ -26,9 +27,11 @@ func refAttention(q, k, v []float64, starts []int32, h Heads) (o, lse []float64)
 					p[i] = math.Exp(p[i] - top)
 					sum += p[i]
 				}
+				out := o[t*QD+head*D:][:D]
 				for i := range p {
-					for d := range D {
-						o[t*QD+head*D+d] += p[i] / sum * v[(int(starts[s])+i)*KD+g*D+d]
+					share := p[i] / sum
+					for d, x := range v[(int(starts[s])+i)*KD+g*D:][:D] {
+						out[d] += share * x
 					}
 				}
 				lse[t*h.Q+head] = top + math.Log(sum)

@@ -22,7 +22,7 @@ func TestPlansOfTheCPUAreWhatIsResident(t *testing.T) {
 		t.Skip("this system does not say how much memory a process has had")
 	}
 	took := func(more ...string) (planned, all, resident float64) {
-		c, out, errs := command(append([]string{"train", "tiny", "--set", "run=" + filepath.Join(t.TempDir(), "run")}, sets(more)...)...)
+		c, out, errs := command(append([]string{"train", "tiny", "--set", "run=" + filepath.Join(t.TempDir(), "run")}, sets(soon(more))...)...)
 		c.Env = append(c.Env, "GOGC=2")
 		require.NoError(t, c.Run(), "%s%s", out, errs)
 		said := regexp.MustCompile(`memory    planned (\S+) (\S+) of tensors,.* at most (\S+) (\S+) were resident`)

@@ -16,10 +16,10 @@ func TestBenchAlgorithmsPrintsATableOfRuns(t *testing.T) {
 	dir := t.TempDir()
 	args := []string{"bench", "algorithms", "--algorithms", "ppo,dapo,reinforce++", "--seeds", "5", "--dir", dir,
 		"--json", filepath.Join(dir, "runs.json")}
-	for _, s := range []string{
+	for _, s := range soon([]string{
 		"model.layers=1", "model.hidden=32", "model.heads=2", "model.kv_heads=1", "model.head_dim=16", "model.ffn=48", "sft.batch=16",
 		"sft.tokens=1024", "sft.steps=10", "rl.steps=2", "rl.tokens=1024", "eval.problems=8", "engine.max_tokens=96",
-	} {
+	}) {
 		args = append(args, "--set", s)
 	}
 	table := retool(t, args...)

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -136,12 +137,16 @@ func TestThreadsAreBound(t *testing.T) {
 	}
 	stop := make(chan struct{})
 	defer close(stop)
+	var there sync.WaitGroup
 	for range 8 { // threads that exist already
+		there.Add(1)
 		go func() {
 			runtime.LockOSThread()
+			there.Done()
 			<-stop
 		}()
 	}
+	there.Wait()
 	had := parseCores(affinity())
 	core := had[len(had)-1]
 	require.NoError(t, bindCores([]int{core}))

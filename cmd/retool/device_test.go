@@ -31,7 +31,7 @@ func trainOnTheEmulatedGPU(t *testing.T, variant string, device []string) {
 	out := retool(t, append([]string{"train", "demo-text"},
 		tiny(run, "device=emu", "variant="+variant, "model.hidden=16", "model.heads=1", "model.ffn=16", "engine.max_tokens=40",
 			"sft.steps=1", "sft.batch=1", "sft.tokens=64", "rl.steps=1", "rl.prompts=1", "rl.group=2", "rl.minibatch=2", "rl.tokens=128",
-			"critic.warmup=0", "eval.problems=0")...)...)
+			"critic.warmup=0", "eval.problems=0", "protocol.name=none")...)...)
 	for _, want := range append(device, "bf16 with a float32 master copy", "step  2/2", "|Δlogp| 0 ") {
 		require.Contains(t, out, want)
 	}
@@ -91,7 +91,7 @@ func TestNoGPUIsOneClearSentence(t *testing.T) {
 		append([]string{"train", "demo"}, tiny(run, "device=gpu")...),
 		{"bench", "kernels", "--device", "gpu"},
 		{"bench", "train", "--device", "gpu"},
-		append([]string{"demo"}, tiny(run, "device=gpu")...),
+		append([]string{"demo"}, tinyParts(run, "device=gpu")...),
 	} {
 		cmd, out, errs := command(args...)
 		var exit *exec.ExitError

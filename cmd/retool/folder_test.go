@@ -109,7 +109,7 @@ func onFolder(run, dir string, more ...string) []string {
 	for _, s := range append([]string{
 		"engine.max_tokens=320", "engine.turn_tokens=24", "sft.tokens=640", "rl.tokens=640", "sft.steps=3", "rl.steps=2", "checkpoint.every=2",
 		"checkpoint.keep=9",
-	}, more...) {
+	}, soon(more)...) {
 		args = append(args, "--set", s)
 	}
 	return args

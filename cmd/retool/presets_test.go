@@ -73,7 +73,8 @@ func TestPresetsEvaluate(t *testing.T) {
 	require.NoError(t, os.WriteFile(problems, []byte(`{"question":"1+1","answer":"2"}`+"\n"+`{"question":"2+2","answer":"4"}`+"\n"), 0o644))
 	args := func(name string, more ...string) []string {
 		return append([]string{"eval", "--from", weights, "--preset", name, "--set", "data.test=" + problems, "--set", "eval.samples=3",
-			"--set", "protocol.template=plain", "--set", "interp.warm=1", "--set", "engine.turn_tokens=8"}, more...)
+			"--set", "protocol.template=plain", "--set", "interp.warm=1", "--set", "interp.limits.data=64MiB",
+			"--set", "engine.turn_tokens=8"}, more...)
 	}
 	c, shown, errs := command(args("paper", "--record", record, "--out", out)...)
 	require.NoError(t, c.Run(), errs)

@@ -42,7 +42,7 @@ func startRanks(t *testing.T, n int, args ...string) []rankProcess {
 // manyRanks is a run whose optimizer has a part for each of four ranks.
 func manyRanks(run string, more ...string) []string {
 	return append([]string{"train", "demo"}, tiny(run, append([]string{"model.hidden=128", "model.head_dim=64", "model.ffn=320",
-		"dist.slices=4", "sft.steps=8", "checkpoint.every=1", "checkpoint.keep=2", "rl.prompts=16", "interp.zygotes=1"}, more...)...)...)
+		"dist.slices=4", "sft.steps=8", "checkpoint.every=1", "checkpoint.keep=2", "rl.prompts=16"}, more...)...)...)
 }
 
 // cameTo is what no number of ranks may change: weights, moments, trajectories with what Python said, losses.

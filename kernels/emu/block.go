@@ -56,6 +56,11 @@ func (l *launch) run() error {
 			break
 		}
 	}
+	for _, b := range c.blocks {
+		for _, w := range b.warps {
+			l.p.spare = append(l.p.spare, w.r)
+		}
+	}
 	return l.verdict()
 }
 
@@ -67,18 +72,28 @@ func newBlock(l *launch, k *clocks) *block {
 	}
 	p := l.p
 	nw := (b.threads + lanes - 1) / lanes
-	total := p.nregs + specialCount + len(p.consts)
 	for i := range nw {
-		w := &warp{b: b, id: i, first: i * lanes, r: make([][lanes]uint64, total)}
+		w := &warp{b: b, id: i, first: i * lanes, r: p.rows()}
 		w.local = make([]byte, p.f.localSize*lanes)
-		for c, v := range p.consts {
-			for lane := range lanes {
-				w.r[p.nregs+specialCount+c][lane] = v
-			}
-		}
 		b.warps = append(b.warps, w)
 	}
 	return b
+}
+
+// rows are a warp's registers, those of an earlier launch if there are any: the constants stand in them.
+func (p *program) rows() [][lanes]uint64 {
+	if n := len(p.spare); n > 0 {
+		r := p.spare[n-1]
+		p.spare = p.spare[:n-1]
+		return r
+	}
+	r := make([][lanes]uint64, p.nregs+specialCount+len(p.consts))
+	for c, v := range p.consts {
+		for lane := range lanes {
+			r[p.nregs+specialCount+c][lane] = v
+		}
+	}
+	return r
 }
 
 // start makes the block ready to run as the one of this number.

@@ -63,7 +63,7 @@ func (m *module) body(f *function) error {
 	if f.code != nil {
 		return nil
 	}
-	p := &parser{ts: f.text, m: m, f: f, locs: map[[3]int][4]int{}, memo: map[[3]int]*place{}}
+	p := &parser{ts: tokenise(f.text.text, f.text.line, false), m: m, f: f, locs: map[[3]int][4]int{}, memo: map[[3]int]*place{}}
 	p.push()
 	for _, v := range f.params {
 		p.vars[0][v.name] = v

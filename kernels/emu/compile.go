@@ -36,18 +36,20 @@ type program struct {
 	f      *function
 	steps  []step
 	consts []uint64 // values of the registers behind the special ones
-	nregs  int      // declared registers; then the special ones, then the constants
+	nregs  int      // rows of declared registers; then the special ones, then the constants
 	static int      // bytes of static shared memory
 	dynAt  int      // where dynamic shared memory begins, from sharedBase
 	shared []*variable
 	dyn    *variable
 	module *loaded
+	spare  [][][lanes]uint64 // registers of warps that have ended
 }
 
-// compiler turns the instructions of one entry into closures. Every operand is a register: special registers and constants stand behind
+// compiler turns the instructions of one entry into closures. Every operand is a row of registers: special ones and constants stand behind
 // the declared ones.
 type compiler struct {
 	p      *program
+	row    []int // of each declared register
 	consts map[uint64]int
 	in     *instr
 	used   []bool // modifiers that the instruction's case has looked at
@@ -63,14 +65,18 @@ func (m *loaded) compile(name string) (*program, error) {
 	if err := m.mod.body(f); err != nil {
 		return nil, err
 	}
-	p := &program{f: f, nregs: len(f.regs), module: m}
+	row, n := rows(f.code, len(f.regs))
+	p := &program{f: f, nregs: n, module: m}
 	p.place(m.mod)
-	c := &compiler{p: p, consts: map[uint64]int{}}
+	c := &compiler{p: p, row: row, consts: map[uint64]int{}}
 	for i := range f.code {
 		c.in = &f.code[i]
 		c.used = make([]bool, len(c.in.parts))
 		c.used[0] = true
-		s := step{in: c.in, guard: c.in.guard, negate: c.in.negate, members: none}
+		s := step{in: c.in, guard: none, negate: c.in.negate, members: none}
+		if g := c.in.guard; g != none {
+			s.guard = c.row[g]
+		}
 		c.step(&s)
 		for j, u := range c.used {
 			if !u && c.err == nil {
@@ -215,7 +221,7 @@ func (c *compiler) value(o operand, t typ) int {
 		if o.negate {
 			c.fail("a negated register where none may stand")
 		}
-		return o.reg
+		return c.touch(o.reg, false)
 	case specialOpernd:
 		return c.p.nregs + specials[o.name]
 	case immOperand:
@@ -252,12 +258,22 @@ func (c *compiler) dst(i int) int {
 func (c *compiler) target(o operand) int {
 	switch o.kind {
 	case regOperand:
-		return o.reg
+		return c.touch(o.reg, true)
 	case sinkOperand:
 		return c.constant(0xdead_0000_0000_0000 | uint64(len(c.p.consts))) // never read
 	}
 	c.fail("the result cannot go to operand %q", o.name)
 	return 0
+}
+
+// touch is the row of a register that the instruction at work reads, or writes. That it does must have been known when rows were given.
+func (c *compiler) touch(r int, written bool) int {
+	known := false
+	c.in.touches(func(other int, w bool) { known = known || other == r && w == written })
+	if !known && !c.in.held() {
+		c.fail("register %s, written: %v, which was not seen", c.p.f.regs[r].name, written)
+	}
+	return c.row[r]
 }
 
 // pair is the registers of a result d|p; p is none if the operand names d alone.
@@ -275,7 +291,7 @@ func (c *compiler) predicate(i int) (r int, negate bool) {
 		c.fail("operand %d is not a predicate", i)
 		return 0, false
 	}
-	return c.in.args[i].reg, c.in.args[i].negate
+	return c.touch(c.in.args[i].reg, false), c.in.args[i].negate
 }
 
 // vector is the n elements of operand i, which may stand without braces if it has one; nil after a failure.

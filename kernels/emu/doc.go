@@ -1,11 +1,12 @@
 // Package emu is a GPU in pure Go: it interprets the PTX that ships, and checks memory, races and barriers while it does.
 //
 // Device implements driver.Driver, so every kernel runs, through the wrappers that use it on hardware, in plain go test. token.go,
-// parse.go, body.go and types.go read PTX. opcodes.go is the table of instructions: each has a function that compiles it to a Go closure,
-// in integer.go, bitfield.go, float.go, convert.go, compare.go and move.go (numbers, lane by lane), access.go and async.go (memory),
-// control.go, exchange.go (lanes with each other), barrier.go, mbarrier.go, bulk.go, mma.go and wgmma.go. exec.go runs warps (fragments of
-// lanes, the one furthest behind first), block.go blocks and schedules, cluster.go those that run at the same time. memory.go holds the
-// address spaces, shadow.go what the checker remembers, report.go what it says, queue.go what was issued and not done.
+// parse.go, body.go and types.go read PTX, registers.go gives registers their rows. opcodes.go is the table of instructions: each has a
+// function that compiles it to a Go closure, in integer.go, bitfield.go, float.go, convert.go, compare.go and move.go (numbers, lane by
+// lane), access.go and async.go (memory), control.go, exchange.go (lanes with each other), barrier.go, mbarrier.go, bulk.go, mma.go and
+// wgmma.go. exec.go runs warps (fragments of lanes, the one furthest behind first), block.go blocks and schedules, cluster.go those that
+// run at the same time. memory.go holds the address spaces, shadow.go what the checker remembers, report.go what it says, queue.go what
+// was issued and not done.
 //
 // # What is checked
 //

@@ -69,17 +69,15 @@ func (c *compiler) vote(s *step) {
 		return
 	}
 	c.typ()
-	d, o := c.dst(0), c.in.args[1]
-	if o.kind == immOperand {
-		o = operand{kind: regOperand, reg: c.constant(o.imm & 1)}
-	}
-	if o.kind != regOperand {
-		c.fail("the predicate is not a register")
-		return
+	d, r, negate := c.dst(0), 0, false
+	if o := c.in.args[1]; o.kind == immOperand {
+		r = c.constant(o.imm & 1)
+	} else {
+		r, negate = c.predicate(1)
 	}
 	s.run = func(w *warp, m uint32) {
-		p := w.predicate(o.reg)
-		if o.negate {
+		p := w.predicate(r)
+		if negate {
 			p = ^p
 		}
 		v := f(p&m, m)

@@ -41,6 +41,7 @@ type warp struct {
 	wg        []wgmmaOp
 	wgGroup   int
 	acc       map[int]*accumulator // by their first register
+	right     *[256][16]float32    // room for the right factor of a wgmma
 }
 
 func (w *warp) ready() bool {

@@ -81,10 +81,12 @@ func (c *compiler) mma(s *step) {
 			}
 		}
 		var out [4][lanes]uint64
-		for l := range lanes {
-			g, t := l/4, l%4*2
-			for e := range 4 {
-				out[e][l] = u32(dot(f32(w.r[rc[e]][l]), &a[g+e/2*8], &b[t+e%2], k))
+		for e := range 4 {
+			from, to := &w.r[rc[e]], &out[e]
+			for l := 0; l < lanes; l += 4 { // four lanes of one row
+				x := [4]float32{f32(from[l]), f32(from[l+1]), f32(from[l+2]), f32(from[l+3])}
+				dots(&x, &a[l/4+e/2*8], (*[7][16]float32)(b[e%2:]), k)
+				to[l], to[l+1], to[l+2], to[l+3] = u32(x[0]), u32(x[1]), u32(x[2]), u32(x[3])
 			}
 		}
 		for e := range 4 {
@@ -103,10 +105,15 @@ func (w *warp) leftFactor(a *[16][16]float32, regs []int, conv func(uint64) floa
 	}
 }
 
-// dot adds x·y to sum, k products in order. A product of two 16-bit floats is exact in fp32, so that each step is a fused one.
-func dot(sum float32, x, y *[16]float32, k int) float32 {
-	for i := range k {
-		sum += float32(x[i] * y[i])
+// dots adds x·y to sum for four columns, every other of y: k products in order. A product of two 16-bit floats is exact in fp32, so that
+// each step is a fused one.
+func dots(sum *[4]float32, x *[16]float32, y *[7][16]float32, k int) {
+	s0, s1, s2, s3 := sum[0], sum[1], sum[2], sum[3]
+	for i, f := range x[:k] {
+		s0 += float32(f * y[0][i])
+		s1 += float32(f * y[2][i])
+		s2 += float32(f * y[4][i])
+		s3 += float32(f * y[6][i])
 	}
-	return sum
+	*sum = [4]float32{s0, s1, s2, s3}
 }

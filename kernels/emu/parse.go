@@ -37,7 +37,7 @@ type function struct {
 	cluster   [3]uint32 // .reqnctapercluster, zero if it says nothing
 	code      []instr
 	regs      []regInfo // of every scope
-	text      []token   // the body, until parsed
+	text      token     // the body, with its braces, until parsed
 }
 
 type parser struct {
@@ -58,7 +58,7 @@ type parser struct {
 // parse reads a module. Bodies of entries are parsed when they are first asked for.
 func parse(text []byte) (*module, error) {
 	m := &module{files: map[int]string{}, vars: map[string]*variable{}, entries: map[string]*function{}}
-	p := &parser{ts: tokenise(string(text)), m: m}
+	p := &parser{ts: tokenise(string(text), 1, true), m: m}
 	// .file lines stand at the end, .loc lines need them: read them first.
 	for i := 0; i+2 < len(p.ts); i++ {
 		if p.ts[i].text == ".file" && !p.ts[i].str {
@@ -273,7 +273,7 @@ func (p *parser) entry() {
 		p.param()
 		p.accept(",")
 	}
-	for p.err == nil && p.peek() != "{" {
+	for p.err == nil && !strings.HasPrefix(p.peek(), "{") {
 		switch word := p.next(); word {
 		case ".maxntid", ".reqntid":
 			n := p.integer()
@@ -293,12 +293,13 @@ func (p *parser) entry() {
 			p.fail("directive %s of an entry is not emulated", word)
 		}
 	}
-	from := p.i
-	p.skipBraces()
+	if body := p.next(); !strings.HasSuffix(body, "}") {
+		p.fail("the text of entry %s ends here", f.name)
+	}
 	if p.err != nil {
 		return
 	}
-	f.text = p.ts[from:p.i]
+	f.text = p.ts[p.i-1]
 	p.m.entries[f.name] = f
 	p.f = nil
 }

@@ -170,42 +170,47 @@ func (w *warp) ordered(a *access, thread, lane int) bool {
 
 // conflict says whether a is neither mine nor ordered before me.
 func (w *warp) conflict(a *access, me int32, bytes uint8, lane int, atomic bool) bool {
-	if a.thread == 0 || a.thread == me || a.bytes&bytes == 0 || atomic && a.atomic {
-		return false
-	}
-	t := w.threadOf(a)
-	if t < 0 || t >= w.b.shadow.n {
-		return true // another cluster
-	}
-	return !w.ordered(a, t, lane)
+	return a.thread != 0 && a.thread != me && a.bytes&bytes != 0 && !(atomic && a.atomic) && w.unordered(a, lane)
 }
 
-// check holds one access against what the cells remember, and remembers it. data is what a write stores: equal values do not race.
+// unordered says whether an access of another thread may happen at the same time as what lane does now.
+func (w *warp) unordered(a *access, lane int) bool {
+	t := w.threadOf(a)
+	return t < 0 || t >= w.b.shadow.n || !w.ordered(a, t, lane) // a thread of another cluster is never ordered
+}
+
+// check holds one access against what the cells remember, and remembers it. Its n bytes lie on a border of n. data is what a write stores:
+// equal values do not race.
 func (w *warp) check(
 	cells []cell, stamp uint32, off, n, lane int, write, atomic bool, old, data []byte, name func() string,
 ) {
 	me := w.me(lane)
 	now := access{thread: me, clock: w.b.shadow.clock[w.t0+lane], pc: w.pc, atomic: atomic, proxy: w.proxy}
-	for at := off &^ 3; at < off+n; at += 4 {
-		c := &cells[at/4]
+	touched := uint8(15)
+	if n < 4 {
+		touched = (1<<n - 1) << (off & 3)
+	}
+	cells = cells[off/4 : (off+n+3)/4]
+	for i := range cells {
+		c := &cells[i]
+		now.bytes = touched
 		if c.stamp != stamp {
 			*c = cell{stamp: stamp}
+			if write {
+				c.w = now
+			} else {
+				c.r[0] = now
+			}
+			continue
 		}
-		now.bytes = 15
-		if at < off {
-			now.bytes = 15 << (off - at) & 15
-		}
-		if end := off + n - at; end < 4 {
-			now.bytes &= 1<<end - 1
-		}
-		if w.conflict(&c.w, me, now.bytes, lane, atomic) {
+		if w.conflict(&c.w, me, touched, lane, atomic) {
 			if !write {
 				w.race(ReadAfterWrite, &c.w, lane, name)
 			} else if !bytes.Equal(old, data) {
 				w.race(WriteAfterWrite, &c.w, lane, name)
 			}
 		}
-		if w.proxy && c.w.thread != 0 && !c.w.proxy && c.w.bytes&now.bytes != 0 {
+		if w.proxy && c.w.thread != 0 && !c.w.proxy && c.w.bytes&touched != 0 {
 			w.crossing(&c.w, lane, name)
 		}
 		if !write {
@@ -213,7 +218,10 @@ func (w *warp) check(
 			continue
 		}
 		for i := range c.r {
-			if w.conflict(&c.r[i], me, now.bytes, lane, atomic) {
+			if c.r[i].thread == 0 {
+				break // they are filled in turn
+			}
+			if w.conflict(&c.r[i], me, touched, lane, atomic) {
 				w.race(WriteAfterRead, &c.r[i], lane, name)
 			}
 		}
@@ -235,7 +243,7 @@ func (w *warp) remember(c *cell, now *access, lane int) {
 			slot = i
 			break
 		}
-		if t := w.threadOf(r); slot == none && t >= 0 && t < w.b.shadow.n && w.ordered(r, t, lane) {
+		if slot == none && !w.unordered(r, lane) {
 			slot = i
 		}
 	}

@@ -18,9 +18,11 @@ func wordByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
 
-func tokenise(src string) []token {
-	ts := make([]token, 0, len(src)/5)
-	line := 1
+// tokenise divides text that begins in a line. Of a module the body of an entry, in its outer braces, is one token: most are never asked
+// for, and the others are divided then.
+func tokenise(src string, line int, module bool) []token {
+	ts := make([]token, 0, len(src)/8)
+	entry := false // what comes next belongs to an entry
 	for i := 0; i < len(src); {
 		rest := src[i:]
 		n := 1 // bytes of what stands here
@@ -40,6 +42,12 @@ func tokenise(src string) []token {
 		case wordByte(c):
 			n = wordLength(rest)
 			ts = append(ts, token{rest[:n], line, false})
+			entry = entry || module && rest[:n] == ".entry"
+		case c == '{' && entry:
+			n = braces(rest)
+			ts = append(ts, token{rest[:n], line, false})
+			line += strings.Count(rest[:n], "\n")
+			entry = false
 		default:
 			ts = append(ts, token{rest[:1], line, false})
 		}
@@ -53,7 +61,7 @@ func until(s, end string) int {
 	if n := strings.Index(s, end); n >= 0 {
 		return n
 	}
-	return len(s)
+	return 1
 }
 
 // wordLength is how many bytes of s are one word: modifiers such as shared::cta hold two colons.
@@ -69,4 +77,29 @@ func wordLength(s string) (n int) {
 		}
 	}
 	return n
+}
+
+// braces is how many bytes of s, which begins with one, stand up to the brace that closes it; 1 if none does.
+func braces(s string) int {
+	depth := 0
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '{':
+			depth++
+		case '}':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		case '"':
+			i += 1 + until(s[i+1:], `"`)
+		case '/':
+			switch {
+			case strings.HasPrefix(s[i:], "//"):
+				i += until(s[i:], "\n") - 1
+			case strings.HasPrefix(s[i:], "/*"):
+				i += until(s[i:], "*/") + 1
+			}
+		}
+	}
+	return 1
 }

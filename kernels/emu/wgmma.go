@@ -175,32 +175,31 @@ func (d *descriptor) row(mn, piece int) uint64 {
 }
 
 // eight reads 8 bf16 of shared memory.
-func (w *warp) eight(at uint64) (out [8]float32) {
-	b := w.mem(shared, at, 16, 0, false, false, nil)
+func (w *warp) eight(out *[8]float32, at uint64) {
+	b := (*[16]byte)(w.mem(shared, at, 16, 0, false, false, nil))
 	for i := range out {
 		out[i] = bf16f(uint64(b[2*i]) | uint64(b[2*i+1])<<8)
 	}
-	return out
 }
 
 // factor reads rows row0, … of a descriptor's tile, 16 inner numbers each.
 func (w *warp) factor(x [][16]float32, desc uint64, row0 int, mn bool) {
 	d := describe(desc)
 	if mn {
+		var v [8]float32
 		for k := range 16 {
 			for c := range len(x) / 8 {
-				for i, v := range w.eight(d.column(row0/8+c, k)) {
-					x[8*c+i][k] = v
+				w.eight(&v, d.column(row0/8+c, k))
+				for i, f := range v {
+					x[8*c+i][k] = f
 				}
 			}
 		}
 		return
 	}
 	for r := range x {
-		for piece := range 2 {
-			v := w.eight(d.row(row0+r, piece))
-			copy(x[r][piece*8:], v[:])
-		}
+		w.eight((*[8]float32)(x[r][:]), d.row(row0+r, 0))
+		w.eight((*[8]float32)(x[r][8:]), d.row(row0+r, 1))
 	}
 }
 
@@ -230,7 +229,10 @@ func (w *warp) finishWgmma(keep int) {
 func (w *warp) multiply(op *wgmmaOp) {
 	w.b.l.counters.MMA++
 	var a [16][16]float32
-	b := make([][16]float32, op.n)
+	if w.right == nil {
+		w.right = new([256][16]float32)
+	}
+	b := w.right[:op.n]
 	w.proxy = true
 	if op.ra == nil {
 		w.factor(a[:], op.a, w.id%4*16, op.amn)
@@ -238,14 +240,15 @@ func (w *warp) multiply(op *wgmmaOp) {
 	w.leftFactor(&a, op.ra, bf16f)
 	w.factor(b, op.b, 0, op.mn)
 	w.proxy = false
+	if !op.keep {
+		clear(op.acc.v)
+	}
 	for i := range op.acc.v {
-		for l := range lanes {
-			row, col := l/4+i/2%2*8, i/4*8+l%4*2+i%2
-			var sum float32
-			if op.keep {
-				sum = f32(op.acc.v[i][l])
-			}
-			op.acc.v[i][l] = u32(dot(sum, &a[row], &b[col], 16))
+		v, first := &op.acc.v[i], i/4*8+i%2
+		for l := 0; l < lanes; l += 4 { // four lanes of one row
+			x := [4]float32{f32(v[l]), f32(v[l+1]), f32(v[l+2]), f32(v[l+3])}
+			dots(&x, &a[l/4+i/2%2*8], (*[7][16]float32)(b[first:]), 16)
+			v[l], v[l+1], v[l+2], v[l+3] = u32(x[0]), u32(x[1]), u32(x[2]), u32(x[3])
 		}
 	}
 }
