@@ -61,3 +61,68 @@ EIGHT(signBit<>, 0x8000000080000000)
 	VADDPS t, x, x          \
 	VMOVSHDUP x, t          \
 	VADDSS t, x, x
+
+// SOFTMAX turns n scores at s, padded to whole panels of 16, into exp(s·Y14 − top) with top, which becomes X15, the largest of them, scaled, and
+// of Y0; the rest of the last panel becomes 0. X0 becomes their sum: its lanes are those of a panel. AX ends behind the last panel. CX and DX are spoiled.
+#define SOFTMAX(s, n) \
+	VMOVAPS Y0, Y1           \
+	MOVQ s, AX               \
+	MOVQ n, CX               \
+	SUBQ $16, CX             \
+	JLT part                 \
+full:                        \
+	VMULPS (AX), Y14, Y4     \
+	VMULPS 32(AX), Y14, Y5   \
+	VMAXPS Y0, Y4, Y0        \
+	VMAXPS Y1, Y5, Y1        \
+	VMOVUPS Y4, (AX)         \
+	VMOVUPS Y5, 32(AX)       \
+	ADDQ $64, AX             \
+	SUBQ $16, CX             \
+	JGE full                 \
+part:                        \
+	ADDQ $16, CX             \
+	JZ top                   \
+	LEAQ ·lanes32(SB), DX    \
+	NEGQ CX                  \
+	LEAQ 64(DX)(CX*4), DX    \
+	VMOVUPS (DX), Y8         \
+	VMOVUPS 32(DX), Y9       \
+	VMOVUPS negInf<>(SB), Y6 \
+	VMULPS (AX), Y14, Y4     \
+	VMULPS 32(AX), Y14, Y5   \
+	VBLENDVPS Y8, Y4, Y6, Y4 \
+	VBLENDVPS Y9, Y5, Y6, Y5 \
+	VMAXPS Y0, Y4, Y0        \
+	VMAXPS Y1, Y5, Y1        \
+	VMOVUPS Y4, (AX)         \
+	VMOVUPS Y5, 32(AX)       \
+top:                         \
+	VMAXPS Y1, Y0, Y0        \
+	VEXTRACTF128 $1, Y0, X1  \
+	VMAXPS X1, X0, X0        \
+	VMOVHLPS X0, X0, X1      \
+	VMAXPS X1, X0, X0        \
+	VMOVSHDUP X0, X1         \
+	VMAXSS X1, X0, X0        \
+	VBROADCASTSS X0, Y15     \
+	VXORPS Y0, Y0, Y0        \
+	VXORPS Y1, Y1, Y1        \
+	MOVQ s, AX               \
+	MOVQ n, CX               \
+sum:                         \
+	VMOVUPS (AX), Y4         \
+	VMOVUPS 32(AX), Y10      \
+	VSUBPS Y15, Y4, Y4       \
+	VSUBPS Y15, Y10, Y10     \
+	EXP(Y4, Y5, Y6, Y7, Y8)     \
+	EXP(Y10, Y11, Y12, Y13, Y9) \
+	VMOVUPS Y7, (AX)         \
+	VMOVUPS Y13, 32(AX)      \
+	VADDPS Y7, Y0, Y0        \
+	VADDPS Y13, Y1, Y1       \
+	ADDQ $64, AX             \
+	SUBQ $16, CX             \
+	JGT sum                  \
+	VADDPS Y1, Y0, Y0        \
+	TREE(Y0, X0, X1)

@@ -1,5 +1,6 @@
 #include "textflag.h"
 #include "cpu_exp512_amd64.h"
+#include "cpu_heads_amd64.h"
 
 // A tile of 64 keys and their values for one row and several heads, each with keys of its own: the steps of attentionJob.heads that wait
 // for memory, in the bits of the product kernels and of avx512Attend. Outputs of one head are too few chains to hide the latency of an
@@ -169,57 +170,8 @@ loop:                            \
 	ADDQ $256, R8
 
 // func avx512HeadValues(t *headTile)
-// Two blocks of 32 columns at a time, of two heads, or of one whose rows are longer. R15 blocks of a head that are left, two a block.
 TEXT ·avx512HeadValues(SB), NOSPLIT, $0-8
-	MOVQ t+0(FP), DI
-	MOVQ 8(DI), R8
-	MOVQ 16(DI), SI
-	MOVQ 24(DI), R9
-	MOVQ 104(DI), R12
-	MOVQ 112(DI), R13
-	XORQ R14, R14
-	MOVQ 120(DI), R15
-	CMPQ R15, $32
-	JNE long
-pair:
-	LEAQ 256(SI), BX
-	MOVQ R9, CX
-	MOVQ R9, DX
-	ADDQ 96(DI), DX
-	MOVQ 160(DI), AX
-	ADDQ R14, AX
-	LEAQ 4(AX), R10
-	BLOCK(pairzero, pairstart, pairloop)
-	ADDQ $512, SI
-	ADDQ 96(DI), R9
-	ADDQ 96(DI), R9
-	ADDQ $8, R14
-	SUBQ $2, R13
-	JNZ pair
-	VZEROUPPER
-	RET
-long:
-	MOVQ R9, R11
-	SHRQ $6, R15
-block:
-	MOVQ SI, BX
-	MOVQ R11, CX
-	LEAQ 128(R11), DX
-	MOVQ 160(DI), AX
-	ADDQ R14, AX
-	MOVQ AX, R10
-	BLOCK(longzero, longstart, longloop)
-	ADDQ $256, R11
-	DECQ R15
-	JNZ block
-	ADDQ $256, SI
-	ADDQ 96(DI), R9
-	ADDQ $4, R14
-	MOVQ 120(DI), R15
-	DECQ R13
-	JNZ long
-	VZEROUPPER
-	RET
+	HEADVALUES
 
 // FOURROWS sets z to four columns, at AX, of rows r, 4+r, 8+r and 12+r, each in lanes of its own; AX, BX, CX and DX are rows 0, 4, 8, 12.
 #define FOURROWS(a, b, c, d, x, z) \

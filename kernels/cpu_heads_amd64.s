@@ -1,5 +1,6 @@
 #include "textflag.h"
 #include "cpu_exp_amd64.h"
+#include "cpu_heads_amd64.h"
 
 // cpu_heads512_amd64.s in AVX2: a tile for one row and several heads, in the bits of the product kernels and of avx2Attend.
 //
@@ -84,69 +85,10 @@ scored:
 	VBROADCASTSS 168(DI), Y14
 	MOVQ 136(DI), DX
 	VBROADCASTSS (DX)(R14*1), Y0
-	VMOVAPS Y0, Y1
-	MOVQ R12, AX
-	MOVQ 128(DI), CX
-	SUBQ $16, CX
-	JLT part
-full:
-	VMULPS (AX), Y14, Y4
-	VMULPS 32(AX), Y14, Y5
-	VMAXPS Y0, Y4, Y0
-	VMAXPS Y1, Y5, Y1
-	VMOVUPS Y4, (AX)
-	VMOVUPS Y5, 32(AX)
-	ADDQ $64, AX
-	SUBQ $16, CX
-	JGE full
-part:
-	ADDQ $16, CX
-	JZ top
-	LEAQ ·lanes32(SB), DX
-	NEGQ CX
-	LEAQ 64(DX)(CX*4), DX
-	VMOVUPS (DX), Y8
-	VMOVUPS 32(DX), Y9
-	VMOVUPS negInf<>(SB), Y6
-	VMULPS (AX), Y14, Y4
-	VMULPS 32(AX), Y14, Y5
-	VBLENDVPS Y8, Y4, Y6, Y4
-	VBLENDVPS Y9, Y5, Y6, Y5
-	VMAXPS Y0, Y4, Y0
-	VMAXPS Y1, Y5, Y1
-	VMOVUPS Y4, (AX)
-	VMOVUPS Y5, 32(AX)
-top:
-	VMAXPS Y1, Y0, Y0
-	VEXTRACTF128 $1, Y0, X1
-	VMAXPS X1, X0, X0
-	VMOVHLPS X0, X0, X1
-	VMAXPS X1, X0, X0
-	VMOVSHDUP X0, X1
-	VMAXSS X1, X0, X0
+	MOVQ 128(DI), R15
+	SOFTMAX(R12, R15)
 	MOVQ 144(DI), DX
-	VMOVSS X0, (DX)(R14*1)
-	VBROADCASTSS X0, Y15
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	MOVQ R12, AX
-	MOVQ BX, CX
-sum:
-	VMOVUPS (AX), Y4
-	VMOVUPS 32(AX), Y10
-	VSUBPS Y15, Y4, Y4
-	VSUBPS Y15, Y10, Y10
-	EXP(Y4, Y5, Y6, Y7, Y8)
-	EXP(Y10, Y11, Y12, Y13, Y9)
-	VMOVUPS Y7, (AX)
-	VMOVUPS Y13, 32(AX)
-	VADDPS Y7, Y0, Y0
-	VADDPS Y13, Y1, Y1
-	ADDQ $64, AX
-	DECQ CX
-	JNZ sum
-	VADDPS Y1, Y0, Y0
-	TREE(Y0, X0, X1)
+	VMOVSS X15, (DX)(R14*1)
 	MOVQ 152(DI), DX
 	VMOVSS X0, (DX)(R14*1)
 	ADDQ 64(DI), R8
@@ -213,54 +155,5 @@ loop:                            \
 	ADDQ $256, R8
 
 // func avx2HeadValues(t *headTile)
-// Two blocks of 32 columns at a time, of two heads, or of one whose rows are longer. R15 blocks of a head that are left, two a block.
 TEXT ·avx2HeadValues(SB), NOSPLIT, $0-8
-	MOVQ t+0(FP), DI
-	MOVQ 8(DI), R8
-	MOVQ 16(DI), SI
-	MOVQ 24(DI), R9
-	MOVQ 104(DI), R12
-	MOVQ 112(DI), R13
-	XORQ R14, R14
-	MOVQ 120(DI), R15
-	CMPQ R15, $32
-	JNE long
-pair:
-	LEAQ 256(SI), BX
-	MOVQ R9, CX
-	MOVQ R9, DX
-	ADDQ 96(DI), DX
-	MOVQ 160(DI), AX
-	ADDQ R14, AX
-	LEAQ 4(AX), R10
-	BLOCK(pairzero, pairstart, pairloop)
-	ADDQ $512, SI
-	ADDQ 96(DI), R9
-	ADDQ 96(DI), R9
-	ADDQ $8, R14
-	SUBQ $2, R13
-	JNZ pair
-	VZEROUPPER
-	RET
-long:
-	MOVQ R9, R11
-	SHRQ $6, R15
-block:
-	MOVQ SI, BX
-	MOVQ R11, CX
-	LEAQ 128(R11), DX
-	MOVQ 160(DI), AX
-	ADDQ R14, AX
-	MOVQ AX, R10
-	BLOCK(longzero, longstart, longloop)
-	ADDQ $256, R11
-	DECQ R15
-	JNZ block
-	ADDQ $256, SI
-	ADDQ 96(DI), R9
-	ADDQ $4, R14
-	MOVQ 120(DI), R15
-	DECQ R13
-	JNZ long
-	VZEROUPPER
-	RET
+	HEADVALUES

@@ -165,7 +165,8 @@ done:                       \
 	VZEROUPPER              \
 	RET
 
-#define KERNEL2(rows, n) \
+// BEGIN2 and END2 are what blocks of n rows begin and end with.
+#define BEGIN2(rows, n) \
 	ARGUMENTS               \
 block:                      \
 	MOVQ t+0(FP), AX        \
@@ -187,7 +188,20 @@ start:                      \
 	ROWS(SI, R10)           \
 	MOVQ BX, R14            \
 	TESTQ R15, R15          \
-	JZ done                 \
+	JZ done
+
+#define END2(rows, n) \
+done:                       \
+	ROWS(R8, R9)            \
+	rows(STORE2, R9)        \
+	NEXTROWS(n)             \
+	DECQ DI                 \
+	JNZ block               \
+	VZEROUPPER              \
+	RET
+
+#define KERNEL2(rows, n) \
+	BEGIN2(rows, n)         \
 loop:                       \
 	VMOVUPS (R14), Z0          \
 	VMOVUPS (R14)(R13*1), Z1   \
@@ -199,39 +213,11 @@ loop:                       \
 	ADDQ R12, R14           \
 	DECQ R15                \
 	JNZ loop                \
-done:                       \
-	ROWS(R8, R9)            \
-	rows(STORE2, R9)        \
-	NEXTROWS(n)             \
-	DECQ DI                 \
-	JNZ block               \
-	VZEROUPPER              \
-	RET
+	END2(rows, n)
 
 // KERNEL2AHEAD asks with each step for a line of each of two panels, from what Cols says on. R15 what is asked for, 0(SP) where the steps end.
 #define KERNEL2AHEAD(rows, n) \
-	ARGUMENTS               \
-block:                      \
-	MOVQ t+0(FP), AX        \
-	CMPQ 80(AX), $0         \
-	ROWS(R8, R9)            \
-	JEQ zero                \
-	rows(LOAD2, R9)         \
-	JMP start               \
-zero:                       \
-	rows(ZERO2, R9)         \
-start:                      \
-	MOVQ $n, AX             \
-	IMULQ R9, AX            \
-	ADDQ R8, AX             \
-	ROWS(AX, R9)            \
-	rows(AHEAD2, R9)        \
-	MOVQ t+0(FP), AX        \
-	MOVQ 64(AX), R15        \
-	ROWS(SI, R10)           \
-	MOVQ BX, R14            \
-	TESTQ R15, R15          \
-	JZ done                 \
+	BEGIN2(rows, n)         \
 	IMULQ R12, R15          \
 	ADDQ R14, R15           \
 	MOVQ R15, 0(SP)         \
@@ -251,14 +237,7 @@ loop:                       \
 	ADDQ R12, R14           \
 	CMPQ R14, 0(SP)         \
 	JNE loop                \
-done:                       \
-	ROWS(R8, R9)            \
-	rows(STORE2, R9)        \
-	NEXTROWS(n)             \
-	DECQ DI                 \
-	JNZ block               \
-	VZEROUPPER              \
-	RET
+	END2(rows, n)
 
 // func product512x1x64(t *tile)
 TEXT ·product512x1x64(SB), NOSPLIT, $8-8
