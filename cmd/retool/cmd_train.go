@@ -69,7 +69,7 @@ func onRanks(ctx context.Context, cfg *Config, trains bool, f func(rs *ranks) er
 			return err
 		}
 	}
-	rs, err := joinRanks(ctx, cfg, id)
+	rs, err := joinRanks(ctx, cfg, id, trains)
 	if err != nil {
 		return err
 	}
