@@ -147,6 +147,7 @@ func train(cfg *Config, dir *runDir, out *terminal, rs *ranks) (*trainer.State, 
 	defer end()
 	run, notes, err := p.training(dir.path, report)
 	if err != nil {
+		dir.abandon()
 		return nil, err
 	}
 	run.Progress = out.doing
