@@ -17,8 +17,8 @@ import (
 )
 
 // forRanks refuses what a run on so many ranks cannot do, or what would do nothing on them, by its settings alone. Whoever first knows how
-// many there are asks it, before anything is begun: launch and plan, and every rank before it meets the others. sums: tensors are added among
-// them, as those that learn do.
+// many there are asks it, before anything is begun: launch and plan, and every rank before it meets the others. sums: tensors are added
+// among them, as those that learn do.
 func (c *Config) forRanks(ranks int, sums bool) error {
 	if sums && ranks > kernels.MaxTree {
 		return fmt.Errorf("config: gradients are added over at most %d ranks, these are %d", kernels.MaxTree, ranks)
