@@ -401,14 +401,20 @@ func (r *Run) sameRevision(s *State) error {
 
 // extend goes on with a run that had ended, if it now asks for more steps of reinforcement learning.
 func (r *Run) extend() error {
-	steps := r.Config.RL.Steps
-	switch {
-	case r.state.Phase == "sft" || steps == r.state.Step:
-	case steps < r.state.Step:
-		return fmt.Errorf("trainer: %s has made %d steps of reinforcement learning, rl.steps is %d: "+
-			"want at least as many, or another run=", r.Dir, r.state.Step, steps)
-	case r.state.Phase == "done":
+	if err := r.state.Reaches(r.Dir, r.Config.RL.Steps); err != nil {
+		return err
+	}
+	if r.state.Phase == "done" && r.Config.RL.Steps > r.state.Step {
 		r.state.Phase = "rl"
+	}
+	return nil
+}
+
+// Reaches refuses fewer steps of reinforcement learning than the run in dir has made.
+func (s *State) Reaches(dir string, steps int) error {
+	if s.Phase != "sft" && steps < s.Step {
+		return fmt.Errorf("trainer: %s has made %d steps of reinforcement learning, rl.steps is %d: want at least as many, or another run=",
+			dir, s.Step, steps)
 	}
 	return nil
 }

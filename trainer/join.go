@@ -40,6 +40,11 @@ func (r *Run) join() error {
 	}
 	r.ranks = NewRanks(r.Comm, slices)
 	r.ranks.Shard = r.Config.Dist.Shard
+	n, err := r.Comm.Ticket("runs") // each rank takes one, and none begins another run before all have
+	if err != nil {
+		return err
+	}
+	r.ranks.run = n / size
 	return r.sameCheckpoint()
 }
 

@@ -45,6 +45,7 @@ type Ranks struct {
 	Slices int    // a multiple of Size
 	Shard  string // as dist.shard: optimizer, also "", or all
 
+	run      int   // of this run among those that the ranks have made one after the other
 	calls    int   // of rollouts, all ranks' alike
 	progress int64 // what Doing is told
 	booked   booked

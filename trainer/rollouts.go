@@ -22,7 +22,7 @@ type share struct {
 func (r *Ranks) rollouts(ctx context.Context, e *engine.Engine, what string, groups []engine.Group, s engine.Sampling) (
 	trs []*engine.Trajectory, shares []share, err error) {
 	r.calls++
-	what = fmt.Sprintf("%s (rollouts %d)", what, r.calls)
+	what = fmt.Sprintf("%s (run %d, rollouts %d)", what, r.run+1, r.calls) // tickets go by it: no two have the same
 	start, before := time.Now(), e.Stats()
 	if r.Size() == 1 {
 		trs, err = e.Rollouts(ctx, groups, s)

@@ -23,7 +23,7 @@ func benchCommand() *cli.Command {
 		&cli.StringFlag{Name: "variant", Usage: "`KERNELS` of the device: avx512bf16, avx512, avx2, go; sm80, sm90a"},
 		countFlag("threads", 0, 0, maxThreads, "`N`; 0: one per core that this process may use"),
 		&cli.StringFlag{Name: "models", Usage: "`NAMES` of shapes: d128 (0.9 M parameters), d256 (5.2 M), q05 (Qwen2.5-0.5B), " +
-			"but for kernels also tiny, q15, q3, q7, q32; none: the first two, on a GPU q05, on emu tiny"},
+			"of rollout and train also tiny, q15, q3, q7, q32; none: the first two, on a GPU q05, on emu tiny"},
 		&cli.StringFlag{Name: "dtype", Value: "auto", Usage: "of models in memory: float32, bfloat16; auto: float32, on a GPU bfloat16"},
 		&cli.StringFlag{Name: "json", Usage: "write the rows to `FILE`, after each one"},
 		timeFlag("budget", 0, "`TIME` for each row"),

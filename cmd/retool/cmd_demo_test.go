@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"retool/trainer"
 )
 
 // A control differs from its recipe in the tool and in what the traces show, never in problems, number of traces or budget.
@@ -35,6 +37,22 @@ func TestAControlHasTheBudgetOfItsRecipe(t *testing.T) {
 		require.Equal(t, tool.Protocol.Chat, text.Protocol.Chat)
 	}
 	require.Equal(t, 2, pairs)
+}
+
+// The second directory lies in the first, which rank 0 names as it was given and others by what rank 0 made of it.
+func TestDemoOnRanksTakesARelativeDirectory(t *testing.T) {
+	t.Parallel()
+	for _, run := range []string{"run", ""} {
+		args := tinyParts(run, "sft.steps=2", "rl.steps=1", "critic.warmup=0", "eval.problems=2", "eval.untrained=false")
+		c, out, errs := command(append([]string{"launch", "--procs", "2", "--", "demo"}, args...)...)
+		c.Dir = t.TempDir()
+		require.NoError(t, c.Run(), "%s\n%s", out, errs)
+		if run == "" {
+			run = filepath.Join("runs", "0001")
+		}
+		whole(t, filepath.Join(c.Dir, run))
+		require.NotEmpty(t, trainer.Latest(filepath.Join(c.Dir, run, "text")))
+	}
 }
 
 func TestDemoNamesItsRecipes(t *testing.T) {

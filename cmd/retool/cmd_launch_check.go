@@ -33,7 +33,7 @@ func checkAsRank(c *cli.Context, id dist.ID) error {
 	}
 	cfg.Run = c.String("run")
 	begun := time.Now()
-	rs, err := joinRanks(c.Context, cfg, id)
+	rs, err := joinRanks(c.Context, cfg, id, true)
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/require"
 
+	"retool/kernels"
 	"retool/kernels/driver"
 	"retool/trainer/dist"
 )
@@ -63,6 +64,10 @@ func TestLaunchRefuses(t *testing.T) {
 		{"dist.slices: 7 slices do not divide among 2 ranks: want a multiple, or 0", append([]string{"--procs", "2"}, set("dist.slices=7")...)},
 		{"dist.slices: 6 slices do not divide among 4 ranks", append([]string{"--procs", "2", "--nodes", "2", "--slurm"},
 			append(set("dist.slices=6"), "--set", "run=/runs/a")...)},
+		{"gradients are added over at most 64 ranks, these are 65", append([]string{"--procs", "65"}, train...)},
+		{"gradients are added over at most 64 ranks, these are 66", append([]string{"--procs", "33", "--nodes", "2", "--slurm"},
+			append(train, "--set", "run=/runs/a")...)},
+		{"at most 64 ranks, these are 65", []string{"--procs", "65", "--check"}},
 		{"dist.encrypt would do nothing: the run is one rank's", append([]string{"--procs", "1"}, set("dist.encrypt=true")...)},
 		{"dist.transport: nccl is for device gpu, this is cpu", append([]string{"--procs", "2"}, set("dist.transport=nccl")...)},
 		{"an adapter's base is whole on each rank",
@@ -102,6 +107,15 @@ func TestLaunchRefuses(t *testing.T) {
 	} {
 		launchRefused(t, c.says, append([]string{"launch"}, c.args...)...)
 	}
+}
+
+// Ranks that evaluate add no gradients: there may be more of them than of those that learn.
+func TestManyRanksEvaluate(t *testing.T) {
+	t.Parallel()
+	cfg := DefaultConfig()
+	require.NoError(t, cfg.forRanks(kernels.MaxTree, true))
+	require.Error(t, cfg.forRanks(kernels.MaxTree+1, true))
+	require.NoError(t, cfg.forRanks(kernels.MaxTree+1, false))
 }
 
 // Where no GPU can be opened, no rank is started to find that out.

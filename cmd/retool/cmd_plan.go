@@ -94,7 +94,7 @@ func planOf(c *cli.Context) (*plan, error) {
 	if err := cfg.shared(ranks); err != nil {
 		return nil, err
 	}
-	if err := cfg.forRanks(ranks); err != nil {
+	if err := cfg.forRanks(ranks, true); err != nil {
 		return nil, err
 	}
 	p, err := planned(cfg, shape, memory, ranks)

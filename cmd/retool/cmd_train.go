@@ -69,7 +69,7 @@ func onRanks(ctx context.Context, cfg *Config, trains bool, f func(rs *ranks) er
 			return err
 		}
 	}
-	rs, err := joinRanks(ctx, cfg, id)
+	rs, err := joinRanks(ctx, cfg, id, trains)
 	if err != nil {
 		return err
 	}
@@ -147,6 +147,7 @@ func train(cfg *Config, dir *runDir, out *terminal, rs *ranks) (*trainer.State, 
 	defer end()
 	run, notes, err := p.training(dir.path, report)
 	if err != nil {
+		dir.abandon()
 		return nil, err
 	}
 	run.Progress = out.doing

@@ -30,8 +30,8 @@ import (
 
 // ranks is this process among those of its run.
 //
-//	id, err := thisRank()               who a launcher says this is; rank 0 of 1 where none did
-//	rs, err := joinRanks(ctx, cfg, id)  meets the others; every command that trains or evaluates on many ranks begins so
+//	id, err := thisRank()                       who a launcher says this is; rank 0 of 1 where none did
+//	rs, err := joinRanks(ctx, cfg, id, learns)  meets the others; every command that trains or evaluates on many ranks begins so
 //	defer rs.Close()
 //	… rs.ctx for all work: it ends when the run does; rs.Comm for the trainer; rs.share for threads and interpreters …
 //	return rs.why(err)
@@ -57,9 +57,9 @@ func thisRank() (dist.ID, error) { return dist.Identify(os.Getenv) }
 
 // joinRanks meets the other ranks of a run: in cfg.Run, or where that is empty at the launcher's address. Ranks with another binary or
 // other settings are refused. Where the run ends for a reason of another rank's, ctx ends, and soon after that the process, whatever it
-// does.
-func joinRanks(ctx context.Context, cfg *Config, id dist.ID) (*ranks, error) {
-	if err := cfg.forRanks(id.Size); err != nil {
+// does. sums: as in forRanks.
+func joinRanks(ctx context.Context, cfg *Config, id dist.ID, sums bool) (*ranks, error) {
+	if err := cfg.forRanks(id.Size, sums); err != nil {
 		return nil, err
 	}
 	rs := &ranks{id: id, quota: kernels.Threads()}

@@ -17,8 +17,12 @@ import (
 )
 
 // forRanks refuses what a run on so many ranks cannot do, or what would do nothing on them, by its settings alone. Whoever first knows how
-// many there are asks it, before anything is begun: launch and plan, and every rank before it meets the others.
-func (c *Config) forRanks(ranks int) error {
+// many there are asks it, before anything is begun: launch and plan, and every rank before it meets the others. sums: tensors are added
+// among them, as those that learn do.
+func (c *Config) forRanks(ranks int, sums bool) error {
+	if sums && ranks > kernels.MaxTree {
+		return fmt.Errorf("config: gradients are added over at most %d ranks, these are %d", kernels.MaxTree, ranks)
+	}
 	if err := c.Dist.DivideAmong(ranks); err != nil {
 		return fmt.Errorf("config: %w", err)
 	}
@@ -125,9 +129,9 @@ func (c *Config) forHost(ctx context.Context, id dist.ID, trains bool) error {
 // check refuses a command that its ranks would refuse: by its settings, those stored in its run directory, and where it starts them here
 // by what this host has, and by the data.
 func (s *start) check(ctx context.Context, here bool) error {
-	n := s.nodes * s.per
+	n, sums := s.nodes*s.per, learns(s.command[0]) || s.command[0] == "launch" // --check
 	for _, cfg := range s.configs {
-		if err := cfg.forRanks(n); err != nil {
+		if err := cfg.forRanks(n, sums); err != nil {
 			return err
 		}
 	}

@@ -66,7 +66,8 @@ func readConfigOf(dir string) ([]byte, error) {
 // claimRun takes the directory on rank 0, for all ranks.
 func (rs *ranks) claimRun(name string) (*runDir, error) {
 	var dir *runDir
-	path, err := rs.agreeOn("run directory "+name, func() (path string, err error) {
+	// Rank 0 may know it, or the one that it lies in, by a path from its own directory, which the others have heard of as an absolute one.
+	path, err := rs.agreeOn("run directory "+filepath.Base(name), func() (path string, err error) {
 		if dir, err = claimRun(name); err != nil {
 			return "", err
 		}

@@ -99,13 +99,20 @@ func whole(t *testing.T, run string) {
 }
 
 func TestAStartThatFailsLeavesNoDirectory(t *testing.T) {
-	c, _, errs := command("train", "tiny", "--set", "interp.python=/no/such/python")
-	c.Dir = t.TempDir()
-	require.Error(t, c.Run())
-	require.Contains(t, errs.String(), "/no/such/python")
-	left, err := os.ReadDir(filepath.Join(c.Dir, "runs"))
-	require.NoError(t, err)
-	require.Empty(t, left)
+	rows := filepath.Join(t.TempDir(), "rows.jsonl")
+	require.NoError(t, os.WriteFile(rows, []byte(`{"question": "1+1?"}`), 0o644))
+	for says, more := range map[string][]string{
+		"/no/such/python":    {"interp.python=/no/such/python"},
+		"of no known layout": {"data.task=files", "data.problems=" + rows, "data.test=" + rows, "sft.steps=0"},
+	} {
+		c, _, errs := command(append([]string{"train", "tiny"}, sets(more)...)...)
+		c.Dir = t.TempDir()
+		require.Error(t, c.Run())
+		require.Contains(t, errs.String(), says)
+		left, err := os.ReadDir(filepath.Join(c.Dir, "runs"))
+		require.NoError(t, err)
+		require.Empty(t, left)
+	}
 }
 
 func TestARunGoesOnWithSettingsThatFixNoBit(t *testing.T) {
@@ -125,7 +132,14 @@ func TestARunGoesOnWithSettingsThatFixNoBit(t *testing.T) {
 
 	require.Contains(t, refused(t, short(run, "rl.steps=4", "rl.lr=3e-4", "rl.prompts=8")...),
 		"rl.prompts: there 4, here 8; rl.lr: there 0.0001, here 0.0003")
+	stored := func() string {
+		text, err := os.ReadFile(filepath.Join(run, "config.yaml"))
+		require.NoError(t, err)
+		return string(text)
+	}
+	was := stored()
 	require.Contains(t, refused(t, short(run, "rl.steps=3")...), "has made 4 steps of reinforcement learning, rl.steps is 3")
+	require.Equal(t, was, stored(), "what was refused is not stored")
 }
 
 func TestAColdStartGoesOnToReinforcementLearning(t *testing.T) {

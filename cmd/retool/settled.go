@@ -12,15 +12,15 @@ import (
 )
 
 // settle is the configuration as a run directory stores it, and a sentence on what it changes of the one stored there. It refuses one
-// that would change the bits of a run with checkpoints.
+// that would change the bits of a run with checkpoints, or end it before what it has made.
 func settle(cfg *Config, dir string) (text []byte, taken string, err error) {
 	saved := cfg.located()
 	saved.Run, saved.Threads = "", 0
 	if text, err = saved.text(); err != nil {
 		return nil, "", err
 	}
-	path := filepath.Join(dir, "config.yaml")
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) || trainer.Latest(dir) == "" {
+	path, latest := filepath.Join(dir, "config.yaml"), trainer.Latest(dir)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) || latest == "" {
 		return text, "", nil
 	}
 	old, err := loadConfig(path, nil)
@@ -43,6 +43,13 @@ func settle(cfg *Config, dir string) (text []byte, taken string, err error) {
 	if len(refused) > 0 {
 		return nil, "", fmt.Errorf("%s was begun with other settings (%s): choose another run=, or repeat the command that began it",
 			dir, strings.Join(refused, "; "))
+	}
+	state, err := trainer.ReadState(latest)
+	if err == nil {
+		err = state.Reaches(dir, cfg.RL.Steps)
+	}
+	if err != nil {
+		return nil, "", err
 	}
 	if len(changed) > 0 {
 		taken = "settings changed since the run began: " + strings.Join(changed, ", ")
