@@ -69,33 +69,36 @@ func TestVariantsComputeTheSameLoops(t *testing.T) {
 							outs[k] = append(outs[k], float64(z))
 						}
 					}
-					note(s.sumExp(a, 0.7, 0.3), s.sumPL(a, 1, 5), s.dot(a, b), s.dot3(a, b, c))
+					// Each loop has the same numbers as in the other variant: what one rounds otherwise, the next would magnify.
+					each := func(loop func()) {
+						for i := range x {
+							copy(x[i], in[i])
+						}
+						loop()
+						for i := range x {
+							note(x[i]...)
+						}
+					}
+					note(s.sumExp(a, 0.7, 0.3), s.sumPL(a, 1, 5), s.dot(a, b), s.dot3(a, b, c), float32(s.sumSquares(a)))
 					if n > 0 {
 						note(s.max(a))
 					}
-					s.norm(a, b, c, 1.5)
-					s.normBack(b, a, c, d, 0.5, 0.25)
-					s.normBackW(c, a, b, 0.75)
-					s.add(a, c)
-					s.scale(b, 0.5)
-					s.rope(a, b, c, d, -1)
-					s.swiglu(c, a, b)
-					s.swigluBack(a, b, c, c, c, false)
-					note(a...)
-					note(b...)
-					s.swigluBack(a, b, c, c, c, true)
-					copy(b, in[1])
-					s.expTo(c, b, 0.1, 0.2)
-					s.logGrad(b, 0.9, 3, 0.5, 0.25, 0.125)
-					s.adam(a, b, c, d, &adamConst{0.5, 0.9, 0.1, 0.95, 0.05, 0.01, 2, 1e-8, 0.99})
-					note(float32(s.sumSquares(a)))
-					for i := range x {
-						note(x[i]...)
-					}
+					each(func() { s.norm(a, b, c, 1.5) })
+					each(func() { s.normBack(b, a, c, d, 0.5, 0.25) })
+					each(func() { s.normBackW(c, a, b, 0.75) })
+					each(func() { s.add(a, c) })
+					each(func() { s.scale(b, 0.5) })
+					each(func() { s.rope(a, b, c, d, -1) })
+					each(func() { s.swiglu(c, a, b) })
+					each(func() { s.swigluBack(a, b, c, c, c, false) })
+					each(func() { s.swigluBack(a, b, c, c, c, true) })
+					each(func() { s.expTo(c, b, 0.1, 0.2) })
+					each(func() { s.logGrad(b, 0.9, 3, 0.5, 0.25, 0.125) })
+					each(func() { s.adam(a, b, c, d, &adamConst{0.5, 0.9, 0.1, 0.95, 0.05, 0.01, 2, 1e-8, 0.99}) })
 				}
 				for i := range outs[0] {
-					if math.Abs(outs[0][i]-outs[1][i]) > 1e-3*max(1, math.Abs(outs[1][i])) {
-						t.Fatalf("number %d is %v, in plain Go %v", i, outs[0][i], outs[1][i])
+					if math.Abs(outs[0][i]-outs[1][i]) > 2e-4*max(1, math.Abs(outs[1][i])) {
+						t.Fatalf("number %d of %d, n %d is %v, in plain Go %v", i, len(outs[0]), n, outs[0][i], outs[1][i])
 					}
 				}
 			})
