@@ -19,13 +19,9 @@ import (
 var multiprocessors = []int{4, 132}
 
 // onEveryGPU runs a test on emulated GPUs that queue, as sm_80 and with the kernels of Hopper as sm_90a, and likewise on the first GPU of
-// this machine if the build has the tag and there is one. What launches the same for any number of multiprocessors is emulated with one.
-func onEveryGPU(t *testing.T, f func(t *testing.T, d *GPU), same ...int) {
-	counts := multiprocessors
-	if same != nil {
-		counts = same
-	}
-	for _, n := range counts {
+// this machine if the build has the tag and there is one.
+func onEveryGPU(t *testing.T, f func(t *testing.T, d *GPU)) {
+	for _, n := range multiprocessors {
 		o := emu.Options{Capability: 80, Multiprocessors: n, Queued: true}
 		t.Run(fmt.Sprint("sm_80 of ", n), func(t *testing.T) { f(t, emulated(t, o)) })
 		t.Run(fmt.Sprint("sm_90a of ", n), func(t *testing.T) { f(t, hopper(t, o)) })
@@ -251,7 +247,7 @@ func pausesAndPagesDoNotChangeBits(t *testing.T, d *GPU) {
 	}
 }
 
-func TestGPUSequencesDoNotSeeTheirBatch(t *testing.T) { onEveryGPU(t, sequencesDoNotSeeTheirBatch, 4) }
+func TestGPUSequencesDoNotSeeTheirBatch(t *testing.T) { onEveryGPU(t, sequencesDoNotSeeTheirBatch) }
 
 func sequencesDoNotSeeTheirBatch(t *testing.T, d *GPU) {
 	for i, h := range heads {
