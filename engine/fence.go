@@ -14,9 +14,8 @@ import (
 // literal is no fence, nor is anything else there, and a comment reaches to the end of its line. Outside both, Python has no use for
 // three back-ticks, so a closing fence may also stand behind the last line's code. A string that never ends protects nothing.
 
-// A lone carriage return breaks a line, too, as Python reads it.
-
-// lineBreaks is a text with a line feed in place of each lone carriage return: places in it are those in the text.
+// lineBreaks is a text with a line feed in place of each lone carriage return, which breaks a line, too, as Python reads it. Places in it
+// are those in the text.
 func lineBreaks(text string) string {
 	if !strings.Contains(text, "\r") {
 		return text

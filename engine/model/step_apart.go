@@ -168,7 +168,7 @@ func (m *Model) stepApart(batch []Feed, t int, s kernels.Sampling) error {
 		}
 		l.batch, l.index, l.tokens = append(l.batch, batch[i]), append(l.index, i), l.tokens+len(batch[i].IDs)
 	}
-	a.how, a.cost = s, t*int(bytesOf(m.W.All))/100
+	a.how, a.cost = s, t*int(bytesOf(m.W.All))/100 // at two operations a weight of four bytes, 50 of them a ns
 	if err := m.run("Step", a.run); err != nil {
 		return err
 	}
